@@ -1,0 +1,45 @@
+"""A small HyCoCLIP on the embedded shapes, on two CPU cores in minutes.
+
+python -m hyperclip_jax.main --config=configs/shapes_tiny.py --workdir=DIR
+"""
+
+from hyperclip_jax.config import Config, paper
+
+
+def get_config(objective: str = "hycoclip") -> Config:
+  config = paper(objective, "S")
+  config.steps = 800
+  config.batch_size = 128
+
+  config.model.image_size = 48
+  config.model.vision.update(
+    width=128, depth=3, heads=4, patch=24, init_std=0.1
+  )
+  config.model.text.update(width=64, depth=2, heads=2, context=24)
+  config.model.embed_dim = 64
+  config.model.dtype = "float32"
+
+  config.optim.learning_rate = 1e-3
+  config.optim.warmup = 60
+  config.optim.weight_decay = 0.1
+
+  config.data.shards = ""
+  config.data.canvas = 64
+  config.data.min_side = 8
+  config.data.crop_scale = (0.9, 1.0)  # a crop must not lose what is named
+  config.data.text_buckets = (16, 24)
+  config.data.threads = 2
+  config.data.prefetch = 2
+  config.shapes = {
+    "folder": "data/shapes",
+    "train": 16_384,
+    "val": 512,
+    "objects": 960,
+    "image_size": 64,
+    "seed": 0,
+  }
+
+  config.log_every = 20
+  config.eval_every = 200
+  config.checkpoint = {"every": 200, "keep": 2}
+  return config

@@ -1,0 +1,7 @@
+"""HyperCLIP-JAX: hyperbolic vision-language models in JAX."""
+
+from hyperclip_jax import geometry
+from hyperclip_jax.hyperclip import HyperCLIP, load
+
+__version__ = "0.1.0"
+__all__ = ["HyperCLIP", "geometry", "load"]

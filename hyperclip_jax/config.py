@@ -1,0 +1,218 @@
+"""The configuration tree, its presets and its checks."""
+
+import inspect
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
+
+from hyperclip_jax.objectives import OBJECTIVES
+
+# A checker sees a union of every leaf's type behind each attribute otherwise.
+if TYPE_CHECKING:
+  Config = Any
+else:
+  Config = ConfigDict
+
+DTYPES = ("float32", "bfloat16")
+
+# Vision transformers as the HyCoCLIP paper trains them; S has 12 heads.
+VIT = {
+  "S": {"width": 384, "depth": 12, "heads": 12, "patch": 16},
+  "B": {"width": 768, "depth": 12, "heads": 12, "patch": 16},
+  "L": {"width": 1024, "depth": 24, "heads": 16, "patch": 16},
+}
+
+
+# Every other number in the tree must be more than zero.
+MAY_BE_ZERO = {
+  "eval_every",
+  "objective.args.entail_weight",
+  "optim.b1",
+  "optim.b2",
+  "optim.warmup",
+  "optim.weight_decay",
+  "seed",
+  "shapes.objects",
+  "shapes.seed",
+  "shapes.train",
+  "shapes.val",
+}
+
+
+def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
+  """The paper's recipe: GRIT, batch 768, 500,000 steps.
+
+  Args:
+    objective: "hycoclip", "meru" or "clip"; what follows the colon in
+      `--config=FILE:objective`.
+    vit: "S", "B" or "L".
+  """
+  return ConfigDict(
+    {
+      "seed": 0,
+      "steps": 500_000,
+      "batch_size": 768,
+      "objective": {"name": objective, "args": _objective_args(objective)},
+      "model": {
+        "image_size": 224,
+        "vision": VIT[vit] | {"init_std": 0.02},
+        "text": {
+          "width": 512,
+          "depth": 12,
+          "heads": 8,
+          "vocab": 49408,
+          "context": 77,
+        },
+        "embed_dim": 512,
+        "dtype": "bfloat16",  # of the towers; the rest is float32
+      },
+      "optim": {
+        "learning_rate": 5e-4,
+        "warmup": 4_000,
+        "b1": 0.9,
+        "b2": 0.98,
+        "eps": 1e-8,
+        "weight_decay": 0.2,
+        "decay_norm_and_bias": False,  # True is what the official code does
+      },
+      "data": {
+        "shards": "data/grit/*.tar",  # a glob, or several joined by commas
+        "canvas": 256,  # images are stored on the device up to this size
+        "min_side": 32,  # pixels; boxes with a smaller side are dropped
+        "crop_scale": (0.5, 1.0),  # of the random resized crop
+        "white_border": False,  # True pads to a square as the official shards
+        "text_buckets": (8, 16, 24, 32, 77),  # static lengths texts are cut to
+        "threads": 16,
+        "prefetch": 16,  # batches
+      },
+      # The embedded data set: where to make it, and how much of it.
+      "shapes": {
+        "folder": "",
+        "train": 0,
+        "val": 0,
+        "objects": 0,
+        "image_size": 64,
+        "seed": 0,
+      },
+      "mesh": {"model": 1},  # devices that share a layer; the rest share data
+      "log_every": 100,
+      "eval_every": 25_000,
+      "checkpoint": {"every": 5_000, "keep": 3},
+    },
+    type_safe=True,
+  )
+
+
+def _objective_args(objective: str) -> dict[str, float]:
+  """The objective's own keyword arguments with their defaults.
+
+  An unknown objective has none, and `validate` refuses it.
+  """
+  if objective not in OBJECTIVES:
+    return {}
+  parameters = inspect.signature(OBJECTIVES[objective]).parameters.values()
+  return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def validate(config: Config, devices: int) -> None:
+  """Refuses what cannot train, before any work.
+
+  Args:
+    config: the tree after overrides.
+    devices: devices that will share a batch.
+
+  Raises:
+    ValueError: names every bad value, and what is wanted.
+  """
+  problems = list(_problems(config, devices))
+  if problems:
+    raise ValueError("bad config:\n  " + "\n  ".join(problems))
+
+
+def _problems(config: Config, devices: int) -> Iterator[str]:
+  for name, value in leaves(config):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+      continue
+    positive = value > 0 or (value == 0 and name in MAY_BE_ZERO)
+    if not (positive and math.isfinite(value)):
+      least = "at least 0" if name in MAY_BE_ZERO else "more than 0"
+      yield f"config.{name} must be finite and {least}, found {value}"
+
+  model, data, optim = config.model, config.data, config.optim
+  if config.objective.name not in OBJECTIVES:
+    yield (
+      f"config.objective.name must be one of {', '.join(OBJECTIVES)}, "
+      f"found {config.objective.name!r}"
+    )
+  elif set(config.objective.args) != set(
+    _objective_args(config.objective.name)
+  ):
+    yield (
+      f"config.objective.args do not fit {config.objective.name!r}: choose the "
+      f"objective by --config=FILE:{config.objective.name}"
+    )
+  if config.mesh.model > 0 and devices % config.mesh.model:
+    yield (
+      f"config.mesh.model must divide the {devices} devices, "
+      f"found {config.mesh.model}"
+    )
+  elif config.mesh.model > 0 and config.batch_size % (
+    devices // config.mesh.model
+  ):
+    yield (
+      f"config.batch_size must be a multiple of the "
+      f"{devices // config.mesh.model} devices that share it, "
+      f"found {config.batch_size}"
+    )
+  if model.dtype not in DTYPES:
+    yield (
+      f"config.model.dtype must be one of {', '.join(DTYPES)}, "
+      f"found {model.dtype!r}"
+    )
+  if model.vision.patch > 0 and model.image_size % model.vision.patch:
+    yield (
+      f"config.model.image_size must be a multiple of the patch "
+      f"{model.vision.patch}, found {model.image_size}"
+    )
+  for name in ("vision", "text"):
+    tower = model[name]
+    if tower.heads > 0 and tower.width % tower.heads:
+      yield (
+        f"config.model.{name}.heads must divide the width {tower.width}, "
+        f"found {tower.heads}"
+      )
+  if optim.warmup > config.steps:
+    yield (
+      f"config.optim.warmup must be at most the {config.steps} steps, "
+      f"found {optim.warmup}"
+    )
+  for name in ("b1", "b2"):
+    if optim[name] >= 1:
+      yield f"config.optim.{name} must be below 1, found {optim[name]}"
+  low, high = data.crop_scale
+  if not 0 < low <= high <= 1:
+    yield (
+      "config.data.crop_scale must be two fractions in ascending order, "
+      f"found {data.crop_scale}"
+    )
+  buckets = tuple(data.text_buckets)
+  if list(buckets) != sorted(set(buckets)) or buckets[-1:] != (
+    model.text.context,
+  ):
+    yield (
+      "config.data.text_buckets must ascend to the context of "
+      f"{model.text.context}, found {buckets}"
+    )
+  if not (data.shards or config.shapes.folder):
+    yield "config.data.shards is empty: give a glob of training shards"
+
+
+def leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+  """(dotted name, value) of every leaf."""
+  for name, value in config.items():
+    if isinstance(value, ConfigDict):
+      yield from leaves(value, f"{prefix}{name}.")
+    else:
+      yield f"{prefix}{name}", value

@@ -1,0 +1,189 @@
+"""Images on the host: bytes to uint8 pixels, boxes to crops, crops to canvases.
+
+The host only decodes, cuts and pads; the costly resampling is left to the
+device (`augment.py`), which gets fixed-size canvases and crop rectangles.
+"""
+
+import io
+import math
+
+import numpy as np
+import simplejpeg
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from hyperclip_jax.data.boxes import Box
+
+Pixels = UInt8[np.ndarray, "_ _ 3"]  # height, width, RGB
+Rect = Float32[np.ndarray, "4"]  # x0, y0, x1, y1 in pixels
+
+MAX_PIXELS = 50_000_000
+
+# What Pillow may open. Others are rare, and some (EPS) run programs.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+
+
+class ImageError(ValueError):
+  """Bytes that are no image, or one that is too large."""
+
+
+def decode(data: bytes, min_side: int = 0) -> Pixels:
+  """Decodes an image to RGB; transparent ones are laid on white.
+
+  Args:
+    data: JPEG, PNG, WebP, GIF (first frame), BMP, TIFF or PPM.
+    min_side: if positive, a JPEG may come out shrunk by 2 to 8 times where its
+      short side stays at least this long, which is faster.
+
+  Raises:
+    ImageError: broken or unknown data, or above `MAX_PIXELS` (by the header,
+      before anything is decoded).
+  """
+  try:
+    if data.startswith(b"\xff\xd8\xff"):
+      height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+      _check_size(int(width), int(height))
+      if space not in ("CMYK", "YCCK"):  # Pillow knows Adobe's inverted ink
+        return simplejpeg.decode_jpeg(
+          data,
+          min_height=min_side,
+          min_width=min_side,
+          min_factor=2 if min_side else 1,
+        )
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+      _check_size(*image.size)
+      return np.array(_to_rgb(image))
+  except ImageError:
+    raise
+  except Exception as error:  # decoders raise nearly anything on bad bytes
+    raise ImageError(
+      f"cannot decode {len(data)} bytes that begin with {data[:8]!r}: {error}"
+    ) from error
+
+
+def crop(image: Pixels, box: Box) -> Pixels:
+  """The pixels that a box touches, at least one: a view, not a copy."""
+  height, width, _ = image.shape
+  left, right = _span(box[0], box[2], width)
+  top, bottom = _span(box[1], box[3], height)
+  return image[top:bottom, left:right]
+
+
+def fit(
+  image: Pixels, canvas: int, white_border: bool
+) -> tuple[UInt8[np.ndarray, "canvas canvas 3"], Rect]:
+  """Puts an image at the top left of a square canvas, shrunk if it must be.
+
+  Args:
+    image: any size; a long side above `canvas` is shrunk to it (bicubic after
+      a box filter), smaller images keep their size.
+    canvas: side of the canvas in pixels.
+    white_border: centre the image on a white square of its long side, as
+      HyCoCLIP's processed shards do.
+
+  Returns:
+    The canvas, zero outside of the region, and the region: the rectangle of
+    the image, or of the white square.
+  """
+  height, width, _ = image.shape
+  scale = canvas / max(height, width)
+  if scale < 1:
+    width, height = (max(1, round(n * scale)) for n in (width, height))
+    image = np.asarray(
+      Image.fromarray(image).resize(
+        (width, height), Image.Resampling.BICUBIC, reducing_gap=2.0
+      )
+    )
+  side = max(height, width)
+  out = np.zeros((canvas, canvas, 3), np.uint8)
+  top = left = 0
+  region = np.array([0, 0, width, height], np.float32)
+  if white_border:
+    out[:side, :side] = 255
+    top, left = (side - height) // 2, (side - width) // 2
+    region = np.array([0, 0, side, side], np.float32)
+  out[top : top + height, left : left + width] = image
+  return out, region
+
+
+def random_resized_crop(
+  rng: np.random.Generator,
+  region: Rect,
+  scale: tuple[float, float] = (0.5, 1.0),
+  ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Rect:
+  """Draws the crop of torchvision's RandomResizedCrop inside a region.
+
+  Ten tries of an area uniform in `scale` and an aspect log-uniform in `ratio`;
+  if none fits, the largest central crop with an aspect in `ratio`.
+
+  Args:
+    rng: source of randomness.
+    region: rectangle with whole-pixel bounds.
+    scale: least and greatest share of the region's area.
+    ratio: least and greatest width / height.
+
+  Returns:
+    A rectangle with whole-pixel bounds inside the region.
+  """
+  x0, y0, x1, y1 = (int(value) for value in region)
+  width, height = x1 - x0, y1 - y0
+  for _ in range(10):
+    area = width * height * rng.uniform(*scale)
+    aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+    w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+    if 0 < w <= width and 0 < h <= height:
+      left = x0 + int(rng.integers(width - w + 1))
+      top = y0 + int(rng.integers(height - h + 1))
+      return np.array([left, top, left + w, top + h], np.float32)
+  w = min(width, round(height * ratio[1]))
+  h = min(height, round(width / ratio[0]))
+  return _central(region, w, h)
+
+
+def center_square(image: Pixels, size: int) -> Pixels:
+  """The evaluation crop: short side to `size` (bicubic), centre cut out.
+
+  Done by resizing the central square, which is the same up to the rounding of
+  the cut to whole pixels.
+  """
+  height, width, _ = image.shape
+  side = min(height, width)
+  whole = np.array([0, 0, width, height], np.float32)
+  box = _central(whole, side, side).tolist()
+  square = Image.fromarray(image).resize(
+    (size, size), Image.Resampling.BICUBIC, box=tuple(box)
+  )
+  return np.asarray(square)
+
+
+def _central(region: Rect, width: int, height: int) -> Rect:
+  x0, y0, x1, y1 = (int(value) for value in region)
+  left, top = x0 + (x1 - x0 - width) // 2, y0 + (y1 - y0 - height) // 2
+  return np.array([left, top, left + width, top + height], np.float32)
+
+
+def _check_size(width: int, height: int) -> None:
+  if width * height > MAX_PIXELS:
+    raise ImageError(
+      f"image of {width} x {height} pixels; the most is {MAX_PIXELS:,} in all"
+    )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+  if image.mode.startswith("I"):
+    # 16-bit greys. Pillow's own conversion clips them at 255.
+    grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255)
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+  if image.has_transparency_data:
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    image = Image.alpha_composite(white, image)
+  return image.convert("RGB")
+
+
+def _span(start: float, stop: float, length: int) -> tuple[int, int]:
+  """Whole pixels of a fractional interval, rounded outwards."""
+  # The slack keeps 0.07 * 100 = 7.000000000000001 from touching pixel 7.
+  first = min(math.floor(start * length + 1e-6), length - 1)
+  return first, max(math.ceil(stop * length - 1e-6), first + 1)

@@ -1,0 +1,204 @@
+"""Records: one captioned image and its parts, from the members of a shard.
+
+Two layouts are read. Raw GRIT, as img2dataset leaves it: `json` and an image;
+and HyCoCLIP's processed shards, where the image is the `child` and each box is
+a `parent` (the more general thing) with its own crop. Texts are read at once,
+images stay `Member`s until somebody wants their pixels.
+"""
+
+import json
+import math
+import os
+import re
+import reprlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, NoReturn
+
+from hyperclip_jax.data import boxes
+from hyperclip_jax.data.boxes import Box
+
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+
+_PARENT = re.compile(r"parent[0-9]+\.jpg")
+_ROW = "[start, end, x1, y1, x2, y2, score]"
+
+
+class RecordError(ValueError):
+  """A record whose texts do not say what they should."""
+
+
+class Member(NamedTuple):
+  """A stretch of bytes in a shard."""
+
+  path: str
+  offset: int
+  size: int
+
+  def read(self) -> bytes:
+    """Reads the bytes; opens the file each time, so any thread may call it."""
+    fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+      data = os.pread(fd, self.size, self.offset)
+    finally:
+      os.close(fd)
+    if len(data) != self.size:
+      raise OSError(
+        f"{self.path}: found {len(data)} of {self.size} bytes at offset "
+        f"{self.offset}; the file was cut or changed after it was indexed"
+      )
+    return data
+
+
+class Part(NamedTuple):
+  """A phrase and where to see it: `box` of `image`."""
+
+  text: str
+  image: Member
+  box: Box
+
+
+class Record(NamedTuple):
+  """A captioned image and its parts.
+
+  Attributes:
+    key: the record's name in its shard.
+    caption: the whole caption.
+    image: the whole image.
+    parts: at most one part a phrase; empty if no box is good enough.
+    meta: the JSON of a raw record, {} for a processed one.
+  """
+
+  key: str
+  caption: str
+  image: Member
+  parts: tuple[Part, ...]
+  meta: dict[str, Any]
+
+
+def parse_raw(key: str, members: Mapping[str, Member], min_side: int) -> Record:
+  """Reads a raw GRIT record.
+
+  The phrases of `noun_chunks` come first, then those of `ref_exps`. Of the
+  boxes of one phrase the first good one wins: they are cleaned before they are
+  told apart. Without either list the record is a plain captioned image.
+
+  Args:
+    key: the record's key.
+    members: suffix -> member, with `json` and one of `IMAGE_SUFFIXES`.
+    min_side: smallest side of a box in pixels.
+
+  Raises:
+    RecordError: malformed JSON or field; names shard, key and field.
+  """
+  image = next(members[s] for s in IMAGE_SUFFIXES if s in members)
+  where = f"{image.path}: record {key!r}"
+  text = _text(members["json"], "json", where)
+  try:
+    meta = json.loads(text)
+  except (ValueError, RecursionError) as error:
+    raise RecordError(f"{where}, json: not JSON ({error})") from error
+  if not isinstance(meta, dict):
+    _fail(where, "json", f"found {reprlib.repr(meta)}, want an object")
+  caption = _caption(meta.get("caption"), where)
+  parts: dict[str, Part] = {}
+  for start, end, *box in _rows(meta, where):
+    text = _phrase(caption, start, end)
+    if not text or text in parts:
+      continue
+    width, height = (_pixels(meta, name, where) for name in ("width", "height"))
+    cleaned = boxes.clean(box, width, height, min_side)
+    if cleaned is not None:
+      parts[text] = Part(text, image, cleaned)
+  return Record(key, caption, image, tuple(parts.values()), meta)
+
+
+def parse_processed(
+  key: str, members: Mapping[str, Member], min_side: int
+) -> Record:
+  """Reads a record of HyCoCLIP's processed shards.
+
+  Args:
+    key: the record's key.
+    members: suffix -> member, with `child.jpg`, `child.txt`, `numparents.txt`
+      and for each parent `parentNNN.jpg` and `parentNNN.txt`.
+    min_side: not used; these boxes were filtered when the shard was written.
+
+  Raises:
+    RecordError: malformed text or missing parent; names shard, key and field.
+  """
+  del min_side
+  where = f"{members['child.jpg'].path}: record {key!r}"
+  caption = _caption(_text(members["child.txt"], "child.txt", where), where)
+  count = _text(members["numparents.txt"], "numparents.txt", where).strip()
+  found = sorted(suffix for suffix in members if _PARENT.fullmatch(suffix))
+  if count != str(len(found)):
+    problem = (
+      f"found {reprlib.repr(count)}, want the {len(found)} parentNNN.jpg here"
+    )
+    _fail(where, "numparents.txt", problem)
+  parts = []
+  for suffix in found:
+    name = suffix.removesuffix("jpg") + "txt"
+    if name not in members:
+      _fail(where, name, f"missing, though there is {suffix}")
+    text = _text(members[name], name, where).strip()
+    if text:
+      parts.append(Part(text, members[suffix], boxes.WHOLE))
+  return Record(key, caption, members["child.jpg"], tuple(parts), {})
+
+
+def _rows(meta: dict[str, Any], where: str) -> Iterator[list[float]]:
+  """Yields start, end, x1, y1, x2, y2 of each row of the two lists."""
+  for name in ("noun_chunks", "ref_exps"):
+    rows = meta.get(name)
+    if rows is None:
+      continue
+    if not isinstance(rows, list):
+      _fail(where, name, f"found {reprlib.repr(rows)}, want a list of {_ROW}")
+    for row in rows:
+      if not isinstance(row, list) or len(row) != 7:
+        _fail(where, name, f"found {reprlib.repr(row)}, want {_ROW}")
+      yield [_number(value, name, where) for value in row[:6]]
+
+
+def _phrase(caption: str, start: float, end: float) -> str:
+  """The phrase at character offsets; "" where they leave the caption."""
+  if not 0 <= start < end <= len(caption):  # False for NaN, too
+    return ""
+  return caption[int(start) : int(end)].strip()
+
+
+def _caption(value: Any, where: str) -> str:
+  if not isinstance(value, str) or not value.strip():
+    _fail(where, "caption", f"found {reprlib.repr(value)}, want a text")
+  if any("\ud800" <= char <= "\udfff" for char in value):
+    # JSON can escape half a surrogate pair, which no tokenizer takes.
+    _fail(where, "caption", f"found a lone surrogate in {reprlib.repr(value)}")
+  return value
+
+
+def _pixels(meta: dict[str, Any], name: str, where: str) -> float:
+  value = _number(meta.get(name), name, where)
+  if not 0 < value < math.inf:
+    _fail(where, name, f"found {value}, want a number of pixels")
+  return value
+
+
+def _number(value: Any, field: str, where: str) -> float:
+  if isinstance(value, bool) or not isinstance(value, (int, float)):
+    _fail(where, field, f"found {reprlib.repr(value)}, want a number")
+  try:
+    return float(value)
+  except OverflowError:
+    _fail(where, field, f"found {reprlib.repr(value)}, too large a number")
+
+
+def _text(member: Member, field: str, where: str) -> str:
+  try:
+    return member.read().decode("utf-8")
+  except UnicodeDecodeError as error:
+    raise RecordError(f"{where}, {field}: not UTF-8 ({error})") from error
+
+
+def _fail(where: str, field: str, problem: str) -> NoReturn:
+  raise RecordError(f"{where}, {field}: {problem}")

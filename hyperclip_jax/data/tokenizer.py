@@ -1,0 +1,150 @@
+"""The CLIP tokenizer: captions to padded rows of token ids.
+
+Byte-pair encoding with an end-of-word suffix over lower-cased, cleaned text
+(Radford et al., "Learning transferable visual models from natural language
+supervision", 2021). The merges are the file in `assets`; see its NOTICE.
+"""
+
+import functools
+import gzip
+import html
+import os
+from collections.abc import Sequence
+from importlib import resources
+
+import ftfy
+import numpy as np
+import tokenizers
+from jaxtyping import Int32
+from tokenizers import decoders, models, pre_tokenizers
+
+# The loader's threads are the parallelism: a pool of threads per process under
+# them would only fight for the same cores (and warns after a fork).
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+MERGES = "assets/bpe_simple_vocab_16e6.txt.gz"
+START, END = "<|startoftext|>", "<|endoftext|>"
+SUFFIX = "</w>"
+VOCAB_SIZE = 49_408
+# Three times what 75 tokens can spell. ftfy peels "&amp;amp;amp;..." one layer
+# a pass: without a limit, 100 kB of that hold a core for half a minute.
+MAX_CHARACTERS = 8192
+WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+def clean(text: str) -> str:
+  """Repairs the encoding, unescapes HTML, collapses white space, lowers.
+
+  Args:
+    text: a caption as found on the web; the first 8192 characters are read.
+
+  Returns:
+    The text that CLIP splits into words.
+  """
+  text = text[:MAX_CHARACTERS]
+  # ftfy takes longer than the rest together. It leaves printable ASCII alone
+  # but for HTML entities, and nothing else has an ampersand to unescape.
+  if not (text.isascii() and text.isprintable() and "&" not in text):
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+  return " ".join(text.split()).lower()
+
+
+class Tokenizer:
+  """Captions to rows `[start, words, end, 0, ...]`; safe to share by threads.
+
+  A caption cannot forge a special token: a literal "<|endoftext|>" in it is
+  split into words like any other text. (The published code lets it through.)
+
+  Attributes:
+    vocab_size: number of ids, 49,408.
+    start: the id that begins every row.
+    end: the id that ends every caption; the largest of its row.
+  """
+
+  def __init__(self):
+    self._bpe = _load()
+    self.vocab_size = VOCAB_SIZE
+    self.start = VOCAB_SIZE - 2
+    self.end = VOCAB_SIZE - 1
+
+  def __reduce__(self):
+    return Tokenizer, ()  # a copy in another process reads its own file
+
+  def __call__(
+    self, texts: Sequence[str], context: int = 77
+  ) -> Int32[np.ndarray, "texts context"]:
+    """Tokenizes a batch of captions.
+
+    Args:
+      texts: captions, in any script.
+      context: length of a row. Longer captions are cut and keep the end token.
+
+    Returns:
+      Token ids, one row a caption, right-padded with 0.
+
+    Raises:
+      TypeError: for a bare string, which would be read as its letters.
+      ValueError: if the start and end tokens do not fit in the context.
+    """
+    if isinstance(texts, str):
+      raise TypeError(f"texts is the string {texts[:40]!r}: pass [text]")
+    if context < 2:
+      raise ValueError(f"context is {context}: start and end take 2")
+    rows = np.zeros((len(texts), context), np.int32)
+    rows[:, 0] = self.start
+    encodings = self._bpe.encode_batch_fast([clean(text) for text in texts])
+    for row, encoding in zip(rows, encodings, strict=True):
+      ids = encoding.ids[: context - 2]
+      row[1 : len(ids) + 1] = ids
+      row[len(ids) + 1] = self.end
+    return rows
+
+  def decode(self, ids: Sequence[int] | Int32[np.ndarray, " context"]) -> str:
+    """Reads the words of one row back, up to the end token.
+
+    Args:
+      ids: one row, or the ids of some words.
+
+    Returns:
+      The cleaned text, its words and signs separated by single spaces.
+    """
+    ids = [int(i) for i in ids]
+    if self.end in ids:
+      ids = ids[: ids.index(self.end)]
+    words = self._bpe.decode([i for i in ids if i != self.start])
+    return words.replace(SUFFIX, " ").strip()
+
+
+@functools.cache
+def _load() -> tokenizers.Tokenizer:
+  """Builds the byte-pair encoder; one for all tokenizers of a process."""
+  packed = resources.files("hyperclip_jax.data").joinpath(MERGES).read_bytes()
+  lines = gzip.decompress(packed).decode().split("\n")
+  # CLIP uses the first merges of a longer list, below a header line.
+  letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+  count = VOCAB_SIZE - 2 * len(letters) - 2
+  merges = [(a, b) for a, b in map(str.split, lines[1 : count + 1])]
+  vocab = [
+    *letters,
+    *(letter + SUFFIX for letter in letters),
+    *(a + b for a, b in merges),
+    START,
+    END,
+  ]
+  bpe = tokenizers.Tokenizer(
+    models.BPE(
+      {token: i for i, token in enumerate(vocab)},
+      merges,
+      end_of_word_suffix=SUFFIX,
+    )
+  )
+  bpe.pre_tokenizer = pre_tokenizers.Sequence(
+    [
+      pre_tokenizers.Split(
+        tokenizers.Regex(WORDS), behavior="removed", invert=True
+      ),
+      pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ]
+  )
+  bpe.decoder = decoders.ByteLevel()
+  return bpe

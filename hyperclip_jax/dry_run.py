@@ -1,0 +1,57 @@
+"""What a run would cost, before it is started."""
+
+import math
+import time
+
+import jax
+from clu import parameter_overview
+
+from hyperclip_jax import build, sharding, train
+from hyperclip_jax.metrics import say
+from hyperclip_jax.models import flops
+
+
+def dry_run(run: train.Run) -> None:
+  """Prints sizes and costs, reads one batch, takes one step; saves nothing."""
+  config, model = run.config, build.model(run.config)
+  initial, _ = train.first_state(run, None)
+  say(parameter_overview.get_parameter_overview(initial.params))
+  say(f"parameters  {_count(initial.params):,}")
+  say(f"state       {_gibibytes(initial):.2f} GiB with optimiser moments")
+
+  batch = next(train.make_batches(run, examples_seen=0))
+  say(f"\nbatch of process {jax.process_index()}")
+  for name, rows in batch.items():
+    say(f"  {name:12} {rows.dtype} {rows.shape}")
+
+  batch = sharding.to_global(batch, run.mesh)
+  step = train.make_step(run)
+  begin = time.monotonic()
+  compiled = step.lower(initial, batch).compile()
+  say(f"\ncompiled in {time.monotonic() - begin:.1f} s")
+  memory = compiled.memory_analysis()
+  if memory is not None:
+    total = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    say(
+      f"memory a device  {total / 2**30:.2f} GiB, of it "
+      f"{memory.temp_size_in_bytes / 2**30:.2f} temporary"
+    )
+  texts = [batch[k].shape[1] for k in ("text", "box_text") if k in batch]
+  operations = flops.train_step(
+    model, config.model.image_size, texts, len(texts), config.batch_size
+  )
+  say(f"matmul FLOPs a step  {operations / 1e12:.3g} T, all devices")
+
+  begin = time.monotonic()
+  _, metrics = jax.block_until_ready(compiled(initial, batch))
+  say(f"one step in {time.monotonic() - begin:.2f} s")
+  for name, value in metrics.items():
+    say(f"  {name:30} {float(value):.4f}")
+
+
+def _count(tree) -> int:
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def _gibibytes(tree) -> float:
+  return sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / 2**30

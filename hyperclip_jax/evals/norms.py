@@ -1,0 +1,47 @@
+"""How far from the root each kind of embedding lies.
+
+General things should lie near the root and specific things far from it: box
+texts first, then texts and box images, then images.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from hyperclip_jax.evals import Model
+
+KINDS = ("image", "text", "box_image", "box_text")
+
+
+def distances(
+  model: Model, embeddings: Mapping[str, Float[np.ndarray, "_ dim"]]
+) -> dict[str, np.ndarray]:
+  """Distances from the root by kind.
+
+  All kinds are measured together: without hyperbolic geometry the root is the
+  mean direction of what is measured, and must be one for all.
+
+  Args:
+    model: The model.
+    embeddings: Lifted embeddings by kind, usually KINDS.
+
+  Returns:
+    One array (rows,) a kind, in the order given.
+  """
+  flat = model.distance_to_root(np.concatenate([*embeddings.values()]))
+  ends = np.cumsum([len(rows) for rows in embeddings.values()])
+  return dict(zip(embeddings, np.split(flat, ends[:-1]), strict=True))
+
+
+def norms(
+  model: Model, embeddings: Mapping[str, Float[np.ndarray, "_ dim"]]
+) -> dict[str, float]:
+  """{kind}_mean, _std, _p5, _median and _p95 of the distances from the root."""
+  result = {}
+  for kind, rows in distances(model, embeddings).items():
+    result[f"{kind}_mean"] = float(np.mean(rows))
+    result[f"{kind}_std"] = float(np.std(rows))
+    for name, percent in (("p5", 5), ("median", 50), ("p95", 95)):
+      result[f"{kind}_{name}"] = float(np.percentile(rows, percent))
+  return result

@@ -1,0 +1,168 @@
+"""The evaluation of a run: held-out records, and everything asked of them."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from hyperclip_jax.data import images
+from hyperclip_jax.data.record import Record
+from hyperclip_jax.data.shards import TarSource, expand
+from hyperclip_jax.evals import Model, norms
+from hyperclip_jax.evals.hierarchy import Parents, hierarchy
+from hyperclip_jax.evals.retrieval import retrieval
+from hyperclip_jax.evals.zero_shot import (
+  class_embeddings,
+  predict,
+  zero_shot,
+)
+
+TEMPLATES = ("{}", "a {}", "a picture of a {}")
+
+
+class Classes(NamedTuple):
+  """One-object images and where their classes stand in a hierarchy.
+
+  Attributes:
+    images: uint8 (height, width, 3) each.
+    labels: the class of each image, a leaf.
+    held_out: whether training never showed that class.
+    parents: the hierarchy, node -> its parents.
+  """
+
+  images: Sequence[np.ndarray]
+  labels: Sequence[str]
+  held_out: np.ndarray
+  parents: Parents
+
+
+class HeldOut(NamedTuple):
+  """Records that were not trained on, with pixels; row i is record i.
+
+  Attributes:
+    records: as read.
+    image, box_image: uint8 (height, width, 3) each.
+    text, box_text: caption and one phrase of each.
+    classes: None without a labelled set.
+  """
+
+  records: Sequence[Record]
+  image: Sequence[np.ndarray]
+  text: Sequence[str]
+  box_image: Sequence[np.ndarray]
+  box_text: Sequence[str]
+  classes: Classes | None
+
+
+class Evaluation(NamedTuple):
+  """Named numbers, and the embeddings by kind that they came from."""
+
+  results: dict[str, float]
+  embeddings: dict[str, np.ndarray]
+
+
+def load(
+  folder: str, source: TarSource, min_side: int, limit: int = 512
+) -> HeldOut:
+  """The embedded data set's held-out splits, or else a sample of the source.
+
+  Args:
+    folder: of the embedded data set, or "".
+    source: the training records; without a folder the first `limit` of them
+      are looked at, which says how training goes and nothing of new data.
+    min_side: smallest side of a box in pixels.
+    limit: of records.
+  """
+  classes = None
+  if folder:
+    source = TarSource(expand(f"{folder}/val/*.tar"), min_side)
+    objects = TarSource(expand(f"{folder}/objects/*.tar"), min_side)
+    rows = [objects[i] for i in range(len(objects))]
+    parents = json.loads((pathlib.Path(folder) / "hierarchy.json").read_text())
+    classes = Classes(
+      [images.decode(row.image.read()) for row in rows],
+      [row.meta["label"] for row in rows],
+      np.array([row.meta["held_out"] for row in rows]),
+      {node: tuple(above) for node, above in parents.items()},
+    )
+  records = [source[i] for i in range(min(limit, len(source)))]
+  records = [record for record in records if record.parts]
+  pixels = [images.decode(record.image.read()) for record in records]
+  parts = [record.parts[0] for record in records]
+  return HeldOut(
+    records=records,
+    image=pixels,
+    text=[record.caption for record in records],
+    box_image=[
+      images.crop(
+        whole
+        if part.image == record.image
+        else images.decode(part.image.read()),
+        part.box,
+      )
+      for record, part, whole in zip(records, parts, pixels, strict=True)
+    ],
+    box_text=[part.text for part in parts],
+    classes=classes,
+  )
+
+
+def evaluate(model: Model, data: HeldOut) -> Evaluation:
+  """Retrieval, distances from the root, and classification if labelled.
+
+  Returns:
+    results: "eval/retrieval/t2i_r1" and so on; rates are fractions.
+  """
+  embeddings = {
+    "image": model.encode_image(data.image),
+    "text": model.encode_text(data.text),
+    "box_image": model.encode_image(data.box_image),
+    "box_text": model.encode_text(data.box_text),
+  }
+  groups = {
+    "retrieval": retrieval(model, embeddings["image"], embeddings["text"]),
+    "root_distance": norms.norms(model, embeddings),
+  }
+  if data.classes is not None:
+    groups |= _classify(model, data.classes)
+  results = {
+    f"eval/{group}/{name}": value
+    for group, values in groups.items()
+    for name, value in values.items()
+  }
+  return Evaluation(results, embeddings)
+
+
+def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
+  """Zero-shot accuracy over leaf classes, and how far off in the hierarchy."""
+  names = sorted(set(data.labels))
+  labels = np.array([names.index(label) for label in data.labels])
+  embeddings = model.encode_image(data.images)
+  classes = class_embeddings(model, names, TEMPLATES)
+  predicted = [names[i] for i in predict(model, embeddings, classes)]
+  new = data.held_out
+  return {
+    "zero_shot": zero_shot(model, embeddings, labels, names, TEMPLATES),
+    "zero_shot_held_out": zero_shot(
+      model, embeddings[new], labels[new], names, TEMPLATES
+    ),
+    "hierarchy": hierarchy(data.parents, predicted, data.labels),
+  }
+
+
+def summary(results: dict[str, float]) -> str:
+  """The handful of numbers for a progress line."""
+  shown = (
+    "zero_shot/top1",
+    "zero_shot_held_out/top1",
+    "hierarchy/tie",
+    "retrieval/i2t_r5",
+    "retrieval/t2i_r5",
+  )
+  return "  ".join(
+    f"{name} {results[f'eval/{name}']:.3f}"
+    for name in shown
+    if f"eval/{name}" in results
+  )

@@ -1,0 +1,107 @@
+"""Zero-shot classification: the class whose prompts lie nearest wins."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Integer
+
+from hyperclip_jax.evals import Model
+
+BATCH = 4096  # Images scored at once: 16 MB of scores for 1,000 classes.
+
+
+def class_embeddings(
+  model: Model, names: Sequence[str], templates: Sequence[str]
+) -> Float[np.ndarray, "classes dim"]:
+  """Embeds every class as the average of its prompts.
+
+  Prompts are averaged before the lift: in the tangent space at the root when
+  the model is hyperbolic (MERU, Desai et al., 2023, Sec. 4.1), as unit vectors
+  when it is not (CLIP). An average of points would leave the manifold.
+
+  Args:
+    model: The model.
+    names: One name a class.
+    templates: Prompts with one `{}` for the name, "a photo of a {}.".
+
+  Returns:
+    One lifted embedding a class.
+  """
+  if not templates:
+    raise ValueError("templates is empty: give at least one, such as '{}'")
+  total = 0.0
+  for template in templates:  # One at a time: 1,000 x 80 prompts are a lot.
+    prompts = [template.format(name) for name in names]
+    features = model.encode_text(prompts, lift=False)
+    total += features if model.hyperbolic else model.lift(features)
+  return model.lift(np.asarray(total / len(templates), np.float32))
+
+
+def predict(
+  model: Model,
+  image_embeddings: Float[np.ndarray, "images dim"],
+  class_embeddings: Float[np.ndarray, "classes dim"],
+) -> Int[np.ndarray, "images"]:
+  """The index of the class nearest to each image."""
+  return _nearest(model, image_embeddings, class_embeddings, 1)[:, 0]
+
+
+def zero_shot(
+  model: Model,
+  images: Float[np.ndarray, "images dim"] | Sequence[Any],
+  labels: Integer[np.ndarray, "images"] | Sequence[int],
+  names: Sequence[str],
+  templates: Sequence[str],
+) -> dict[str, float]:
+  """Mean per-class accuracy: every class counts the same, however frequent.
+
+  Args:
+    model: The model.
+    images: An array (images, dim) of embeddings, or a list of images.
+    labels: For each image, the index of its class in `names`.
+    names: One name a class.
+    templates: Prompts with one `{}` for the name.
+
+  Returns:
+    top1, and top5: the right class is among the five nearest. Classes without
+    an image are left out of the mean.
+
+  Raises:
+    ValueError: There is no image, the number of labels differs, or a label is
+      not an index into `names`.
+  """
+  truth = np.asarray(labels)
+  if not truth.size or len(images) != len(truth):
+    raise ValueError(
+      f"{len(images)} images for {len(truth)} labels: give as many of each, "
+      f"and at least one"
+    )
+  if truth.min() < 0 or truth.max() >= len(names):
+    raise ValueError(
+      f"labels span {truth.min()}..{truth.max()}, but there are "
+      f"{len(names)} class names"
+    )
+  if not isinstance(images, np.ndarray):
+    images = model.encode_image(images)
+  classes = class_embeddings(model, names, templates)
+  hits = _nearest(model, images, classes, 5) == truth[:, None]
+  count = np.bincount(truth)
+  present = count > 0
+
+  def mean_per_class(hit):
+    return float(np.mean(np.bincount(truth, hit)[present] / count[present]))
+
+  return {
+    "top1": mean_per_class(hits[:, 0]),
+    "top5": mean_per_class(hits.any(axis=1)),
+  }
+
+
+def _nearest(model, images, classes, k):
+  """(images, k) nearest classes, best first; ties go to the lower index."""
+  rows = []
+  for start in range(0, len(images), BATCH):
+    scores = model.similarity(images[start : start + BATCH], classes)
+    rows.append(np.argsort(-scores, axis=1, kind="stable")[:, :k])
+  return np.concatenate(rows)

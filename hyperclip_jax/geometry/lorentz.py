@@ -1,0 +1,284 @@
+"""The Lorentz (hyperboloid) model of hyperbolic space.
+
+A point of curvature -curv is given by its space components, (..., dim); the
+time component follows from them. A tangent vector at x is likewise given by
+its space components v; its time component is x.v / t(x). The root, or origin,
+is the zero vector. Two points of one call broadcast against each other but
+have the same rank, and `curv` > 0 is a python float or a 0-d array.
+
+Values and first and second derivatives are finite without clamps, in float32
+too, where the radii and the distances of the points are 0 or 1e-6 to about 10
+(an exponential map overflows as sinh does, at sqrt(c) |v| = 88 in float32).
+Where a function is not differentiable its gradient is 0: `dist` at x = y,
+`dist0` at the root, `exterior_angle` at x = y and at x = 0, `half_aperture`
+at the rim of its inner ball. In float32 a point is stored to about
+6e-8 cosh(sqrt(c) r) units of distance, r its radius; apart from the pairwise
+matrix products and `expmap` towards the root, results are about as good.
+
+References:
+  Nickel and Kiela, Learning Continuous Hierarchies in the Lorentz Model of
+    Hyperbolic Geometry, ICML 2018.
+  Desai et al., Hyperbolic Image-Text Representations (MERU), ICML 2023.
+  Law et al., Lorentzian Distance Learning, ICML 2019 (centroid).
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hyperclip_jax.geometry import numerics
+from hyperclip_jax.geometry.numerics import Scalar, dot, norm
+
+_HIGHEST = jax.lax.Precision.HIGHEST
+
+
+def time(x: Float[Array, "*batch dim"], curv: Scalar) -> Float[Array, "*batch"]:
+  """Time component t = sqrt(1/c + |x|^2)."""
+  return jnp.sqrt(1 / curv + dot(x, x))
+
+
+def inner(
+  x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
+) -> Float[Array, "*#batch"]:
+  """Lorentz inner product <x, y> = x.y - t_x t_y of pairs of points."""
+  return dot(x, y) - time(x, curv) * time(y, curv)
+
+
+def pairwise_inner(
+  x: Float[Array, "n dim"], y: Float[Array, "m dim"], curv: Scalar
+) -> Float[Array, "n m"]:
+  """Lorentz inner products of all pairs; higher is nearer."""
+  times = time(x, curv)[:, None] * time(y, curv)[None, :]
+  return jnp.matmul(x, y.T, precision=_HIGHEST) - times
+
+
+def dist(
+  x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
+) -> Float[Array, "*#batch"]:
+  """Geodesic distance, accurate at every distance; zero gradient at x = y."""
+  return numerics.acosh1p(_excess(x, y, curv)) / jnp.sqrt(curv)
+
+
+def pairwise_dist(
+  x: Float[Array, "n dim"], y: Float[Array, "m dim"], curv: Scalar
+) -> Float[Array, "n m"]:
+  """Geodesic distances of all pairs, from one matrix product.
+
+  With the excess time tau = t - 1/sqrt(c), cosh(sqrt(c) d) - 1 equals
+  sqrt(c) (tau_x + tau_y) + c tau_x tau_y - c x.y. The sum cancels when the
+  points are much closer to each other than to the root: in float32 at radius
+  1, c = 1, a distance of 0.01 is good to three digits. Use `dist` for the
+  pairs that matter.
+  """
+  tau_x, tau_y = _excess_time(x, curv)[:, None], _excess_time(y, curv)[None, :]
+  xy = jnp.matmul(x, y.T, precision=_HIGHEST)
+  excess = _excess_of_times(tau_x, tau_y, xy, curv)
+  return numerics.acosh1p(excess) / jnp.sqrt(curv)
+
+
+def dist0(
+  x: Float[Array, "*batch dim"], curv: Scalar
+) -> Float[Array, "*batch"]:
+  """Geodesic distance to the root; zero gradient at the root."""
+  root_curv = jnp.sqrt(curv)
+  return jnp.arcsinh(root_curv * norm(x)) / root_curv
+
+
+def expmap0(
+  v: Float[Array, "*batch dim"], curv: Scalar
+) -> Float[Array, "*batch dim"]:
+  """Point reached from the root along v: sinh(sqrt(c)|v|) / (sqrt(c)|v|) v."""
+  return numerics.sinhc(curv * dot(v, v))[..., None] * v
+
+
+def logmap0(
+  x: Float[Array, "*batch dim"], curv: Scalar
+) -> Float[Array, "*batch dim"]:
+  """Tangent vector at the root that leads to x; inverse of `expmap0`."""
+  return numerics.asinhc(curv * dot(x, x))[..., None] * x
+
+
+def expmap(
+  x: Float[Array, "*#batch dim"], v: Float[Array, "*#batch dim"], curv: Scalar
+) -> Float[Array, "*#batch dim"]:
+  """Point reached from x along the tangent vector v."""
+  angle2 = curv * _squared_length(v, x, curv)
+  grown = numerics.coshm1(angle2)[..., None] * x
+  return x + (grown + numerics.sinhc(angle2)[..., None] * v)
+
+
+def logmap(
+  x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
+) -> Float[Array, "*#batch dim"]:
+  """Tangent vector at x that leads to y; inverse of `expmap`."""
+  excess = _excess(x, y, curv)
+  angle2 = numerics.squared_acosh1p(excess)
+  direction = (y - x) - excess[..., None] * x
+  return direction / numerics.sinhc(angle2)[..., None]
+
+
+def ptransp(
+  x: Float[Array, "*#batch dim"],
+  y: Float[Array, "*#batch dim"],
+  v: Float[Array, "*#batch dim"],
+  curv: Scalar,
+) -> Float[Array, "*#batch dim"]:
+  """Parallel transport of the tangent vector v from x to y.
+
+  v + <y, v> / (1/c - <x, y>) (x + y), along the geodesic from x to y.
+  """
+  t_x, t_y = time(x, curv), time(y, curv)
+  # <y, v> = (y - x t_y / t_x).v, with t_y - t_x = (y - x).(x + y)/(t_x + t_y).
+  velocity = (x + y) / (t_x + t_y)[..., None]
+  stretch = dot(y - x, velocity) / t_x
+  y_dot_v = dot(y - x - stretch[..., None] * x, v)
+  weight = curv * y_dot_v / (2 + _excess(x, y, curv))
+  return v + weight[..., None] * (x + y)
+
+
+def centroid(
+  x: Float[Array, "*batch n dim"],
+  curv: Scalar,
+  weights: Float[Array, "*batch n"] | None = None,
+) -> Float[Array, "*batch dim"]:
+  """Lorentzian centroid, the minimiser of sum_i w_i (cosh(sqrt(c) d_i) - 1).
+
+  The mean of the points in Minkowski space, scaled back to the hyperboloid.
+  Lifting its space part m alone gives a point near the centroid, and with u
+  the mean of cosh(sqrt(c) d(x_i, m)) - 1 the scale, which as a difference of
+  squares would cancel, is 1 + 2 u + u^2 / (c t_m^2), under a square root.
+
+  Args:
+    x: points; the mean is over axis -2.
+    curv: curvature.
+    weights: non-negative with a positive sum; None for equal weights.
+  """
+  if weights is None:
+    weights = jnp.ones_like(x[..., 0])
+  weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
+  mean = jnp.sum(weights[..., None] * x, axis=-2)
+  u = dot(weights, _excess(x, mean[..., None, :], curv))
+  scale2 = 1 + 2 * u + (u / (jnp.sqrt(curv) * time(mean, curv))) ** 2
+  return mean / jnp.sqrt(scale2)[..., None]
+
+
+def geodesic(
+  x: Float[Array, "*#batch dim"],
+  y: Float[Array, "*#batch dim"],
+  t: float | Float[Array, "*#batch"] | Float[Array, ""],
+  curv: Scalar,
+) -> Float[Array, "*#batch dim"]:
+  """Point at the fraction t of the way from x (t = 0) to y (t = 1).
+
+  (sinh((1 - t) a) x + sinh(t a) y) / sinh(a), a = sqrt(c) d(x, y).
+  """
+  angle2 = numerics.squared_acosh1p(_excess(x, y, curv))
+  whole = numerics.sinhc(angle2)
+  weight_x = (1 - t) * numerics.sinhc((1 - t) ** 2 * angle2) / whole
+  weight_y = t * numerics.sinhc(t**2 * angle2) / whole
+  return weight_x[..., None] * x + weight_y[..., None] * y
+
+
+def half_aperture(
+  x: Float[Array, "*batch dim"], curv: Scalar, min_radius: Scalar = 0.1
+) -> Float[Array, "*batch"]:
+  """Half aperture of the entailment cone at x, in (0, pi/2].
+
+  asin(2 K / (sqrt(c) |x|)) with K = min_radius; pi/2, with zero gradient,
+  where sqrt(c) |x| <= 2 K. The slope has no bound just outside that ball.
+  """
+  # asin(a / b) = atan2(a, sqrt(b^2 - a^2)), which has no infinite slope times
+  # zero at a = b, and keeps its digits there.
+  outside = numerics.sqrt(curv * dot(x, x) - 4 * min_radius**2)
+  return jnp.arctan2(jnp.full_like(outside, 2 * min_radius), outside)
+
+
+def exterior_angle(
+  x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
+) -> Float[Array, "*#batch"]:
+  """Angle at x between the ray from the root and the geodesic to y, [0, pi].
+
+  0 when y lies straight outward of x, pi when it lies towards the root; x
+  entails y when this is at most `half_aperture(x)`. Where there is no angle
+  it is 0 at x = y (a point lies in its own cone) and pi/2 at x = 0.
+
+  With n = x/|x|, p = n.y and q = |y - p n| it is
+  atan2(q, sqrt(c) (t_x p - |x| t_y)).
+  """
+  t_x, t_y, r = time(x, curv), time(y, curv), norm(x)
+  n = jnp.where(r > 0, 1 / jnp.where(r > 0, r, 1), 0)[..., None] * x
+  p, ahead = dot(n, y), dot(n, y - x)  # ahead = p - r
+  q = norm(y - x - ahead[..., None] * n)
+  # t_x p - r t_y cancels when y is outward of x, so p > 0: take the part of
+  # the line through the root, t_x p - r t_p, as a difference of squares.
+  outward = p > 0
+  p_safe = jnp.where(outward, p, 1)
+  t_p = jnp.sqrt(1 / curv + p_safe**2)
+  line = ahead * ((p_safe + r) / (curv * (t_x * p_safe + r * t_p)))
+  along = jnp.where(
+    outward, line - r * q * (q / (t_y + t_p)), t_x * p - r * t_y
+  )
+  return numerics.atan2(q, jnp.sqrt(curv) * along)
+
+
+def pairwise_exterior_angle(
+  x: Float[Array, "n dim"], y: Float[Array, "m dim"], curv: Scalar
+) -> Float[Array, "n m"]:
+  """Exterior angles at every x to every y.
+
+  Row by row, as matrix products cannot give it: |y|^2 - p^2 loses the small
+  angles that decide whether y is inside a cone.
+  """
+
+  @jax.checkpoint  # a row's residuals are m times larger than its result
+  def row(x_D):
+    return exterior_angle(x_D[None, :], y, curv)
+
+  return jax.lax.map(row, x)
+
+
+def _excess_time(x, curv):
+  """tau = t - 1/sqrt(c), without the cancellation."""
+  return dot(x, x) / (time(x, curv) + 1 / jnp.sqrt(curv))
+
+
+def _excess_of_times(tau_x, tau_y, xy, curv):
+  """cosh(sqrt(c) d) - 1 from the excess times and x.y."""
+  return jnp.sqrt(curv) * (tau_x + tau_y) + curv * tau_x * tau_y - curv * xy
+
+
+def _excess(x, y, curv):
+  """cosh(sqrt(c) d) - 1 with a relative error of a few ulp.
+
+  Where x.y < 0 the excess form is a sum of positive terms. Elsewhere
+
+    (t_x t_y - x.y - 1/c) (t_x t_y + x.y + 1/c) = t_x^2 |x - y|_x^2,
+
+  with |.|_x the length of a tangent vector at x, gives it as a quotient of
+  positive terms. No norm appears, so both are smooth at x = y and at the root.
+  """
+  xy = dot(x, y)
+  acute = xy >= 0
+  # Seen from the point nearer to the root the lengths lose less.
+  swap = (dot(x, x) > dot(y, y))[..., None]
+  x, y = jnp.where(swap, y, x), jnp.where(swap, x, y)
+  t_x, t_y = time(x, curv), time(y, curv)
+  # t_x^2 / (1/c + t_x t_y + x.y), in factors that float32 can square again.
+  cosine = jnp.where(acute, xy / t_x / t_y, 0)
+  quotient = t_x / t_y / (1 + 1 / (curv * t_x * t_y) + cosine)
+  return jnp.where(
+    acute,
+    curv * quotient * _squared_length(x - y, x, curv),
+    _excess_of_times(_excess_time(x, curv), _excess_time(y, curv), xy, curv),
+  )
+
+
+def _squared_length(v, x, curv):
+  """Squared length of the tangent vector v at x, |v|^2 - (x.v / t)^2.
+
+  Far from the root the difference cancels if v is radial. Taking k = x.v / t^2
+  times the point from the vector leaves no time component, and a sum.
+  """
+  k = dot(x, v) / (1 / curv + dot(x, x))
+  across = v - k[..., None] * x
+  return dot(across, across) + k * k / curv

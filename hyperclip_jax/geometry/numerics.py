@@ -1,0 +1,93 @@
+"""Elementary functions whose values and derivatives stay finite.
+
+A derivative of JAX is a product, so an infinite factor turns the zero of a
+masked branch into NaN. Every branch here is therefore chosen twice: once for
+the argument, so that the branch not taken is evaluated at a harmless point,
+and once for the result.
+
+Functions that are even in a length r take its square `r2`: they are smooth in
+r2 at 0, where r itself, being a square root, is not.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Scalar = float | Float[Array, ""]
+
+# Below this r2 the series hold to float64 precision: the first term left out
+# is under 1e-17 for both.
+_SERIES_BELOW = 1 / 64
+_SINHC = tuple(1 / math.factorial(2 * k + 1) for k in range(8))
+_ASINHC = tuple(
+  (-0.25) ** k * math.comb(2 * k, k) / (2 * k + 1) for k in range(8)
+)
+
+
+def dot(
+  x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"]
+) -> Float[Array, "*#batch"]:
+  """Row-by-row scalar product, in full precision on every device."""
+  return jnp.sum(x * y, axis=-1)
+
+
+def sqrt(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+  """Square root; 0 with zero gradient where x <= 0."""
+  positive = x > 0
+  return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def norm(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
+  """Euclidean length of the rows; zero gradient at a zero row."""
+  return sqrt(dot(x, x))
+
+
+def acosh1p(u: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+  """acosh(1 + u) without forming 1 + u; 0 with zero gradient if u <= 0."""
+  return 2 * jnp.arcsinh(sqrt(u / 2))
+
+
+def squared_acosh1p(u: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+  """acosh(1 + u)^2 for u >= 0, smooth at u = 0."""
+  return 2 * u * asinhc(u / 2) ** 2
+
+
+def coshm1(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+  """cosh(r) - 1 for r2 = r^2 >= 0."""
+  return r2 / 2 * sinhc(r2 / 4) ** 2
+
+
+def sinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+  """sinh(r) / r for r2 = r^2 >= 0; 1 at 0. Overflows as sinh does."""
+  return _even_quotient(jnp.sinh, _SINHC, r2)
+
+
+def asinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+  """asinh(r) / r for r2 = r^2 >= 0; 1 at 0."""
+  return _even_quotient(jnp.arcsinh, _ASINHC, r2)
+
+
+def atan2(
+  y: Float[Array, "*batch"], x: Float[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+  """Angle of the point (x, y); 0 with zero gradient at the origin."""
+  # The angle does not depend on the scale, but the powers of x^2 + y^2 in its
+  # derivatives over- and underflow float32 unless the scale is taken out.
+  scale = jax.lax.stop_gradient(jnp.maximum(jnp.abs(x), jnp.abs(y)))
+  origin = scale == 0
+  scale = jnp.where(origin, 1, scale)
+  y, x = jnp.where(origin, 0, y / scale), jnp.where(origin, 1, x / scale)
+  return jnp.arctan2(y, x)
+
+
+def _even_quotient(function, series, r2):
+  """function(r) / r from r2, by its power series where r2 is small."""
+  small = r2 < _SERIES_BELOW
+  r2_small = jnp.where(small, r2, 0)
+  value_small = jnp.full_like(r2, series[-1])
+  for coefficient in reversed(series[:-1]):
+    value_small = value_small * r2_small + coefficient
+  r = jnp.sqrt(jnp.where(small, 1, r2))
+  return jnp.where(small, value_small, function(r) / r)

@@ -1,0 +1,38 @@
+"""The Poincare ball of curvature -curv, radius 1/sqrt(curv).
+
+For plots and for exchange with other libraries; train in `lorentz`. A float32
+ball has no room beyond a radius of about 16/sqrt(curv): points p must satisfy
+curv |p|^2 < 1.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hyperclip_jax.geometry import lorentz, numerics
+from hyperclip_jax.geometry.numerics import Scalar, dot
+
+
+def from_lorentz(
+  x: Float[Array, "*batch dim"], curv: Scalar
+) -> Float[Array, "*batch dim"]:
+  """Stereographic projection of the hyperboloid, x / (1 + sqrt(c) t)."""
+  return x / (1 + jnp.sqrt(curv) * lorentz.time(x, curv))[..., None]
+
+
+def to_lorentz(
+  p: Float[Array, "*batch dim"], curv: Scalar
+) -> Float[Array, "*batch dim"]:
+  """Space components 2 p / (1 - c |p|^2); inverse of `from_lorentz`."""
+  return 2 * p / (1 - curv * dot(p, p))[..., None]
+
+
+def dist(
+  p: Float[Array, "*#batch dim"], q: Float[Array, "*#batch dim"], curv: Scalar
+) -> Float[Array, "*#batch"]:
+  """Geodesic distance; zero gradient at p = q.
+
+  cosh(sqrt(c) d) - 1 = 2 c |p - q|^2 / ((1 - c |p|^2) (1 - c |q|^2)).
+  """
+  room = (1 - curv * dot(p, p)) * (1 - curv * dot(q, q))
+  excess = 2 * curv * dot(p - q, p - q) / room
+  return numerics.acosh1p(excess) / jnp.sqrt(curv)

@@ -1,0 +1,83 @@
+"""The command: python -m hyperclip_jax.main --config=FILE --workdir=DIR."""
+
+import pathlib
+import sys
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from hyperclip_jax import hyperclip, train
+from hyperclip_jax.dry_run import dry_run
+from hyperclip_jax.reports import run as report
+
+CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "Run file, FILE.py or FILE.py:objective.", lock_config=True
+)
+WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Folder of the run; one with checkpoints is resumed."
+)
+MODE = flags.DEFINE_enum(
+  "mode", "train", ["train", "eval"], "eval reports on a trained workdir."
+)
+DRY_RUN = flags.DEFINE_bool(
+  "dry_run", False, "Print sizes and costs, read a batch, take one step, end."
+)
+COORDINATOR = flags.DEFINE_string(
+  "coordinator", None, "host:port of process 0, or 'auto' on a cluster."
+)
+PROCESSES = flags.DEFINE_integer("processes", None, "How many processes.")
+PROCESS = flags.DEFINE_integer("process", None, "The number of this one.")
+
+
+def main(argv: list[str]) -> None:
+  """Trains or evaluates; bad input ends in one message and exit code 1."""
+  if flags.FLAGS.verbosity <= 0:
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save
+  if COORDINATOR.value:
+    auto = COORDINATOR.value == "auto"
+    jax.distributed.initialize(
+      None if auto else COORDINATOR.value, PROCESSES.value, PROCESS.value
+    )
+  try:
+    if len(argv) > 1:
+      raise ValueError(f"stray arguments: {' '.join(argv[1:])}")
+    if WORKDIR.value is None:
+      raise ValueError("give --workdir, the folder of the run")
+    workdir = pathlib.Path(WORKDIR.value)
+    if MODE.value == "eval" and DRY_RUN.value:
+      raise ValueError("--dry_run is of --mode=train: drop one of the two")
+    if MODE.value == "eval":
+      config = hyperclip.read_config(workdir)
+      source, model = train.open_source(config), hyperclip.load(workdir)
+    else:
+      if CONFIG.value is None:
+        raise ValueError("give --config, such as configs/shapes_tiny.py")
+      config, model = CONFIG.value, None
+      run = train.prepare(config, workdir)
+      source = run.source
+  except (ValueError, OSError) as error:
+    sys.exit(f"error: {error}")
+
+  if DRY_RUN.value:
+    dry_run(run)
+    return
+  model = model or train.train(run)
+  if model:
+    data = train.held_out(config, source)
+    report.evaluate(workdir, config, model, data)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses flags; an override of a value that no config has is an error."""
+  try:
+    return app.parse_flags_with_usage(argv)
+  except (AttributeError, KeyError) as error:
+    name = str(error).strip("\"'")
+    sys.exit(f"error: a --config.* flag names {name!r}, which no config has")
+  except (TypeError, ValueError) as error:
+    sys.exit(f"error: bad flag: {error}")
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=parse_flags)

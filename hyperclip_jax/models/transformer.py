@@ -1,0 +1,99 @@
+"""Pre-LN transformer blocks, scanned over depth, shared by both towers."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+
+@dataclasses.dataclass(frozen=True)
+class InitStd:
+  """Standard deviations of a block's four normal kernel initialisers."""
+
+  qkv: float
+  out: float
+  fc1: float
+  fc2: float
+
+
+def attention(
+  q_BLHK: Float[Array, "b l h k"],
+  k_BLHK: Float[Array, "b l h k"],
+  v_BLHK: Float[Array, "b l h k"],
+  causal: bool,
+) -> Float[Array, "b l h k"]:
+  """Scaled dot-product attention; cuDNN's flash kernel for bfloat16 on GPU."""
+  flash = jax.default_backend() == "gpu" and q_BLHK.dtype == jnp.bfloat16
+  return jax.nn.dot_product_attention(
+    q_BLHK,
+    k_BLHK,
+    v_BLHK,
+    is_causal=causal,
+    implementation="cudnn" if flash else "xla",
+  )
+
+
+class Block(nn.Module):
+  """x + attention(norm(x)), then x + mlp(norm(x)); exact GELU, MLP x4."""
+
+  heads: int
+  causal: bool
+  init_std: InitStd
+  dtype: DTypeLike
+
+  @nn.compact
+  def __call__(self, x_BLD: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+    width = x_BLD.shape[-1]
+
+    def norm(name):
+      return nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name=name)
+
+    def dense(name, features, std):
+      return nn.Dense(
+        features,
+        dtype=self.dtype,
+        kernel_init=nn.initializers.normal(std),
+        name=name,
+      )
+
+    y_BLD = norm("norm1")(x_BLD)
+    qkv_BLX = dense("qkv", 3 * width, self.init_std.qkv)(y_BLD)
+    qkv_BL3HK = qkv_BLX.reshape(*x_BLD.shape[:2], 3, self.heads, -1)
+    y_BLHK = attention(*jnp.unstack(qkv_BL3HK, axis=2), causal=self.causal)
+    y_BLD = y_BLHK.reshape(x_BLD.shape)
+    x_BLD = x_BLD + dense("out", width, self.init_std.out)(y_BLD)
+
+    y_BLD = norm("norm2")(x_BLD)
+    y_BLF = dense("fc1", 4 * width, self.init_std.fc1)(y_BLD)
+    y_BLF = nn.gelu(y_BLF, approximate=False)
+    return x_BLD + dense("fc2", width, self.init_std.fc2)(y_BLF)
+
+
+class Transformer(nn.Module):
+  """`depth` blocks as one scanned block (one compile), then a LayerNorm.
+
+  Parameters of the blocks are stacked on a leading axis of length `depth`.
+  """
+
+  depth: int
+  heads: int
+  causal: bool
+  init_std: InitStd
+  dtype: DTypeLike
+
+  @nn.compact
+  def __call__(self, x_BLD: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+    blocks = nn.scan(
+      lambda block, x, _: (block(x), None),
+      variable_axes={"params": 0},
+      split_rngs={"params": True},
+      length=self.depth,
+    )
+    block = Block(
+      self.heads, self.causal, self.init_std, self.dtype, name="blocks"
+    )
+    x_BLD, _ = blocks(block, x_BLD, None)
+    return nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm")(x_BLD)

@@ -1,0 +1,32 @@
+"""The entailment cone loss (Ganea et al., 2018; MERU, equation 7)."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from hyperclip_jax.geometry import lorentz
+
+
+def entailment(
+  general: Float[Array, "b dim"],
+  specific: Float[Array, "b dim"],
+  curv: Float[Array, ""],
+  aperture_scale: float,
+  where: Bool[Array, " b"] | None = None,
+) -> Float[Array, ""]:
+  """Mean of max(0, exterior angle - aperture_scale * half aperture).
+
+  Args:
+    general: cone apexes.
+    specific: the points that belong inside the cones.
+    curv: curvature is -curv.
+    aperture_scale: eta of HyCoCLIP's equation 6: below 1 a pair must lie
+      deeper in the cone, above 1 it may lie outside it.
+    where: rows to average over; all by default. No row gives zero.
+  """
+  angle = lorentz.exterior_angle(general, specific, curv)
+  aperture = lorentz.half_aperture(general, curv)
+  hinge = jnp.maximum(angle - aperture_scale * aperture, 0.0)
+  if where is None:
+    return jnp.mean(hinge)
+  count = jnp.maximum(jnp.sum(where), 1).astype(hinge.dtype)
+  return jnp.sum(jnp.where(where, hinge, 0.0)) / count

@@ -1,0 +1,64 @@
+"""HyCoCLIP: compositional entailment (Pal et al., 2025, arXiv 2410.06912)."""
+
+from jaxtyping import Array, Float
+
+from hyperclip_jax.objectives.contrastive import cross_entropy, lorentz_logits
+from hyperclip_jax.objectives.embeddings import Embeddings
+from hyperclip_jax.objectives.entailment import entailment
+
+
+def hycoclip(
+  embeddings: Embeddings,
+  scalars: dict[str, Float[Array, ""]],
+  entail_weight: float = 0.2,
+  inter_aperture_scale: float = 0.7,
+  intra_aperture_scale: float = 1.2,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+  """Contrast and entailment of wholes and of their boxes.
+
+  Text lies above image and a box above its whole, so cones open from texts
+  to images (inter-modal) and from boxes to wholes (intra-modal).
+
+  Args:
+    embeddings: points on the hyperboloid, boxes included.
+    scalars: {"logit_scale", "curv"}.
+    entail_weight: weight of the mean of the inter- and intra-modal sums.
+    inter_aperture_scale: eta of pairs of two modalities.
+    intra_aperture_scale: eta of pairs of one modality.
+
+  Returns:
+    The loss (equation 8) and its terms.
+  """
+  image, text, box_image, box_text, distinct = embeddings
+  if box_image is None or box_text is None:
+    raise ValueError("hycoclip needs embeddings of box images and box texts")
+  curv, logit_scale = scalars["curv"], scalars["logit_scale"]
+
+  # Candidates are always whole: boxes of a batch are too often alike.
+  image_text = lorentz_logits(image, text, curv, logit_scale)
+  box_image_text = lorentz_logits(box_image, text, curv, logit_scale)
+  box_text_image = lorentz_logits(box_text, image, curv, logit_scale)
+  contrastive_loss = (
+    cross_entropy(image_text)
+    + cross_entropy(image_text.T)
+    + cross_entropy(box_image_text)
+    + cross_entropy(box_text_image)
+  ) / 4
+
+  inter, intra = inter_aperture_scale, intra_aperture_scale
+  terms = {
+    "text_image_entailment_loss": entailment(text, image, curv, inter),
+    "box_text_image_entailment_loss": entailment(
+      box_text, box_image, curv, inter
+    ),
+    "cross_image_entailment_loss": entailment(box_image, image, curv, intra),
+    "cross_text_entailment_loss": entailment(
+      box_text, text, curv, intra, where=distinct
+    ),
+  }
+  entailment_loss = sum(terms.values()) / 2
+  loss = contrastive_loss + entail_weight * entailment_loss
+  return loss, terms | {
+    "contrastive_loss": contrastive_loss,
+    "entailment_loss": entailment_loss,
+  }

@@ -1,0 +1,280 @@
+"""A run on one HTML page that needs nothing but itself.
+
+No script, no external resource: it opens from a disk, in a mail, in ten years.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from hyperclip_jax.reports import plots, words
+from hyperclip_jax.reports.markup import Markup, document, inline_image, tag
+
+Picture = np.ndarray  # uint8 (height, width, 3)
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2, fractions
+
+
+class Landmark(NamedTuple):
+  """What lies nearest on a stretch of a walk to the root.
+
+  Attributes:
+    text: A caption, a phrase or [ROOT].
+    t: What is left of the way where it is first met, 1 to 0.
+    picture: Shown instead of the text, which describes it.
+  """
+
+  text: str
+  t: float
+  picture: Picture | None = None
+
+
+class Traversal(NamedTuple):
+  """The walk from a picture to the root."""
+
+  picture: Picture
+  caption: str
+  landmarks: Sequence[Landmark]
+
+
+class Example(NamedTuple):
+  """A record of the data and what the model makes of it.
+
+  Attributes:
+    picture: The image.
+    caption: Its own caption.
+    parts: (text, box) of its parts.
+    retrieved: The captions nearest to the image, best first.
+  """
+
+  picture: Picture
+  caption: str
+  parts: Sequence[tuple[str, Box]] = ()
+  retrieved: Sequence[str] = ()
+
+
+def write_report(
+  path: str | os.PathLike[str],
+  *,
+  title: str,
+  objective: str,
+  date: str,
+  digest: str,
+  summary: Mapping[str, float],
+  history: plots.History,
+  embeddings: plots.Embeddings,
+  curv: float,
+  hyperbolic: bool,
+  traversals: Sequence[Traversal],
+  examples: Sequence[Example],
+  config_text: str,
+  spread: Mapping[str, float] | None = None,
+) -> None:
+  """Writes the report of a run; the same input gives the same bytes.
+
+  Whatever is empty is left out, with a word on what would be there.
+
+  Args:
+    path: Where to, "report.html".
+    title: The name of the run.
+    objective: "hycoclip", "meru" or "clip".
+    date: When the run was made, as it should read.
+    digest: Identifies the configuration.
+    summary: The final results; rates are fractions.
+    history: The rows of metrics.jsonl: {"step": 10, "loss": 3.2, ...}.
+    embeddings: Lifted points (rows, dim) by kind, of the kinds in plots.KINDS;
+      row i of every kind is of the same record.
+    curv: The manifold has curvature -curv.
+    hyperbolic: Whether it is hyperbolic.
+    traversals: Walks to the root.
+    examples: Records to look at.
+    config_text: The configuration, in full.
+    spread: Half widths (standard deviations over seeds, say) for `summary`.
+
+  Raises:
+    ValueError: An embedding is of an unknown kind.
+  """
+  if unknown := embeddings.keys() - plots.KINDS.keys():
+    raise ValueError(
+      f"unknown kinds of embeddings {sorted(unknown)}: use {[*plots.KINDS]}"
+    )
+  known = (("objective", objective), ("date", date), ("config", digest))
+  facts = [tag("span", tag("b", name), f" {value}") for name, value in known]
+  sections = (
+    ("Results", _results(summary, spread or {})),
+    ("Training", _training(history)),
+    ("Embeddings", _embeddings(embeddings, curv, hyperbolic)),
+    ("Walks to the root", _walks(traversals, hyperbolic)),
+    ("Examples", _examples(examples)),
+    ("Configuration", _configuration(config_text)),
+  )
+  page = document(
+    title,
+    tag("h1", title),
+    tag("p", *facts, cls="facts"),
+    *(tag("section", tag("h2", name), *parts) for name, parts in sections),
+  )
+  partial = f"{os.fspath(path)}.partial"
+  with open(partial, "w", encoding="utf-8") as file:
+    file.write(page)
+  os.replace(partial, path)
+
+
+def _note(text: str) -> Markup:
+  return tag("p", text, cls="note")
+
+
+def _figure(uri: str, alt: str, *caption: str) -> Markup:
+  return tag(
+    "figure", tag("img", src=uri, alt=alt), tag("figcaption", *caption)
+  )
+
+
+def _results(summary: Mapping[str, float], spread: Mapping[str, float]):
+  if not summary:
+    return [_note("There are no final results.")]
+  rows = []
+  for name, value in summary.items():
+    shown = f"{value:.4g}"
+    if name in spread:
+      shown += f" ± {spread[name]:.2g}"
+    meaning, better = _meaning(name)
+    rows.append(
+      tag(
+        "tr",
+        tag("th", name.removeprefix("eval/"), scope="row"),
+        tag("td", shown, cls="number"),
+        tag("td", meaning, tag("small", better)),
+      )
+    )
+  note = "Measured at the end of the run. Rates lie between 0 and 1."
+  if spread:
+    note += " The number after ± is the spread over repeats."
+  return [
+    _note(note),
+    tag("table", tag("tbody", *rows)),
+  ]
+
+
+def _meaning(name: str) -> tuple[str, str]:
+  for pattern, meaning, better in words.MEANINGS:
+    if match := re.search(pattern, name):
+      return meaning.format(*match.groups()), f" {better} is better"
+  return "", ""
+
+
+def _training(history: plots.History):
+  names = sorted({name for row in history for name in row} - {"step"})
+  panels = []
+  for title, pattern, caption in words.PANELS:
+    chosen = [name for name in names if re.search(pattern, name)]
+    names = [name for name in names if name not in chosen]
+    if chosen:
+      uri = plots.data_uri(plots.curves(history, chosen))
+      alt = f"{title} over training steps"
+      panels.append(_figure(uri, alt, tag("b", title), f" {caption}"))
+  if not panels:
+    return [_note("No metrics were written while training.")]
+  return [
+    _note(
+      "Every plot runs from the first training step to the last. Faint lines "
+      "are single measurements, strong ones their moving average; a cross on "
+      "the axis marks a value that was not finite."
+    ),
+    tag("div", *panels, cls="panels"),
+  ]
+
+
+def _embeddings(
+  embeddings: plots.Embeddings, curv: float, hyperbolic: bool
+) -> list[Markup]:
+  clean, lost, notes = {}, 0, []
+  for kind, rows in embeddings.items():
+    finite = np.isfinite(rows).all(axis=1, keepdims=True)
+    lost += len(rows) - int(np.count_nonzero(finite))
+    if finite.any():  # Row i stays row i: the edges join them.
+      clean[kind] = np.where(finite, rows, np.nan)
+  if lost:
+    notes.append(_note(f"{lost} embeddings are not finite and left out."))
+  if not clean:
+    return [_note("There are no embeddings to show."), *notes]
+  distances = plots.root_distances(clean, curv, hyperbolic)
+  picture, share = plots.embedding_map(clean, curv, hyperbolic)
+  texts = words.HYPERBOLIC if hyperbolic else words.FLAT
+  captions = [text.format(share=share, curv=curv) for text in texts]
+  figures = (
+    (plots.distance_histograms(distances), "Distance from the root"),
+    (picture, "Map of the embeddings"),
+  )
+  return [
+    *notes,
+    tag(
+      "div",
+      *(
+        _figure(plots.data_uri(figure), name, tag("b", name), f" {caption}")
+        for (figure, name), caption in zip(figures, captions, strict=True)
+      ),
+      cls="panels wide",
+    ),
+  ]
+
+
+def _walks(traversals: Sequence[Traversal], hyperbolic: bool):
+  if not traversals:
+    return [_note("No walks were made.")]
+  line = "geodesic" if hyperbolic else "straight line"
+  return [
+    _note(
+      f"From each picture a {line} leads to the root. The chain names what "
+      f"lies nearest on the way, with the share of the way still to go where "
+      f"it is first met. It should turn from the specific to the general."
+    ),
+    *(_walk(traversal) for traversal in traversals),
+  ]
+
+
+def _walk(traversal: Traversal) -> Markup:
+  stops = []
+  for text, t, picture in traversal.landmarks:
+    what = tag("span", text) if picture is None else inline_image(picture, text)
+    stops.append(tag("li", what, tag("small", f"{t:.2f}")))
+  start = inline_image(traversal.picture, traversal.caption)
+  return tag("div", start, tag("ol", *stops), cls="walk")
+
+
+def _examples(examples: Sequence[Example]):
+  if not examples:
+    return [_note("No records were chosen.")]
+  return [
+    _note(
+      "Each picture with its boxes, its caption, the phrase of every box, and "
+      "the captions that the model puts nearest to it, best first: its own is "
+      "in bold."
+    ),
+    tag("div", *(_example(example) for example in examples), cls="panels"),
+  ]
+
+
+def _example(example: Example) -> Markup:
+  frames, phrases = [], []
+  for i, (text, (x1, y1, x2, y2)) in enumerate(example.parts):
+    colour = plots.LINES[i % len(plots.LINES)]
+    place = f"left:{x1:.2%};top:{y1:.2%};width:{x2 - x1:.2%};"
+    place += f"height:{y2 - y1:.2%};color:{colour}"
+    frames.append(tag("i", tag("b", str(i + 1)), style=place))
+    phrases.append(tag("li", tag("span", text), style=f"color:{colour}"))
+  parts = [tag("p", example.caption), tag("ol", *phrases, cls="phrases")]
+  if example.retrieved:
+    found = (
+      tag("li", tag("b", text) if text == example.caption else text)
+      for text in example.retrieved
+    )
+    parts += [tag("h3", "Nearest captions"), tag("ol", *found)]
+  picture = inline_image(example.picture, example.caption)
+  return tag("article", tag("div", picture, *frames, cls="boxes"), *parts)
+
+
+def _configuration(text: str) -> list[Markup]:
+  return [tag("details", tag("summary", "Show in full"), tag("pre", text))]

@@ -1,0 +1,333 @@
+"""The figures of a report: each function takes arrays and returns a Figure.
+
+Colours are safe for colour-blind readers: one of Okabe and Ito's for each kind
+of embedding (dark for wholes, light for boxes), Paul Tol's "muted" for curves.
+"""
+
+import base64
+import io
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from matplotlib.ticker import MaxNLocator
+
+Embeddings = Mapping[str, np.ndarray]  # kind -> (rows, dim) lifted points.
+History = Sequence[Mapping[str, Any]]  # The rows of metrics.jsonl.
+
+
+class Kind(NamedTuple):
+  """How a kind of embedding is shown."""
+
+  label: str
+  colour: str
+  marker: str
+
+
+# In the order in which they should lie, from the root outwards.
+KINDS = {
+  "box_text": Kind("box texts", "#e69f00", "^"),
+  "text": Kind("texts", "#d55e00", "^"),
+  "box_image": Kind("box images", "#56b4e9", "o"),
+  "image": Kind("images", "#0072b2", "o"),
+}
+# General -> specific: what entailment asks to lie inside the cone of what.
+EDGES = (
+  ("text", "image"),
+  ("box_text", "box_image"),
+  ("box_image", "image"),
+  ("box_text", "text"),
+)
+LINES = ("#332288", "#cc6677", "#117733", "#aa4499", "#88ccee", "#999933")
+INK, FAINT = "#2b2f36", "#d9dce1"
+POINTS = 250  # Most points of a kind in a picture: more would be a blot.
+RECORDS = 8  # With their edges drawn.
+
+STYLE: dict[Any, Any] = {
+  "axes.axisbelow": True,
+  "axes.edgecolor": FAINT,
+  "axes.grid": True,
+  "axes.labelcolor": INK,
+  "axes.spines.right": False,
+  "axes.spines.top": False,
+  "figure.constrained_layout.use": True,
+  "figure.facecolor": "none",
+  "font.size": 10,
+  "grid.color": "#eceef1",
+  "grid.linewidth": 0.8,
+  "legend.frameon": False,
+  "legend.fontsize": 9,
+  "svg.hashsalt": "hyperclip",  # The same input gives the same bytes.
+  "text.color": INK,
+  "text.parse_math": False,  # A metric may be named with a dollar sign.
+  "xtick.color": "#6b7280",
+  "xtick.labelcolor": INK,
+  "ytick.color": "#6b7280",
+  "ytick.labelcolor": INK,
+}
+
+
+@matplotlib.rc_context(STYLE)
+def data_uri(figure: Figure) -> str:
+  """The figure as an SVG data URI, free of dates and random ids."""
+  buffer = io.BytesIO()
+  figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+  encoded = base64.b64encode(buffer.getvalue()).decode()
+  return f"data:image/svg+xml;base64,{encoded}"
+
+
+def series(history: History, name: str) -> tuple[np.ndarray, np.ndarray]:
+  """The steps at which a metric was written, and its values (NaN for null).
+
+  A resumed run writes some steps twice; the later row counts.
+  """
+  found = {row["step"]: row[name] for row in history if name in row}
+  steps = sorted(found)
+  values = [np.nan if found[s] is None else float(found[s]) for s in steps]
+  return np.array(steps, float), np.array(values, float)
+
+
+@matplotlib.rc_context(STYLE)
+def curves(history: History, names: Sequence[str]) -> Figure:
+  """Metrics over steps, smoothed when dense; crosses mark non-finite values."""
+  figure = Figure(figsize=(4, 2.8))
+  axes = figure.subplots()
+  for name, line in zip(names, itertools.cycle(LINES), strict=False):
+    colour = _kind_colour(name) or line
+    steps, values = series(history, name)
+    finite = np.isfinite(values)
+    values = np.where(finite, values, np.nan)
+    label = name.removeprefix("eval/").replace("_", " ")
+    window = len(values) // 50
+    if window > 1:
+      axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+      values = _smooth(values, window)
+      axes.plot(steps, values, color=colour, label=label)
+    else:
+      axes.plot(steps, values, color=colour, label=label, marker=".")
+    lost, floor = steps[~finite], axes.get_xaxis_transform()
+    axes.plot(lost, 0 * lost, "x", color=colour, transform=floor, clip_on=False)
+  axes.set_xlabel("step")
+  axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+  axes.xaxis.set_major_formatter(
+    lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}"
+  )
+  figure.legend(loc="outside upper left", ncols=min(2, len(names)))
+  return figure
+
+
+def root_distances(
+  embeddings: Embeddings, curv: float, hyperbolic: bool
+) -> dict[str, np.ndarray]:
+  """Distances from the root by kind.
+
+  Args:
+    embeddings: Lifted points by kind; space components if hyperbolic.
+    curv: The manifold has curvature -curv.
+    hyperbolic: Whether it is hyperbolic.
+
+  Returns:
+    asinh(sqrt(curv) |x|) / sqrt(curv) if hyperbolic, else the cosine distance
+    to the mean direction of all rows of all kinds.
+  """
+  points = {kind: np.asarray(x, np.float64) for kind, x in embeddings.items()}
+  if hyperbolic:
+    root = curv**0.5
+    return {
+      kind: np.arcsinh(root * np.linalg.norm(x, axis=1)) / root
+      for kind, x in points.items()
+    }
+  mean = np.nanmean(np.concatenate([*points.values()]), axis=0)
+  mean /= np.linalg.norm(mean)
+  return {kind: 1 - x @ mean for kind, x in points.items()}
+
+
+@matplotlib.rc_context(STYLE)
+def distance_histograms(distances: Mapping[str, np.ndarray]) -> Figure:
+  """One histogram a kind over shared bins, each as high as its row."""
+  kinds = [kind for kind in KINDS if kind in distances]
+  finite = {k: distances[k][np.isfinite(distances[k])] for k in kinds}
+  bins = np.histogram_bin_edges(np.concatenate([*finite.values()]), 60)
+  figure = Figure(figsize=(5, 0.7 + len(kinds)))
+  rows = figure.subplots(len(kinds), sharex=True, squeeze=False)[:, 0]
+  for axes, kind in zip(rows, kinds, strict=True):
+    axes.hist(
+      finite[kind], bins=list(bins), color=KINDS[kind].colour, alpha=0.85
+    )
+    median = np.median(finite[kind]) if len(finite[kind]) else np.nan
+    axes.axvline(median, color=INK, linewidth=1.2)
+    axes.set_ylabel(
+      f"{KINDS[kind].label}\n{median:.3g}", rotation=0, ha="right", va="center"
+    )
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+  rows[-1].set_xlabel("distance from the root")
+  return figure
+
+
+def disk_coordinates(
+  embeddings: Embeddings, curv: float
+) -> tuple[dict[str, np.ndarray], float]:
+  """Places hyperbolic points in the Poincare disk.
+
+  The radius is true: tanh(sqrt(curv) d / 2), d the distance from the root. The
+  angle is a sketch: that of the direction x / |x|, less the mean direction, in
+  the plane of its first two principal components over all kinds.
+
+  Returns:
+    Points (rows, 2) by kind, and the share of the variance of the directions
+    that the plane holds.
+  """
+  distances = root_distances(embeddings, curv, hyperbolic=True)
+  flat, share = _plane({kind: _unit(x) for kind, x in embeddings.items()})
+  points = {}
+  for kind, z in flat.items():
+    angle = np.arctan2(z[:, 1], z[:, 0])
+    radius = np.tanh(curv**0.5 * distances[kind] / 2)
+    points[kind] = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
+  return points, share
+
+
+def geodesic(ends: Sequence[np.ndarray]) -> Float[np.ndarray, "points 2"]:
+  """Points on the geodesic of the Poincare disk, a circular arc.
+
+  A Moebius map takes one end to 0, where geodesics are straight, and back.
+  """
+  a, b = (complex(*end) for end in ends)
+  straight = (b - a) / (1 - a.conjugate() * b) * np.linspace(0, 1, 33)
+  arc = (straight + a) / (1 + a.conjugate() * straight)
+  return np.stack([np.real(arc), np.imag(arc)], axis=1)
+
+
+@matplotlib.rc_context(STYLE)
+def embedding_map(
+  embeddings: Embeddings, curv: float, hyperbolic: bool
+) -> tuple[Figure, float]:
+  """The embeddings in the plane, and entailment edges of a few records.
+
+  Args:
+    embeddings: Lifted points by kind; row i of every kind is of record i.
+    curv: The manifold has curvature -curv.
+    hyperbolic: Poincare disk if so, else the plane of principal components.
+
+  Returns:
+    The figure, and the share of variance that the picture holds.
+  """
+  if hyperbolic:
+    points, share = disk_coordinates(embeddings, curv)
+  else:
+    points, share = _plane(embeddings)
+  figure = Figure(figsize=(5, 5.2))
+  axes = figure.subplots()
+  axes.set_aspect("equal")
+  axes.grid(visible=False)
+  for kind, look in KINDS.items():
+    if kind in points:
+      every = max(1, -(-len(points[kind]) // POINTS))
+      axes.scatter(
+        *points[kind][::every].T,
+        s=16,
+        marker=look.marker,
+        color=look.colour,
+        alpha=0.5,
+        linewidths=0,
+        label=look.label,
+      )
+  _edges(axes, points, geodesic if hyperbolic else np.stack)
+  if hyperbolic:
+    _disk_frame(axes, points, curv)
+  else:
+    axes.set_xlabel("first principal component")
+    axes.set_ylabel("second principal component")
+  figure.legend(
+    loc="outside upper center",
+    ncols=4,
+    columnspacing=1,
+    handletextpad=0.1,
+    markerscale=1.8,
+  )
+  return figure, share
+
+
+def _edges(axes, points, line):
+  """Joins what entails to what is entailed, for records all round the map."""
+  rows = min(len(z) for z in points.values())
+  first = next(iter(points.values()))[:rows]
+  around = np.argsort(np.arctan2(first[:, 1], first[:, 0]), kind="stable")
+  chosen = around[:: max(1, -(-rows // RECORDS))]
+  for general, specific in EDGES:
+    if general in points and specific in points:
+      for i in chosen:
+        path = line([points[general][i], points[specific][i]])
+        axes.plot(*path.T, color=INK, linewidth=0.9, zorder=3)
+  for kind, z in points.items():
+    axes.scatter(
+      *z[chosen].T,
+      s=44,
+      marker=KINDS[kind].marker,
+      color=KINDS[kind].colour,
+      edgecolors="white",
+      linewidths=0.8,
+      zorder=4,
+    )
+
+
+def _disk_frame(axes, points, curv):
+  """Rings at round distances, and the edge of the disk if it is in view."""
+  radii = np.linalg.norm(np.concatenate([*points.values()]), axis=1)
+  furthest = np.nanmax(radii)
+  # Close to the rim, the whole disk: else its arcs would show in the corners.
+  view = 1.04 if furthest > 0.6 else 1.15 * furthest + 1e-6
+  reach = 2 * np.arctanh(min(furthest, 1 - 1e-6)) / curv**0.5
+  for d in MaxNLocator(5).tick_values(0, reach + 1e-6)[1:]:
+    r = np.tanh(curv**0.5 * d / 2)
+    if r < min(view, 0.97):
+      axes.add_patch(Circle((0, 0), r, fill=False, color=FAINT, zorder=0))
+      label = f"{d:.3g}"
+      axes.text(0, r, label, fontsize=9, color=INK, ha="center", va="bottom")
+  axes.add_patch(Circle((0, 0), 1, fill=False, color=INK, zorder=0))
+  axes.plot(0, 0, "+", color=INK, markersize=10)
+  axes.annotate("root", (0, 0), (6, -12), textcoords="offset points")
+  axes.set(xlim=(-view, view), ylim=(-view, view))
+  axes.set_axis_off()
+
+
+def _kind_colour(name: str) -> str | None:
+  """The colour of the kind that a metric like norms_box_text_mean is about."""
+  for kind, look in KINDS.items():  # Boxes first: box_text ends in text.
+    if re.search(rf"(^|[/_]){kind}_", name):
+      return look.colour
+  return None
+
+
+def _unit(x):
+  norm = np.linalg.norm(x, axis=1, keepdims=True)
+  return x / np.where(norm == 0, 1, norm)
+
+
+def _plane(rows: Embeddings) -> tuple[dict[str, np.ndarray], float]:
+  """Principal components one and two of all kinds together, (rows, 2) each."""
+  everything = np.concatenate([*rows.values()]).astype(np.float64)
+  everything = everything[np.isfinite(everything).all(axis=1)]
+  mean = everything.mean(axis=0)
+  variance, axes = np.linalg.eigh(np.cov(everything.T, bias=True))
+  axes = axes[:, [-1, -2]]
+  # The sign of an eigenvector is arbitrary; fix it.
+  axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
+  share = variance[-2:].sum() / max(variance.sum(), 1e-30)
+  return {kind: (x - mean) @ axes for kind, x in rows.items()}, float(share)
+
+
+def _smooth(values: Float[np.ndarray, "n"], window: int):
+  """Centred moving average over the finite values in the window."""
+  ones = np.ones(2 * (window // 2) + 1)
+  finite = np.isfinite(values)
+  total = np.convolve(np.where(finite, values, 0), ones, "same")
+  count = np.convolve(finite, ones, "same")
+  return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -1,0 +1,114 @@
+"""The report of a run, from what its evaluation saw."""
+
+import hashlib
+import json
+import pathlib
+import time
+
+import numpy as np
+
+from hyperclip_jax import metrics
+from hyperclip_jax.config import Config
+from hyperclip_jax.evals import suite, traversal
+from hyperclip_jax.evals.suite import Evaluation, HeldOut
+from hyperclip_jax.hyperclip import HyperCLIP
+from hyperclip_jax.reports import page
+
+FILE = "report.html"
+WALKS = 6
+EXAMPLES = 12
+
+
+def write(
+  workdir: pathlib.Path,
+  config: Config,
+  model: HyperCLIP,
+  data: HeldOut,
+  evaluation: Evaluation,
+) -> pathlib.Path:
+  """Writes `report.html` into the workdir and returns its path."""
+  config_text = config.to_json(indent=2, sort_keys=True)
+  path = workdir / FILE
+  page.write_report(
+    path,
+    title=workdir.absolute().name,
+    objective=model.name,
+    date=time.strftime("%Y-%m-%d %H:%M"),
+    digest=hashlib.sha256(config_text.encode()).hexdigest()[:12],
+    # The histograms show the distances better than rows of numbers.
+    summary={
+      name: value
+      for name, value in evaluation.results.items()
+      if "root_distance" not in name
+    },
+    history=[
+      *metrics.read(workdir),
+      {"step": config.steps, **evaluation.results},
+    ],
+    embeddings=evaluation.embeddings,
+    curv=model.curv,
+    hyperbolic=model.hyperbolic,
+    traversals=_walks(model, data, evaluation),
+    examples=_examples(model, data, evaluation),
+    config_text=config_text,
+  )
+  (workdir / "results.json").write_text(
+    json.dumps(evaluation.results, indent=1) + "\n"
+  )
+  return path
+
+
+def _walks(
+  model: HyperCLIP, data: HeldOut, evaluation: Evaluation
+) -> list[page.Traversal]:
+  """Walks of the first images past all texts, concepts and box images."""
+  concepts = tuple(data.classes.parents) if data.classes else ()
+  texts = list(dict.fromkeys([*concepts, *data.box_text, *data.text]))
+  candidates = np.concatenate(
+    [model.encode_text(texts), evaluation.embeddings["box_image"]]
+  )
+
+  def landmark(stop: traversal.Stop) -> page.Landmark:
+    if stop.candidate == traversal.ROOT:
+      return page.Landmark("[ROOT]", stop.t)
+    if stop.candidate < len(texts):
+      return page.Landmark(texts[stop.candidate], stop.t)
+    i = stop.candidate - len(texts)
+    return page.Landmark(data.box_text[i], stop.t, data.box_image[i])
+
+  starts = model.encode_image(data.image[:WALKS], lift=False)
+  walks = traversal.traverse(model, starts, candidates)
+  return [
+    page.Traversal(
+      data.image[i], data.text[i], [landmark(stop) for stop in walk]
+    )
+    for i, walk in enumerate(walks)
+  ]
+
+
+def _examples(
+  model: HyperCLIP, data: HeldOut, evaluation: Evaluation
+) -> list[page.Example]:
+  """The first records with their boxes and the captions nearest to them."""
+  scores = model.similarity(
+    evaluation.embeddings["image"][:EXAMPLES], evaluation.embeddings["text"]
+  )
+  return [
+    page.Example(
+      data.image[i],
+      data.text[i],
+      [(part.text, part.box) for part in data.records[i].parts],
+      [data.text[int(j)] for j in np.argsort(-row)[:3]],
+    )
+    for i, row in enumerate(scores)
+  ]
+
+
+def evaluate(
+  workdir: pathlib.Path, config: Config, model: HyperCLIP, data: HeldOut
+) -> None:
+  """Evaluates a trained model and writes its report."""
+  evaluation = suite.evaluate(model, data)
+  metrics.say(suite.summary(evaluation.results))
+  path = write(workdir, config, model, data, evaluation)
+  metrics.say(f"report: {path}")

@@ -1,0 +1,112 @@
+"""The training state and one update of it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from hyperclip_jax.models.dual_encoder import DualEncoder, bound_scalars
+from hyperclip_jax.objectives import Embeddings
+
+Objective = Callable[
+  [Embeddings, dict[str, Array]], tuple[Array, dict[str, Array]]
+]
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that an update changes; also a tree of its shapes or shardings.
+
+  Attributes:
+    step: () int32, updates so far.
+    params: of the model.
+    opt_state: of the optimiser.
+  """
+
+  step: PyTree
+  params: PyTree
+  opt_state: PyTree
+
+
+class Inputs(NamedTuple):
+  """One augmented batch: pixels in [0, 1] and token ids.
+
+  Box fields are None for objectives that use whole images and captions only.
+  """
+
+  image: Float[Array, "b h w 3"]
+  text: Int[Array, "b l"]
+  box_image: Float[Array, "b h w 3"] | None = None
+  box_text: Int[Array, "b k"] | None = None
+  distinct: Bool[Array, " b"] | None = None
+
+
+def init(
+  model: DualEncoder,
+  optimizer: optax.GradientTransformation,
+  key: PRNGKeyArray,
+  image_size: int,
+) -> TrainState:
+  """A fresh state at step 0."""
+  images = jnp.zeros((1, image_size, image_size, 3))
+  tokens = jnp.zeros((1, 1), jnp.int32)
+  params = model.init(key, images, tokens)["params"]
+  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def embed(model: DualEncoder, params: PyTree, inputs: Inputs) -> Embeddings:
+  """Lifted embeddings of a batch; each tower runs once where shapes allow."""
+
+  def encode(method, x) -> Any:
+    tangents = model.apply({"params": params}, x, method=method)
+    return model.apply({"params": params}, tangents, method="lift")
+
+  def tower(method, whole, box):
+    if box is None:
+      return encode(method, whole), None
+    if whole.shape != box.shape:
+      return encode(method, whole), encode(method, box)
+    # Interleaved, so that sharded rows stay where they are.
+    both = jnp.stack([whole, box], axis=1).reshape(-1, *whole.shape[1:])
+    both = encode(method, both).reshape(len(whole), 2, -1)
+    return both[:, 0], both[:, 1]
+
+  image, box_image = tower("encode_image", inputs.image, inputs.box_image)
+  text, box_text = tower("encode_text", inputs.text, inputs.box_text)
+  return Embeddings(image, text, box_image, box_text, inputs.distinct)
+
+
+def update(
+  state: TrainState,
+  inputs: Inputs,
+  model: DualEncoder,
+  objective: Objective,
+  optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+  """One optimiser step.
+
+  The scalar parameters are projected into their bounds after the step rather
+  than clamped before it, so their gradient survives at the bound.
+
+  Returns:
+    The next state, and loss, terms, scalars and gradient norm of this step
+    (before the update).
+  """
+
+  def loss_fn(params):
+    scalars: Any = model.apply({"params": params}, method="scalars")
+    loss, terms = objective(embed(model, params, inputs), scalars)
+    return loss, terms | scalars
+
+  (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+    state.params
+  )
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  params: Any = optax.apply_updates(state.params, updates)
+  params = bound_scalars(params)
+  metrics = {"loss": loss, **metrics, "grad_norm": optax.tree.norm(grads)}
+  return TrainState(state.step + 1, params, opt_state), metrics

@@ -1,0 +1,299 @@
+"""Training, from a config to a trained workdir."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import pathlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from hyperclip_jax import build, checkpoint, metrics, sharding
+from hyperclip_jax import config as config_lib
+from hyperclip_jax import state as state_lib
+from hyperclip_jax.config import Config
+from hyperclip_jax.data import pipeline, shapes
+from hyperclip_jax.data.augment import crop_resize
+from hyperclip_jax.data.shards import TarSource, expand
+from hyperclip_jax.evals import suite
+from hyperclip_jax.hyperclip import CONFIG_FILE, HyperCLIP
+from hyperclip_jax.objectives import USES_BOXES
+from hyperclip_jax.state import Inputs, TrainState
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+# What may differ between a run and its continuation.
+MAY_CHANGE = (
+  "checkpoint.",
+  "data.prefetch",
+  "data.shards",
+  "data.threads",
+  "eval_every",
+  "log_every",
+  "mesh.",
+  "shapes.folder",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What a run is made of, once its config is known to be good."""
+
+  config: Config
+  workdir: pathlib.Path
+  source: TarSource
+  mesh: Mesh
+
+
+def prepare(config: Config, workdir: pathlib.Path) -> Run:
+  """Checks all that can be checked before any work.
+
+  Makes the embedded data set on first use.
+
+  Raises:
+    ValueError, OSError: what is wrong with the config, workdir or data.
+  """
+  config_lib.validate(config, jax.device_count())
+  _check_workdir(config, workdir)
+  if config.shapes.folder:
+    _make_shapes(config.shapes)
+  mesh = sharding.make_mesh(config.mesh.model)
+  return Run(config, workdir, open_source(config), mesh)
+
+
+def open_source(config: Config) -> TarSource:
+  """The training records: the embedded data set's, or `data.shards`."""
+  patterns = config.data.shards.split(",")
+  if config.shapes.folder:
+    patterns = [f"{config.shapes.folder}/train/*.tar"]
+  return TarSource(expand(patterns), config.data.min_side)
+
+
+def held_out(config: Config, source: TarSource) -> suite.HeldOut:
+  """What evaluations look at."""
+  return suite.load(config.shapes.folder, source, config.data.min_side)
+
+
+def train(run: Run) -> HyperCLIP | None:
+  """Trains from the newest checkpoint, or from scratch, to `config.steps`.
+
+  Returns:
+    The trained model on the first process; None on others, and when stopped.
+  """
+  config, mesh = run.config, run.mesh
+  main_process = jax.process_index() == 0
+  run.workdir.mkdir(parents=True, exist_ok=True)
+  if main_process:
+    (run.workdir / CONFIG_FILE).write_text(config.to_json(indent=2) + "\n")
+  data = held_out(config, run.source) if config.eval_every else None
+  step_fn = make_step(run)
+  pending: list[Metrics] = []
+
+  with (
+    checkpoint.Checkpoints(run.workdir, config.checkpoint.keep) as checkpoints,
+    metrics.Writer(run.workdir if main_process else None) as writer,
+    _signals() as stop,
+  ):
+    state, examples_seen = first_state(run, checkpoints)
+    first = int(state.step) + 1
+    batches = make_batches(run, examples_seen)
+    progress = metrics.Progress(first - 1, config.steps, config.batch_size)
+
+    for step in range(first, config.steps + 1):
+      batch = sharding.to_global(next(batches), mesh)
+      state, step_metrics = step_fn(state, batch)
+      examples_seen += config.batch_size
+      pending.append(step_metrics)
+      stopped = stop.is_set()  # asked once: a signal may come at any line
+      last = stopped or step == config.steps
+
+      if last or step % config.log_every == 0:
+        values = _mean(pending)
+        pending.clear()
+        _check_finite(values, step)
+        writer.write(step, values | progress.report(step, values))
+      if last or step % config.checkpoint.every == 0:
+        meta = {"examples_seen": examples_seen, "config": config.to_dict()}
+        checkpoints.save(state, meta)
+      if stopped:
+        metrics.say(f"stopped; step {step} is saved, the same command goes on")
+        return None
+      if data and step % config.eval_every == 0 and not last:
+        params = sharding.to_host(state.params)
+        if main_process:
+          with progress.paused():
+            results = suite.evaluate(_model(config, params), data).results
+          metrics.say(f"eval {step}  {suite.summary(results)}")
+          writer.write(step, results)
+
+    params = sharding.to_host(state.params)
+    return _model(config, params) if main_process else None
+
+
+def first_state(
+  run: Run, checkpoints: checkpoint.Checkpoints | None = None
+) -> tuple[TrainState, int]:
+  """The newest checkpoint's state and examples seen, or a fresh state and 0."""
+  config = run.config
+  model, optimizer = build.model(config), build.optimizer(config)
+
+  def init():
+    key = jax.random.key(config.seed)
+    return state_lib.init(model, optimizer, key, config.model.image_size)
+
+  shapes = jax.eval_shape(init)
+  shardings = sharding.tree_shardings(run.mesh, shapes)
+  if checkpoints is None or checkpoints.latest_step is None:
+    return jax.jit(init, out_shardings=shardings)(), 0
+  like = checkpoint.abstract(shapes, shardings)
+  state, meta = checkpoints.restore(like)
+  metrics.say(f"resumed from step {checkpoints.latest_step}")
+  return state, meta["examples_seen"]
+
+
+def make_step(run: Run) -> Step:
+  """The jitted update: augment a batch, embed it, step; donates the state."""
+  config = run.config
+  model, objective = build.model(config), build.objective(config)
+  optimizer, schedule = build.optimizer(config), build.schedule(config)
+
+  def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    inputs = augment(batch, config.model.image_size)
+    new_state, metrics = state_lib.update(
+      state, inputs, model, objective, optimizer
+    )
+    metrics["learning_rate"] = jnp.asarray(schedule(state.step))
+    shardings = sharding.tree_shardings(run.mesh, new_state)
+    return jax.lax.with_sharding_constraint(new_state, shardings), metrics
+
+  return jax.jit(step, donate_argnums=0)
+
+
+def augment(batch: Batch, image_size: int) -> Inputs:
+  """Canvases and crop rectangles -> what the towers read."""
+  inputs = Inputs(
+    crop_resize(batch["image"], batch["image_crop"], image_size), batch["text"]
+  )
+  if "box_image" not in batch:
+    return inputs
+  return inputs._replace(
+    box_image=crop_resize(batch["box_image"], batch["box_crop"], image_size),
+    box_text=batch["box_text"],
+    distinct=batch["distinct"],
+  )
+
+
+def make_batches(run: Run, examples_seen: int) -> Iterator[dict[str, Any]]:
+  """This process's batches, from a position in the global order on."""
+  config, data = run.config, run.config.data
+  example = pipeline.MakeExample(
+    canvas=data.canvas,
+    context=config.model.text.context,
+    crop_scale=tuple(data.crop_scale),
+    white_border=data.white_border,
+    boxes=config.objective.name in USES_BOXES,
+  )
+  return pipeline.batches(
+    run.source,
+    example,
+    batch_size=config.batch_size // jax.process_count(),
+    seed=config.seed,
+    examples_seen=examples_seen,
+    buckets=tuple(data.text_buckets),
+    threads=data.threads,
+    prefetch=data.prefetch,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+
+
+def _model(config: Config, params: Any) -> HyperCLIP:
+  return HyperCLIP(
+    config.objective.name, build.model(config), params, config.model.image_size
+  )
+
+
+def _check_workdir(config: Config, workdir: pathlib.Path) -> None:
+  """A workdir goes on with the config it began with."""
+  path = workdir / CONFIG_FILE
+  if not path.exists():
+    return
+  saved = ConfigDict(json.loads(path.read_text(encoding="utf-8")))
+  before = dict(config_lib.leaves(saved))
+  now = dict(config_lib.leaves(ConfigDict(json.loads(config.to_json()))))
+  changed = [
+    f"config.{name} was {before.get(name)}, now {now.get(name)}"
+    for name in sorted(before.keys() | now.keys())
+    if before.get(name) != now.get(name) and not name.startswith(MAY_CHANGE)
+  ]
+  if changed:
+    raise ValueError(
+      f"{workdir} holds a run with another config; give another --workdir or "
+      "the old values:\n  " + "\n  ".join(changed)
+    )
+
+
+def _make_shapes(config: Config) -> None:
+  """Writes the embedded data set once, on the first process."""
+  if jax.process_index() == 0:
+    shapes.generate(
+      pathlib.Path(config.folder),
+      train=config.train,
+      val=config.val,
+      objects=config.objects,
+      image_size=config.image_size,
+      seed=config.seed,
+    )
+  multihost_utils.sync_global_devices("shapes")
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[threading.Event]:
+  """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once.
+
+  Several processes would have to stop at one step; they end at once instead
+  and go on from the last checkpoint.
+  """
+  stop = threading.Event()
+  if jax.process_count() > 1:
+    yield stop
+    return
+
+  def handle(number, _):
+    metrics.say(f"{signal.Signals(number).name}: saving after this step")
+    stop.set()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+  numbers = (signal.SIGINT, signal.SIGTERM)
+  before = [signal.signal(number, handle) for number in numbers]
+  try:
+    yield stop
+  finally:
+    for number, handler in zip(numbers, before, strict=True):
+      signal.signal(number, handler)
+
+
+def _mean(pending: list[Metrics]) -> dict[str, float]:
+  """Means over the steps since the last log; waits for the device."""
+  rows = jax.device_get(pending)
+  return {name: float(np.mean([r[name] for r in rows])) for name in rows[0]}
+
+
+def _check_finite(values: dict[str, float], step: int) -> None:
+  bad = [name for name, value in values.items() if not math.isfinite(value)]
+  if bad:
+    raise FloatingPointError(
+      f"{', '.join(bad)} not finite by step {step}: the run stops here; lower "
+      "config.optim.learning_rate, or use --config.model.dtype=float32"
+    )

@@ -1,0 +1,61 @@
+"""Packaging. Versions are floors that were tested; see .ci/run."""
+
+import pathlib
+import re
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(
+  r'__version__ = "(.+)"', (HERE / "hyperclip_jax/__init__.py").read_text()
+)
+assert VERSION is not None
+
+EXTRAS = {
+  "gpu": ["jax[cuda12]"],
+  "tpu": ["jax[tpu]"],
+  "eval": ["tensorflow-datasets"],
+  "torch": ["torch>=2.10"],
+  "photos": ["scikit-image"],
+}
+EXTRAS["test"] = [
+  *EXTRAS["torch"],
+  *EXTRAS["photos"],
+  "beartype",
+  "hypothesis",
+  "networkx",
+  "pyright",
+  "pytest",
+  "ruff",
+]
+
+setuptools.setup(
+  name="hyperclip-jax",
+  version=VERSION.group(1),
+  description="Hyperbolic vision-language models in JAX",
+  long_description=(HERE / "README.md").read_text(),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  python_requires=">=3.11",
+  packages=setuptools.find_packages(include=["hyperclip_jax*"]),
+  package_data={"hyperclip_jax.data": ["assets/*"]},
+  install_requires=[
+    "absl-py",
+    "clu",
+    "flax>=0.12",
+    "ftfy",
+    "grain>=0.2.18",
+    "jax>=0.10",
+    "jaxtyping",
+    "matplotlib",
+    "ml_collections",
+    "numpy>=2",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12",
+    "pillow",
+    "simplejpeg",
+    "tensorboardX",
+    "tokenizers",
+  ],
+  extras_require=EXTRAS,
+)

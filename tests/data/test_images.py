@@ -1,0 +1,248 @@
+import io
+
+import numpy as np
+import pytest
+import simplejpeg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hyperclip_jax.data import images
+from tests.data import tars
+
+FRACTION = st.floats(0, 1)
+
+
+def gradient(height, width):
+  y, x = np.mgrid[:height, :width]
+  red, green = x * 255 // width, y * 255 // height
+  return np.stack([red, green, 255 - red], -1).astype(np.uint8)
+
+
+def encode(image, kind, **options):
+  out = io.BytesIO()
+  image.save(out, kind, **options)
+  return out.getvalue()
+
+
+def mean_difference(a, b):
+  return np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)).mean()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF"])
+def test_lossless_formats_come_back_exactly(kind):
+  pixels = gradient(30, 41)
+  options = {"lossless": True} if kind == "WEBP" else {}
+  data = encode(Image.fromarray(pixels), kind, **options)
+  np.testing.assert_array_equal(images.decode(data), pixels)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpeg_modes_agree_with_pillow(mode):
+  data = encode(Image.fromarray(gradient(60, 80)).convert(mode), "JPEG")
+  found = images.decode(data)
+  want = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+  assert found.shape == (60, 80, 3)
+  assert found.dtype == np.uint8
+  assert mean_difference(found, want) < 0.5
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "RGBA"])
+def test_other_modes_become_rgb(mode):
+  image = Image.fromarray(gradient(20, 30)).convert(mode)
+  want = np.asarray(image.convert("RGB"))
+  np.testing.assert_array_equal(images.decode(encode(image, "PNG")), want)
+
+
+def test_16_bit_grey_keeps_its_range():
+  grey = np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)
+  found = images.decode(encode(Image.fromarray(grey), "PNG"))
+  np.testing.assert_array_equal(found[..., 0], grey >> 8)
+  np.testing.assert_array_equal(found[..., 0], found[..., 2])
+
+
+def test_transparency_is_laid_on_white():
+  pixels = np.zeros((4, 4, 4), np.uint8)
+  pixels[:2, :, 3] = 255
+  rgba = Image.fromarray(pixels)
+  found = images.decode(encode(rgba, "PNG"))
+  assert (found[:2] == 0).all()
+  assert (found[2:] == 255).all()
+  palette = Image.new("P", (4, 4), 0)
+  palette.putpalette([0, 0, 0, 9, 9, 9])
+  assert (images.decode(encode(palette, "PNG", transparency=0)) == 255).all()
+
+
+def test_scaled_decoding_never_yields_smaller():
+  data = simplejpeg.encode_jpeg(gradient(900, 1300), 95)
+  for min_side, short in ((100, 113), (224, 225), (450, 450), (451, 900)):
+    found = images.decode(data, min_side=min_side)
+    assert min_side <= min(found.shape[:2]) <= short
+  assert images.decode(data, min_side=5000).shape == (900, 1300, 3)
+  assert images.decode(data).shape == (900, 1300, 3)
+  small = np.asarray(
+    Image.fromarray(gradient(900, 1300)).resize(found.shape[1::-1])
+  )
+  assert mean_difference(images.decode(data, min_side=451), small) < 2
+
+
+def test_header_is_checked_before_decoding(monkeypatch):
+  def never(*args, **kwargs):
+    raise AssertionError("decoded an image that is too large")
+
+  monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+  image = Image.fromarray(gradient(32, 33))
+  data = [encode(image, "PNG"), encode(image, "JPEG")]
+  monkeypatch.setattr(Image.Image, "load", never)
+  monkeypatch.setattr(simplejpeg, "decode_jpeg", never)
+  for each in data:
+    with pytest.raises(images.ImageError, match="33 x 32 pixels; the most is"):
+      images.decode(each)
+
+
+def test_a_bomb_is_an_image_error():
+  bomb = encode(Image.new("1", (10_000, 10_000)), "PNG")
+  with pytest.raises(images.ImageError):
+    images.decode(bomb)
+
+
+PNG = encode(Image.fromarray(gradient(16, 16)), "PNG")
+JPEG = tars.jpeg()
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n"
+
+
+@pytest.mark.parametrize(
+  "data", [b"", b"text", PNG[:60], JPEG[:20], JPEG[:-300], EPS]
+)
+def test_bad_bytes_are_image_errors(data):
+  with pytest.raises(images.ImageError, match="cannot decode"):
+    images.decode(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+  st.sampled_from([PNG, JPEG]),
+  st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=5),
+)
+def test_damage_gives_pixels_or_an_image_error(data, changes):
+  damaged = bytearray(data)
+  for position, value in changes:
+    damaged[position % len(damaged)] = value
+  try:
+    found = images.decode(bytes(damaged))
+  except images.ImageError:
+    return
+  assert found.dtype == np.uint8
+
+
+@given(
+  FRACTION, FRACTION, FRACTION, FRACTION, st.integers(1, 70), st.integers(1, 70)
+)
+def test_crop_covers_the_box_and_no_more(a, b, c, d, height, width):
+  x1, x2 = sorted((a, b))
+  y1, y2 = sorted((c, d))
+  image = gradient(height, width)
+  found = images.crop(image, (x1, y1, x2, y2))
+  assert np.shares_memory(found, image)
+  assert min(found.shape[:2]) >= 1
+  assert (x2 - x1) * width - 1e-5 <= found.shape[1] < (x2 - x1) * width + 2
+  assert (y2 - y1) * height - 1e-5 <= found.shape[0] < (y2 - y1) * height + 2
+
+
+def test_crop_of_whole_pixels_is_exact():
+  image = gradient(100, 100)
+  for left in range(99):
+    box = (left / 100, 0.07, (left + 1) / 100, 0.14)
+    want = image[7:14, left : left + 1]
+    np.testing.assert_array_equal(images.crop(image, box), want)
+
+
+@pytest.mark.parametrize("white_border", [False, True])
+@pytest.mark.parametrize("shape", [(30, 20), (20, 30), (32, 32), (1, 5)])
+def test_fit_keeps_small_images(shape, white_border):
+  image = np.maximum(gradient(*shape), 1)
+  out, region = images.fit(image, 32, white_border)
+  assert out.shape == (32, 32, 3)
+  assert region.dtype == np.float32
+  x0, y0, x1, y1 = region.astype(int)
+  inside = out[y0:y1, x0:x1]
+  if white_border:
+    side = max(shape)
+    assert (x0, y0, x1, y1) == (0, 0, side, side)
+    top, left = (side - shape[0]) // 2, (side - shape[1]) // 2
+    want = np.full((side, side, 3), 255, np.uint8)
+    want[top : top + shape[0], left : left + shape[1]] = image
+  else:
+    assert (x0, y0, x1, y1) == (0, 0, shape[1], shape[0])
+    want = image
+  np.testing.assert_array_equal(inside, want)
+  assert (out[y1:] == 0).all()
+  assert (out[:, x1:] == 0).all()
+
+
+def test_fit_shrinks_large_images_as_pillow():
+  image = gradient(300, 500)
+  out, region = images.fit(image, 100, white_border=False)
+  assert region.tolist() == [0, 0, 100, 60]
+  want = Image.fromarray(image).resize((100, 60), Image.Resampling.BICUBIC)
+  assert mean_difference(out[:60], want) < 0.5
+  assert (out[60:] == 0).all()
+  sliver, region = images.fit(gradient(2, 900), 100, white_border=True)
+  assert region.tolist() == [0, 0, 100, 100]
+  assert (sliver[:49] == 255).all()
+
+
+@given(
+  st.integers(0, 2**32),
+  st.integers(0, 50),
+  st.integers(1, 300),
+  st.integers(1, 300),
+)
+def test_random_crop_is_whole_pixels_inside_the_region(seed, x, width, height):
+  region = np.array([x, 3, x + width, 3 + height], np.float32)
+  crop = images.random_resized_crop(np.random.default_rng(seed), region)
+  assert crop.dtype == np.float32
+  assert (crop == np.round(crop)).all()
+  assert region[0] <= crop[0] < crop[2] <= region[2]
+  assert region[1] <= crop[1] < crop[3] <= region[3]
+
+
+def test_random_crop_has_torchvisions_distribution():
+  rng = np.random.default_rng(0)
+  region = np.array([0, 0, 400, 400], np.float32)
+  crops = np.array(
+    [images.random_resized_crop(rng, region) for _ in range(4000)]
+  )
+  width, height = crops[:, 2] - crops[:, 0], crops[:, 3] - crops[:, 1]
+  share = width * height / 400**2
+  assert 0.49 < share.min() < 0.51
+  # Uniform on (.5, 1), thinned where a large area does not fit its aspect:
+  # P(fit | area s) = min(1, -ln s / ln(4/3)), so the mean is 0.6916;
+  # its standard error here is 0.002.
+  assert abs(share.mean() - 0.6916) < 0.006
+  assert abs(np.log(width / height).mean()) < 0.01
+  assert abs(np.log(width / height)).max() < np.log(4 / 3) + 0.01
+  free = 400 - width
+  assert abs((crops[:, 0][free > 0] / free[free > 0]).mean() - 0.5) < 0.02
+
+
+@pytest.mark.parametrize(
+  ("size", "want"),
+  [
+    ((400, 100), [134, 0, 267, 100]),
+    ((100, 400), [0, 134, 100, 267]),
+  ],
+)
+def test_random_crop_falls_back_to_the_centre(size, want):
+  region = np.array([0, 0, *size], np.float32)
+  rng = np.random.default_rng(0)
+  crop = images.random_resized_crop(rng, region, scale=(0.9, 1.0))
+  np.testing.assert_allclose(crop, want, atol=1)
+
+
+def test_center_square_is_resize_then_centre_crop():
+  pixels = (np.random.default_rng(0).random((48, 80, 3)) * 255).astype(np.uint8)
+  resized = Image.fromarray(pixels).resize((40, 24), Image.Resampling.BICUBIC)
+  want = np.asarray(resized.crop((8, 0, 32, 24)))
+  found = images.center_square(pixels, 24)
+  assert np.abs(found.astype(int) - want).max() <= 1

@@ -1,0 +1,43 @@
+"""The towers against features of the official code."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import golden_files
+
+
+@pytest.mark.parametrize("name", golden_files.OBJECTIVES)
+def test_features_equal_official(name):
+  golden = golden_files.arrays(f"{name}_mini")
+  model, params = golden_files.model(name)
+  image, text = model.apply(
+    {"params": params},
+    jnp.asarray(golden["images"][0]),
+    jnp.asarray(golden["tokens"][0]),
+  )
+  np.testing.assert_allclose(image, golden["feat/image"], atol=1e-5, rtol=0)
+  np.testing.assert_allclose(text, golden["feat/text"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", golden_files.OBJECTIVES)
+def test_unprojected_features_equal_official(name):
+  golden = golden_files.arrays(f"{name}_mini")
+  model, params = golden_files.model(name)
+
+  def encode(method, x, alpha):
+    out = model.apply({"params": params}, jnp.asarray(x), method=method)
+    return out / np.exp(params.get(alpha, 0.0))
+
+  np.testing.assert_allclose(
+    encode("encode_image", golden["images"][0], "visual_alpha"),
+    golden["feat/image_unprojected"],
+    atol=1e-5,
+    rtol=0,
+  )
+  np.testing.assert_allclose(
+    encode("encode_text", golden["tokens"][0], "textual_alpha"),
+    golden["feat/text_unprojected"],
+    atol=1e-5,
+    rtol=0,
+  )

@@ -1,0 +1,187 @@
+import html.parser
+
+import numpy as np
+import pytest
+
+from hyperclip_jax.reports import page, plots
+from hyperclip_jax.reports.markup import tag
+
+EVIL = "<script>alert(1)</script> \"quoted\" & 'so' {on}"
+VOID = {"meta", "img", "br", "link"}
+
+
+class Reader(html.parser.HTMLParser):
+  """Collects the elements and the text; fails on unbalanced tags."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.elements, self.texts, self.open = [], [], []
+    self.feed(text)
+    assert not self.open
+
+  def handle_starttag(self, tag, attrs):
+    self.elements.append((tag, dict(attrs)))
+    if tag not in VOID:
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.texts.append(data)
+
+  @property
+  def text(self):
+    return " ".join(self.texts)
+
+
+@pytest.fixture
+def run():
+  rng = np.random.default_rng(0)
+  picture = rng.integers(0, 255, (400, 600, 3), np.uint8)
+  return {
+    "title": f"run {EVIL}",
+    "objective": "hycoclip",
+    "date": "2031-02-03",
+    "digest": "abc123",
+    "summary": {"zero_shot_top1": 0.25, "i2t_r5": 0.5, EVIL: float("nan")},
+    "spread": {"i2t_r5": 0.02},
+    "history": [
+      {"step": 10, "loss": 3.0, "curv": 1.0, "eval/zero_shot_top1": 0.1},
+      {"step": 20, "loss": float("nan"), "curv": None, EVIL: 1.0},
+    ],
+    "embeddings": {
+      kind: rng.normal(size=(20, 8)).astype(np.float32) for kind in plots.KINDS
+    },
+    "curv": 0.7,
+    "hyperbolic": True,
+    "traversals": [
+      page.Traversal(
+        picture,
+        EVIL,
+        [
+          page.Landmark(EVIL, 1.0),
+          page.Landmark(EVIL, 0.5, picture[:40, :40]),
+          page.Landmark("[ROOT]", 0.1),
+        ],
+      )
+    ],
+    "examples": [
+      page.Example(
+        picture, EVIL, [(EVIL, (0.1, 0.2, 0.4, 0.95))], [EVIL, "another"]
+      )
+    ],
+    "config_text": f"lr = 5e-4 {EVIL}",
+  }
+
+
+@pytest.fixture
+def write(tmp_path):
+  def write(run):
+    page.write_report(tmp_path / "report.html", **run)
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+  return write
+
+
+def test_everything_is_there(run, write):
+  reader = Reader(write(run))
+  for word in ("hycoclip", "2031-02-03", "abc123", "0.5 ± 0.02", "nan"):
+    assert word in reader.text
+  names = ("Results", "Training", "Embeddings", "Walks to the root", "Examples")
+  assert all(name in reader.text for name in (*names, "Configuration"))
+  images = [attrs for tag, attrs in reader.elements if tag == "img"]
+  # 3 panels, 2 embeddings, 2 on the walk, 1 example; each is described.
+  assert len(images) == 8
+  assert all(attrs["alt"] for attrs in images)
+
+
+def test_text_cannot_become_markup(run, write):
+  reader = Reader(write(run))
+  assert "script" not in {tag for tag, _ in reader.elements}
+  # Title twice, result, walk, caption, phrase, retrieved, configuration.
+  assert reader.text.count(EVIL) == 8
+  assert EVIL in {attrs.get("alt") for _, attrs in reader.elements}
+
+
+def test_nothing_is_loaded_from_outside(run, write):
+  reader = Reader(write(run))
+  for name, attrs in reader.elements:
+    assert name not in {"script", "link", "iframe", "object", "base"}
+    for key in attrs.keys() & {"src", "href", "srcset", "data", "action"}:
+      assert attrs[key].startswith("data:image/")
+  assert "@import" not in write(run)
+  assert "url(" not in write(run)
+
+
+def test_boxes_lie_at_their_fractions(run, write):
+  reader = Reader(write(run))
+  (style,) = [attrs["style"] for name, attrs in reader.elements if name == "i"]
+  assert style.startswith("left:10.00%;top:20.00%;width:30.00%;height:75.00%;")
+
+
+def test_the_same_run_gives_the_same_bytes(run, write):
+  assert write(run) == write(run)
+
+
+@pytest.mark.parametrize("hyperbolic", [True, False])
+def test_an_empty_run_says_what_is_missing(run, write, hyperbolic):
+  for name in ("summary", "history", "embeddings", "traversals", "examples"):
+    run[name] = type(run[name])()
+  reader = Reader(write(run | {"hyperbolic": hyperbolic, "spread": None}))
+  for words in ("no final results", "No metrics", "no embeddings", "No walks"):
+    assert words in reader.text
+  assert "img" not in {name for name, _ in reader.elements}
+
+
+@pytest.mark.parametrize("hyperbolic", [True, False])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_embeddings_that_are_not_finite_are_counted(
+  run, write, hyperbolic, value
+):
+  run["embeddings"]["text"][3, 1] = value
+  run["embeddings"]["box_text"][:] = value
+  run["embeddings"]["box_image"] = np.zeros((0, 8), np.float32)
+  reader = Reader(write(run | {"hyperbolic": hyperbolic}))
+  assert "21 embeddings are not finite" in reader.text
+
+
+@pytest.mark.parametrize("hyperbolic", [True, False])
+def test_collapsed_embeddings_are_drawn(run, write, hyperbolic):
+  rows = np.ones((20, 8), np.float32) / 8**0.5
+  run["embeddings"] = dict.fromkeys(plots.KINDS, rows)
+  assert Reader(write(run | {"hyperbolic": hyperbolic}))
+  run["embeddings"] = {"image": rows[:1] * (0 if hyperbolic else 1)}
+  assert Reader(write(run | {"hyperbolic": hyperbolic}))
+
+
+def test_without_hyperbolic_geometry_the_map_is_no_disk(run, write):
+  reader = Reader(write(run | {"hyperbolic": False}))
+  assert "principal components" in reader.text
+  assert "Poincaré" not in reader.text
+
+
+def test_unknown_kinds_are_named(run, write):
+  run["embeddings"]["video"] = np.zeros((1, 8), np.float32)
+  with pytest.raises(ValueError, match="'video'"):
+    write(run)
+
+
+def test_an_interrupted_report_leaves_the_old_one(
+  run, write, tmp_path, monkeypatch
+):
+  old = write(run)
+
+  def interrupt(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(page.os, "replace", interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    write(run | {"date": "2032"})
+  assert (tmp_path / "report.html").read_text(encoding="utf-8") == old
+
+
+def test_tag_escapes_all_but_markup():
+  assert tag("p", "<b>", tag("b", "&"), cls='"') == (
+    '<p class="&quot;">&lt;b&gt;<b>&amp;</b></p>'
+  )

@@ -1,0 +1,141 @@
+import base64
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hyperclip_jax.reports import plots
+
+
+def points(distances, curv, dim=5, seed=0):
+  """Points at the given distances from the root, in random directions."""
+  directions = np.random.default_rng(seed).normal(size=(len(distances), dim))
+  directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+  reach = np.sinh(curv**0.5 * np.asarray(distances)) / curv**0.5
+  return (directions * reach[:, None]).astype(np.float32)
+
+
+@pytest.mark.parametrize("curv", [0.1, 1.0, 2.5])
+def test_disk_radii_are_those_of_the_true_distances(curv):
+  d = np.array([0, 0.3, 1, 4])
+  embeddings = {"text": points(d, curv), "image": points(2 * d, curv, seed=1)}
+  found = plots.root_distances(embeddings, curv, hyperbolic=True)
+  np.testing.assert_allclose(found["image"], 2 * d, rtol=1e-6)
+  disk, share = plots.disk_coordinates(embeddings, curv)
+  radii = np.linalg.norm(disk["text"], axis=1)
+  np.testing.assert_allclose(radii, np.tanh(curv**0.5 * d / 2), rtol=1e-6)
+  assert 0 < share < 1
+
+
+def test_directions_in_a_plane_keep_their_angles():
+  turn = np.arange(8) * np.pi / 4
+  tangents = np.zeros((8, 6))
+  tangents[:, 2], tangents[:, 4] = np.cos(turn), np.sin(turn)
+  disk, share = plots.disk_coordinates({"image": tangents}, 1.0)
+  assert share == pytest.approx(1)
+  z = disk["image"] / np.linalg.norm(disk["image"], axis=1, keepdims=True)
+  np.testing.assert_allclose(z @ z.T, tangents @ tangents.T, atol=1e-9)
+
+
+def test_cosine_distances_are_from_the_mean_of_all_kinds():
+  embeddings = {"image": np.eye(2)[:1], "text": np.eye(2)[1:]}
+  found = plots.root_distances(embeddings, 1.0, hyperbolic=False)
+  assert found["image"] == pytest.approx(1 - 0.5**0.5)
+  assert found["text"] == pytest.approx(1 - 0.5**0.5)
+
+
+def axes_of(figure) -> list[Any]:
+  return figure.axes
+
+
+def disk_distance(a, b):
+  gap = np.sum((a - b) ** 2, axis=-1)
+  room = (1 - np.sum(a**2, axis=-1)) * (1 - np.sum(b**2, axis=-1))
+  return np.arccosh(1 + 2 * gap / room)
+
+
+def test_geodesics_are_shortest_paths():
+  a, b = np.array([0.7, 0.1]), np.array([-0.2, 0.8])
+  path = plots.geodesic([a, b])
+  np.testing.assert_allclose(path[[0, -1]], [a, b], atol=1e-12)
+  length = disk_distance(path[:-1], path[1:]).sum()
+  assert length == pytest.approx(disk_distance(a, b), rel=1e-9)
+  straight = a + np.linspace(0, 1, 33)[:, None] * (b - a)
+  assert disk_distance(straight[:-1], straight[1:]).sum() > 1.05 * length
+
+
+def test_histograms_count_everything_over_shared_bins():
+  distances = {
+    "image": np.array([2.0, 2.0, np.nan, 3.0]),
+    "text": np.array([1.0, 1.5]),
+  }
+  figure = plots.distance_histograms(distances)
+  text, image = axes_of(figure)  # From the root outwards.
+  assert sum(bar.get_height() for bar in image.patches) == 3
+  assert sum(bar.get_height() for bar in text.patches) == 2
+  for axes in (text, image):
+    assert axes.patches[0].get_x() == pytest.approx(1.0)
+  assert image.lines[0].get_xdata()[0] == 2.0
+  assert "2" in image.get_ylabel()
+  assert "images" in image.get_ylabel()
+
+
+def test_series_sorts_and_takes_the_last_of_repeated_steps():
+  history = [
+    {"step": 20, "loss": 2.0},
+    {"step": 10, "loss": None},
+    {"step": 30, "curv": 1.0},
+    {"step": 20, "loss": 1.5},
+  ]
+  steps, values = plots.series(history, "loss")
+  np.testing.assert_array_equal(steps, [10, 20])
+  np.testing.assert_array_equal(values, [np.nan, 1.5])
+
+
+def test_curves_mark_values_that_are_not_finite():
+  history = [{"step": i, "loss": 1.0 + i} for i in range(200)]
+  history[50]["loss"] = float("nan")
+  history[60]["loss"] = float("inf")
+  (axes,) = axes_of(plots.curves(history, ["loss"]))
+  raw, smooth, crosses = axes.lines
+  np.testing.assert_array_equal(crosses.get_xdata(), [50, 60])
+  assert np.isnan(raw.get_ydata()[60])
+  # The average of a straight line is that line, gaps next to it aside.
+  np.testing.assert_allclose(smooth.get_ydata()[100:190], range(101, 191))
+  assert np.isfinite(smooth.get_ydata()).all()
+
+
+def test_metrics_of_a_kind_have_its_colour():
+  history = [{"step": 1, "eval/box_text_mean": 1.0, "eval/text_mean": 2.0}]
+  (axes,) = axes_of(plots.curves(history, list(history[0])[1:]))
+  colours = [line.get_color() for line in axes.lines[::2]]
+  assert colours == [
+    plots.KINDS["box_text"].colour,
+    plots.KINDS["text"].colour,
+  ]
+
+
+@pytest.mark.parametrize("hyperbolic", [True, False])
+def test_the_map_joins_what_entails_to_what_is_entailed(hyperbolic):
+  embeddings = {
+    kind: points(np.full(3, i + 1.0), 1.0, seed=i)
+    for i, kind in enumerate(plots.KINDS)
+  }
+  figure, _ = plots.embedding_map(embeddings, 1.0, hyperbolic)
+  (axes,) = axes_of(figure)
+  lines = [line for line in axes.lines if len(line.get_xdata()) > 1]
+  assert len(lines) == 3 * len(plots.EDGES)
+  del embeddings["box_image"]
+  (axes,) = axes_of(plots.embedding_map(embeddings, 1.0, hyperbolic)[0])
+  lines = [line for line in axes.lines if len(line.get_xdata()) > 1]
+  assert len(lines) == 3 * 2
+
+
+def test_data_uris_repeat_and_hold_no_date():
+  def draw():
+    return plots.data_uri(plots.curves([{"step": 1, "loss": 1.0}], ["loss"]))
+
+  assert draw() == draw()
+  head, _, body = draw().partition(",")
+  assert head == "data:image/svg+xml;base64"
+  assert b"dc:date" not in base64.b64decode(body)

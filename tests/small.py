@@ -1,0 +1,48 @@
+"""A run small enough for tests: one thin layer a tower, 256 scenes."""
+
+import functools
+import pathlib
+import tempfile
+
+from hyperclip_jax import config as config_lib
+from hyperclip_jax.config import Config
+from hyperclip_jax.data import shapes
+
+
+@functools.cache
+def shapes_folder() -> str:
+  """The embedded data set in small, made once a test session."""
+  folder = pathlib.Path(tempfile.mkdtemp()) / "shapes"
+  shapes.generate(folder, train=256, val=48, objects=96, image_size=32)
+  return str(folder)
+
+
+def config(objective: str = "hycoclip", steps: int = 6) -> Config:
+  """A valid config over `shapes_folder`."""
+  c = config_lib.paper(objective, "S")
+  c.steps = steps
+  c.batch_size = 16
+  c.model.image_size = 32
+  c.model.vision.update(width=32, depth=2, heads=2, patch=8, init_std=0.1)
+  c.model.text.update(width=32, depth=2, heads=2, context=32)
+  c.model.embed_dim = 16
+  c.model.dtype = "float32"
+  c.optim.learning_rate = 1e-3
+  c.optim.warmup = 2
+  c.data.canvas = 32
+  c.data.min_side = 4
+  c.data.text_buckets = (16, 32)
+  c.data.threads = 2
+  c.data.prefetch = 2
+  c.shapes = {
+    "folder": shapes_folder(),
+    "train": 256,
+    "val": 48,
+    "objects": 96,
+    "image_size": 32,
+    "seed": 0,
+  }
+  c.log_every = 1
+  c.eval_every = 0
+  c.checkpoint.every = 2
+  return c

@@ -1,0 +1,68 @@
+"""A bad config is refused with every bad value named."""
+
+import math
+
+import pytest
+
+from hyperclip_jax import config as config_lib
+
+BAD = [
+  ("steps", 0),
+  ("batch_size", -8),
+  ("batch_size", 12),  # 8 devices
+  ("optim.learning_rate", math.nan),
+  ("optim.weight_decay", -0.1),
+  ("optim.b2", 1.0),
+  ("optim.warmup", 500_001),
+  ("model.embed_dim", 0),
+  ("model.image_size", 225),
+  ("model.vision.heads", 7),
+  ("model.text.heads", 9),
+  ("model.dtype", "float16"),
+  ("data.canvas", -1),
+  ("data.crop_scale", (0.9, 0.5)),
+  ("data.crop_scale", (0.5, math.nan)),
+  ("data.text_buckets", (32, 16, 77)),
+  ("data.text_buckets", (16, 32)),
+  ("data.shards", ""),
+  ("mesh.model", 3),
+  ("objective.name", "siglip"),
+  ("checkpoint.every", 0),
+]
+
+
+@pytest.mark.parametrize("objective", ["hycoclip", "meru", "clip"])
+@pytest.mark.parametrize("vit", ["S", "B", "L"])
+def test_the_papers_recipes_are_valid(objective, vit):
+  config_lib.validate(config_lib.paper(objective, vit), devices=8)
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_bad_value_is_named(name, value):
+  config = config_lib.paper()
+  with config.unlocked():
+    config.update_from_flattened_dict({name: value})
+  with pytest.raises(ValueError, match=f"config.{name}") as error:
+    config_lib.validate(config, devices=8)
+  found = value if value != "" else "empty"
+  assert str(found) in str(error.value)
+
+
+def test_all_bad_values_are_named_at_once():
+  config = config_lib.paper()
+  config.steps, config.optim.learning_rate = -1, math.inf
+  with pytest.raises(ValueError, match=r"config\.steps") as error:
+    config_lib.validate(config, devices=1)
+  assert "config.optim.learning_rate" in str(error.value)
+
+
+def test_unknown_objective_lists_the_known():
+  with pytest.raises(ValueError, match=r"hycoclip.*'siglip'"):
+    config_lib.validate(config_lib.paper("siglip"), devices=8)
+
+
+def test_arguments_of_another_objective_are_refused():
+  config = config_lib.paper("hycoclip")
+  config.objective.name = "clip"
+  with pytest.raises(ValueError, match="--config=FILE:clip"):
+    config_lib.validate(config, devices=8)

@@ -1,0 +1,222 @@
+"""The command line, as a user meets it: real processes, real files."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+
+import numpy as np
+import pytest
+
+from hyperclip_jax import metrics
+from tests import small
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = """
+from tests import small
+import functools
+small.shapes_folder = lambda: {folder!r}
+def get_config(objective="hycoclip"):
+  return small.config(objective)
+"""
+
+
+def environment(devices=1):
+  flags = f"--xla_force_host_platform_device_count={devices}"
+  return os.environ | {
+    "JAX_PLATFORMS": "cpu",
+    "PYTHONPATH": str(ROOT),
+    "XLA_FLAGS": flags,
+    # What the tests are strict about is no setting of a user's.
+    "JAX_NUMPY_RANK_PROMOTION": "allow",
+    "JAX_NUMPY_DTYPE_PROMOTION": "standard",
+  }
+
+
+def command(*args):
+  return [sys.executable, "-m", "hyperclip_jax.main", *map(str, args)]
+
+
+def run(*args, devices=1):
+  """The finished process of one command."""
+  return subprocess.run(
+    command(*args),
+    cwd=ROOT,
+    env=environment(devices),
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory):
+  path = tmp_path_factory.mktemp("config") / "small.py"
+  path.write_text(CONFIG.format(folder=small.shapes_folder()))
+  return path
+
+
+@pytest.fixture
+def no_tar(tmp_path):
+  path = tmp_path / "notes.tar"
+  path.write_text("these are no shards" * 100)
+  return path
+
+
+@pytest.fixture
+def foreign_tar(tmp_path):
+  path = tmp_path / "foreign.tar"
+  (tmp_path / "a.flac").write_bytes(b"sound")
+  with tarfile.open(path, "w") as tar:
+    tar.add(tmp_path / "a.flac", "a.flac")
+  return path
+
+
+@pytest.mark.parametrize(
+  ("args", "message"),
+  [
+    (["--colour=red"], "Unknown command line flag 'colour'"),
+    (["stray"], "stray arguments: stray"),
+    (["--config.optim.learning_rat=1"], "learning_rat"),
+    (["--config.optim.learning_rate=nan"], "learning_rate must be finite"),
+    (["--config.batch_size=-4"], "config.batch_size must be finite and more"),
+    (["--config.steps=many"], "steps"),
+    (["--mode=dance"], "dance"),
+  ],
+)
+def test_bad_flag_is_one_message_and_no_work(
+  args, message, config_file, tmp_path
+):
+  workdir = tmp_path / "run"
+  done = run(f"--config={config_file}", f"--workdir={workdir}", *args)
+  assert done.returncode != 0
+  assert message in done.stderr
+  assert "Traceback" not in done.stderr
+  assert not workdir.exists()
+
+
+def test_batch_that_devices_do_not_divide(config_file, tmp_path):
+  done = run(
+    f"--config={config_file}", f"--workdir={tmp_path / 'run'}",
+    "--config.batch_size=15", devices=2,
+  )  # fmt: skip
+  assert done.returncode != 0
+  assert "multiple of the 2 devices" in done.stderr
+
+
+def test_missing_config_and_unknown_objective(config_file, tmp_path):
+  workdir = f"--workdir={tmp_path / 'run'}"
+  missing = run("--config=configs/no_such.py", workdir)
+  unknown = run(f"--config={config_file}:siglip", workdir)
+  for done, message in ((missing, "no_such.py"), (unknown, "siglip")):
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+  ("kind", "message"),
+  [
+    ("/nowhere/*.tar", "no file matches '/nowhere/*.tar'"),
+    ("no_tar", "not a tar"),
+    ("foreign_tar", "unknown layout with the suffixes flac"),
+  ],
+)
+def test_bad_shards(kind, message, tmp_path, request):
+  shards = kind if "*" in kind else request.getfixturevalue(kind)
+  done = run(
+    "--config=configs/grit_vits.py", f"--workdir={tmp_path / 'run'}",
+    f"--config.data.shards={shards}",
+  )  # fmt: skip
+  assert done.returncode != 0
+  assert message in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_train_report_eval_and_dry_run(config_file, tmp_path):
+  config, workdir = f"--config={config_file}", f"--workdir={tmp_path / 'run'}"
+  dry = run(config, workdir, "--dry_run")
+  assert dry.returncode == 0, dry.stderr
+  for word in ("parameters", "memory a device", "FLOPs", "one step", "uint8"):
+    assert word in dry.stderr
+  assert not (tmp_path / "run").exists()
+
+  done = run(config, workdir)
+  assert done.returncode == 0, done.stderr
+  assert "step 6/6" in done.stderr
+  assert "samples/s" in done.stderr
+  page = (tmp_path / "run/report.html").read_text()
+  assert "zero_shot" in page
+  assert list((tmp_path / "run/tensorboard").iterdir())
+
+  (tmp_path / "run/report.html").unlink()
+  done = run("--mode=eval", workdir)
+  assert done.returncode == 0, done.stderr
+  assert (tmp_path / "run/report.html").exists()
+
+
+@pytest.mark.slow
+def test_interrupted_run_is_saved_and_goes_on(config_file, tmp_path):
+  args = [
+    f"--config={config_file}", f"--workdir={tmp_path}", "--config.steps=2000",
+    "--config.checkpoint.every=100000",
+  ]  # fmt: skip
+  process = subprocess.Popen(
+    command(*args), cwd=ROOT, env=environment(), stderr=subprocess.PIPE,
+    text=True,
+  )  # fmt: skip
+  assert process.stderr is not None
+  for line in process.stderr:
+    if line.startswith("step"):
+      process.send_signal(signal.SIGINT)
+      break
+  rest = process.stderr.read()
+  process.stderr.close()
+  assert process.wait(timeout=120) == 0
+  assert "is saved, the same command goes on" in rest
+  saved = metrics.read(tmp_path)[-1]["step"]
+  args[-2] = f"--config.steps={saved + 2}"
+  (tmp_path / "config.json").unlink()  # a shorter schedule is another run
+  done = run(*args)
+  assert f"resumed from step {saved}" in done.stderr
+  assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(config_file, tmp_path):
+  one = run(f"--config={config_file}", f"--workdir={tmp_path / 'one'}")
+  assert one.returncode == 0, one.stderr
+  with socket.socket() as sock:
+    sock.bind(("localhost", 0))
+    port = sock.getsockname()[1]
+  processes = [
+    subprocess.Popen(
+      command(
+        f"--config={config_file}", f"--workdir={tmp_path / 'two'}",
+        f"--coordinator=localhost:{port}", "--processes=2",
+        f"--process={i}",
+      ),
+      cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True,
+    )
+    for i in range(2)
+  ]  # fmt: skip
+  for process in processes:
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+  single, double = (
+    [row["loss"] for row in metrics.read(tmp_path / name)]
+    for name in ("one", "two")
+  )
+  np.testing.assert_allclose(double, single, rtol=1e-6)
+
+
+def test_imports_are_quick_enough_for_help():
+  begin = time.monotonic()
+  done = run("--help")
+  assert "--workdir" in done.stdout
+  assert time.monotonic() - begin < 60

@@ -1,0 +1,50 @@
+"""What decays, and when the learning rate peaks."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from hyperclip_jax import build, config, optim
+from hyperclip_jax import state as state_lib
+from tests import small
+
+
+def masks(norm_and_bias):
+  model, optimizer = (
+    build.model(small.config()),
+    build.optimizer(small.config()),
+  )
+  state = state_lib.init(model, optimizer, jax.random.key(0), image_size=32)
+  mask = optim.decay_mask(state.params, norm_and_bias)
+  flat, _ = jax.tree_util.tree_flatten_with_path(mask)
+  return {"/".join(k.key for k in path): on for path, on in flat}
+
+
+def test_default_decays_matrices_only():
+  for name, on in masks(norm_and_bias=False).items():
+    matrix = name.endswith(("kernel", "embedding", "position_embed"))
+    assert on == matrix, name
+
+
+def test_official_decays_all_but_the_scalars():
+  off = {name for name, on in masks(norm_and_bias=True).items() if not on}
+  assert off == {"logit_scale", "curv", "visual_alpha", "textual_alpha"}
+
+
+def test_schedule():
+  rate = optim.schedule(2.0, warmup=10, steps=110)
+  assert rate(0) == 0
+  assert rate(5) == 1
+  assert rate(10) == 2
+  assert rate(60) == pytest.approx(1)
+  assert rate(110) == pytest.approx(0, abs=1e-6)
+  assert rate(1000) == pytest.approx(0, abs=1e-6)
+
+
+def test_schedule_without_warmup_starts_at_the_peak():
+  assert optim.schedule(2.0, warmup=0, steps=10)(jnp.asarray(0)) == 2
+
+
+def test_paper_recipe_peaks_after_warmup():
+  rate = build.schedule(config.paper())
+  assert rate(4_000) == pytest.approx(5e-4)

@@ -1,0 +1,165 @@
+"""Training runs end to end, resumes bit for bit, and shards exactly."""
+
+import html
+import json
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh
+
+import hyperclip_jax
+from hyperclip_jax import metrics, sharding, train
+from hyperclip_jax.data import photos
+from hyperclip_jax.reports import run as report
+from hyperclip_jax.train import Run
+from tests import small
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+def run_steps(run, steps):
+  """The losses of a run's first steps, and its last state."""
+  state, _ = train.first_state(run)
+  step_fn, batches = train.make_step(run), train.make_batches(run, 0)
+  losses = []
+  for _ in range(steps):
+    batch = sharding.to_global(next(batches), run.mesh)
+    state, values = step_fn(state, batch)
+    losses.append(float(values["loss"]))
+  return np.array(losses), jax.device_get(state)
+
+
+def assert_same(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("objective", ["hycoclip", "meru", "clip"])
+def test_train_writes_metrics_and_checkpoints(objective, tmp_path):
+  config = small.config(objective)
+  model = train.train(train.prepare(config, tmp_path))
+  assert model is not None
+  rows = metrics.read(tmp_path)
+  assert [row["step"] for row in rows] == list(range(1, 7))
+  assert all(np.isfinite(list(row.values())).all() for row in rows)
+  assert {"loss", "logit_scale", "grad_norm"} <= rows[0].keys()
+  loaded = hyperclip_jax.load(tmp_path)
+  assert_same(
+    model.encode_text(["a red circle"]), loaded.encode_text(["a red circle"])
+  )
+  config_found = json.loads((tmp_path / "config.json").read_text())
+  assert config_found["objective"]["name"] == objective
+
+
+def test_stopped_and_resumed_equals_unbroken(tmp_path):
+  unbroken = train.train(train.prepare(small.config(), tmp_path / "a"))
+  halfway = small.config()
+  # The same schedule, cut short: as a run that was killed after step 3.
+  run = train.prepare(halfway, tmp_path / "b")
+  state, _ = train.first_state(run)
+  step_fn, batches = train.make_step(run), train.make_batches(run, 0)
+  with train.checkpoint.Checkpoints(tmp_path / "b") as checkpoints:
+    for _ in range(3):
+      batch = sharding.to_global(next(batches), run.mesh)
+      state, _ = step_fn(state, batch)
+    meta = {"examples_seen": 3 * halfway.batch_size, "config": {}}
+    checkpoints.save(state, meta)
+  resumed = train.train(train.prepare(small.config(), tmp_path / "b"))
+  assert_same(resumed.params, unbroken.params)
+  assert [r["step"] for r in metrics.read(tmp_path / "b")] == [4, 5, 6]
+  a, b = (metrics.read(tmp_path / name)[-1]["loss"] for name in "ab")
+  assert a == b
+
+
+def test_two_seeds_differ_and_one_repeats(tmp_path):
+  def losses(seed):
+    config = small.config()
+    config.seed = seed
+    return run_steps(train.prepare(config, tmp_path), 2)[0]
+
+  first = losses(0)
+  np.testing.assert_array_equal(losses(0), first)
+  assert (losses(1) != first).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["hycoclip", "meru", "clip"])
+def test_one_and_eight_devices_train_alike(objective, tmp_path):
+  run = train.prepare(small.config(objective, steps=50), tmp_path)
+  assert run.mesh.shape == {"data": 8, "model": 1}
+  one = Mesh(
+    np.array(jax.devices()[:1]).reshape(1, 1),
+    ("data", "model"),
+    axis_types=(AxisType.Auto,) * 2,
+  )
+  eight_losses, _ = run_steps(run, 50)
+  one_losses, _ = run_steps(Run(run.config, tmp_path, run.source, one), 50)
+  np.testing.assert_allclose(eight_losses, one_losses, rtol=1e-6)
+
+
+def test_model_axis_splits_layers_and_trains_alike(tmp_path):
+  config = small.config()
+  plain, _ = run_steps(train.prepare(config, tmp_path), 4)
+  config.mesh.model = 2
+  run = train.prepare(config, tmp_path)
+  state, _ = train.first_state(run)
+  kernel = state.params["vision"]["transformer"]["blocks"]["fc1"]["kernel"]
+  assert kernel.sharding.shard_shape(kernel.shape) == (2, 32, 64)
+  split, _ = run_steps(run, 4)
+  np.testing.assert_allclose(split, plain, rtol=1e-5)
+
+
+def test_other_config_in_the_same_workdir_is_refused(tmp_path):
+  train.train(train.prepare(small.config(steps=2), tmp_path))
+  other = small.config(steps=2)
+  other.model.embed_dim = 32
+  with pytest.raises(
+    ValueError, match=r"config.model.embed_dim was 16, now 32"
+  ):
+    train.prepare(other, tmp_path)
+
+
+def test_logging_may_change_between_runs(tmp_path):
+  train.train(train.prepare(small.config(steps=2), tmp_path))
+  other = small.config(steps=2)
+  other.log_every = 5
+  train.prepare(other, tmp_path)
+
+
+def test_non_finite_loss_stops_the_run(tmp_path):
+  config = small.config()
+  config.optim.learning_rate = 1e30
+  with pytest.raises(FloatingPointError, match=r"by step \d"):
+    train.train(train.prepare(config, tmp_path))
+
+
+def test_photographs_go_through_loader_step_and_report(tmp_path):
+  photos.write(tmp_path)
+  config = small.config(steps=2)
+  config.shapes.folder = ""
+  config.data.shards = f"{tmp_path}/photos/*.tar"
+  config.data.min_side = 32
+  config.batch_size = 8
+  run = train.prepare(config, tmp_path / "run")
+  model = train.train(run)
+  assert model is not None
+  data = train.held_out(config, run.source)
+  assert len(data.records) == 8
+  report.evaluate(tmp_path / "run", config, model, data)
+  page = html.unescape((tmp_path / "run/report.html").read_text())
+  for record in data.records:
+    assert record.caption in page
+
+
+def test_bfloat16_towers_train(tmp_path):
+  config = small.config(steps=3)
+  exact, _ = run_steps(train.prepare(config, tmp_path), 3)
+  config.model.dtype = "bfloat16"
+  run = train.prepare(config, tmp_path)
+  rounded, state = run_steps(run, 3)
+  assert {leaf.dtype.name for leaf in jax.tree.leaves(state.params)} == {
+    "float32"
+  }
+  # Eight bits of mantissa in the towers; losses of about four.
+  np.testing.assert_allclose(rounded, exact, rtol=0.02)
+  assert (rounded != exact).any()
