@@ -1,0 +1,303 @@
+"""Distortions of images on the device: flip, colour jitter, blur and others.
+
+Float images in [0, 1] go in and come out, never rounded to levels, as
+torchvision's transforms do on float tensors. Every row is on its own.
+"""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, UInt32
+
+SIGMA = (0.1, 2.0)  # pixels; the blur's standard deviation, as SimCLR draws it
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What `augment` does; nothing by default.
+
+  Attributes:
+    flip: probability of a horizontal flip.
+    jitter: probability of a colour jitter by the four strengths below.
+    brightness: the factor is uniform in [max(0, 1 - x), 1 + x].
+    contrast: likewise.
+    saturation: likewise.
+    hue: the shift is uniform in [-x, x]; turns, at most 0.5.
+    grayscale: probability.
+    blur: probability of a Gaussian blur.
+    solarize: probability.
+
+  Raises:
+    ValueError: names the option, the value found and what is wanted.
+  """
+
+  flip: float = 0.0
+  jitter: float = 0.0
+  brightness: float = 0.0
+  contrast: float = 0.0
+  saturation: float = 0.0
+  hue: float = 0.0
+  grayscale: float = 0.0
+  blur: float = 0.0
+  solarize: float = 0.0
+
+  def __post_init__(self):
+    factors = ("brightness", "contrast", "saturation")
+    most = {"hue": 0.5, **dict.fromkeys(factors, math.inf)}
+    for name, value in dataclasses.asdict(self).items():
+      bound = most.get(name, 1.0)
+      if not (0 <= value <= bound and math.isfinite(value)):
+        raise ValueError(
+          f"{name} must be finite and in [0, {bound:g}], found {value}"
+        )
+    strengths = (self.brightness, self.contrast, self.saturation, self.hue)
+    if self.jitter and not any(strengths):
+      raise ValueError(
+        f"jitter = {self.jitter} changes nothing: give brightness, contrast, "
+        "saturation or hue a strength above 0, or set jitter to 0"
+      )
+
+
+@functools.partial(jax.jit, static_argnames="options")
+def augment(
+  images: Float[Array, "batch height width 3"],
+  seeds: UInt32[Array, " batch"],
+  options: Options,
+) -> Float[Array, "batch height width 3"]:
+  """Flips, jitters, grays, blurs and solarizes images, in this order.
+
+  Each happens to each image with its probability. All draws for an image are
+  functions of its seed only, and those of one distortion do not change with
+  the options of another. What is off is not traced.
+
+  Args:
+    images: in [0, 1].
+    seeds: one for each image, drawn on the host with the example. Two views
+      of an example need two seeds.
+    options: static.
+
+  Returns:
+    Pixels in [0, 1].
+
+  Raises:
+    ValueError: the blur is on and a side is too short for it.
+
+  References:
+    Chen et al., A Simple Framework for Contrastive Learning of Visual
+    Representations (SimCLR), 2020, and Grill et al., Bootstrap Your Own
+    Latent (BYOL), 2020, for the order and the blur.
+  """
+  return jax.vmap(functools.partial(_augment_one, options))(images, seeds)
+
+
+def _augment_one(
+  options: Options,
+  image: Float[Array, "height width 3"],
+  seed: UInt32[Array, ""],
+) -> Float[Array, "height width 3"]:
+  jitter = functools.partial(
+    color_jitter,
+    strengths=(
+      options.brightness,
+      options.contrast,
+      options.saturation,
+      options.hue,
+    ),
+  )
+  # Threefry by its name: with others, draws under vmap depend on the batch.
+  key = jax.random.key(seed, impl="threefry2x32")
+  # The place in this list is the stream of draws.
+  for stream, (probability, distort) in enumerate(
+    (
+      (options.flip, lambda image, _: flip(image)),
+      (options.jitter, jitter),
+      (options.grayscale, lambda image, _: grayscale(image)),
+      (options.blur, _random_blur),
+      (options.solarize, lambda image, _: solarize(image)),
+    )
+  ):
+    if probability > 0:
+      coin, draws = jax.random.split(jax.random.fold_in(key, stream))
+      happens = jax.random.bernoulli(coin, probability)
+      image = jnp.where(happens, distort(image, draws), image)
+  return image
+
+
+def flip(
+  images: Float[Array, "*batch height width 3"],
+) -> Float[Array, "*batch height width 3"]:
+  """Mirrors left and right."""
+  return images[..., ::-1, :]
+
+
+def grayscale(
+  images: Float[Array, "*batch height width 3"],
+) -> Float[Array, "*batch height width 3"]:
+  """The luma of ITU-R BT.601 in all three channels, as Pillow's mode L."""
+  return jnp.broadcast_to(_luma(images), images.shape)
+
+
+def brightness(
+  images: Float[Array, "*batch height width 3"],
+  factor: Float[Array, "*batch"],
+) -> Float[Array, "*batch height width 3"]:
+  """Blends with black: factor 0 is black, 1 changes nothing."""
+  return _blend(images, jnp.zeros_like(images), factor)
+
+
+def contrast(
+  images: Float[Array, "*batch height width 3"],
+  factor: Float[Array, "*batch"],
+) -> Float[Array, "*batch height width 3"]:
+  """Blends with the mean luma: factor 0 is flat gray, 1 changes nothing."""
+  mean = jnp.mean(_luma(images), axis=(-3, -2, -1), keepdims=True)
+  return _blend(images, mean, factor)
+
+
+def saturation(
+  images: Float[Array, "*batch height width 3"],
+  factor: Float[Array, "*batch"],
+) -> Float[Array, "*batch height width 3"]:
+  """Blends with the luma: factor 0 is grayscale, 1 changes nothing."""
+  return _blend(images, _luma(images), factor)
+
+
+def hue(
+  images: Float[Array, "*batch height width 3"],
+  factor: Float[Array, "*batch"],
+) -> Float[Array, "*batch height width 3"]:
+  """Turns the hue of HSV by `factor` turns; grays stay.
+
+  A channel is at the pixel's maximum up to a sixth of the hue circle from its
+  primary, at the minimum from two sixths on, and linear between them, which
+  is HSV without its saturation.
+  """
+  red, green, blue = jnp.split(images, 3, axis=-1)
+  most = jnp.max(images, axis=-1, keepdims=True)
+  chroma = most - jnp.min(images, axis=-1, keepdims=True)
+  divisor = jnp.where(chroma > 0, chroma, 1)
+  sixths = jnp.where(
+    most == red,
+    (green - blue) / divisor,
+    jnp.where(
+      most == green,
+      2 + (blue - red) / divisor,
+      4 + (red - green) / divisor,
+    ),
+  )
+  sixths = sixths + 6 * factor[..., None, None, None]
+
+  def channel(primary):
+    away = sixths - primary
+    distance = jnp.abs(away - 6 * jnp.round(away / 6))
+    return most - chroma * jnp.clip(distance - 1, 0, 1)
+
+  return jnp.concatenate([channel(0), channel(2), channel(4)], axis=-1)
+
+
+def color_jitter(
+  image: Float[Array, "height width 3"],
+  key: PRNGKeyArray,
+  strengths: tuple[float, float, float, float],
+) -> Float[Array, "height width 3"]:
+  """Changes brightness, contrast, saturation and hue in a random order.
+
+  As torchvision's ColorJitter. Each of the four has its own draws, and the
+  order of two does not change with the strength of a third.
+
+  Args:
+    image: one, in [0, 1].
+    key: of this image.
+    strengths: of the four, as in `Options`, not all 0; what is 0 is not
+      traced.
+  """
+  changes, places = [], []
+  for stream, (change, x) in enumerate(
+    zip((brightness, contrast, saturation, hue), strengths, strict=True)
+  ):
+    if x > 0:
+      place, draw = jax.random.split(jax.random.fold_in(key, stream))
+      low, high = (-x, x) if change is hue else (max(0.0, 1 - x), 1 + x)
+      factor = jax.random.uniform(draw, (), image.dtype, low, high)
+      changes.append(functools.partial(change, factor=factor))
+      places.append(jax.random.uniform(place))
+  for index in jnp.argsort(jnp.stack(places)):
+    image = jax.lax.switch(index, changes, image)
+  return image
+
+
+def gaussian_blur(
+  images: Float[Array, "*batch height width 3"],
+  sigma: Float[Array, "*batch"],
+  radius: int,
+) -> Float[Array, "*batch height width 3"]:
+  """Blurs with a Gaussian cut at `radius`; edges are mirrored.
+
+  Args:
+    images: in [0, 1].
+    sigma: standard deviations in pixels, more than 0.
+    radius: of the kernel, 2 * radius + 1 pixels wide.
+
+  Raises:
+    ValueError: a side is not longer than the radius.
+  """
+  height, width = images.shape[-3:-1]
+  if min(height, width) <= radius:
+    raise ValueError(
+      f"a blur of radius {radius} mirrors the edges and needs sides of at "
+      f"least {radius + 1} pixels, found {height} x {width}: enlarge the "
+      "images or turn the blur off"
+    )
+  distance = jnp.arange(-radius, radius + 1, dtype=images.dtype)
+  distance = distance.reshape((1,) * sigma.ndim + (-1,))
+  weights = jax.nn.softmax(-((distance / sigma[..., None]) ** 2) / 2, axis=-1)
+  for axis in (-3, -2):
+    side = images.shape[axis]
+    mirrored = np.pad(np.arange(side), radius, mode="reflect")
+    images = sum(
+      (
+        weights[..., tap, None, None, None]
+        * jnp.take(images, mirrored[tap : tap + side], axis=axis)
+        for tap in range(2 * radius + 1)
+      ),
+      start=jnp.zeros_like(images),
+    )
+  return jnp.minimum(images, 1)  # the weights sum to 1 within rounding only
+
+
+def solarize(
+  images: Float[Array, "*batch height width 3"], threshold: float = 0.5
+) -> Float[Array, "*batch height width 3"]:
+  """Inverts the values from the threshold on."""
+  return jnp.where(images >= threshold, 1 - images, images)
+
+
+def _random_blur(
+  image: Float[Array, "height width 3"], key: PRNGKeyArray
+) -> Float[Array, "height width 3"]:
+  """SimCLR's: a kernel as wide as a tenth of the image, a random sigma."""
+  radius = max(1, min(image.shape[:2]) // 20)
+  sigma = jax.random.uniform(key, (), image.dtype, *SIGMA)
+  return gaussian_blur(image, sigma, radius)
+
+
+def _blend(
+  images: Float[Array, "*batch height width 3"],
+  others: Float[Array, "*batch _height _width _channels"],
+  factor: Float[Array, "*batch"],
+) -> Float[Array, "*batch height width 3"]:
+  """`others` at factor 0, `images` at 1, beyond them above 1."""
+  factor = factor[..., None, None, None]
+  return jnp.clip(factor * images + (1 - factor) * others, 0, 1)
+
+
+def _luma(
+  images: Float[Array, "*batch height width 3"],
+) -> Float[Array, "*batch height width 1"]:
+  """0.299 red + 0.587 green + 0.114 blue; exactly x where all three are x."""
+  red, green, blue = jnp.split(images, 3, axis=-1)
+  return green + 0.299 * (red - green) + 0.114 * (blue - green)
