@@ -17,8 +17,10 @@ EXTRAS = {
   "eval": ["tensorflow-datasets"],
   "torch": ["torch>=2.10"],
   "photos": ["scikit-image"],
+  "prepare": ["apache-beam>=2.77", "pyarrow"],
 }
 EXTRAS["test"] = [
+  *EXTRAS["prepare"],
   *EXTRAS["torch"],
   *EXTRAS["photos"],
   "beartype",

@@ -1,5 +1,6 @@
 """The configuration tree, its presets and its checks."""
 
+import dataclasses
 import inspect
 import math
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
+from hyperclip_jax.data.distortions import Options
 from hyperclip_jax.objectives import OBJECTIVES
 
 # A checker sees a union of every leaf's type behind each attribute otherwise.
@@ -16,6 +18,7 @@ else:
   Config = ConfigDict
 
 DTYPES = ("float32", "bfloat16")
+ON_BAD_SHARD = ("fail", "skip")
 
 # Vision transformers as the HyCoCLIP paper trains them; S has 12 heads.
 VIT = {
@@ -27,6 +30,7 @@ VIT = {
 
 # Every other number in the tree must be more than zero.
 MAY_BE_ZERO = {
+  "data.max_bad",
   "eval_every",
   "objective.args.entail_weight",
   "optim.b1",
@@ -38,6 +42,7 @@ MAY_BE_ZERO = {
   "shapes.seed",
   "shapes.train",
   "shapes.val",
+  *(f"data.distortions.{f.name}" for f in dataclasses.fields(Options)),
 }
 
 
@@ -80,8 +85,14 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
       "data": {
         "shards": "data/grit/*.tar",  # a glob, or several joined by commas
         "canvas": 256,  # images are stored on the device up to this size
+        "weights": (),  # of each glob; () takes them for one set
+        "index_folder": "",  # of the shards' indices; "" is beside them
+        "on_bad_shard": "fail",  # or "skip": leave damaged tars out
+        "max_bad": 0.01,  # share of bad records that a run puts up with
         "min_side": 32,  # pixels; boxes with a smaller side are dropped
+        "parts_per_image": 1,  # boxes an example at each step
         "crop_scale": (0.5, 1.0),  # of the random resized crop
+        "distortions": dataclasses.asdict(Options()),  # none by default
         "white_border": False,  # True pads to a square as the official shards
         "text_buckets": (8, 16, 24, 32, 77),  # static lengths texts are cut to
         "threads": 16,
@@ -204,6 +215,23 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
     yield (
       "config.data.text_buckets must ascend to the context of "
       f"{model.text.context}, found {buckets}"
+    )
+  if data.on_bad_shard not in ON_BAD_SHARD:
+    yield (
+      f"config.data.on_bad_shard must be one of {', '.join(ON_BAD_SHARD)}, "
+      f"found {data.on_bad_shard!r}"
+    )
+  try:
+    Options(**data.distortions)
+  except ValueError as error:
+    yield f"config.data.distortions.{error}"
+  globs = data.shards.split(",")
+  if data.weights and (
+    len(data.weights) != len(globs) or min(data.weights) <= 0
+  ):
+    yield (
+      f"config.data.weights must be () or positive, one for each of the "
+      f"{len(globs)} globs of data.shards, found {data.weights}"
     )
   if not (data.shards or config.shapes.folder):
     yield "config.data.shards is empty: give a glob of training shards"

@@ -36,9 +36,14 @@ def dry_run(run: train.Run) -> None:
       f"memory a device  {total / 2**30:.2f} GiB, of it "
       f"{memory.temp_size_in_bytes / 2**30:.2f} temporary"
     )
-  texts = [batch[k].shape[1] for k in ("text", "box_text") if k in batch]
+  texts = [
+    rows.shape[1]
+    for name, rows in batch.items()
+    if name in ("text", "box_text")
+    for _ in range(len(rows) // config.batch_size)
+  ]
   operations = flops.train_step(
-    model, config.model.image_size, texts, len(texts), config.batch_size
+    model, config.model.image_size, texts, config.batch_size
   )
   say(f"matmul FLOPs a step  {operations / 1e12:.3g} T, all devices")
 

@@ -18,7 +18,7 @@ from hyperclip_jax import state as state_lib
 from hyperclip_jax.checkpoint import Checkpoints, abstract
 from hyperclip_jax.config import Config
 from hyperclip_jax.data import images as image_lib
-from hyperclip_jax.data.tokenizer import Tokenizer
+from hyperclip_jax.data.tokenizer import Tokenizer, cut
 from hyperclip_jax.geometry import lorentz
 from hyperclip_jax.models.dual_encoder import DualEncoder
 
@@ -26,7 +26,7 @@ AnyImage = str | pathlib.Path | Image.Image | np.ndarray
 Embeddings = Float[np.ndarray, "n dim"]
 
 CONFIG_FILE = "config.json"
-TEXT_BUCKETS = (8, 16, 24, 32)  # and the context
+TEXT_LENGTHS = (8, 16, 24, 32)  # and the context
 
 
 class HyperCLIP:
@@ -93,10 +93,8 @@ class HyperCLIP:
     context = self.model.text.context
 
     def tokens(batch):
-      rows = self._tokenizer(batch, context)
-      longest = (rows != 0).sum(axis=1).max()
-      buckets = (b for b in TEXT_BUCKETS if longest <= b < context)
-      return rows[:, : next(buckets, context)]
+      lengths = [n for n in TEXT_LENGTHS if n < context]
+      return cut(self._tokenizer(batch, context), [*lengths, context])
 
     return self._encode(texts, tokens, "encode_text", lift)
 

@@ -49,13 +49,13 @@ def main(argv: list[str]) -> None:
       raise ValueError("--dry_run is of --mode=train: drop one of the two")
     if MODE.value == "eval":
       config = hyperclip.read_config(workdir)
-      source, model = train.open_source(config), hyperclip.load(workdir)
+      sources, model = train.open_sources(config), hyperclip.load(workdir)
     else:
       if CONFIG.value is None:
         raise ValueError("give --config, such as configs/shapes_tiny.py")
       config, model = CONFIG.value, None
       run = train.prepare(config, workdir)
-      source = run.source
+      sources = run.sources
   except (ValueError, OSError) as error:
     sys.exit(f"error: {error}")
 
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
     return
   model = model or train.train(run)
   if model:
-    data = train.held_out(config, source)
+    data = train.held_out(config, sources)
     report.evaluate(workdir, config, model, data)
 
 

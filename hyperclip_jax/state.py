@@ -35,14 +35,16 @@ class TrainState:
 class Inputs(NamedTuple):
   """One augmented batch: pixels in [0, 1] and token ids.
 
-  Box fields are None for objectives that use whole images and captions only.
+  Box fields are as in `Embeddings`, and None for objectives that use whole
+  images and captions only.
   """
 
   image: Float[Array, "b h w 3"]
   text: Int[Array, "b l"]
-  box_image: Float[Array, "b h w 3"] | None = None
-  box_text: Int[Array, "b k"] | None = None
-  distinct: Bool[Array, " b"] | None = None
+  box_image: Float[Array, "p h w 3"] | None = None
+  box_text: Int[Array, "p k"] | None = None
+  distinct: Bool[Array, " p"] | None = None
+  valid: Bool[Array, " p"] | None = None
 
 
 def init(
@@ -68,16 +70,20 @@ def embed(model: DualEncoder, params: PyTree, inputs: Inputs) -> Embeddings:
   def tower(method, whole, box):
     if box is None:
       return encode(method, whole), None
-    if whole.shape != box.shape:
+    if whole.shape[1:] != box.shape[1:]:
       return encode(method, whole), encode(method, box)
     # Interleaved, so that sharded rows stay where they are.
-    both = jnp.stack([whole, box], axis=1).reshape(-1, *whole.shape[1:])
-    both = encode(method, both).reshape(len(whole), 2, -1)
-    return both[:, 0], both[:, 1]
+    boxes = box.reshape(len(whole), -1, *whole.shape[1:])
+    both = jnp.concatenate([whole[:, None], boxes], axis=1)
+    both = encode(method, both.reshape(-1, *whole.shape[1:]))
+    both = both.reshape(len(whole), -1, both.shape[-1])
+    return both[:, 0], both[:, 1:].reshape(len(box), -1)
 
   image, box_image = tower("encode_image", inputs.image, inputs.box_image)
   text, box_text = tower("encode_text", inputs.text, inputs.box_text)
-  return Embeddings(image, text, box_image, box_text, inputs.distinct)
+  return Embeddings(
+    image, text, box_image, box_text, inputs.distinct, inputs.valid
+  )
 
 
 def update(

@@ -21,8 +21,10 @@ from hyperclip_jax import build, checkpoint, metrics, sharding
 from hyperclip_jax import config as config_lib
 from hyperclip_jax import state as state_lib
 from hyperclip_jax.config import Config
+from hyperclip_jax.data import distortions as distort
 from hyperclip_jax.data import pipeline, shapes
 from hyperclip_jax.data.augment import crop_resize
+from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.data.shards import TarSource, expand
 from hyperclip_jax.evals import suite
 from hyperclip_jax.hyperclip import CONFIG_FILE, HyperCLIP
@@ -36,6 +38,8 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 # What may differ between a run and its continuation.
 MAY_CHANGE = (
   "checkpoint.",
+  "data.index_folder",
+  "data.max_bad",
   "data.prefetch",
   "data.shards",
   "data.threads",
@@ -52,7 +56,7 @@ class Run:
 
   config: Config
   workdir: pathlib.Path
-  source: TarSource
+  sources: list[TarSource]
   mesh: Mesh
 
 
@@ -69,20 +73,37 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
   if config.shapes.folder:
     _make_shapes(config.shapes)
   mesh = sharding.make_mesh(config.mesh.model)
-  return Run(config, workdir, open_source(config), mesh)
+  sources = open_sources(config)
+  _check_same(sources)
+  return Run(config, workdir, sources, mesh)
 
 
-def open_source(config: Config) -> TarSource:
-  """The training records: the embedded data set's, or `data.shards`."""
-  patterns = config.data.shards.split(",")
+def open_sources(config: Config) -> list[TarSource]:
+  """The training records: the embedded data set's, or `data.shards`.
+
+  One source, or one for each glob where these have weights.
+
+  Raises:
+    ValueError, OSError: a shard is bad, unless such are left out.
+  """
+  data = config.data
+  globs = data.shards.split(",")
   if config.shapes.folder:
-    patterns = [f"{config.shapes.folder}/train/*.tar"]
-  return TarSource(expand(patterns), config.data.min_side)
+    globs = [f"{config.shapes.folder}/train/*.tar"]
+  return [
+    TarSource(
+      expand(patterns),
+      data.min_side,
+      skip_bad=data.on_bad_shard == "skip",
+      index_folder=data.index_folder,
+    )
+    for patterns in (globs if data.weights else [globs])
+  ]
 
 
-def held_out(config: Config, source: TarSource) -> suite.HeldOut:
+def held_out(config: Config, sources: list[TarSource]) -> suite.HeldOut:
   """What evaluations look at."""
-  return suite.load(config.shapes.folder, source, config.data.min_side)
+  return suite.load(config.shapes.folder, sources[0], config.data.min_side)
 
 
 def train(run: Run) -> HyperCLIP | None:
@@ -96,7 +117,7 @@ def train(run: Run) -> HyperCLIP | None:
   run.workdir.mkdir(parents=True, exist_ok=True)
   if main_process:
     (run.workdir / CONFIG_FILE).write_text(config.to_json(indent=2) + "\n")
-  data = held_out(config, run.source) if config.eval_every else None
+  data = held_out(config, run.sources) if config.eval_every else None
   step_fn = make_step(run)
   pending: list[Metrics] = []
 
@@ -167,9 +188,10 @@ def make_step(run: Run) -> Step:
   config = run.config
   model, objective = build.model(config), build.objective(config)
   optimizer, schedule = build.optimizer(config), build.schedule(config)
+  distortions = distort.Options(**config.data.distortions)
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    inputs = augment(batch, config.model.image_size)
+    inputs = augment(batch, config.model.image_size, distortions)
     new_state, metrics = state_lib.update(
       state, inputs, model, objective, optimizer
     )
@@ -180,37 +202,49 @@ def make_step(run: Run) -> Step:
   return jax.jit(step, donate_argnums=0)
 
 
-def augment(batch: Batch, image_size: int) -> Inputs:
-  """Canvases and crop rectangles -> what the towers read."""
-  inputs = Inputs(
-    crop_resize(batch["image"], batch["image_crop"], image_size), batch["text"]
-  )
+def augment(
+  batch: Batch, image_size: int, distortions: distort.Options
+) -> Inputs:
+  """Canvases, crop rectangles and seeds -> what the towers read."""
+
+  def pixels(image: str, crop: str, seed: str) -> jax.Array:
+    cropped = crop_resize(batch[image], batch[crop], image_size)
+    return distort.augment(cropped, batch[seed], distortions)
+
+  inputs = Inputs(pixels("image", "image_crop", "image_seed"), batch["text"])
   if "box_image" not in batch:
     return inputs
   return inputs._replace(
-    box_image=crop_resize(batch["box_image"], batch["box_crop"], image_size),
+    box_image=pixels("box_image", "box_crop", "box_seed"),
     box_text=batch["box_text"],
     distinct=batch["distinct"],
+    valid=batch.get("valid"),
   )
 
 
 def make_batches(run: Run, examples_seen: int) -> Iterator[dict[str, Any]]:
   """This process's batches, from a position in the global order on."""
   config, data = run.config, run.config.data
-  example = pipeline.MakeExample(
+  uses_boxes = config.objective.name in USES_BOXES
+  lengths = tuple(data.text_buckets)
+  make = pipeline.MakeBatch(
+    run.sources,
+    Faults(data.max_bad),
     canvas=data.canvas,
     context=config.model.text.context,
+    # Processes would have to agree on a length at every step.
+    text_lengths=lengths if jax.process_count() == 1 else lengths[-1:],
     crop_scale=tuple(data.crop_scale),
     white_border=data.white_border,
-    boxes=config.objective.name in USES_BOXES,
+    parts=data.parts_per_image if uses_boxes else 0,
   )
   return pipeline.batches(
-    run.source,
-    example,
+    run.sources,
+    make,
+    weights=tuple(data.weights) or (1.0,),
     batch_size=config.batch_size // jax.process_count(),
     seed=config.seed,
     examples_seen=examples_seen,
-    buckets=tuple(data.text_buckets),
     threads=data.threads,
     prefetch=data.prefetch,
     process_index=jax.process_index(),
@@ -241,6 +275,18 @@ def _check_workdir(config: Config, workdir: pathlib.Path) -> None:
     raise ValueError(
       f"{workdir} holds a run with another config; give another --workdir or "
       "the old values:\n  " + "\n  ".join(changed)
+    )
+
+
+def _check_same(sources: list[TarSource]) -> None:
+  """All processes must number the records alike, or they would drift apart."""
+  counts = np.array([len(source) for source in sources])
+  found = np.asarray(multihost_utils.process_allgather(counts))
+  found = found.reshape(-1, len(counts))
+  if (found != counts[None]).any():
+    raise ValueError(
+      "processes found different numbers of records, one row a process: "
+      f"{found.tolist()}; give each the same files in the same state"
     )
 
 

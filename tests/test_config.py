@@ -25,6 +25,12 @@ BAD = [
   ("data.text_buckets", (32, 16, 77)),
   ("data.text_buckets", (16, 32)),
   ("data.shards", ""),
+  ("data.weights", (1.0, 2.0)),  # of one glob
+  ("data.weights", (-1.0,)),
+  ("data.on_bad_shard", "ignore"),
+  ("data.max_bad", -0.5),
+  ("data.parts_per_image", 0),
+  ("data.distortions.flip", 1.5),
   ("mesh.model", 3),
   ("objective.name", "siglip"),
   ("checkpoint.every", 0),

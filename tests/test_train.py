@@ -10,10 +10,11 @@ from jax.sharding import AxisType, Mesh
 
 import hyperclip_jax
 from hyperclip_jax import metrics, sharding, train
-from hyperclip_jax.data import photos
+from hyperclip_jax.data import photos, prepare
 from hyperclip_jax.reports import run as report
 from hyperclip_jax.train import Run
 from tests import small
+from tests.data import tars
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -93,7 +94,7 @@ def test_one_and_eight_devices_train_alike(objective, tmp_path):
     axis_types=(AxisType.Auto,) * 2,
   )
   eight_losses, _ = run_steps(run, 50)
-  one_losses, _ = run_steps(Run(run.config, tmp_path, run.source, one), 50)
+  one_losses, _ = run_steps(Run(run.config, tmp_path, run.sources, one), 50)
   np.testing.assert_allclose(eight_losses, one_losses, rtol=1e-6)
 
 
@@ -143,7 +144,7 @@ def test_photographs_go_through_loader_step_and_report(tmp_path):
   run = train.prepare(config, tmp_path / "run")
   model = train.train(run)
   assert model is not None
-  data = train.held_out(config, run.source)
+  data = train.held_out(config, run.sources)
   assert len(data.records) == 8
   report.evaluate(tmp_path / "run", config, model, data)
   page = html.unescape((tmp_path / "run/report.html").read_text())
@@ -163,3 +164,28 @@ def test_bfloat16_towers_train(tmp_path):
   # Eight bits of mantissa in the towers; losses of about four.
   np.testing.assert_allclose(rounded, exact, rtol=0.02)
   assert (rounded != exact).any()
+
+
+@pytest.mark.parametrize("layout", ["processed", "prepared", "prepared_crops"])
+def test_a_run_trains_from_each_layout(layout, tmp_path):
+  """Raw tars are what all other tests train from."""
+  if layout == "processed":
+    members = [
+      member for i in range(24) for member in tars.processed_members(f"{i:04d}")
+    ]
+    (tmp_path / "data").mkdir()
+    tars.write_tar(tmp_path / "data/00000.tar", members)
+  else:
+    crops = ["--crops"] if layout == "prepared_crops" else []
+    raw = f"{small.shapes_folder()}/train/*.tar"
+    flags = ["--input", raw, "--output", f"{tmp_path}/data", "--jobs", "1"]
+    prepare.main([*flags, "--min_side", "4", *crops])
+  config = small.config(steps=2)
+  config.shapes.folder = ""
+  config.data.shards = f"{tmp_path}/data/*.tar"
+  config.data.parts_per_image = 2
+  config.data.distortions.update(flip=0.5, jitter=0.5, hue=0.1, blur=0.5)
+  train.train(train.prepare(config, tmp_path / "run"))
+  rows = metrics.read(tmp_path / "run")
+  assert [row["step"] for row in rows] == [1, 2]
+  assert all(np.isfinite(list(row.values())).all() for row in rows)

@@ -26,11 +26,29 @@ def clean(
     The box with 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1, or None if it is not
     finite, inverted, empty, outside of the image or too small.
   """
+  if fault(box, width, height, min_side) is not None:
+    return None
+  return _clip(box)
+
+
+def fault(
+  box: Sequence[float], width: float, height: float, min_side: int
+) -> str | None:
+  """Why `clean` gives None for a box; None for a good one."""
   if not all(math.isfinite(value) for value in box):
-    return None
-  x1, y1, x2, y2 = (min(max(float(value), 0.0), 1.0) for value in box)
-  if x1 >= x2 or y1 >= y2:
-    return None
+    return "box not finite"
+  if box[0] > box[2] or box[1] > box[3]:
+    return "box inverted"
+  if box[0] >= 1 or box[1] >= 1 or box[2] <= 0 or box[3] <= 0:
+    return "box outside"
+  x1, y1, x2, y2 = _clip(box)
+  if x1 == x2 or y1 == y2:
+    return "box too small"
   if (x2 - x1) * width < min_side or (y2 - y1) * height < min_side:
-    return None
+    return "box too small"
+  return None
+
+
+def _clip(box: Sequence[float]) -> Box:
+  x1, y1, x2, y2 = (min(max(float(value), 0.0), 1.0) for value in box)
   return x1, y1, x2, y2

@@ -27,6 +27,10 @@ class ImageError(ValueError):
   """Bytes that are no image, or one that is too large."""
 
 
+class TooLargeError(ImageError):
+  """An image of more than `MAX_PIXELS`."""
+
+
 def decode(data: bytes, min_side: int = 0) -> Pixels:
   """Decodes an image to RGB; transparent ones are laid on white.
 
@@ -36,8 +40,8 @@ def decode(data: bytes, min_side: int = 0) -> Pixels:
       short side stays at least this long, which is faster.
 
   Raises:
-    ImageError: broken or unknown data, or above `MAX_PIXELS` (by the header,
-      before anything is decoded).
+    ImageError: broken or unknown data.
+    TooLargeError: above `MAX_PIXELS`, by the header: nothing is decoded.
   """
   try:
     if data.startswith(b"\xff\xd8\xff"):
@@ -55,6 +59,8 @@ def decode(data: bytes, min_side: int = 0) -> Pixels:
       return np.array(_to_rgb(image))
   except ImageError:
     raise
+  except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
+    raise TooLargeError(f"{bomb}; the most is {MAX_PIXELS:,}") from bomb
   except Exception as error:  # decoders raise nearly anything on bad bytes
     raise ImageError(
       f"cannot decode {len(data)} bytes that begin with {data[:8]!r}: {error}"
@@ -70,23 +76,24 @@ def crop(image: Pixels, box: Box) -> Pixels:
 
 
 def fit(
-  image: Pixels, canvas: int, white_border: bool
-) -> tuple[UInt8[np.ndarray, "canvas canvas 3"], Rect]:
+  image: Pixels,
+  canvas: UInt8[np.ndarray, "canvas canvas 3"],
+  white_border: bool,
+) -> Rect:
   """Puts an image at the top left of a square canvas, shrunk if it must be.
 
   Args:
-    image: any size; a long side above `canvas` is shrunk to it (bicubic after
+    image: any size; a long side above the canvas is shrunk to it (bicubic after
       a box filter), smaller images keep their size.
-    canvas: side of the canvas in pixels.
+    canvas: all of it is written; zero outside of the region.
     white_border: centre the image on a white square of its long side, as
       HyCoCLIP's processed shards do.
 
   Returns:
-    The canvas, zero outside of the region, and the region: the rectangle of
-    the image, or of the white square.
+    The region: the rectangle of the image, or of the white square.
   """
   height, width, _ = image.shape
-  scale = canvas / max(height, width)
+  scale = len(canvas) / max(height, width)
   if scale < 1:
     width, height = (max(1, round(n * scale)) for n in (width, height))
     image = np.asarray(
@@ -95,15 +102,16 @@ def fit(
       )
     )
   side = max(height, width)
-  out = np.zeros((canvas, canvas, 3), np.uint8)
   top = left = 0
-  region = np.array([0, 0, width, height], np.float32)
+  right, bottom = width, height
   if white_border:
-    out[:side, :side] = 255
+    right = bottom = side
+    canvas[:side, :side] = 255
     top, left = (side - height) // 2, (side - width) // 2
-    region = np.array([0, 0, side, side], np.float32)
-  out[top : top + height, left : left + width] = image
-  return out, region
+  canvas[top : top + height, left : left + width] = image
+  canvas[bottom:] = 0
+  canvas[:bottom, right:] = 0
+  return np.array([0, 0, right, bottom], np.float32)
 
 
 def random_resized_crop(
@@ -165,7 +173,7 @@ def _central(region: Rect, width: int, height: int) -> Rect:
 
 def _check_size(width: int, height: int) -> None:
   if width * height > MAX_PIXELS:
-    raise ImageError(
+    raise TooLargeError(
       f"image of {width} x {height} pixels; the most is {MAX_PIXELS:,} in all"
     )
 

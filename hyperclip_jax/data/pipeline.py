@@ -1,139 +1,245 @@
-"""From records to batches on the host: shuffle, pick a box, decode, tokenise.
+"""From records to batches on the host: shuffle, pick boxes, decode, tokenise.
 
-The order of examples, the box of each and its augmentation are pure functions
+The order of examples, the boxes of each and its augmentation are pure functions
 of the seed and of the global position, so the state of the pipeline is one
 number: the examples seen so far. Host h of H reads positions start + h,
 start + h + H, and so on.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 
 from hyperclip_jax.data import images
 from hyperclip_jax.data.boxes import WHOLE
+from hyperclip_jax.data.faults import Faults, TooManyFaults
 from hyperclip_jax.data.record import Part, Record
 from hyperclip_jax.data.shards import TarSource
-from hyperclip_jax.data.tokenizer import Tokenizer
+from hyperclip_jax.data.tokenizer import Tokenizer, cut
 
-Example = dict[str, Any]
+Batch = dict[str, Any]
+
+# So many records after a bad one are tried in its place.
+TRIES = 100
 
 
-class MakeExample(grain.transforms.RandomMap):
-  """A record and its generator -> arrays of static shape.
+class Draw(NamedTuple):
+  """What an example is made from: a record, and the seed of its randomness."""
 
-  image, box_image: uint8 (canvas, canvas, 3).
-  image_crop, box_crop: float32 (4,), x0, y0, x1, y1 in canvas pixels.
-  text, box_text: int32 (context,).
-  distinct: whether the phrase is another text than the caption.
+  source: int
+  record: int
+  seed: tuple[int, int]
 
-  Without `boxes` there is image, image_crop and text only.
+
+class Pictures(NamedTuple):
+  """Room for the pictures of a batch.
+
+  Attributes:
+    pixels: uint8 (rows, canvas, canvas, 3).
+    crop: float32 (rows, 4), x0, y0, x1, y1 in canvas pixels.
+    seed: uint32 (rows,), of what the device draws for a picture.
+  """
+
+  pixels: np.ndarray
+  crop: np.ndarray
+  seed: np.ndarray
+
+
+class MakeBatch:
+  """Draws -> the arrays of a batch, B examples of static shapes.
+
+  image, image_crop, image_seed: `Pictures` of B rows.
+  text: int32 (B, length), cut to a static length.
+
+  With `parts` = K > 0 also, where row j is a part of example j // K:
+
+  box_image, box_crop, box_seed, box_text: the same of B K rows.
+  distinct: whether the phrase is another text than the caption; false where
+    `valid` is.
+  valid: whether the row is a part of its own; those after an example's last
+    part repeat it. Left out where K is 1.
+
+  The record after a bad one takes its place, which is a function of the data
+  alone: hosts stay in step, and a resumed run sees what an unbroken one would.
   """
 
   def __init__(
     self,
+    sources: Sequence[TarSource],
+    faults: Faults,
+    *,
     canvas: int,
     context: int,
+    text_lengths: Sequence[int],
     crop_scale: tuple[float, float],
     white_border: bool,
-    boxes: bool,
+    parts: int,
   ):
+    """Args:
+    sources: what the numbers of a draw speak of.
+    faults: counts bad records.
+    canvas: side of a picture in pixels.
+    context: of texts, in tokens.
+    text_lengths: what texts may be cut to, ascending to the context.
+    crop_scale: least and greatest share of a picture that a crop keeps.
+    white_border: pad pictures to squares with white.
+    parts: rows for parts; a record with more gives a random choice of them.
+    """
+    self._sources = sources
+    self._faults = faults
     self._canvas = canvas
     self._context = context
+    self._text_lengths = text_lengths
     self._crop_scale = crop_scale
     self._white_border = white_border
-    self._boxes = boxes
+    self._parts = parts
     self._tokenizer = Tokenizer()
 
-  def random_map(self, element: Record, rng: np.random.Generator) -> Example:
-    """Draws a crop of the image, and one part with a crop of its own."""
-    record = element
-    image = images.decode(record.image.read())
-    canvas, crop = self._canvas_and_crop(image, rng)
-    if not self._boxes:
-      text = self._tokenizer([record.caption], self._context)[0]
-      return {"image": canvas, "image_crop": crop, "text": text}
+  def __call__(self, draws: Sequence[Draw]) -> Batch:
+    """Makes a batch.
 
+    Raises:
+      TooManyFaults: a long run of bad records, or too many in all.
+    """
+    count, parts = len(draws), self._parts
+    wholes, boxes = self._room(count), self._room(count * parts)
+    captions, phrases = [], []
+    valid = np.zeros(count * parts, bool)
+    for i, draw in enumerate(draws):
+      first = i * parts
+      room = Pictures(*(rows[first : first + parts] for rows in boxes))
+      whole = Pictures(*(rows[i : i + 1] for rows in wholes))
+      caption, texts = self._example(draw, whole, room)
+      valid[first : first + len(texts)] = True
+      captions.append(caption)
+      phrases += texts + texts[-1:] * (parts - len(texts))
+    text = self._tokenizer(captions, self._context)
+    batch = {
+      "image": wholes.pixels,
+      "image_crop": wholes.crop,
+      "image_seed": wholes.seed,
+      "text": cut(text, self._text_lengths),
+    }
+    if not parts:
+      return batch
+    box_text = self._tokenizer(phrases, self._context)
+    differs = (box_text != np.repeat(text, parts, axis=0)).any(axis=1)
+    batch |= {
+      "box_image": boxes.pixels,
+      "box_crop": boxes.crop,
+      "box_seed": boxes.seed,
+      "box_text": cut(box_text, self._text_lengths),
+      "distinct": differs & valid,
+    }
+    return batch if parts == 1 else batch | {"valid": valid}
+
+  def _room(self, rows: int) -> Pictures:
+    side = self._canvas
+    return Pictures(
+      np.empty((rows, side, side, 3), np.uint8),
+      np.empty((rows, 4), np.float32),
+      np.empty(rows, np.uint32),
+    )
+
+  def _example(
+    self, draw: Draw, whole: Pictures, boxes: Pictures
+  ) -> tuple[str, list[str]]:
+    """Fills the room of an example; returns its caption and its phrases."""
+    source = self._sources[draw.source]
+    self._faults.seen()
+    for attempt in range(TRIES):
+      number = (draw.record + attempt) % len(source)
+      rng = np.random.default_rng(draw.seed)
+      try:
+        return self._fill(source[number], rng, whole, boxes)
+      except Exception as error:  # whatever is wrong with it, others are good
+        self._faults.add(source.name(number), error)
+    raise TooManyFaults(
+      f"{TRIES} records in a row are bad, up to {source.name(number)}: mend "
+      "the shards (see docs/data.md)"
+    )
+
+  def _fill(
+    self,
+    record: Record,
+    rng: np.random.Generator,
+    whole: Pictures,
+    boxes: Pictures,
+  ) -> tuple[str, list[str]]:
+    image = images.decode(record.image.read())
+    self._place(image, rng, whole, 0)
+    if not self._parts:
+      return record.caption, []
     # A record without a good box is its own part.
     parts = record.parts or (Part(record.caption, record.image, WHOLE),)
-    part = parts[rng.integers(len(parts))]
-    if part.image != record.image:
-      image = images.decode(part.image.read())
-    box_canvas, box_crop = self._canvas_and_crop(
-      images.crop(image, part.box), rng
-    )
-    text, box_text = self._tokenizer([record.caption, part.text], self._context)
-    return {
-      "image": canvas,
-      "image_crop": crop,
-      "text": text,
-      "box_image": box_canvas,
-      "box_crop": box_crop,
-      "box_text": box_text,
-      "distinct": np.bool_((text != box_text).any()),
-    }
+    chosen = [parts[i] for i in rng.permutation(len(parts))[: self._parts]]
+    for row, part in enumerate(chosen):
+      own = part.image != record.image
+      pixels = images.decode(part.image.read()) if own else image
+      self._place(images.crop(pixels, part.box), rng, boxes, row)
+    for rows in boxes:
+      rows[len(chosen) :] = rows[len(chosen) - 1]
+    return record.caption, [part.text for part in chosen]
 
-  def _canvas_and_crop(self, image: np.ndarray, rng: np.random.Generator):
-    canvas, region = images.fit(image, self._canvas, self._white_border)
-    return canvas, images.random_resized_crop(rng, region, self._crop_scale)
-
-
-def cut_texts(batch: Example, buckets: Sequence[int]) -> Example:
-  """Cuts right padding to the shortest bucket that holds every text."""
-
-  def cut(rows: np.ndarray) -> np.ndarray:
-    longest = int((rows != 0).sum(axis=1).max())
-    return rows[:, : next(b for b in buckets if b >= longest)]
-
-  texts = [name for name in ("text", "box_text") if name in batch]
-  return batch | {name: cut(batch[name]) for name in texts}
+  def _place(
+    self,
+    pixels: images.Pixels,
+    rng: np.random.Generator,
+    pictures: Pictures,
+    row: int,
+  ) -> None:
+    """Writes a picture, and draws its crop and its seed."""
+    canvas = pictures.pixels[row]
+    region = images.fit(pixels, canvas, self._white_border)
+    crop = images.random_resized_crop(rng, region, self._crop_scale)
+    pictures.crop[row] = crop
+    pictures.seed[row] = rng.integers(2**32, dtype=np.uint32)
 
 
 def batches(
-  source: TarSource,
-  transform: MakeExample,
+  sources: Sequence[TarSource],
+  make: MakeBatch,
   *,
+  weights: Sequence[float],
   batch_size: int,
   seed: int,
   examples_seen: int,
-  buckets: Sequence[int],
   threads: int,
   prefetch: int,
   process_index: int = 0,
   process_count: int = 1,
-) -> Iterator[Example]:
+) -> Iterator[Batch]:
   """Endless batches of this host, from a global position on.
 
   Args:
-    source: the records.
-    transform: makes their examples.
+    sources: the records; each is shuffled anew every epoch of its own.
+    make: makes batches of their records.
+    weights: of each source, how often it is drawn from.
     batch_size: rows of this host's batches.
     seed: of the order, which differs every epoch, and of each example.
     examples_seen: global position to start from.
-    buckets: static text lengths, ascending. Several hosts would have to agree
-      on one at every step, so they all use the longest.
-    threads: that read and decode.
+    threads: that make batches, each one at a time.
     prefetch: batches made ahead.
     process_index: this host.
     process_count: of so many.
   """
-  if process_count > 1:
-    buckets = buckets[-1:]
-  examples = (
-    grain.MapDataset.source(source)
-    .seed(seed)
-    .shuffle()
-    .repeat()
-    .random_map(transform)
+
+  def numbers(which: int) -> grain.MapDataset:
+    count = len(sources[which])
+    shuffled = grain.MapDataset.range(count).seed(seed + which).shuffle()
+    return shuffled.repeat().map(lambda record: (which, record))
+
+  draws = grain.MapDataset.mix(
+    [numbers(which) for which in range(len(sources))], weights
+  ).map_with_index(
+    lambda position, found: Draw(found[0], found[1], (seed, position))
   )
-  local = examples[examples_seen + process_index :: process_count]
+  local = draws[examples_seen + process_index :: process_count]
   options = grain.ReadOptions(
     num_threads=threads, prefetch_buffer_size=prefetch
   )
   return iter(
-    local.batch(batch_size)
-    .map(lambda batch: cut_texts(batch, buckets))
-    .to_iter_dataset(options)
+    local.batch(batch_size, batch_fn=list).map(make).to_iter_dataset(options)
   )

@@ -1,9 +1,10 @@
 """Records: one captioned image and its parts, from the members of a shard.
 
-Two layouts are read. Raw GRIT, as img2dataset leaves it: `json` and an image;
-and HyCoCLIP's processed shards, where the image is the `child` and each box is
-a `parent` (the more general thing) with its own crop. Texts are read at once,
-images stay `Member`s until somebody wants their pixels.
+Three layouts are read. Raw GRIT, as img2dataset leaves it: `json` and an image;
+HyCoCLIP's processed shards, where the image is the `child` and each box is a
+`parent` (the more general thing) with its own crop; and prepared shards, which
+hold cleaned parts (see `prepare`). Texts are read at once, images stay
+`Member`s until somebody wants their pixels.
 """
 
 import json
@@ -65,7 +66,7 @@ class Record(NamedTuple):
     caption: the whole caption.
     image: the whole image.
     parts: at most one part a phrase; empty if no box is good enough.
-    meta: the JSON of a raw record, {} for a processed one.
+    meta: the JSON of a raw record, the `meta` of a prepared one, else {}.
   """
 
   key: str
@@ -92,13 +93,7 @@ def parse_raw(key: str, members: Mapping[str, Member], min_side: int) -> Record:
   """
   image = next(members[s] for s in IMAGE_SUFFIXES if s in members)
   where = f"{image.path}: record {key!r}"
-  text = _text(members["json"], "json", where)
-  try:
-    meta = json.loads(text)
-  except (ValueError, RecursionError) as error:
-    raise RecordError(f"{where}, json: not JSON ({error})") from error
-  if not isinstance(meta, dict):
-    _fail(where, "json", f"found {reprlib.repr(meta)}, want an object")
+  meta = _object(members["json"], "json", where)
   caption = _caption(meta.get("caption"), where)
   parts: dict[str, Part] = {}
   for start, end, *box in _rows(meta, where):
@@ -145,6 +140,71 @@ def parse_processed(
     if text:
       parts.append(Part(text, members[suffix], boxes.WHOLE))
   return Record(key, caption, members["child.jpg"], tuple(parts), {})
+
+
+def parse_prepared(
+  key: str, members: Mapping[str, Member], min_side: int
+) -> Record:
+  """Reads a record of a prepared shard.
+
+  Args:
+    key: the record's key in the shard; the one of its source is kept.
+    members: suffix -> member, with `jpg`, `parts.json` and, where crops were
+      kept, a `partNNN.jpg` for each part.
+    min_side: not used; these boxes were filtered when the shard was written.
+
+  Raises:
+    RecordError: malformed JSON or field; names shard, key and field.
+  """
+  del min_side
+  image = members["jpg"]
+  where = f"{image.path}: record {key!r}"
+  content = _object(members["parts.json"], "parts.json", where)
+  caption = _caption(content.get("caption"), where)
+  rows = content.get("parts")
+  if not isinstance(rows, list):
+    _fail(where, "parts", f"found {reprlib.repr(rows)}, want a list")
+  parts = [
+    _part(row, image, members.get(f"part{i:03d}.jpg"), where)
+    for i, row in enumerate(rows)
+  ]
+  meta = content.get("meta", {})
+  return Record(
+    str(content.get("key", key)),
+    caption,
+    image,
+    tuple(parts),
+    meta if isinstance(meta, dict) else {},
+  )
+
+
+def _part(row: Any, image: Member, crop: Member | None, where: str) -> Part:
+  """A part of a prepared record: its own crop, or a box of the image."""
+  if not isinstance(row, dict):
+    _fail(where, "parts", f"found {reprlib.repr(row)}, want objects")
+  text, box = row.get("text"), row.get("box")
+  if not isinstance(text, str) or not text:
+    _fail(where, "parts.text", f"found {reprlib.repr(text)}, want a text")
+  if crop is not None:
+    return Part(text, crop, boxes.WHOLE)
+  if not isinstance(box, list) or len(box) != 4:
+    _fail(where, "parts.box", f"found {reprlib.repr(box)}, want [x1,y1,x2,y2]")
+  values = [_number(value, "parts.box", where) for value in box]
+  cleaned = boxes.clean(values, 1.0, 1.0, 0)  # its size was tested when written
+  if cleaned is None:
+    _fail(where, "parts.box", f"found {reprlib.repr(box)}, want fractions")
+  return Part(text, image, cleaned)
+
+
+def _object(member: Member, field: str, where: str) -> dict[str, Any]:
+  text = _text(member, field, where)
+  try:
+    content = json.loads(text)
+  except (ValueError, RecursionError) as error:
+    raise RecordError(f"{where}, {field}: not JSON ({error})") from error
+  if not isinstance(content, dict):
+    _fail(where, field, f"found {reprlib.repr(content)}, want an object")
+  return content
 
 
 def _rows(meta: dict[str, Any], where: str) -> Iterator[list[float]]:

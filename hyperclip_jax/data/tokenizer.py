@@ -115,6 +115,21 @@ class Tokenizer:
     return words.replace(SUFFIX, " ").strip()
 
 
+def cut(
+  rows: Int32[np.ndarray, "texts context"], lengths: Sequence[int]
+) -> Int32[np.ndarray, "texts length"]:
+  """Cuts right padding to the shortest of some lengths that holds every text.
+
+  The end token tells where a text ends: 0 is the token of "!", too.
+
+  Args:
+    rows: of a `Tokenizer`.
+    lengths: ascending; the last is the context.
+  """
+  longest = int(rows.argmax(axis=1).max()) + 1
+  return rows[:, : next(n for n in lengths if n >= longest)]
+
+
 @functools.cache
 def _load() -> tokenizers.Tokenizer:
   """Builds the byte-pair encoder; one for all tokenizers of a process."""

@@ -32,7 +32,6 @@ def train_step(
   model: DualEncoder,
   image_size: int,
   text_lengths: list[int],
-  images_per_example: int,
   batch_size: int,
 ) -> int:
   """One update: a backward pass costs twice its forward pass.
@@ -40,11 +39,10 @@ def train_step(
   Args:
     model: the towers.
     image_size: side of the images.
-    text_lengths: padded lengths of each text of an example.
-    images_per_example: 2 with boxes, else 1.
+    text_lengths: padded lengths of each text of an example; each has an image.
     batch_size: examples.
   """
-  forward = images_per_example * image(model, image_size) + sum(
-    text(model, length) for length in text_lengths
+  forward = sum(
+    image(model, image_size) + text(model, length) for length in text_lengths
   )
   return 3 * batch_size * forward

@@ -2,26 +2,28 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from hyperclip_jax.geometry import lorentz
+from hyperclip_jax.objectives import rows
 
 
 def lorentz_logits(
-  x: Float[Array, "b dim"],
+  x: Float[Array, "p dim"],
   y: Float[Array, "b dim"],
   curv: Float[Array, ""],
   logit_scale: Float[Array, ""],
-) -> Float[Array, "b b"]:
-  """-scale * geodesic distance; x[i] and y[i] are the positive pairs.
+) -> Float[Array, "p b"]:
+  """-scale * geodesic distance; with p = K b, x[j] and y[j // K] match.
 
   The one matmul of the pairwise form cancels where points are close, which is
   where training drives the positives: the diagonal is computed by itself.
   """
   distances = lorentz.pairwise_dist(x, y, curv)
-  positives = lorentz.dist(x, y, curv)
-  diagonal = jnp.eye(len(x), dtype=bool)
-  return -logit_scale * jnp.where(diagonal, positives[:, None], distances)
+  repeats = len(x) // len(y)
+  positives = lorentz.dist(x, jnp.repeat(y, repeats, axis=0), curv)
+  matches = jnp.repeat(jnp.eye(len(y), dtype=bool), repeats, axis=0)
+  return -logit_scale * jnp.where(matches, positives[:, None], distances)
 
 
 def cosine_logits(
@@ -33,6 +35,11 @@ def cosine_logits(
   return logit_scale * jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
 
 
-def cross_entropy(logits: Float[Array, "b b"]) -> Float[Array, ""]:
-  """Mean over rows of -log softmax at the diagonal."""
-  return jnp.mean(jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(logits))
+def cross_entropy(
+  logits: Float[Array, "p b"], where: Bool[Array, " p"] | None = None
+) -> Float[Array, ""]:
+  """Mean over rows of -log softmax at the match: row j's is j // K, p = K b."""
+  columns = logits.shape[1]
+  blocks = logits.reshape(columns, -1, columns)
+  matches = jnp.diagonal(blocks, axis1=0, axis2=2).T.reshape(-1)
+  return rows.mean(jax.nn.logsumexp(logits, axis=1) - matches, where)

@@ -8,17 +8,21 @@ from jaxtyping import Array, Bool, Float
 class Embeddings(NamedTuple):
   """Lifted embeddings of one global batch: row i belongs to example i.
 
+  Boxes come K to an example, p = K b: row j belongs to example j // K.
+
   Attributes:
     image: whole images.
     text: whole captions.
-    box_image: one box image an example; None for objectives without boxes.
-    box_text: that box's phrase; None likewise.
-    distinct: false where the phrase is the whole caption; such a pair says
-      nothing about text under text. None likewise.
+    box_image: box images; None for objectives without boxes.
+    box_text: their phrases; None likewise.
+    distinct: valid rows whose phrase is not the whole caption, which would say
+      nothing about text under text. None takes all.
+    valid: false in rows that fill up an example of fewer boxes. None takes all.
   """
 
   image: Float[Array, "b dim"]
   text: Float[Array, "b dim"]
-  box_image: Float[Array, "b dim"] | None = None
-  box_text: Float[Array, "b dim"] | None = None
-  distinct: Bool[Array, " b"] | None = None
+  box_image: Float[Array, "p dim"] | None = None
+  box_text: Float[Array, "p dim"] | None = None
+  distinct: Bool[Array, " p"] | None = None
+  valid: Bool[Array, " p"] | None = None

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from hyperclip_jax.geometry import lorentz
+from hyperclip_jax.objectives import rows
 
 
 def entailment(
@@ -26,7 +27,4 @@ def entailment(
   angle = lorentz.exterior_angle(general, specific, curv)
   aperture = lorentz.half_aperture(general, curv)
   hinge = jnp.maximum(angle - aperture_scale * aperture, 0.0)
-  if where is None:
-    return jnp.mean(hinge)
-  count = jnp.maximum(jnp.sum(where), 1).astype(hinge.dtype)
-  return jnp.sum(jnp.where(where, hinge, 0.0)) / count
+  return rows.mean(hinge, where)

@@ -1,5 +1,6 @@
 """HyCoCLIP: compositional entailment (Pal et al., 2025, arXiv 2410.06912)."""
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hyperclip_jax.objectives.contrastive import cross_entropy, lorentz_logits
@@ -20,7 +21,8 @@ def hycoclip(
   to images (inter-modal) and from boxes to wholes (intra-modal).
 
   Args:
-    embeddings: points on the hyperboloid, boxes included.
+    embeddings: points on the hyperboloid, boxes included: one an example in
+      the paper, K here.
     scalars: {"logit_scale", "curv"}.
     entail_weight: weight of the mean of the inter- and intra-modal sums.
     inter_aperture_scale: eta of pairs of two modalities.
@@ -29,9 +31,13 @@ def hycoclip(
   Returns:
     The loss (equation 8) and its terms.
   """
-  image, text, box_image, box_text, distinct = embeddings
+  image, text, box_image, box_text, distinct, valid = embeddings
   if box_image is None or box_text is None:
     raise ValueError("hycoclip needs embeddings of box images and box texts")
+  owner_image, owner_text = (
+    jnp.repeat(whole, len(box_image) // len(image), axis=0)
+    for whole in (image, text)
+  )
   curv, logit_scale = scalars["curv"], scalars["logit_scale"]
 
   # Candidates are always whole: boxes of a batch are too often alike.
@@ -41,19 +47,21 @@ def hycoclip(
   contrastive_loss = (
     cross_entropy(image_text)
     + cross_entropy(image_text.T)
-    + cross_entropy(box_image_text)
-    + cross_entropy(box_text_image)
+    + cross_entropy(box_image_text, valid)
+    + cross_entropy(box_text_image, valid)
   ) / 4
 
   inter, intra = inter_aperture_scale, intra_aperture_scale
   terms = {
     "text_image_entailment_loss": entailment(text, image, curv, inter),
     "box_text_image_entailment_loss": entailment(
-      box_text, box_image, curv, inter
+      box_text, box_image, curv, inter, valid
     ),
-    "cross_image_entailment_loss": entailment(box_image, image, curv, intra),
+    "cross_image_entailment_loss": entailment(
+      box_image, owner_image, curv, intra, valid
+    ),
     "cross_text_entailment_loss": entailment(
-      box_text, text, curv, intra, where=distinct
+      box_text, owner_text, curv, intra, distinct
     ),
   }
   entailment_loss = sum(terms.values()) / 2

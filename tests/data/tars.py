@@ -67,3 +67,23 @@ def processed_members(key, caption="a red ball", parents=("a ball", "red")):
       (f"{key}.parent{i:03d}.txt", text.encode()),
     ]
   return members
+
+
+def prepared_members(key, caption="a red ball", parts=("a ball",), crops=False):
+  content = {
+    "key": f"source/{key}",
+    "caption": caption,
+    "width": 64,
+    "height": 48,
+    "parts": [{"text": text, "box": [0.25, 0.0, 0.75, 1.0]} for text in parts],
+    "meta": {"url": "http://example.com/1.jpg"},
+  }
+  members = [
+    (f"{key}.jpg", jpeg()),
+    (f"{key}.parts.json", json.dumps(content).encode()),
+  ]
+  if crops:
+    members += [
+      (f"{key}.part{i:03d}.jpg", jpeg(i + 1)) for i in range(len(parts))
+    ]
+  return members

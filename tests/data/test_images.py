@@ -13,6 +13,12 @@ from tests.data import tars
 FRACTION = st.floats(0, 1)
 
 
+def fit(image, side, white_border):
+  """The canvas, which held something else before, and the region."""
+  canvas = np.full((side, side, 3), 77, np.uint8)
+  return canvas, images.fit(image, canvas, white_border)
+
+
 def gradient(height, width):
   y, x = np.mgrid[:height, :width]
   red, green = x * 255 // width, y * 255 // height
@@ -161,7 +167,7 @@ def test_crop_of_whole_pixels_is_exact():
 @pytest.mark.parametrize("shape", [(30, 20), (20, 30), (32, 32), (1, 5)])
 def test_fit_keeps_small_images(shape, white_border):
   image = np.maximum(gradient(*shape), 1)
-  out, region = images.fit(image, 32, white_border)
+  out, region = fit(image, 32, white_border)
   assert out.shape == (32, 32, 3)
   assert region.dtype == np.float32
   x0, y0, x1, y1 = region.astype(int)
@@ -182,12 +188,12 @@ def test_fit_keeps_small_images(shape, white_border):
 
 def test_fit_shrinks_large_images_as_pillow():
   image = gradient(300, 500)
-  out, region = images.fit(image, 100, white_border=False)
+  out, region = fit(image, 100, white_border=False)
   assert region.tolist() == [0, 0, 100, 60]
   want = Image.fromarray(image).resize((100, 60), Image.Resampling.BICUBIC)
   assert mean_difference(out[:60], want) < 0.5
   assert (out[60:] == 0).all()
-  sliver, region = images.fit(gradient(2, 900), 100, white_border=True)
+  sliver, region = fit(gradient(2, 900), 100, white_border=True)
   assert region.tolist() == [0, 0, 100, 100]
   assert (sliver[:49] == 255).all()
 

@@ -1,11 +1,13 @@
 """The order of examples is a function of seed and position alone."""
 
 import itertools
+import tarfile
 
 import numpy as np
 import pytest
 
 from hyperclip_jax.data import pipeline
+from hyperclip_jax.data.faults import Faults, TooManyFaults
 from hyperclip_jax.data.shards import TarSource
 from hyperclip_jax.data.tokenizer import Tokenizer
 from tests.data import tars
@@ -37,27 +39,27 @@ def source(tmp_path_factory):
   return TarSource([tars.write_tar(path, members)], min_side=8)
 
 
-def make_example(boxes=True):
-  return pipeline.MakeExample(
-    canvas=64,
-    context=77,
-    crop_scale=(0.5, 1.0),
-    white_border=False,
-    boxes=boxes,
-  )
-
-
-def take(source, count, *, batch_size=4, boxes=True, **options):
+def take(*sources, count, batch_size=4, faults=None, **options):
   """The first batches of a loader."""
-  defaults = {
+  making = {
+    "canvas": 64,
+    "context": 77,
+    "text_lengths": (16, 77),
+    "crop_scale": (0.5, 1.0),
+    "white_border": False,
+    "parts": 1,
+  }
+  reading = {
+    "weights": (1.0,) * len(sources),
     "seed": 0,
     "examples_seen": 0,
-    "buckets": (16, 77),
     "threads": 2,
     "prefetch": 2,
   }
+  own = {name: options.pop(name, value) for name, value in making.items()}
+  make = pipeline.MakeBatch(sources, faults or Faults(0.0), **own)
   iterator = pipeline.batches(
-    source, make_example(boxes), batch_size=batch_size, **defaults | options
+    sources, make, batch_size=batch_size, **reading | options
   )
   return list(itertools.islice(iterator, count))
 
@@ -77,7 +79,7 @@ def captions(batches):
 
 
 def test_every_record_once_an_epoch_in_another_order(source):
-  epochs = captions(take(source, 6))
+  epochs = captions(take(source, count=6))
   first, second = epochs[:RECORDS], epochs[RECORDS:]
   assert set(first) == set(second)
   assert len(set(first)) == RECORDS
@@ -85,20 +87,31 @@ def test_every_record_once_an_epoch_in_another_order(source):
 
 
 def test_position_resumes_exactly(source):
-  whole = rows(take(source, 6))
-  assert rows(take(source, 2, examples_seen=16)) == whole[16:]
+  whole = rows(take(source, count=6))
+  assert rows(take(source, count=2, examples_seen=16)) == whole[16:]
   # Even from the middle of a batch.
-  assert rows(take(source, 2, examples_seen=5)) == whole[5:13]
+  assert rows(take(source, count=2, examples_seen=5)) == whole[5:13]
 
 
 def test_threads_do_not_matter(source):
-  assert rows(take(source, 4, threads=1)) == rows(take(source, 4, threads=8))
+  assert rows(take(source, count=4, threads=1)) == rows(
+    take(source, count=4, threads=8)
+  )
 
 
 def test_hosts_share_the_global_batch(source):
-  whole = rows(take(source, 3, batch_size=4, buckets=(77,)))
+  whole = rows(take(source, count=3, batch_size=4, text_lengths=(77,)))
   parts = [
-    rows(take(source, 3, batch_size=2, process_index=host, process_count=2))
+    rows(
+      take(
+        source,
+        count=3,
+        batch_size=2,
+        text_lengths=(77,),
+        process_index=host,
+        process_count=2,
+      )
+    )
     for host in range(2)
   ]
   interleaved = [row for pair in zip(*parts, strict=True) for row in pair]
@@ -106,11 +119,11 @@ def test_hosts_share_the_global_batch(source):
 
 
 def test_seeds_differ(source):
-  assert rows(take(source, 3)) != rows(take(source, 3, seed=1))
+  assert rows(take(source, count=3)) != rows(take(source, count=3, seed=1))
 
 
 def test_boxes_and_crops_vary_over_epochs(source):
-  batches = take(source, 30)
+  batches = take(source, count=30)
   phrases = {}
   crops = set()
   for batch in batches:
@@ -122,7 +135,7 @@ def test_boxes_and_crops_vary_over_epochs(source):
 
 
 def test_box_image_is_the_box_of_the_image(source):
-  batch = take(source, 1)[0]
+  batch = take(source, count=1)[0]
   for image, box_image, crop in zip(
     batch["image"], batch["box_image"], batch["box_crop"], strict=True
   ):
@@ -135,8 +148,8 @@ def test_box_image_is_the_box_of_the_image(source):
 
 
 def test_without_boxes_there_are_none(source):
-  batch = take(source, 1, boxes=False)[0]
-  assert set(batch) == {"image", "image_crop", "text"}
+  batch = take(source, count=1, parts=0)[0]
+  assert set(batch) == {"image", "image_crop", "image_seed", "text"}
 
 
 def test_phrase_equal_to_caption_is_not_distinct(tmp_path):
@@ -152,7 +165,7 @@ def test_phrase_equal_to_caption_is_not_distinct(tmp_path):
   )
   members += tars.raw_members("00002", ref_exps=[])
   source = TarSource([tars.write_tar(tmp_path / "a.tar", members)], min_side=8)
-  batch = take(source, 1, batch_size=3)[0]
+  batch = take(source, count=1, batch_size=3)[0]
   decode = Tokenizer().decode
   for text, box_text, distinct in zip(
     batch["text"], batch["box_text"], batch["distinct"], strict=True
@@ -169,20 +182,128 @@ def test_processed_shards_go_the_same_way(tmp_path):
     for member in tars.processed_members(f"{i:05d}", caption=f"picture {i}")
   ]
   source = TarSource([tars.write_tar(tmp_path / "a.tar", members)])
-  batch = take(source, 1)[0]
+  batch = take(source, count=1)[0]
   assert batch["distinct"].all()
   assert len(set(captions([batch]))) == 4
   assert (batch["image"] != batch["box_image"]).any()
 
 
-def test_texts_are_cut_to_the_shortest_bucket():
-  rows = np.zeros((2, 77), np.int32)
-  rows[0, :9] = 1
-  rows[1, :16] = 1
-  batch = {"text": rows, "box_text": rows[:, ::1].copy()}
-  batch["box_text"][1, 3:] = 0
-  cut = pipeline.cut_texts(batch, (8, 16, 32, 77))
-  assert cut["text"].shape == (2, 16)
-  assert cut["box_text"].shape == (2, 16)
-  batch["text"][1, 16] = 1
-  assert pipeline.cut_texts(batch, (8, 16, 32, 77))["text"].shape == (2, 32)
+def test_several_parts_are_packed_with_a_mask(source, tmp_path):
+  lone = tars.raw_members("9", caption="alone", noun_chunks=[], ref_exps=[])
+  lone = TarSource([tars.write_tar(tmp_path / "a.tar", lone)])
+  for chosen, distinct in ((source, [1, 1, 0]), (lone, [0, 0, 0])):
+    batch = take(chosen, count=1, parts=3, batch_size=2)[0]
+    valid = [1, 1, 0] if chosen is source else [1, 0, 0]
+    assert batch["valid"].tolist() == valid * 2
+    assert batch["distinct"].tolist() == distinct * 2
+    assert batch["box_image"].shape == (6, 64, 64, 3)
+    assert batch["box_crop"].shape == (6, 4)
+    for row in range(0, 6, 3):  # what fills up repeats the last part
+      filled = batch["box_text"][row + 2]
+      np.testing.assert_array_equal(filled, batch["box_text"][row + 1])
+    decode = Tokenizer().decode
+    for row, text in enumerate(batch["box_text"]):
+      owner = decode(batch["text"][row // 3].tolist())
+      assert decode(text.tolist()) in owner
+
+
+def test_sources_mix_by_weight_and_each_epoch_is_whole(source, tmp_path):
+  members = [
+    member
+    for i in range(4)
+    for member in tars.processed_members(f"{i}", caption=f"picture {i}")
+  ]
+  other = TarSource([tars.write_tar(tmp_path / "a.tar", members)])
+  options = {"weights": (3.0, 1.0), "text_lengths": (77,)}
+  batches = take(source, other, count=8, **options)
+  texts = captions(batches)
+  from_other = [text for text in texts if text.startswith("picture")]
+  assert len(from_other) == 8
+  assert sorted(from_other[:4]) == [f"picture {i}" for i in range(4)]
+  first = [text for text in texts if not text.startswith("picture")][:RECORDS]
+  assert len(set(first)) == RECORDS
+  later = take(source, other, count=4, examples_seen=16, **options)
+  assert rows(later) == rows(batches)[16:]
+
+
+def spoil(path, names, data=b"no jpeg"):
+  """Overwrites the first bytes of some members of a tar."""
+  with tarfile.open(path) as tar:
+    offsets = [tar.getmember(name).offset_data for name in names]
+  with open(path, "r+b") as file:
+    for offset in offsets:
+      file.seek(offset)
+      file.write(data)
+
+
+def spoiled_source(folder, names, data=b"no jpeg"):
+  """Ten records, some members of which are spoiled."""
+  members = [
+    member
+    for i in range(10)
+    for member in tars.raw_members(f"{i}", i, caption=f"a red ball {i}")
+  ]
+  path = tars.write_tar(folder / "00007.tar", members)
+  spoil(path, names, data)
+  return TarSource([path])
+
+
+@pytest.mark.parametrize("name", ["3.jpg", "3.json"])
+def test_a_bad_record_is_replaced_alike_on_every_host(tmp_path, name, caplog):
+  source = spoiled_source(tmp_path, [name])
+  faults = Faults(0.5)
+  whole = take(source, count=5, batch_size=4, faults=faults, text_lengths=(77,))
+  found = captions(whole)
+  assert len(found) == 20
+  for epoch in (found[:10], found[10:]):
+    assert sorted(epoch) == sorted(
+      f"a red ball {i}" for i in (0, 1, 2, 4, 4, 5, 6, 7, 8, 9)
+    )
+  hosts = [
+    rows(
+      take(
+        source,
+        count=5,
+        batch_size=2,
+        faults=Faults(0.5),
+        process_index=host,
+        process_count=2,
+        text_lengths=(77,),
+      )
+    )
+    for host in range(2)
+  ]
+  interleaved = [row for pair in zip(*hosts, strict=True) for row in pair]
+  assert interleaved == rows(whole)
+  assert faults.bad >= 2  # once an epoch, and in batches made ahead
+  assert f"{source.name(3)}" in caplog.text
+  assert "00007.tar: record '3'" in caplog.text
+
+
+def test_a_reading_error_is_a_bad_record(tmp_path, monkeypatch):
+  source = spoiled_source(tmp_path, [])
+  decode = pipeline.images.decode
+  poison = tars.jpeg(5)
+
+  def failing(data):
+    if data == poison:
+      raise MemoryError("planted")
+    return decode(data)
+
+  monkeypatch.setattr(pipeline.images, "decode", failing)
+  found = captions(take(source, count=5, batch_size=2, faults=Faults(1.0)))
+  assert sorted(found) == sorted(
+    f"a red ball {i}" for i in (0, 1, 2, 3, 4, 6, 6, 7, 8, 9)
+  )
+
+
+def test_too_many_bad_records_stop_the_run(tmp_path):
+  source = spoiled_source(tmp_path, [f"{i}.jpg" for i in (2, 5)])
+  with pytest.raises(TooManyFaults, match=r"00007.tar: record '[25]'.*max_bad"):
+    take(source, count=100, batch_size=4, faults=Faults(0.001))
+  with pytest.raises(TooManyFaults, match=r"1 of the first \d+ examples"):
+    take(source, count=100, batch_size=4, faults=Faults(0.0))
+  (tmp_path / "all").mkdir()
+  source = spoiled_source(tmp_path / "all", [f"{i}.jpg" for i in range(10)])
+  with pytest.raises(TooManyFaults, match="100 records in a row are bad"):
+    take(source, count=1, faults=Faults(1.0))

@@ -1,179 +1,18 @@
-import gzip
-import io
 import pickle
-import tarfile
 from concurrent.futures import ThreadPoolExecutor
 
 import grain
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
-from hyperclip_jax.data.shards import Member, TarSource, expand, index_tar
+from hyperclip_jax.data import shards
+from hyperclip_jax.data.shards import TarSource, expand
 from tests.data import tars
-from tests.data.tars import processed_members, raw_members, write_tar
-
-FORMATS = (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
-
-
-def groups(shard):
-  return {
-    str(key): {s: m.read() for s, m in shard.members(i).items()}
-    for i, key in enumerate(shard.keys)
-  }
-
-
-@pytest.mark.parametrize("tar_format", FORMATS)
-def test_index_reads_what_tarfile_reads(tmp_path, tar_format):
-  long = "very/" * 40 + "long" * 40  # needs GNU long names or pax headers
-  names = [
-    "a.jpg",
-    "a.json",
-    f"{long}.jpg",
-    f"{long}.txt",
-    "zażółć.jpg",
-    "b.txt",
-  ]
-  path = write_tar(
-    tmp_path / "a.tar",
-    [(name, name.encode() * 100) for name in names],
-    tar_format,
-  )
-  shard = index_tar(path)
-  found = groups(shard)
-  assert list(found) == ["a", long, "zażółć", "b"]
-  with tarfile.open(path) as tar:
-    for name in names:
-      key, suffix = name.rsplit(".", 1)
-      file = tar.extractfile(name)
-      assert file is not None
-      assert found[key][suffix] == file.read()
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-  st.lists(
-    st.tuples(
-      st.text("ab./", min_size=1, max_size=120), st.binary(max_size=1500)
-    ),
-    max_size=8,
-  ),
-  st.sampled_from(FORMATS),
+from tests.data.tars import (
+  prepared_members,
+  processed_members,
+  raw_members,
+  write_tar,
 )
-def test_every_indexed_member_is_a_member_of_the_tar(
-  tmp_path_factory, contents, tar_format
-):
-  path = tmp_path_factory.mktemp("tars") / "a.tar"
-  shard = index_tar(write_tar(path, contents, tar_format))
-  written = {}
-  for name, data in contents:
-    written.setdefault(name.rstrip("/"), []).append(data)
-  for key, suffixes in groups(shard).items():
-    for suffix, data in suffixes.items():
-      assert data in written[f"{key}.{suffix}"]
-  assert len(set(shard.keys.tolist())) == len(shard)
-
-
-def test_key_ends_at_the_first_dot_of_the_base_name(tmp_path):
-  names = ["d.x/k.child.JPG", "d.x/k.txt", "no_suffix", ".hidden", "k.txt"]
-  shard = index_tar(write_tar(tmp_path / "a.tar", [(n, b"") for n in names]))
-  found = {key: set(suffixes) for key, suffixes in groups(shard).items()}
-  assert found == {"d.x/k": {"child.jpg", "txt"}, "k": {"txt"}}
-
-
-def test_members_that_are_not_files_are_skipped(tmp_path):
-  path = tmp_path / "a.tar"
-  kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE)
-  with tarfile.open(path, "w") as tar:
-    for i, kind in enumerate((*kinds, tarfile.FIFOTYPE)):
-      info = tarfile.TarInfo(f"{i}.jpg")
-      info.type, info.linkname = kind, "/etc/passwd"
-      tar.addfile(info)
-    tar.addfile(tarfile.TarInfo("9.txt"), io.BytesIO())
-  assert index_tar(str(path)).keys.tolist() == ["9"]
-
-
-def test_names_that_climb_out_are_only_names(tmp_path):
-  names = ["../../up", "/etc/root", "../up"]
-  path = write_tar(
-    tmp_path / "a.tar", [m for name in names for m in raw_members(name)]
-  )
-  source = TarSource([path])
-  assert {source[i].key for i in range(3)} == set(names)
-  assert [p.name for p in tmp_path.iterdir()] == ["a.tar"]
-  assert source[0].image.path == path
-
-
-def test_first_group_of_a_repeated_key_is_kept_unmixed(tmp_path):
-  path = write_tar(
-    tmp_path / "a.tar",
-    [
-      ("a.json", b"1"),  # ends where its suffix comes again
-      ("a.json", b"2"),
-      ("a.jpg", b"2"),
-      ("b.json", b"1"),
-      ("a.jpg", b"3"),  # not contiguous
-      ("b.jpg", b"2"),
-    ],
-  )
-  assert groups(index_tar(path)) == {"a": {"json": b"1"}, "b": {"json": b"1"}}
-
-
-@pytest.mark.parametrize(
-  "data", [b"", b"no tar", b"\xff\xd8\xff" * 500, gzip.compress(b"x" * 2000)]
-)
-def test_no_tar_is_named_with_what_is_wanted(tmp_path, data):
-  path = tmp_path / "a.tar"
-  path.write_bytes(data)
-  with pytest.raises(ValueError, match=r"a\.tar: not a tar .*want an uncomp"):
-    index_tar(str(path))
-
-
-@pytest.mark.parametrize("cut", ["data", "header", "boundary", "garbled"])
-def test_a_damaged_tar_is_never_taken_for_a_short_one(tmp_path, cut):
-  path = tmp_path / "a.tar"
-  write_tar(path, [("a.jpg", b"x" * 700), ("b.jpg", b"y" * 700)])
-  whole = path.read_bytes()  # each member takes 512 + 1024 bytes
-  garbled = whole[:1536] + b"#" * 512 + whole[2048:]
-  path.write_bytes(
-    {
-      "data": whole[:2400],
-      "header": whole[:1700],
-      "boundary": whole[:1536],
-      "garbled": garbled,
-    }[cut]
-  )
-  with pytest.raises(ValueError, match=r"a\.tar: damaged or .* offset \d+ of"):
-    index_tar(str(path))
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-  st.sampled_from(FORMATS),
-  st.lists(st.tuples(st.integers(0, 3071), st.integers(0, 255)), max_size=3),
-)
-@example(tarfile.GNU_FORMAT, [(156, ord("L")), (124, 255)])
-def test_garbled_headers_give_an_index_or_a_value_error(
-  tmp_path_factory, tar_format, changes
-):
-  path = tmp_path_factory.mktemp("tars") / "a.tar"
-  long = "d/" * 80 + "x" * 90
-  write_tar(path, [("a.jpg", b"x"), (f"{long}.jpg", b"y")], tar_format)
-  data = bytearray(path.read_bytes())
-  for position, value in changes:
-    data[position] = value
-  for start in (0, 1024):  # mend the checksums, so that the damage is believed
-    total = sum(data[start : start + 512]) + 8 * 32
-    total -= sum(data[start + 148 : start + 156])
-    data[start + 148 : start + 156] = b"%06o\0 " % total
-  path.write_bytes(data)
-  try:
-    index_tar(str(path))
-  except ValueError as error:
-    message = str(error)
-  else:
-    return
-  assert "a.tar: " in message
 
 
 def test_source_numbers_records_over_shards_of_both_layouts(tmp_path):
@@ -193,9 +32,9 @@ def test_source_numbers_records_over_shards_of_both_layouts(tmp_path):
   assert records[1].image.read() == tars.jpeg(1)
   assert records[4].parts[1].image.read() == tars.jpeg(2)
   assert "5 records in 3 tars" in repr(source)
-  for index in (5, -1):
+  for number in (5, -1):
     with pytest.raises(IndexError):
-      source[index]
+      source[number]
 
 
 def test_incomplete_records_are_not_counted(tmp_path):
@@ -248,5 +87,59 @@ def test_expand_sorts_and_names_what_is_missing(tmp_path):
     expand([f"{tmp_path}/a.tar", f"{tmp_path}/no*.tar"])
 
 
-def test_member_is_the_contract_of_both_modules():
-  assert Member("p", 1, 2) == ("p", 1, 2)
+@pytest.mark.parametrize("kind", ["truncated", "garbage", "no tar", "missing"])
+def test_a_bad_shard_fails_or_is_left_out_whole(tmp_path, kind, caplog):
+  paths = [
+    write_tar(
+      tmp_path / f"{name}.tar",
+      [m for i in range(4) for m in raw_members(f"{name}{i}", i)],
+    )
+    for name in "abc"
+  ]
+  bad = tmp_path / "b.tar"
+  whole = bad.read_bytes()
+  middle = len(whole) // 2 // 512 * 512
+  bad.write_bytes(
+    {
+      "truncated": whole[:middle],
+      "garbage": whole[:512] + bytes(range(256)) * 8 + whole[2560:],
+      "no tar": b"<html>404</html>" * 100,
+      "missing": b"",
+    }[kind]
+  )
+  if kind == "missing":
+    bad.unlink()
+  with pytest.raises((ValueError, OSError), match=r"b\.tar"):
+    TarSource(paths)
+  source = TarSource(paths, skip_bad=True)
+  keys = [source[i].key for i in range(len(source))]
+  assert keys == [f"{name}{i}" for name in "ac" for i in range(4)]
+  assert list(source.skipped) == [str(bad)]
+  assert f"left out: {source.skipped[str(bad)]}" in caplog.text
+  assert source.name(4) == f"{paths[2]}: record 'c0'"
+
+
+def test_many_tars_are_indexed_by_several_processes(tmp_path, monkeypatch):
+  monkeypatch.setattr(shards, "MANY", 3)
+  paths = [
+    write_tar(tmp_path / f"{i}.tar", raw_members(f"{i}", i)) for i in range(4)
+  ]
+  (tmp_path / "1.tar").write_bytes(b"no tar")
+  source = TarSource(paths, skip_bad=True)
+  assert [source[i].key for i in range(3)] == ["0", "2", "3"]
+  assert len(list(tmp_path.glob("*.index"))) == 3
+
+
+@pytest.mark.parametrize("crops", [False, True])
+def test_prepared_records(tmp_path, crops):
+  members = prepared_members("000", parts=("a ball", "red"), crops=crops)
+  record = TarSource([write_tar(tmp_path / "0.tar", members)])[0]
+  assert (record.key, record.caption) == ("source/000", "a red ball")
+  assert [part.text for part in record.parts] == ["a ball", "red"]
+  assert record.meta == {"url": "http://example.com/1.jpg"}
+  if crops:
+    assert record.parts[1].image.read() == tars.jpeg(2)
+    assert record.parts[1].box == (0.0, 0.0, 1.0, 1.0)
+  else:
+    assert record.parts[1].image == record.image
+    assert record.parts[1].box == (0.25, 0.0, 0.75, 1.0)

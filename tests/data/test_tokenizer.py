@@ -211,3 +211,19 @@ def test_merges_are_the_published_file():
   notice = (folder / "NOTICE").read_text()
   assert digest in notice
   assert "Copyright (c) 2021 OpenAI" in notice
+
+
+def test_rows_are_cut_to_the_shortest_length_that_holds_them():
+  rows = np.zeros((2, 77), np.int32)
+  rows[0, 8] = rows[1, 15] = TOKENIZER.end
+  assert tokenizer.cut(rows[:1], (8, 16, 32, 77)).shape == (1, 16)
+  assert tokenizer.cut(rows, (8, 16, 32, 77)).shape == (2, 16)
+  rows[1, 15:17] = [0, TOKENIZER.end]
+  assert tokenizer.cut(rows, (8, 16, 32, 77)).shape == (2, 32)
+
+
+def test_the_token_of_an_exclamation_mark_is_no_padding():
+  row = TOKENIZER(["wow !✓ yes"])  # "!" within a word is token 0
+  length = int(row[0].argmax()) + 1
+  assert (row[0, :length] == 0).any()
+  assert tokenizer.cut(row, (length - 1, length, 77))[0, -1] == TOKENIZER.end

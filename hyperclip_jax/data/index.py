@@ -1,0 +1,394 @@
+"""The offset index of a tar: where the members of each record lie.
+
+A tar is walked once, header by header; afterwards each member is one `pread`.
+The index is kept in a file beside the tar and mapped into memory, so 20 million
+records cost 400 MB that the processes of a machine share. Readers make missing
+indices; `python -m hyperclip_jax.data.index PATH...` makes them ahead.
+
+Nothing is ever extracted, so a member's name is only a name: `../../x` or
+`/etc/x` cannot reach the file system.
+"""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import re
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+from jaxtyping import UInt32
+
+from hyperclip_jax.data.record import IMAGE_SUFFIXES, Member
+
+SUFFIX = ".index"
+BLOCK = tarfile.BLOCKSIZE
+
+# webdataset's rule: up to the first dot of the base name, and what follows it.
+_NAME = re.compile(r"((?:.*/|)[^./]+)\.([^/]+)", re.DOTALL)
+
+# An index file is little-endian words: magic, layout, bytes of the tar (low,
+# high), fingerprint, records, members, incomplete, repeated; then the arrays.
+_MAGIC = int.from_bytes(b"HCI1", "little")
+_WORD = np.dtype("<u4")
+_HEADER = 9
+
+
+class Layout(NamedTuple):
+  """What the members of a record are called.
+
+  Attributes:
+    name: of the layout.
+    needs: what a record must have: one suffix of each group. The last group
+      holds the suffix that tells the layout.
+    repeats: suffixes that come once for each part, numbered from 0.
+  """
+
+  name: str
+  needs: tuple[tuple[str, ...], ...]
+  repeats: tuple[str, ...] = ()
+
+  def suffix(self, position: int) -> str:
+    """The suffix of a record's member, by its position in the index."""
+    if position < len(self.needs):
+      return self.needs[position][0]
+    part, which = divmod(position - len(self.needs), len(self.repeats))
+    return self.repeats[which].format(part)
+
+  def pick(self, members: Mapping[str, Member]) -> list[Member | None]:
+    """The members of a record by position; [] if it lacks one it needs."""
+    found: list[Member | None] = []
+    for names in self.needs:
+      member = next((members[n] for n in names if n in members), None)
+      if member is None:
+        return []
+      found.append(member)
+    part = 0
+    while self.repeats:
+      row = [members.get(name.format(part)) for name in self.repeats]
+      if not any(row):
+        break
+      found += row
+      part += 1
+    return found
+
+
+RAW = Layout("raw GRIT", (IMAGE_SUFFIXES, ("json",)))
+PROCESSED = Layout(
+  "HyCoCLIP processed",
+  (("child.jpg",), ("child.txt",), ("numparents.txt",)),
+  ("parent{:03d}.jpg", "parent{:03d}.txt"),
+)
+PREPARED = Layout("prepared", (("jpg",), ("parts.json",)), ("part{:03d}.jpg",))
+LAYOUTS = (RAW, PROCESSED, PREPARED)
+WANTED = (
+  "raw GRIT (KEY.jpg, KEY.json), HyCoCLIP processed records (KEY.child.jpg, "
+  "KEY.child.txt, KEY.numparents.txt, KEY.parentNNN.jpg, KEY.parentNNN.txt) or "
+  "prepared ones (KEY.jpg, KEY.parts.json)"
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Index:
+  """Where the complete records of one tar lie, in the order of the tar.
+
+  Offsets are in blocks of 512 bytes, since a tar aligns its members.
+
+  Attributes:
+    path: the tar.
+    layout: of its records; an empty tar passes for raw.
+    starts: (records + 1,); the members of record i are starts[i]:starts[i + 1].
+    blocks: each member's first block; 0 stands for a missing one.
+    sizes: each member's number of bytes.
+    incomplete: groups left out as they lack a member (img2dataset leaves the
+      JSON of a failed download).
+    repeated: groups left out as their key came before.
+  """
+
+  path: str
+  layout: Layout
+  starts: UInt32[np.ndarray, " records_and_one"]
+  blocks: UInt32[np.ndarray, " members"]
+  sizes: UInt32[np.ndarray, " members"]
+  incomplete: int
+  repeated: int
+
+  def __len__(self) -> int:
+    return len(self.starts) - 1
+
+  def members(self, record: int) -> dict[str, Member]:
+    """The members of a record, by suffix."""
+    first, end = int(self.starts[record]), int(self.starts[record + 1])
+    rows = zip(
+      self.blocks[first:end].tolist(),
+      self.sizes[first:end].tolist(),
+      strict=True,
+    )
+    return {
+      self.layout.suffix(i): Member(self.path, block * BLOCK, size)
+      for i, (block, size) in enumerate(rows)
+      if block
+    }
+
+  def key(self, record: int) -> str:
+    """The key of a record, from its header in the tar.
+
+    A key of more than 100 characters may come out cut.
+
+    Raises:
+      OSError: the tar cannot be read, or is not the one that was indexed.
+    """
+    block = int(self.blocks[self.starts[record]])
+    header = Member(self.path, (block - 1) * BLOCK, BLOCK).read()
+    try:
+      info = tarfile.TarInfo.frombuf(header, "utf-8", "backslashreplace")
+    except tarfile.HeaderError as error:
+      raise OSError(
+        f"{self.path}: no tar header at block {block - 1} ({error}); the file "
+        f"was changed after it was indexed, remove its {SUFFIX} file"
+      ) from error
+    match = _NAME.fullmatch(info.name)
+    return match[1] if match else info.name
+
+
+def load(path: str, folder: str = "") -> Index:
+  """The index of a tar, from its file if that is there and fits the tar.
+
+  Otherwise the tar is walked and the file is written. Where that is not
+  allowed the index stays in memory.
+
+  Args:
+    path: the tar.
+    folder: for the file; beside the tar if empty.
+
+  Raises:
+    ValueError: no tar, a damaged or truncated one, or one of unknown layout.
+    OSError: it cannot be read.
+  """
+  found = cached(path, folder)
+  if found is not None:
+    return found
+  index = build(path)
+  try:
+    save(index, _file(path, folder))
+  except OSError as error:
+    logging.warning(
+      "%s: cannot keep its index (%s); it is made again at every start unless "
+      "config.data.index_folder names a folder that can be written",
+      path,
+      error,
+    )
+  return index
+
+
+def cached(path: str, folder: str = "") -> Index | None:
+  """The index of a tar from its file; None if that is missing or stale."""
+  try:
+    words = np.memmap(_file(path, folder), _WORD, "r")
+  except (OSError, ValueError):
+    return None
+  words = words.view(
+    np.ndarray
+  )  # a memmap's own slicing takes ten times longer
+  if len(words) < _HEADER or words[0] != _MAGIC:
+    return None
+  layout, low, high, fingerprint, records, members = words[1:7].tolist()
+  if len(words) != _HEADER + records + 1 + 2 * members:
+    return None
+  columns = np.split(words[_HEADER:], np.cumsum([records + 1, members]), axis=0)
+  if layout >= len(LAYOUTS) or columns[0][-1] != members:
+    return None
+  starts, blocks, sizes = columns
+  incomplete, repeated = words[7:9].tolist()
+  index = Index(
+    path, LAYOUTS[layout], starts, blocks, sizes, incomplete, repeated
+  )
+  fits = low + (high << 32) == os.path.getsize(path)
+  return index if fits and fingerprint == _fingerprint(index) else None
+
+
+def build(path: str) -> Index:
+  """Walks a tar.
+
+  Raises:
+    ValueError: no tar, a damaged or truncated one, or one of unknown layout.
+  """
+  seen: set[str] = set()
+  kept: list[dict[str, Member]] = []
+  repeated = 0
+  for key, members in groups(path):
+    if key in seen:
+      repeated += 1
+    else:
+      seen.add(key)
+      kept.append(members)
+  layout = _layout(path, {suffix for members in kept for suffix in members})
+  rows = [row for row in map(layout.pick, kept) if row]
+  cells = [cell for row in rows for cell in row]
+  return Index(
+    path,
+    layout,
+    np.cumsum([0, *map(len, rows)]).astype(np.uint32),
+    np.array([c.offset // BLOCK if c else 0 for c in cells], np.uint32),
+    np.array([c.size if c else 0 for c in cells], np.uint32),
+    incomplete=len(kept) - len(rows),
+    repeated=repeated,
+  )
+
+
+def save(index: Index, file: str) -> None:
+  """Writes an index whole or not at all.
+
+  Raises:
+    OSError: it cannot be written.
+  """
+  size = os.path.getsize(index.path)
+  header = [
+    _MAGIC,
+    LAYOUTS.index(index.layout),
+    size & 0xFFFFFFFF,
+    size >> 32,
+    _fingerprint(index),
+    len(index),
+    len(index.blocks),
+    index.incomplete,
+    index.repeated,
+  ]
+  columns = (np.array(header, np.uint32), index.starts, index.blocks)
+  words = np.concatenate([*columns, index.sizes]).astype(_WORD)
+  folder = pathlib.Path(file).parent
+  folder.mkdir(parents=True, exist_ok=True)
+  with tempfile.NamedTemporaryFile(
+    dir=folder, prefix=".index-", delete=False
+  ) as temporary:
+    try:
+      temporary.write(words.tobytes())
+      temporary.close()
+      os.chmod(temporary.name, 0o644)
+      os.replace(temporary.name, file)
+    except BaseException:
+      os.unlink(temporary.name)
+      raise
+
+
+def groups(path: str) -> Iterator[tuple[str, dict[str, Member]]]:
+  """Yields (key, suffix -> member) of each group of a tar, in order.
+
+  A group is a run of members of one key, as webdataset writes and reads them.
+  A key that comes back later, or a suffix that comes twice in a run, begins
+  another group of that key: members of two groups are never mixed. Suffixes
+  are lower-cased. Links, devices, directories, sparse files and names without
+  a key or a suffix are skipped.
+
+  Raises:
+    ValueError: no tar, or a damaged or truncated one.
+  """
+  last, group = None, {}
+  for name, member in _walk(path):
+    match = _NAME.fullmatch(name)
+    if match is None:
+      continue
+    key, suffix = match[1], match[2].lower()
+    if key != last or suffix in group:
+      if group:
+        yield str(last), group
+      last, group = key, {}
+    group[suffix] = member
+  if group:
+    yield str(last), group
+
+
+def _walk(path: str) -> Iterator[tuple[str, Member]]:
+  """Yields the name and place of each regular member of a tar."""
+  position = 0
+  try:
+    # `errors` keeps names that are not UTF-8 apart and encodable.
+    with tarfile.open(path, "r:", errors="backslashreplace") as tar:
+      for member in tar:
+        if member.offset_data <= position:
+          raise tarfile.ReadError("a header that points backwards")
+        position = member.offset_data
+        if member.isreg() and not member.issparse() and member.size < 2**32:
+          yield member.name, Member(path, position, member.size)
+      # tarfile takes a header that is cut or garbled for the end of the tar.
+      position = tar.offset
+      _check_end(tar, position)
+  except (tarfile.TarError, ValueError, OverflowError, MemoryError) as error:
+    # The last two: a garbled header may claim a member of any size.
+    if position == 0:
+      with open(path, "rb") as file:
+        head = file.read(8)
+      raise ValueError(
+        f"{path}: not a tar (begins with {head!r}); want an uncompressed tar "
+        f"of {WANTED}"
+      ) from error
+    raise ValueError(
+      f"{path}: damaged or truncated tar near offset {position} of "
+      f"{os.path.getsize(path)} bytes ({error}); fetch or write it again"
+    ) from error
+
+
+def _check_end(tar: tarfile.TarFile, offset: int) -> None:
+  """Raises unless the tar ends at this offset with a block of zeros."""
+  assert tar.fileobj is not None
+  tar.fileobj.seek(offset)
+  if tar.fileobj.read(BLOCK) != bytes(BLOCK):
+    raise tarfile.ReadError("no end-of-archive block")
+
+
+def _layout(path: str, suffixes: Iterable[str]) -> Layout:
+  """The layout that the suffixes of a tar tell."""
+  suffixes = sorted(suffixes)
+  found = [layout for layout in LAYOUTS if layout.needs[-1][0] in suffixes]
+  if not suffixes:
+    return RAW
+  if len(found) != 1:
+    raise ValueError(
+      f"{path}: unknown layout with the suffixes {', '.join(suffixes[:12])}; "
+      f"want {WANTED}"
+    )
+  return found[0]
+
+
+def _file(path: str, folder: str) -> str:
+  if not folder:
+    return path + SUFFIX
+  # Shards of two data sets are often called alike.
+  place = zlib.crc32(os.path.dirname(os.path.abspath(path)).encode())
+  return os.path.join(folder, f"{place:08x}-{os.path.basename(path)}{SUFFIX}")
+
+
+def _fingerprint(index: Index) -> int:
+  """A checksum of the first and the last member's header and of the end."""
+  size = os.path.getsize(index.path)
+  end = max(0, size - tarfile.RECORDSIZE)  # a tar grows into its padding
+  total = zlib.crc32(Member(index.path, end, size - end).read())
+  for block in index.blocks[index.blocks > 0][[0, -1]] if len(index) else ():
+    header = Member(index.path, (int(block) - 1) * BLOCK, BLOCK)
+    total = zlib.crc32(header.read(), total)
+  return total
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description="Makes the indices of tars.")
+  parser.add_argument("paths", nargs="+", help="the tars")
+  parser.add_argument("--folder", default="", help="else beside the tars")
+  options = parser.parse_args()
+  bad = []
+  for path in options.paths:
+    try:
+      load(path, options.folder)
+    except (ValueError, OSError) as error:
+      bad.append(str(error))
+  if bad:
+    sys.exit("\n".join(bad))
+
+
+if __name__ == "__main__":
+  main()

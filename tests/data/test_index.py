@@ -1,0 +1,324 @@
+import dataclasses
+import gzip
+import io
+import logging
+import os
+import pathlib
+import re
+import tarfile
+import time
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from hyperclip_jax.data import index
+from hyperclip_jax.data.shards import TarSource
+from tests.data.tars import (
+  prepared_members,
+  processed_members,
+  raw_members,
+  write_tar,
+)
+
+FORMATS = (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+
+
+def groups(path):
+  """The first group of each key, read."""
+  found = {}
+  for key, members in index.groups(path):
+    found.setdefault(key, {s: m.read() for s, m in members.items()})
+  return found
+
+
+@pytest.mark.parametrize("tar_format", FORMATS)
+def test_groups_are_what_tarfile_reads(tmp_path, tar_format):
+  long = "very/" * 40 + "long" * 40  # needs GNU long names or pax headers
+  names = [
+    "a.jpg",
+    "a.json",
+    f"{long}.jpg",
+    f"{long}.txt",
+    "zażółć.jpg",
+    "b.txt",
+  ]
+  path = write_tar(
+    tmp_path / "a.tar",
+    [(name, name.encode() * 100) for name in names],
+    tar_format,
+  )
+  found = groups(path)
+  assert list(found) == ["a", long, "zażółć", "b"]
+  with tarfile.open(path) as tar:
+    for name in names:
+      key, suffix = name.rsplit(".", 1)
+      file = tar.extractfile(name)
+      assert file is not None
+      assert found[key][suffix] == file.read()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+  st.lists(
+    st.tuples(
+      st.text("ab./", min_size=1, max_size=120), st.binary(max_size=1500)
+    ),
+    max_size=8,
+  ),
+  st.sampled_from(FORMATS),
+)
+def test_every_grouped_member_is_a_member_of_the_tar(
+  tmp_path_factory, contents, tar_format
+):
+  path = tmp_path_factory.mktemp("tars") / "a.tar"
+  write_tar(path, contents, tar_format)
+  written = {}
+  for name, data in contents:
+    written.setdefault(name.rstrip("/"), []).append(data)
+  for key, members in index.groups(str(path)):
+    for suffix, member in members.items():
+      assert member.read() in written[f"{key}.{suffix}"]
+
+
+def test_key_ends_at_the_first_dot_of_the_base_name(tmp_path):
+  names = ["d.x/k.child.JPG", "d.x/k.txt", "no_suffix", ".hidden", "k.txt"]
+  path = write_tar(tmp_path / "a.tar", [(n, b"") for n in names])
+  found = {key: set(suffixes) for key, suffixes in groups(path).items()}
+  assert found == {"d.x/k": {"child.jpg", "txt"}, "k": {"txt"}}
+
+
+def test_members_that_are_not_files_are_skipped(tmp_path):
+  path = tmp_path / "a.tar"
+  kinds = (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE)
+  with tarfile.open(path, "w") as tar:
+    for i, kind in enumerate((*kinds, tarfile.FIFOTYPE)):
+      info = tarfile.TarInfo(f"{i}.jpg")
+      info.type, info.linkname = kind, "/etc/passwd"
+      tar.addfile(info)
+    tar.addfile(tarfile.TarInfo("9.txt"), io.BytesIO())
+  assert list(groups(str(path))) == ["9"]
+
+
+def test_names_that_climb_out_are_only_names(tmp_path):
+  names = ["../../up", "/etc/root", "../up"]
+  path = write_tar(
+    tmp_path / "a.tar", [m for name in names for m in raw_members(name)]
+  )
+  source = TarSource([path])
+  assert {source[i].key for i in range(3)} == set(names)
+  left = sorted(p.name for p in tmp_path.iterdir())
+  assert left == ["a.tar", "a.tar.index"]
+  assert source[0].image.path == path
+
+
+def test_groups_of_a_repeated_key_are_not_mixed(tmp_path):
+  path = write_tar(
+    tmp_path / "a.tar",
+    [
+      ("a.json", b"1"),  # ends where its suffix comes again
+      ("a.json", b"2"),
+      ("a.jpg", b"2"),
+      ("b.json", b"1"),
+      ("a.jpg", b"3"),  # not contiguous
+      ("b.jpg", b"2"),
+    ],
+  )
+  assert groups(path) == {"a": {"json": b"1"}, "b": {"json": b"1"}}
+  built = index.build(path)
+  assert (len(built), built.incomplete, built.repeated) == (0, 2, 3)
+
+
+@pytest.mark.parametrize(
+  "data", [b"", b"no tar", b"\xff\xd8\xff" * 500, gzip.compress(b"x" * 2000)]
+)
+def test_no_tar_is_named_with_what_is_wanted(tmp_path, data):
+  path = tmp_path / "a.tar"
+  path.write_bytes(data)
+  with pytest.raises(ValueError, match=r"a\.tar: not a tar .*want an uncomp"):
+    index.build(str(path))
+
+
+@pytest.mark.parametrize("cut", ["data", "header", "boundary", "garbled"])
+def test_a_damaged_tar_is_never_taken_for_a_short_one(tmp_path, cut):
+  path = tmp_path / "a.tar"
+  write_tar(path, [("a.jpg", b"x" * 700), ("b.jpg", b"y" * 700)])
+  whole = path.read_bytes()  # each member takes 512 + 1024 bytes
+  garbled = whole[:1536] + b"#" * 512 + whole[2048:]
+  path.write_bytes(
+    {
+      "data": whole[:2400],
+      "header": whole[:1700],
+      "boundary": whole[:1536],
+      "garbled": garbled,
+    }[cut]
+  )
+  with pytest.raises(ValueError, match=r"a\.tar: damaged or .* offset \d+ of"):
+    index.build(str(path))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+  st.sampled_from(FORMATS),
+  st.lists(st.tuples(st.integers(0, 3071), st.integers(0, 255)), max_size=3),
+)
+@example(tarfile.GNU_FORMAT, [(156, ord("L")), (124, 255)])
+def test_garbled_headers_give_an_index_or_a_value_error(
+  tmp_path_factory, tar_format, changes
+):
+  path = tmp_path_factory.mktemp("tars") / "a.tar"
+  long = "d/" * 80 + "x" * 90
+  write_tar(path, [("a.jpg", b"x"), (f"{long}.jpg", b"y")], tar_format)
+  data = bytearray(path.read_bytes())
+  for position, value in changes:
+    data[position] = value
+  for start in (0, 1024):  # mend the checksums, so that the damage is believed
+    total = sum(data[start : start + 512]) + 8 * 32
+    total -= sum(data[start + 148 : start + 156])
+    data[start + 148 : start + 156] = b"%06o\0 " % total
+  path.write_bytes(data)
+  try:
+    index.build(str(path))
+  except ValueError as error:
+    message = str(error)
+  else:
+    return
+  assert "a.tar: " in message
+
+
+def arrays(built):
+  return [built.starts, built.blocks, built.sizes]
+
+
+@pytest.mark.parametrize(
+  "members",
+  [
+    [m for i in range(5) for m in raw_members(f"{i:05d}", i)],
+    [m for i in range(3) for m in processed_members(f"{i:05d}")],
+    [m for i in range(3) for m in prepared_members(f"{i:05d}", crops=i % 2)],
+    [],
+  ],
+  ids=["raw", "processed", "prepared", "empty"],
+)
+def test_index_from_its_file_is_the_index_of_the_walk(tmp_path, members):
+  path = write_tar(tmp_path / "a.tar", members)
+  assert index.cached(path) is None
+  built, loaded = index.load(path), index.cached(path)
+  assert loaded is not None
+  assert loaded.layout == built.layout
+  for left, right in zip(arrays(loaded), arrays(built), strict=True):
+    np.testing.assert_array_equal(left, right)
+  walked = list(index.groups(path))
+  assert [loaded.key(i) for i in range(len(loaded))] == [k for k, _ in walked]
+  for i, (_, want) in enumerate(walked):
+    found = loaded.members(i)
+    assert found.items() <= want.items()  # raw: less the .txt
+    assert len(found) == len(loaded.layout.pick(want))
+
+
+def test_a_missing_text_of_a_parent_stays_missing(tmp_path):
+  members = processed_members("a", parents=("x", "y"))
+  left = [m for m in members if m[0] != "a.parent000.txt"]
+  built = index.build(write_tar(tmp_path / "a.tar", left))
+  found = built.members(0)
+  assert "parent000.txt" not in found
+  assert found["parent001.txt"].read() == b"y"
+
+
+def test_a_changed_tar_is_walked_again(tmp_path):
+  path = write_tar(tmp_path / "a.tar", raw_members("a"))
+  assert len(index.load(path)) == 1
+  write_tar(tmp_path / "a.tar", raw_members("a") + raw_members("b"))
+  assert index.cached(path) is None
+  assert len(index.load(path)) == 2
+  old = index.load(path)
+  size = os.path.getsize(path)
+  write_tar(tmp_path / "a.tar", raw_members("c") + raw_members("d"))
+  assert os.path.getsize(path) == size
+  assert index.load(path).key(0) == "c"
+  with open(path, "r+b") as file:
+    file.write(b"\xff" * 512)
+  with pytest.raises(OSError, match=r"no tar header .*changed after"):
+    old.key(0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+  st.one_of(
+    st.binary(max_size=400),
+    st.tuples(st.integers(0, 35), st.integers(0, 255)),  # the header
+  )
+)
+def test_a_garbled_index_is_made_again(tmp_path_factory, damage):
+  folder = tmp_path_factory.mktemp("tars")
+  path = write_tar(folder / "a.tar", raw_members("a"))
+  want = index.load(path)
+  file = folder / "a.tar.index"
+  if isinstance(damage, bytes):
+    file.write_bytes(damage)
+  else:
+    data = bytearray(file.read_bytes())
+    data[damage[0]] = damage[1]
+    file.write_bytes(data)
+  found = index.load(path)
+  for left, right in zip(arrays(found), arrays(want), strict=True):
+    np.testing.assert_array_equal(left, right)
+
+
+def test_index_goes_to_another_folder_or_stays_in_memory(tmp_path, caplog):
+  for name in "xy":
+    (tmp_path / name).mkdir()
+  paths = [
+    write_tar(tmp_path / name / "0.tar", raw_members(name)) for name in "xy"
+  ]
+  for path in paths:
+    index.load(path, str(tmp_path / "kept"))
+  assert len(list((tmp_path / "kept").iterdir())) == 2
+  assert not list(tmp_path.glob("*/0.tar.index"))
+  with caplog.at_level(logging.WARNING):
+    built = index.load(paths[0], f"{paths[1]}/no_folder")
+  assert len(built) == 1
+  assert "cannot keep its index" in caplog.text
+
+
+@pytest.mark.slow
+def test_twenty_million_records_open_in_seconds(tmp_path):
+  """Synthetic indices beside sparse tars: 200 of 100,000 records each."""
+  count, member = 100_000, 8  # blocks of a header and its data
+  path = write_tar(tmp_path / "first.tar", raw_members("a"))
+  built = index.build(path)
+  blocks = np.arange(2 * count, dtype=np.uint32) * member + 1
+  header = tarfile.TarInfo("k.jpg").tobuf()
+  big = index.Index(
+    "",
+    built.layout,
+    np.arange(0, 2 * count + 1, 2, dtype=np.uint32),
+    blocks,
+    np.full(2 * count, 3000, np.uint32),
+    0,
+    0,
+  )
+  paths = []
+  for i in range(200):
+    paths.append(f"{tmp_path}/{i:05d}.tar")
+    with open(paths[-1], "wb") as file:
+      for block in blocks[[0, -1]]:
+        file.seek((int(block) - 1) * index.BLOCK)
+        file.write(header)
+      file.truncate(2 * count * member * index.BLOCK)
+    index.save(dataclasses.replace(big, path=paths[-1]), paths[-1] + ".index")
+  before = _anonymous_mib()
+  start = time.perf_counter()
+  source = TarSource(paths)
+  seconds = time.perf_counter() - start
+  assert len(source) == 20_000_000
+  assert seconds < 5
+  assert _anonymous_mib() - before < 50  # the index itself is mapped
+  assert sum(os.path.getsize(f"{path}.index") for path in paths) < 1e9
+
+
+def _anonymous_mib():
+  """Memory of this process that no file backs."""
+  status = pathlib.Path("/proc/self/status").read_text()
+  return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1024
