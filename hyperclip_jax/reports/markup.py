@@ -3,11 +3,14 @@
 import base64
 import html
 import io
+import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import PIL.Image
 
 LONG_SIDE = 320  # Pictures are shrunk to it.
+LONGEST = 300  # Characters of a text of the data that are shown.
 
 
 class Markup(str):
@@ -38,10 +41,63 @@ def inline_image(pixels: np.ndarray, alt: str) -> Markup:
   return tag("img", src=f"data:image/jpeg;base64,{encoded}", alt=alt)
 
 
+def note(text: str) -> Markup:
+  """A paragraph that explains what follows it."""
+  return tag("p", text, cls="note")
+
+
+def figure(uri: str, title: str, alt: str, *caption: str) -> Markup:
+  """A plot (a data URI) below its title and above its caption."""
+  return tag(
+    "figure",
+    tag("img", src=uri, alt=alt),
+    tag("figcaption", tag("b", title), " ", *caption),
+  )
+
+
+def facts(known: Mapping[str, str]) -> Markup:
+  """A line of names and values."""
+  spans = (tag("span", tag("b", k), f" {v}") for k, v in known.items())
+  return tag("p", *spans, cls="facts")
+
+
+def counts(
+  rows: Mapping[str, str | Sequence[str]], head: Sequence[str] = ()
+) -> Markup:
+  """A table of numbers by name, with one number a row or one a column."""
+  cells = [[v] if isinstance(v, str) else v for v in rows.values()]
+  body = [
+    tag(
+      "tr",
+      tag("th", name, scope="row"),
+      *(tag("td", cell, cls="number") for cell in row),
+    )
+    for name, row in zip(rows, cells, strict=True)
+  ]
+  if head:
+    columns = (tag("th", name, scope="col") for name in head)
+    body.insert(0, tag("tr", *columns))
+  return tag("table", tag("tbody", *body), cls="counts")
+
+
+def shortened(text: str) -> str:
+  """The text, cut where it is too long to show: a caption may be 100 kB."""
+  return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
 def document(title: str, *children: Markup) -> str:
   """The whole page, as text."""
   body = tag("main", *children)
   return PAGE.format(title=html.escape(title), style=STYLE, body=body)
+
+
+def save(path: str | os.PathLike[str], page: str) -> None:
+  """Writes a page in one step: whoever is interrupted leaves the old one."""
+  partial = f"{os.fspath(path)}.partial"
+  # Half a surrogate pair, which a caption may hold, has no UTF-8.
+  with open(partial, "w", encoding="utf-8", errors="replace") as file:
+    file.write(page)
+  os.replace(partial, path)
 
 
 # The policy forbids scripts and anything from outside, whatever a caption says.
@@ -86,7 +142,7 @@ table { border-collapse: collapse; width: 100%; }
 th, td { padding: .4rem .75rem .4rem 0; text-align: left; vertical-align: top; }
 tr + tr > * { border-top: 1px solid var(--line); }
 th { font-weight: 600; }
-td small { white-space: nowrap; }
+td small, li > small { white-space: nowrap; }
 .number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .panels {
   display: grid; gap: 2rem 1.5rem;
@@ -113,25 +169,40 @@ figcaption { margin-top: .25rem; font-size: .9rem; }
 .walk small { flex: none; font-variant-numeric: tabular-nums; }
 .boxes { position: relative; }
 .boxes img { width: 100%; border-radius: 6px; }
-.boxes i { position: absolute; border: 2.5px solid; border-radius: 3px; }
-.boxes i b {
-  position: absolute; top: 0; left: 0; padding: 0 .4em; background: #fffd;
-  font: 600 .8rem/1.4 system-ui, sans-serif;
+.boxes i {
+  position: absolute; border: 2.5px solid var(--c); border-radius: 3px;
+  box-shadow: 0 0 0 1px #fffc, inset 0 0 0 1px #fffc;
+}
+.boxes b {
+  position: absolute; padding: 0 .4em; border-radius: 3px; background: #fff;
+  border-bottom: 2.5px solid var(--c); font-size: .75rem; line-height: 1.3;
 }
 article p { margin: .5rem 0 0; }
 article ol { margin: .25rem 0 0; padding-left: 1.4rem; font-size: .9rem; }
-.phrases li { font-weight: 600; }
-.phrases span { font-weight: 400; color: var(--ink); }
+.phrases li { margin: .2rem 0; padding-left: .2rem; }
+.phrases li::marker { font-weight: 600; }
+.phrases span { padding-left: .4rem; border-left: 4px solid var(--c); }
+.phrases img {
+  display: inline-block; vertical-align: middle; height: 56px; width: auto;
+  margin-right: .4rem; border-radius: 6px;
+}
+.columns { columns: 3 220px; gap: 3rem; padding-left: 2rem; margin: 0; }
+.columns li { padding: 0 1rem 0 .2rem; break-inside: avoid; }
+.counts { width: auto; min-width: min(32rem, 100%); }
+.counts td, .counts th + th { text-align: right; }
+.named { padding-left: 1.2rem; font-size: .9rem; }
 summary { cursor: pointer; color: var(--soft); }
 pre { overflow-x: auto; font-size: .85rem; }
 @media (max-width: 560px) {
   section { padding: 1rem; }
-  table, tbody, tr { display: block; }
-  tr { display: grid; grid-template-columns: 1fr auto; padding: .3rem 0; }
-  tr + tr { border-top: 1px solid var(--line); }
-  tr + tr > * { border: 0; }
-  th, td { padding: 0; }
+  .results, .results tbody, .results tr { display: block; }
+  .results tr {
+    display: grid; grid-template-columns: 1fr auto; padding: .3rem 0;
+  }
+  .results tr + tr { border-top: 1px solid var(--line); }
+  .results tr + tr > * { border: 0; }
+  .results th, .results td { padding: 0; }
+  .results td:last-child { grid-column: 1 / -1; font-size: .9rem; }
   .walk > img { width: 72px; }
-  td:last-child { grid-column: 1 / -1; font-size: .9rem; }
 }
 """

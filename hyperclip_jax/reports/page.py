@@ -10,11 +10,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hyperclip_jax.data.boxes import Box
 from hyperclip_jax.reports import plots, words
-from hyperclip_jax.reports.markup import Markup, document, inline_image, tag
-
-Picture = np.ndarray  # uint8 (height, width, 3)
-Box = tuple[float, float, float, float]  # x1, y1, x2, y2, fractions
+from hyperclip_jax.reports.drawing import Picture, drawn
+from hyperclip_jax.reports.markup import (
+  Markup,
+  document,
+  facts,
+  figure,
+  inline_image,
+  note,
+  save,
+  tag,
+)
 
 
 class Landmark(NamedTuple):
@@ -100,8 +108,6 @@ def write_report(
     raise ValueError(
       f"unknown kinds of embeddings {sorted(unknown)}: use {[*plots.KINDS]}"
     )
-  known = (("objective", objective), ("date", date), ("config", digest))
-  facts = [tag("span", tag("b", name), f" {value}") for name, value in known]
   sections = (
     ("Results", _results(summary, spread or {})),
     ("Training", _training(history)),
@@ -113,28 +119,15 @@ def write_report(
   page = document(
     title,
     tag("h1", title),
-    tag("p", *facts, cls="facts"),
+    facts({"objective": objective, "date": date, "config": digest}),
     *(tag("section", tag("h2", name), *parts) for name, parts in sections),
   )
-  partial = f"{os.fspath(path)}.partial"
-  with open(partial, "w", encoding="utf-8") as file:
-    file.write(page)
-  os.replace(partial, path)
-
-
-def _note(text: str) -> Markup:
-  return tag("p", text, cls="note")
-
-
-def _figure(uri: str, alt: str, *caption: str) -> Markup:
-  return tag(
-    "figure", tag("img", src=uri, alt=alt), tag("figcaption", *caption)
-  )
+  save(path, page)
 
 
 def _results(summary: Mapping[str, float], spread: Mapping[str, float]):
   if not summary:
-    return [_note("There are no final results.")]
+    return [note("There are no final results.")]
   rows = []
   for name, value in summary.items():
     shown = f"{value:.4g}"
@@ -149,12 +142,12 @@ def _results(summary: Mapping[str, float], spread: Mapping[str, float]):
         tag("td", meaning, tag("small", better)),
       )
     )
-  note = "Measured at the end of the run. Rates lie between 0 and 1."
+  about = "Measured at the end of the run. Rates lie between 0 and 1."
   if spread:
-    note += " The number after ± is the spread over repeats."
+    about += " The number after ± is the spread over repeats."
   return [
-    _note(note),
-    tag("table", tag("tbody", *rows)),
+    note(about),
+    tag("table", tag("tbody", *rows), cls="results"),
   ]
 
 
@@ -174,11 +167,11 @@ def _training(history: plots.History):
     if chosen:
       uri = plots.data_uri(plots.curves(history, chosen))
       alt = f"{title} over training steps"
-      panels.append(_figure(uri, alt, tag("b", title), f" {caption}"))
+      panels.append(figure(uri, title, alt, caption))
   if not panels:
-    return [_note("No metrics were written while training.")]
+    return [note("No metrics were written while training.")]
   return [
-    _note(
+    note(
       "Every plot runs from the first training step to the last. Faint lines "
       "are single measurements, strong ones their moving average; a cross on "
       "the axis marks a value that was not finite."
@@ -197,9 +190,9 @@ def _embeddings(
     if finite.any():  # Row i stays row i: the edges join them.
       clean[kind] = np.where(finite, rows, np.nan)
   if lost:
-    notes.append(_note(f"{lost} embeddings are not finite and left out."))
+    notes.append(note(f"{lost} embeddings are not finite and left out."))
   if not clean:
-    return [_note("There are no embeddings to show."), *notes]
+    return [note("There are no embeddings to show."), *notes]
   distances = plots.root_distances(clean, curv, hyperbolic)
   picture, share = plots.embedding_map(clean, curv, hyperbolic)
   texts = words.HYPERBOLIC if hyperbolic else words.FLAT
@@ -213,8 +206,8 @@ def _embeddings(
     tag(
       "div",
       *(
-        _figure(plots.data_uri(figure), name, tag("b", name), f" {caption}")
-        for (figure, name), caption in zip(figures, captions, strict=True)
+        figure(plots.data_uri(plot), name, name, caption)
+        for (plot, name), caption in zip(figures, captions, strict=True)
       ),
       cls="panels wide",
     ),
@@ -223,10 +216,10 @@ def _embeddings(
 
 def _walks(traversals: Sequence[Traversal], hyperbolic: bool):
   if not traversals:
-    return [_note("No walks were made.")]
+    return [note("No walks were made.")]
   line = "geodesic" if hyperbolic else "straight line"
   return [
-    _note(
+    note(
       f"From each picture a {line} leads to the root. The chain names what "
       f"lies nearest on the way, with the share of the way still to go where "
       f"it is first met. It should turn from the specific to the general."
@@ -246,9 +239,9 @@ def _walk(traversal: Traversal) -> Markup:
 
 def _examples(examples: Sequence[Example]):
   if not examples:
-    return [_note("No records were chosen.")]
+    return [note("No records were chosen.")]
   return [
-    _note(
+    note(
       "Each picture with its boxes, its caption, the phrase of every box, and "
       "the captions that the model puts nearest to it, best first: its own is "
       "in bold."
@@ -258,22 +251,14 @@ def _examples(examples: Sequence[Example]):
 
 
 def _example(example: Example) -> Markup:
-  frames, phrases = [], []
-  for i, (text, (x1, y1, x2, y2)) in enumerate(example.parts):
-    colour = plots.LINES[i % len(plots.LINES)]
-    place = f"left:{x1:.2%};top:{y1:.2%};width:{x2 - x1:.2%};"
-    place += f"height:{y2 - y1:.2%};color:{colour}"
-    frames.append(tag("i", tag("b", str(i + 1)), style=place))
-    phrases.append(tag("li", tag("span", text), style=f"color:{colour}"))
-  parts = [tag("p", example.caption), tag("ol", *phrases, cls="phrases")]
+  parts = drawn(example.picture, example.caption, example.parts)
   if example.retrieved:
     found = (
       tag("li", tag("b", text) if text == example.caption else text)
       for text in example.retrieved
     )
     parts += [tag("h3", "Nearest captions"), tag("ol", *found)]
-  picture = inline_image(example.picture, example.caption)
-  return tag("article", tag("div", picture, *frames, cls="boxes"), *parts)
+  return tag("article", *parts)
 
 
 def _configuration(text: str) -> list[Markup]:

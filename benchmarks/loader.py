@@ -1,0 +1,214 @@
+"""Samples a second on one core: the loader against the official chain.
+
+  python benchmarks/loader.py [--side 224] [--records 512] [--rounds 5]
+    [--output FILE.json]
+
+Four ways to read the same processed shard, one after the other in every round,
+on one core; medians over rounds:
+
+- loader: this library's batches, all of it (read, decode, boxes, tokens).
+- prepared: the same of the prepared form of the shard, one image a record.
+- official: a re-creation of the official chain with Pillow: walk the tar,
+  decode the child and every parent, random resized crop to 224 of the child and
+  of one parent, float arrays; texts are not even tokenised.
+- decode: the two JPEGs of each sample to pixels, and nothing else.
+
+The images are cuts of the photographs that scikit-image ships.
+"""
+
+import argparse
+import io
+import itertools
+import json
+import os
+import pathlib
+import resource
+import statistics
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from hyperclip_jax.data import images, photos, pipeline, prepare
+from hyperclip_jax.data.faults import Faults
+from hyperclip_jax.data.shards import TarSource
+
+CROP = 224  # pixels, of what the official chain makes
+BATCH = 64
+# A shuffle over few records is slow, as it is made for many.
+COPIES = 50
+
+
+def write_processed(path: pathlib.Path, records: int, side: int) -> None:
+  """HyCoCLIP's layout: squares, JPEG 95, 1 to 4 parents (mean 1.9)."""
+  rng = np.random.default_rng(0)
+  source = TarSource([str(photos.write(path.parent / "photos"))])
+  found = [source[i] for i in range(len(source))]
+  whole = [images.decode(record.image.read()) for record in found]
+  with tarfile.open(path, "w") as tar:
+
+    def add(name: str, data: bytes) -> None:
+      info = tarfile.TarInfo(name)
+      info.size = len(data)
+      tar.addfile(info, io.BytesIO(data))
+
+    for i in range(records):
+      which = int(rng.integers(len(found)))
+      photo, key = whole[which], f"{i:09d}"
+      parents = int(rng.choice(4, p=(0.41, 0.37, 0.13, 0.09))) + 1
+      add(f"{key}.child.jpg", _cut(rng, photo, 0.95, side))
+      add(f"{key}.child.txt", found[which].caption.encode())
+      add(f"{key}.numparents.txt", str(parents).encode())
+      for j in range(parents):
+        add(f"{key}.parent{j:03d}.jpg", _cut(rng, photo, 0.6, side))
+        add(f"{key}.parent{j:03d}.txt", f"a part {j}".encode())
+
+
+def _cut(
+  rng: np.random.Generator, photo: np.ndarray, share: float, side: int
+) -> bytes:
+  """A random square of a photograph, as a JPEG of `side` pixels."""
+  cut = int(min(photo.shape[:2]) * share)
+  top, left = (int(rng.integers(n - cut + 1)) for n in photo.shape[:2])
+  square = Image.fromarray(photo[top : top + cut, left : left + cut])
+  resized = square.resize((side, side), Image.Resampling.BICUBIC)
+  return simplejpeg.encode_jpeg(np.array(resized), 95, colorsubsampling="420")
+
+
+def loader(source: TarSource, count: int, side: int) -> Callable[[], None]:
+  """This library's batches, made by one thread: so many more at each call."""
+  lengths = (8, 16, 24, 32, 77)
+  make = pipeline.MakeBatch(
+    [source],
+    Faults(0.0),
+    canvas=side,
+    context=lengths[-1],
+    text_lengths=lengths,
+    crop_scale=(0.5, 1.0),
+    white_border=False,
+    parts=1,
+  )
+  batches = pipeline.batches(
+    [source],
+    make,
+    weights=(1.0,),
+    batch_size=BATCH,
+    seed=0,
+    examples_seen=0,
+    threads=1,
+    prefetch=1,
+  )
+
+  def work() -> None:
+    for _ in itertools.islice(batches, count // BATCH):
+      pass
+
+  return work
+
+
+def official(path: pathlib.Path, rng: np.random.Generator) -> None:
+  """As HyCoCLIP's own pipeline: every parent is decoded, one is used."""
+  for members in _groups(path):
+    child = Image.open(io.BytesIO(members["child.jpg"])).convert("RGB")
+    count = int(members["numparents.txt"])
+    parents = [
+      Image.open(io.BytesIO(members[f"parent{i:03d}.jpg"])).convert("RGB")
+      for i in range(count)
+    ]
+    texts = [members[f"parent{i:03d}.txt"].decode() for i in range(count)]
+    chosen = int(rng.integers(count))
+    texts[chosen].lower()
+    for image in (child, parents[chosen]):
+      whole = np.array([0, 0, *image.size], np.float32)
+      crop = images.random_resized_crop(rng, whole)
+      view = image.resize(
+        (CROP, CROP), Image.Resampling.BICUBIC, box=tuple(crop.tolist())
+      )
+      array = np.asarray(view).transpose(2, 0, 1)
+      np.ascontiguousarray(array).astype(np.float32) / 255
+
+
+def _groups(path: pathlib.Path) -> Iterator[dict[str, bytes]]:
+  """A tar, streamed as webdataset does."""
+  with tarfile.open(path, "r|") as tar:
+    named = ((m.name.split(".", 1), tar.extractfile(m)) for m in tar)
+    read = ((name, file.read()) for name, file in named if file)
+    for _, rows in itertools.groupby(read, lambda row: row[0][0]):
+      yield {name[1]: data for name, data in rows}
+
+
+def decode(pairs: list[tuple[bytes, bytes]]) -> None:
+  """Two JPEGs a sample."""
+  for pair in pairs:
+    for data in pair:
+      simplejpeg.decode_jpeg(data)
+
+
+def rate(work: Callable[[], None], count: int) -> float:
+  """Samples a second of processor time, all threads together."""
+  start = time.process_time()
+  work()
+  time.sleep(0.3)  # until as many batches are made as were taken
+  return count / (time.process_time() - start)
+
+
+def measure(records: int, rounds: int, side: int) -> dict[str, float]:
+  """Medians of samples a second by way; and megabytes that reading added."""
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / "00000.tar"
+    write_processed(path, records, side)
+    prepare.main(
+      ["--input", str(path), "--output", f"{folder}/prepared", "--jobs", "1"]
+    )
+    processed = TarSource([str(path)] * COPIES)
+    prepared = TarSource([f"{folder}/prepared/00000.tar"] * COPIES)
+    pairs = [
+      (processed[i].image.read(), processed[i].parts[0].image.read())
+      for i in range(records)
+    ]
+    rng = np.random.default_rng(0)
+    ways: dict[str, Callable[[], None]] = {
+      "loader": loader(processed, records, side),
+      "prepared": loader(prepared, records, side),
+      "official": lambda: official(path, rng),
+      "decode": lambda: decode(pairs),
+    }
+    for work in ways.values():  # warm
+      work()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rates = {name: [] for name in ways}
+    for _ in range(rounds):
+      for name, work in ways.items():
+        rates[name].append(rate(work, records))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  medians = {name: statistics.median(rows) for name, rows in rates.items()}
+  return medians | {
+    "loader / official": medians["loader"] / medians["official"],
+    "loader / decode": medians["loader"] / medians["decode"],
+    "peak memory added, MB": (after - before) / 1024,
+  }
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--side", type=int, default=224, help="of the images")
+  parser.add_argument("--records", type=int, default=512)
+  parser.add_argument("--rounds", type=int, default=5)
+  parser.add_argument("--output", type=pathlib.Path)
+  options = parser.parse_args()
+  if options.records % BATCH or options.records < BATCH:
+    parser.error(f"--records must be a multiple of {BATCH}")
+  os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+  results = measure(options.records, options.rounds, options.side)
+  for name, value in results.items():
+    print(f"{name:24} {value:10.2f}")
+  if options.output:
+    options.output.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+  main()

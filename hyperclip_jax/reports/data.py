@@ -1,0 +1,271 @@
+"""What is in a data set, on one HTML page that needs nothing but itself.
+
+For any source that the reader takes: raw GRIT, HyCoCLIP's processed shards and
+prepared ones. A sample of the records is read and its images are decoded.
+
+  python -m hyperclip_jax.reports.data --shards 'DIR/*.tar' --output FILE.html
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+
+from hyperclip_jax.data import images
+from hyperclip_jax.data.images import ImageError
+from hyperclip_jax.data.record import Record, RecordError
+from hyperclip_jax.data.shards import TarSource, expand
+from hyperclip_jax.reports import census as census_lib
+from hyperclip_jax.reports import preparation
+from hyperclip_jax.reports.census import Census
+from hyperclip_jax.reports.drawing import drawn
+from hyperclip_jax.reports.markup import (
+  Markup,
+  counts,
+  document,
+  facts,
+  note,
+  save,
+  shortened,
+  tag,
+)
+from hyperclip_jax.reports.panels import BUCKETS, CONTEXT, panels
+from hyperclip_jax.reports.tallies import share_within
+
+LIMIT = 20_000  # Records.
+SHEET = 24  # Images on the contact sheet.
+COMMON = 30  # Phrases in the list.
+
+
+def write_report(
+  patterns: str | Sequence[str],
+  output: str | os.PathLike[str],
+  *,
+  limit: int = LIMIT,
+  seed: int = 0,
+  min_side: int = 32,
+) -> Census:
+  """Counts what is in the shards and writes the page.
+
+  Bad records, and tars that cannot be read, are counted and named on it.
+
+  Args:
+    patterns: paths or globs of tars.
+    output: the HTML file; replaced in one step.
+    limit: records to sample, at most.
+    seed: of the sample; the same data and seed give the same bytes.
+    min_side: smallest side of a raw record's box in pixels.
+
+  Returns:
+    The counts on the page.
+
+  Raises:
+    ValueError: `limit` or `min_side` out of range, or no tar has a record.
+    OSError: a pattern matches nothing, or `output` cannot be written.
+  """
+  if limit < 1:
+    raise ValueError(f"limit is {limit}: sample at least one record")
+  if min_side < 0:
+    raise ValueError(f"min_side is {min_side}: want pixels, 0 or more")
+  _check_writable(pathlib.Path(output))
+  paths = expand(patterns)
+  source = TarSource(paths, min_side, skip_bad=True)
+  numbers = census_lib.sample(len(source), limit, seed)
+  census = census_lib.count(source, numbers)
+  sections = (
+    ("Totals", _totals(census, min_side)),
+    ("Bad data", _bad(census, source.skipped)),
+    ("Preparation", preparation.sections(paths)),
+    ("Histograms", _histograms(census)),
+    ("Text buckets", _buckets(census)),
+    ("Most common phrases", _phrases(census)),
+    ("Contact sheet", _sheet(source, numbers)),
+  )
+  title = "Data report"
+  known = {
+    "shards": " ".join([patterns] if isinstance(patterns, str) else patterns),
+    "tars": f"{len(paths):,}",
+    "sample": f"{census.sampled:,} of {census.total:,} records",
+    "seed": str(seed),
+  }
+  page = document(
+    title,
+    tag("h1", title),
+    facts(known),
+    *(tag("section", tag("h2", k), *parts) for k, parts in sections if parts),
+  )
+  save(output, page)
+  return census
+
+
+def _check_writable(output: pathlib.Path) -> None:
+  """Raises now rather than after the work."""
+  if output.is_dir():
+    raise IsADirectoryError(f"{output} is a folder: name a file in it")
+  try:
+    tempfile.TemporaryFile(dir=output.parent).close()
+  except OSError as error:
+    raise OSError(f"cannot write {output}: {error.strerror}") from error
+
+
+def _totals(census: Census, min_side: int) -> list[Markup]:
+  parts = census.phrase_tokens.total()
+  return [
+    note(
+      "All but the first number is of the sample. Parts are those that the "
+      "reader keeps: one for each phrase of a record, and from raw records "
+      f"only boxes with sides of {min_side} pixels or more. Phrases are told "
+      "apart after the tokenizer's cleaning (case, spaces, broken encodings)."
+    ),
+    counts(
+      {
+        "Records in the shards": f"{census.total:,}",
+        "Records sampled": f"{census.sampled:,}",
+        "Bad records": f"{census.bad.total():,}",
+        "Good records": f"{census.records:,}",
+        "Records without parts": f"{census.parts[0]:,}",
+        "Parts": f"{parts:,}",
+        "Parts per good record": f"{parts / max(census.records, 1):.2f}",
+        "Distinct phrases": f"{len(census.phrases):,}",
+      }
+    ),
+  ]
+
+
+def _bad(census: Census, skipped: Mapping[str, str]) -> list[Markup]:
+  if not census.bad and not skipped:
+    return [note("No bad record in the sample, and no bad tar.")]
+  named = [*skipped.values()][: census_lib.NAMED] + census.named
+  bad = {"tar left out whole": len(skipped)} | census.bad
+  return [
+    note(
+      "What cannot be used: how often, and the first of them by name. "
+      "Training replaces such records."
+    ),
+    counts({name: f"{n:,}" for name, n in bad.items() if n}),
+    tag("ul", *(tag("li", shortened(text)) for text in named), cls="named"),
+  ]
+
+
+def _histograms(census: Census) -> list[Markup]:
+  if not census.records:
+    return [note("There is no good record to show.")]
+  notes = [
+    note("Shares of the sample. Far outliers are counted in the last bar.")
+  ]
+  own = census.phrase_tokens.total() - census.box_areas.total()
+  if own:
+    notes.append(
+      note(
+        f"{own:,} parts are pictures of their own: where they lie in the image "
+        "is not known, and they are not counted as boxes."
+      )
+    )
+  return [*notes, tag("div", *panels(census), cls="panels")]
+
+
+def _buckets(census: Census) -> list[Markup]:
+  tallies = (census.caption_tokens, census.phrase_tokens)
+  rows = {
+    f"{bucket} tokens": [f"{share_within(t, bucket):.1%}" for t in tallies]
+    for bucket in BUCKETS
+  }
+  return [
+    note(
+      "A batch of texts is cut to the shortest of these lengths that holds all "
+      "of them, and costs as much. Shares of the texts that fit, the start and "
+      f"the end token counted; what does not fit in {CONTEXT} is cut."
+    ),
+    counts(rows, ("", "captions", "phrases")),
+  ]
+
+
+def _phrases(census: Census) -> list[Markup]:
+  total = max(census.phrases.total(), 1)
+  # Equally common ones by name: their order of coming depends on the sample's.
+  common = sorted(census.phrases.items(), key=lambda pair: (-pair[1], pair[0]))
+  items = (
+    tag("li", shortened(phrase), tag("small", f" {n:,} ({n / total:.2%})"))
+    for phrase, n in common[:COMMON]
+  )
+  if not common:
+    return [note("The sample has no phrase.")]
+  return [
+    note("How often, and the share of all parts."),
+    tag("ol", *items, cls="columns"),
+  ]
+
+
+def _sheet(source: TarSource, numbers: Sequence[int]) -> list[Markup]:
+  """The first good records of the sample, which is in random order."""
+  articles = []
+  for number in numbers:
+    if len(articles) == SHEET:
+      break
+    try:
+      articles.append(_card(source[number]))
+    except (RecordError, ImageError, OSError):
+      continue  # It is counted and named above.
+  return [
+    note(
+      "Some records of the sample with their boxes, their captions and the "
+      "phrase of each box."
+    ),
+    tag("div", *articles, cls="panels"),
+  ]
+
+
+def _card(record: Record) -> Markup:
+  picture = images.decode(record.image.read())
+  parts = [
+    (
+      part.text,
+      images.decode(part.image.read())
+      if census_lib.own_picture(record, part)
+      else part.box,
+    )
+    for part in record.parts
+  ]
+  key = tag("small", shortened(record.key))
+  return tag("article", *drawn(picture, record.caption, parts), key)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(
+    description="Writes a page on what is in a data set."
+  )
+  parser.add_argument(
+    "--shards", required=True, nargs="+", help="tars, or globs of tars"
+  )
+  parser.add_argument("--output", required=True, help="the HTML file to write")
+  parser.add_argument(
+    "--limit", type=int, default=LIMIT, help="records to sample (%(default)s)"
+  )
+  parser.add_argument("--seed", type=int, default=0, help="of the sample")
+  parser.add_argument(
+    "--min_side",
+    type=int,
+    default=32,
+    help="of boxes of raw records, in pixels",
+  )
+  options = parser.parse_args()
+  try:
+    census = write_report(
+      options.shards,
+      options.output,
+      limit=options.limit,
+      seed=options.seed,
+      min_side=options.min_side,
+    )
+  except (ValueError, OSError) as error:
+    sys.exit(f"error: {error}")
+  print(
+    f"{options.output}: {census.records:,} good records, "
+    f"{census.bad.total():,} bad"
+  )
+
+
+if __name__ == "__main__":
+  main()

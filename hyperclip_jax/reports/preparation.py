@@ -1,0 +1,70 @@
+"""What the manifest of prepared shards says of how they were made."""
+
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from hyperclip_jax.data.manifest import FORMAT, MANIFEST
+from hyperclip_jax.reports.markup import Markup, counts, note, shortened, tag
+
+LARGEST = 256 << 20  # Bytes of a manifest that is read.
+
+
+def sections(paths: Sequence[str]) -> list[Markup]:
+  """The manifests beside these shards; nothing where there is none.
+
+  A manifest that cannot be read, or is none of ours, is named and left alone.
+  """
+  folders = sorted({os.path.dirname(path) or "." for path in paths})
+  found = []
+  for folder in folders:
+    path = pathlib.Path(folder) / MANIFEST
+    if not path.is_file():
+      continue
+    if len(folders) > 1:
+      found.append(tag("h3", folder))
+    try:
+      found += _shown(_read(path))
+    except (OSError, ValueError, RecursionError) as error:
+      found.append(note(f"{path} is left out: {error}"))
+  return found
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+  """The manifest; raises ValueError for what is none of prepared shards."""
+  size = path.stat().st_size
+  if size > LARGEST:
+    raise ValueError(f"it has {size:,} bytes, the most is {LARGEST:,}")
+  content = json.loads(path.read_bytes())
+  if not isinstance(content, dict) or content.get("format") != FORMAT:
+    raise ValueError("it is not the manifest of prepared shards")
+  return content
+
+
+def _shown(manifest: dict[str, Any]) -> list[Markup]:
+  totals = manifest.get("totals")
+  totals = totals if isinstance(totals, dict) else {}
+  shown = [
+    note("What the manifest beside the shards says of all that was prepared."),
+    _table(totals),
+  ]
+  for name, reasons in totals.items():
+    if isinstance(reasons, dict):
+      shown.append(tag("h3", f"{_words(name)}, by reason"))
+      shown.append(_table(reasons) if reasons else note("None."))
+  options = json.dumps(manifest.get("options"), indent=1, sort_keys=True)
+  shown.append(tag("details", tag("summary", "Options"), tag("pre", options)))
+  return shown
+
+
+def _table(numbers: dict[str, Any]) -> Markup:
+  """Those values that are whole numbers."""
+  return counts(
+    {_words(k): f"{n:,}" for k, n in numbers.items() if type(n) is int}
+  )
+
+
+def _words(name: str) -> str:
+  return shortened(name.replace("_", " ").capitalize())
