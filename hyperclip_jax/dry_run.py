@@ -7,6 +7,7 @@ import jax
 from clu import parameter_overview
 
 from hyperclip_jax import build, sharding, train
+from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.metrics import say
 from hyperclip_jax.models import flops
 
@@ -19,7 +20,7 @@ def dry_run(run: train.Run) -> None:
   say(f"parameters  {_count(initial.params):,}")
   say(f"state       {_gibibytes(initial):.2f} GiB with optimiser moments")
 
-  batch = next(train.make_batches(run, examples_seen=0))
+  batch = next(train.make_batches(run, 0, Faults(config.data.max_bad)))
   say(f"\nbatch of process {jax.process_index()}")
   for name, rows in batch.items():
     say(f"  {name:12} {rows.dtype} {rows.shape}")

@@ -8,6 +8,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from hyperclip_jax import hyperclip, train
+from hyperclip_jax.data.faults import TooManyFaults
 from hyperclip_jax.dry_run import dry_run
 from hyperclip_jax.reports import run as report
 
@@ -62,7 +63,10 @@ def main(argv: list[str]) -> None:
   if DRY_RUN.value:
     dry_run(run)
     return
-  model = model or train.train(run)
+  try:
+    model = model or train.train(run)
+  except (FloatingPointError, TooManyFaults) as error:
+    sys.exit(f"error: {error}")
   if model:
     data = train.held_out(config, sources)
     report.evaluate(workdir, config, model, data)

@@ -128,7 +128,8 @@ def train(run: Run) -> HyperCLIP | None:
   ):
     state, examples_seen = first_state(run, checkpoints)
     first = int(state.step) + 1
-    batches = make_batches(run, examples_seen)
+    faults = Faults(config.data.max_bad)
+    batches = make_batches(run, examples_seen, faults)
     progress = metrics.Progress(first - 1, config.steps, config.batch_size)
 
     for step in range(first, config.steps + 1):
@@ -143,6 +144,7 @@ def train(run: Run) -> HyperCLIP | None:
         values = _mean(pending)
         pending.clear()
         _check_finite(values, step)
+        values["bad_records"] = float(faults.bad)
         writer.write(step, values | progress.report(step, values))
       if last or step % config.checkpoint.every == 0:
         meta = {"examples_seen": examples_seen, "config": config.to_dict()}
@@ -222,14 +224,16 @@ def augment(
   )
 
 
-def make_batches(run: Run, examples_seen: int) -> Iterator[dict[str, Any]]:
+def make_batches(
+  run: Run, examples_seen: int, faults: Faults
+) -> Iterator[dict[str, Any]]:
   """This process's batches, from a position in the global order on."""
   config, data = run.config, run.config.data
   uses_boxes = config.objective.name in USES_BOXES
   lengths = tuple(data.text_buckets)
   make = pipeline.MakeBatch(
     run.sources,
-    Faults(data.max_bad),
+    faults,
     canvas=data.canvas,
     context=config.model.text.context,
     # Processes would have to agree on a length at every step.

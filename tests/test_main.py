@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from hyperclip_jax import metrics
 from tests import small
+from tests.data.tars import raw_members, write_tar
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = """
@@ -134,6 +136,23 @@ def test_bad_shards(kind, message, tmp_path, request):
   )  # fmt: skip
   assert done.returncode != 0
   assert message in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+def test_too_many_bad_records_end_a_run_with_a_message(config_file, tmp_path):
+  members = [m for i in range(20) for m in raw_members(f"{i:03d}", i)]
+  broken = [
+    (name, b"no jpeg" if name.endswith("jpg") else data)
+    for name, data in members
+  ]
+  path = write_tar(tmp_path / "00000.tar", broken)
+  done = run(
+    f"--config={config_file}", f"--workdir={tmp_path / 'run'}",
+    f"--config.data.shards={path}", "--config.shapes.folder=",
+  )  # fmt: skip
+  assert done.returncode == 1
+  assert re.search(r"error: \d+ of the first \d+ examples were", done.stderr)
+  assert "00000.tar: record '0" in done.stderr
   assert "Traceback" not in done.stderr
 
 

@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh
 import hyperclip_jax
 from hyperclip_jax import metrics, sharding, train
 from hyperclip_jax.data import photos, prepare
+from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.reports import run as report
 from hyperclip_jax.train import Run
 from tests import small
@@ -22,7 +23,10 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 def run_steps(run, steps):
   """The losses of a run's first steps, and its last state."""
   state, _ = train.first_state(run)
-  step_fn, batches = train.make_step(run), train.make_batches(run, 0)
+  step_fn, batches = (
+    train.make_step(run),
+    train.make_batches(run, 0, Faults(0.0)),
+  )
   losses = []
   for _ in range(steps):
     batch = sharding.to_global(next(batches), run.mesh)
@@ -58,7 +62,10 @@ def test_stopped_and_resumed_equals_unbroken(tmp_path):
   # The same schedule, cut short: as a run that was killed after step 3.
   run = train.prepare(halfway, tmp_path / "b")
   state, _ = train.first_state(run)
-  step_fn, batches = train.make_step(run), train.make_batches(run, 0)
+  step_fn, batches = (
+    train.make_step(run),
+    train.make_batches(run, 0, Faults(0.0)),
+  )
   with train.checkpoint.Checkpoints(tmp_path / "b") as checkpoints:
     for _ in range(3):
       batch = sharding.to_global(next(batches), run.mesh)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
 from hyperclip_jax.data import images
-from hyperclip_jax.data.record import Record
+from hyperclip_jax.data.boxes import WHOLE
+from hyperclip_jax.data.record import Part, Record, RecordError
 from hyperclip_jax.data.shards import TarSource, expand
 from hyperclip_jax.evals import Model, norms
 from hyperclip_jax.evals.hierarchy import Parents, hierarchy
@@ -87,26 +89,39 @@ def load(
       np.array([row.meta["held_out"] for row in rows]),
       {node: tuple(above) for node, above in parents.items()},
     )
-  records = [source[i] for i in range(min(limit, len(source)))]
-  records = [record for record in records if record.parts]
-  pixels = [images.decode(record.image.read()) for record in records]
-  parts = [record.parts[0] for record in records]
+  found = (_row(source, i) for i in range(min(limit, len(source))))
+  rows = [row for row in found if row is not None]
+  if not rows:
+    raise ValueError(f"no record of {source} can be evaluated; see the log")
   return HeldOut(
-    records=records,
-    image=pixels,
-    text=[record.caption for record in records],
-    box_image=[
-      images.crop(
-        whole
-        if part.image == record.image
-        else images.decode(part.image.read()),
-        part.box,
-      )
-      for record, part, whole in zip(records, parts, pixels, strict=True)
-    ],
-    box_text=[part.text for part in parts],
+    records=[row.record for row in rows],
+    image=[row.image for row in rows],
+    text=[row.record.caption for row in rows],
+    box_image=[row.box_image for row in rows],
+    box_text=[row.box_text for row in rows],
     classes=classes,
   )
+
+
+class _Row(NamedTuple):
+  record: Record
+  image: np.ndarray
+  box_image: np.ndarray
+  box_text: str
+
+
+def _row(source: TarSource, number: int) -> _Row | None:
+  """A record and its first part, or all of it; None if it is bad."""
+  try:
+    record = source[number]
+    whole = images.decode(record.image.read())
+    parts = record.parts or (Part(record.caption, record.image, WHOLE),)
+    part, own = parts[0], parts[0].image != record.image
+    image = images.decode(part.image.read()) if own else whole
+  except (RecordError, images.ImageError, OSError) as error:
+    logging.warning("not evaluated: %s: %s", source.name(number), error)
+    return None
+  return _Row(record, whole, images.crop(image, part.box), part.text)
 
 
 def evaluate(model: Model, data: HeldOut) -> Evaluation:
