@@ -1,17 +1,19 @@
 """From a config to the things it describes; the rest takes plain values."""
 
 import functools
+from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import optax
 
-from hyperclip_jax import optim
+from hyperclip_jax import optim, state
 from hyperclip_jax.config import Config
 from hyperclip_jax.models.dual_encoder import DualEncoder
 from hyperclip_jax.models.text import TextTransformer
 from hyperclip_jax.models.vit import ViT
 from hyperclip_jax.objectives import OBJECTIVES
-from hyperclip_jax.state import Objective
+from hyperclip_jax.state import Objective, TrainState
 
 
 def model(config: Config) -> DualEncoder:
@@ -29,6 +31,17 @@ def objective(config: Config) -> Objective:
   """The loss (embeddings, scalars) -> (loss, terms)."""
   return functools.partial(
     OBJECTIVES[config.objective.name], **config.objective.args
+  )
+
+
+def init(config: Config) -> Callable[[], TrainState]:
+  """What makes the state at step 0; `jax.eval_shape` of it makes nothing."""
+  return functools.partial(
+    state.init,
+    model(config),
+    optimizer(config),
+    jax.random.key(config.seed),
+    config.model.image_size,
   )
 
 

@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from hyperclip_jax import build
-from hyperclip_jax import state as state_lib
 from hyperclip_jax.checkpoint import Checkpoints, abstract
 from hyperclip_jax.config import Config
 from hyperclip_jax.data import images as image_lib
@@ -163,18 +162,16 @@ def load(workdir: str | pathlib.Path) -> HyperCLIP:
     FileNotFoundError: there is no run, or no checkpoint yet.
   """
   config = read_config(workdir)
-  model, optimizer = build.model(config), build.optimizer(config)
-  shapes = jax.eval_shape(
-    lambda: state_lib.init(
-      model, optimizer, jax.random.key(0), config.model.image_size
-    )
-  )
+  shapes = jax.eval_shape(build.init(config))
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   like = abstract(shapes, jax.tree.map(lambda _: device, shapes))
   with Checkpoints(pathlib.Path(workdir)) as checkpoints:
     state, _ = checkpoints.restore(like)
   return HyperCLIP(
-    config.objective.name, model, state.params, config.model.image_size
+    config.objective.name,
+    build.model(config),
+    state.params,
+    config.model.image_size,
   )
 
 

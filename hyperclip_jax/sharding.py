@@ -26,19 +26,9 @@ MODEL_PARALLEL = {
 
 
 def make_mesh(model: int = 1) -> Mesh:
-  """All devices as (data, model); `model` devices share a layer.
-
-  Raises:
-    ValueError: `model` does not divide the devices.
-  """
-  devices = jax.device_count()
-  if model < 1 or devices % model:
-    raise ValueError(
-      f"config.mesh.model must divide the {devices} devices, found {model}"
-    )
-  return jax.make_mesh(
-    (devices // model, model), ("data", "model"), (AxisType.Auto,) * 2
-  )
+  """All devices as (data, model); `model`, a divisor, of them share a layer."""
+  shape = (jax.device_count() // model, model)
+  return jax.make_mesh(shape, ("data", "model"), (AxisType.Auto,) * 2)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -27,7 +27,7 @@ from hyperclip_jax.data.augment import crop_resize
 from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.data.shards import TarSource, expand
 from hyperclip_jax.evals import suite
-from hyperclip_jax.hyperclip import CONFIG_FILE, HyperCLIP
+from hyperclip_jax.hyperclip import CONFIG_FILE, HyperCLIP, read_config
 from hyperclip_jax.objectives import USES_BOXES
 from hyperclip_jax.state import Inputs, TrainState
 
@@ -168,13 +168,7 @@ def first_state(
   run: Run, checkpoints: checkpoint.Checkpoints | None = None
 ) -> tuple[TrainState, int]:
   """The newest checkpoint's state and examples seen, or a fresh state and 0."""
-  config = run.config
-  model, optimizer = build.model(config), build.optimizer(config)
-
-  def init():
-    key = jax.random.key(config.seed)
-    return state_lib.init(model, optimizer, key, config.model.image_size)
-
+  init = build.init(run.config)
   shapes = jax.eval_shape(init)
   shardings = sharding.tree_shardings(run.mesh, shapes)
   if checkpoints is None or checkpoints.latest_step is None:
@@ -264,11 +258,9 @@ def _model(config: Config, params: Any) -> HyperCLIP:
 
 def _check_workdir(config: Config, workdir: pathlib.Path) -> None:
   """A workdir goes on with the config it began with."""
-  path = workdir / CONFIG_FILE
-  if not path.exists():
+  if not (workdir / CONFIG_FILE).exists():
     return
-  saved = ConfigDict(json.loads(path.read_text(encoding="utf-8")))
-  before = dict(config_lib.leaves(saved))
+  before = dict(config_lib.leaves(read_config(workdir)))
   now = dict(config_lib.leaves(ConfigDict(json.loads(config.to_json()))))
   changed = [
     f"config.{name} was {before.get(name)}, now {now.get(name)}"
