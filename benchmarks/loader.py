@@ -48,7 +48,7 @@ def write_processed(path: pathlib.Path, records: int, side: int) -> None:
   rng = np.random.default_rng(0)
   source = TarSource([str(photos.write(path.parent / "photos"))])
   found = [source[i] for i in range(len(source))]
-  whole = [images.decode(record.image.read()) for record in found]
+  whole = [images.decode(record.image) for record in found]
   with tarfile.open(path, "w") as tar:
 
     def add(name: str, data: bytes) -> None:
@@ -167,8 +167,7 @@ def measure(records: int, rounds: int, side: int) -> dict[str, float]:
     processed = TarSource([str(path)] * COPIES)
     prepared = TarSource([f"{folder}/prepared/00000.tar"] * COPIES)
     pairs = [
-      (processed[i].image.read(), processed[i].parts[0].image.read())
-      for i in range(records)
+      (processed[i].image, processed[i].parts[0].image) for i in range(records)
     ]
     rng = np.random.default_rng(0)
     ways: dict[str, Callable[[], None]] = {

@@ -25,10 +25,11 @@ import numpy as np
 from absl import logging
 from jaxtyping import UInt32
 
-from hyperclip_jax.data.record import IMAGE_SUFFIXES, Member
+from hyperclip_jax.data.record import IMAGE_SUFFIXES, RecordError
 
 SUFFIX = ".index"
 BLOCK = tarfile.BLOCKSIZE
+MAX_RECORD = 2**28  # bytes
 
 # webdataset's rule: up to the first dot of the base name, and what follows it.
 _NAME = re.compile(r"((?:.*/|)[^./]+)\.([^/]+)", re.DOTALL)
@@ -38,6 +39,28 @@ _NAME = re.compile(r"((?:.*/|)[^./]+)\.([^/]+)", re.DOTALL)
 _MAGIC = int.from_bytes(b"HCI1", "little")
 _WORD = np.dtype("<u4")
 _HEADER = 9
+
+
+class Member(NamedTuple):
+  """A stretch of bytes in a shard."""
+
+  path: str
+  offset: int
+  size: int
+
+  def read(self) -> bytes:
+    """Reads the bytes; opens the file each time, so any thread may call it."""
+    fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+      data = os.pread(fd, self.size, self.offset)
+    finally:
+      os.close(fd)
+    if len(data) != self.size:
+      raise OSError(
+        f"{self.path}: found {len(data)} of {self.size} bytes at offset "
+        f"{self.offset}; the file was cut or changed after it was indexed"
+      )
+    return data
 
 
 class Layout(NamedTuple):
@@ -136,21 +159,46 @@ class Index:
       if block
     }
 
-  def key(self, record: int) -> str:
-    """The key of a record, from its header in the tar.
+  def read(self, record: int) -> tuple[str, dict[str, bytes]]:
+    """The key of a record and the content of its members, by suffix.
 
-    A key of more than 100 characters may come out cut.
+    One read takes it all, for opening files is what network disks are slow at.
+    The key comes from the first member's header, and one of more than 100
+    characters may come out cut.
+
+    Raises:
+      RecordError: it is larger than any record should be.
+      OSError: the tar cannot be read, or is not the one that was indexed.
+    """
+    members = self.members(record)
+    start = min(member.offset for member in members.values()) - BLOCK
+    end = max(member.offset + member.size for member in members.values())
+    if end - start > MAX_RECORD:
+      raise RecordError(
+        f"{self.path}: record {record} at offset {start} has {end - start} "
+        f"bytes; the most is {MAX_RECORD}"
+      )
+    data = Member(self.path, start, end - start).read()
+    return self._key(data[:BLOCK]), {
+      suffix: data[offset - start : offset - start + size]
+      for suffix, (_, offset, size) in members.items()
+    }
+
+  def key(self, record: int) -> str:
+    """The key of a record, as `read` has it.
 
     Raises:
       OSError: the tar cannot be read, or is not the one that was indexed.
     """
     block = int(self.blocks[self.starts[record]])
-    header = Member(self.path, (block - 1) * BLOCK, BLOCK).read()
+    return self._key(Member(self.path, (block - 1) * BLOCK, BLOCK).read())
+
+  def _key(self, header: bytes) -> str:
     try:
       info = tarfile.TarInfo.frombuf(header, "utf-8", "backslashreplace")
     except tarfile.HeaderError as error:
       raise OSError(
-        f"{self.path}: no tar header at block {block - 1} ({error}); the file "
+        f"{self.path}: found no tar header where one was ({error}); the file "
         f"was changed after it was indexed, remove its {SUFFIX} file"
       ) from error
     match = _NAME.fullmatch(info.name)

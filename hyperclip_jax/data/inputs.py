@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 from hyperclip_jax.data import boxes, grounded, index, shards
 from hyperclip_jax.data import sample as sample_lib
 from hyperclip_jax.data.grounded import Grounded
-from hyperclip_jax.data.record import IMAGE_SUFFIXES, Member
+from hyperclip_jax.data.index import Member
+from hyperclip_jax.data.record import IMAGE_SUFFIXES
 from hyperclip_jax.data.sample import (
   BadInputError,
   Phrase,

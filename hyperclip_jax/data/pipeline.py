@@ -168,7 +168,7 @@ class MakeBatch:
     whole: Pictures,
     boxes: Pictures,
   ) -> tuple[str, list[str]]:
-    image = images.decode(record.image.read())
+    image = images.decode(record.image)
     self._place(image, rng, whole, 0)
     if not self._parts:
       return record.caption, []
@@ -176,8 +176,8 @@ class MakeBatch:
     parts = record.parts or (Part(record.caption, record.image, WHOLE),)
     chosen = [parts[i] for i in rng.permutation(len(parts))[: self._parts]]
     for row, part in enumerate(chosen):
-      own = part.image != record.image
-      pixels = images.decode(part.image.read()) if own else image
+      own = part.image is not record.image
+      pixels = images.decode(part.image) if own else image
       self._place(images.crop(pixels, part.box), rng, boxes, row)
     for rows in boxes:
       rows[len(chosen) :] = rows[len(chosen) - 1]

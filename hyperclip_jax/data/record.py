@@ -3,13 +3,12 @@
 Three layouts are read. Raw GRIT, as img2dataset leaves it: `json` and an image;
 HyCoCLIP's processed shards, where the image is the `child` and each box is a
 `parent` (the more general thing) with its own crop; and prepared shards, which
-hold cleaned parts (see `prepare`). Texts are read at once, images stay
-`Member`s until somebody wants their pixels.
+hold cleaned parts (see `prepare`). Images stay packed until somebody wants
+their pixels.
 """
 
 import json
 import math
-import os
 import re
 import reprlib
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,8 @@ from hyperclip_jax.data.boxes import Box
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 
+Members = Mapping[str, bytes]  # suffix -> content
+
 _PARENT = re.compile(r"parent[0-9]+\.jpg")
 _ROW = "[start, end, x1, y1, x2, y2, score]"
 
@@ -28,33 +29,14 @@ class RecordError(ValueError):
   """A record whose texts do not say what they should."""
 
 
-class Member(NamedTuple):
-  """A stretch of bytes in a shard."""
-
-  path: str
-  offset: int
-  size: int
-
-  def read(self) -> bytes:
-    """Reads the bytes; opens the file each time, so any thread may call it."""
-    fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-      data = os.pread(fd, self.size, self.offset)
-    finally:
-      os.close(fd)
-    if len(data) != self.size:
-      raise OSError(
-        f"{self.path}: found {len(data)} of {self.size} bytes at offset "
-        f"{self.offset}; the file was cut or changed after it was indexed"
-      )
-    return data
-
-
 class Part(NamedTuple):
-  """A phrase and where to see it: `box` of `image`."""
+  """A phrase and where to see it: `box` of `image`.
+
+  `image` is the record's own, the very object, or a crop stored for this part.
+  """
 
   text: str
-  image: Member
+  image: bytes
   box: Box
 
 
@@ -64,19 +46,19 @@ class Record(NamedTuple):
   Attributes:
     key: the record's name in its shard.
     caption: the whole caption.
-    image: the whole image.
+    image: the whole image as it is stored, a JPEG say.
     parts: at most one part a phrase; empty if no box is good enough.
     meta: the JSON of a raw record, the `meta` of a prepared one, else {}.
   """
 
   key: str
   caption: str
-  image: Member
+  image: bytes
   parts: tuple[Part, ...]
   meta: dict[str, Any]
 
 
-def parse_raw(key: str, members: Mapping[str, Member], min_side: int) -> Record:
+def parse_raw(shard: str, key: str, members: Members, min_side: int) -> Record:
   """Reads a raw GRIT record.
 
   The phrases of `noun_chunks` come first, then those of `ref_exps`. Of the
@@ -84,15 +66,16 @@ def parse_raw(key: str, members: Mapping[str, Member], min_side: int) -> Record:
   told apart. Without either list the record is a plain captioned image.
 
   Args:
+    shard: the tar, for messages.
     key: the record's key.
-    members: suffix -> member, with `json` and one of `IMAGE_SUFFIXES`.
+    members: suffix -> content, with `json` and one of `IMAGE_SUFFIXES`.
     min_side: smallest side of a box in pixels.
 
   Raises:
     RecordError: malformed JSON or field; names shard, key and field.
   """
   image = next(members[s] for s in IMAGE_SUFFIXES if s in members)
-  where = f"{image.path}: record {key!r}"
+  where = f"{shard}: record {key!r}"
   meta = _object(members["json"], "json", where)
   caption = _caption(meta.get("caption"), where)
   parts: dict[str, Part] = {}
@@ -108,13 +91,14 @@ def parse_raw(key: str, members: Mapping[str, Member], min_side: int) -> Record:
 
 
 def parse_processed(
-  key: str, members: Mapping[str, Member], min_side: int
+  shard: str, key: str, members: Members, min_side: int
 ) -> Record:
   """Reads a record of HyCoCLIP's processed shards.
 
   Args:
+    shard: the tar, for messages.
     key: the record's key.
-    members: suffix -> member, with `child.jpg`, `child.txt`, `numparents.txt`
+    members: suffix -> content, with `child.jpg`, `child.txt`, `numparents.txt`
       and for each parent `parentNNN.jpg` and `parentNNN.txt`.
     min_side: not used; these boxes were filtered when the shard was written.
 
@@ -122,14 +106,12 @@ def parse_processed(
     RecordError: malformed text or missing parent; names shard, key and field.
   """
   del min_side
-  where = f"{members['child.jpg'].path}: record {key!r}"
+  where = f"{shard}: record {key!r}"
   caption = _caption(_text(members["child.txt"], "child.txt", where), where)
   count = _text(members["numparents.txt"], "numparents.txt", where).strip()
   found = sorted(suffix for suffix in members if _PARENT.fullmatch(suffix))
   if count != str(len(found)):
-    problem = (
-      f"found {reprlib.repr(count)}, want the {len(found)} parentNNN.jpg here"
-    )
+    problem = f"found {_shown(count)}, want the {len(found)} parentNNN.jpg here"
     _fail(where, "numparents.txt", problem)
   parts = []
   for suffix in found:
@@ -143,13 +125,14 @@ def parse_processed(
 
 
 def parse_prepared(
-  key: str, members: Mapping[str, Member], min_side: int
+  shard: str, key: str, members: Members, min_side: int
 ) -> Record:
   """Reads a record of a prepared shard.
 
   Args:
+    shard: the tar, for messages.
     key: the record's key in the shard; the one of its source is kept.
-    members: suffix -> member, with `jpg`, `parts.json` and, where crops were
+    members: suffix -> content, with `jpg`, `parts.json` and, where crops were
       kept, a `partNNN.jpg` for each part.
     min_side: not used; these boxes were filtered when the shard was written.
 
@@ -158,12 +141,12 @@ def parse_prepared(
   """
   del min_side
   image = members["jpg"]
-  where = f"{image.path}: record {key!r}"
+  where = f"{shard}: record {key!r}"
   content = _object(members["parts.json"], "parts.json", where)
   caption = _caption(content.get("caption"), where)
   rows = content.get("parts")
   if not isinstance(rows, list):
-    _fail(where, "parts", f"found {reprlib.repr(rows)}, want a list")
+    _fail(where, "parts", f"found {_shown(rows)}, want a list")
   parts = [
     _part(row, image, members.get(f"part{i:03d}.jpg"), where)
     for i, row in enumerate(rows)
@@ -178,33 +161,33 @@ def parse_prepared(
   )
 
 
-def _part(row: Any, image: Member, crop: Member | None, where: str) -> Part:
+def _part(row: Any, image: bytes, crop: bytes | None, where: str) -> Part:
   """A part of a prepared record: its own crop, or a box of the image."""
   if not isinstance(row, dict):
-    _fail(where, "parts", f"found {reprlib.repr(row)}, want objects")
+    _fail(where, "parts", f"found {_shown(row)}, want objects")
   text, box = row.get("text"), row.get("box")
   if not isinstance(text, str) or not text:
-    _fail(where, "parts.text", f"found {reprlib.repr(text)}, want a text")
+    _fail(where, "parts.text", f"found {_shown(text)}, want a text")
   if crop is not None:
     return Part(text, crop, boxes.WHOLE)
   if not isinstance(box, list) or len(box) != 4:
-    _fail(where, "parts.box", f"found {reprlib.repr(box)}, want [x1,y1,x2,y2]")
+    _fail(where, "parts.box", f"found {_shown(box)}, want [x1,y1,x2,y2]")
   values = [_number(value, "parts.box", where) for value in box]
   cleaned = boxes.clean(values, 1.0, 1.0, 0)  # its size was tested when written
   if cleaned is None:
-    _fail(where, "parts.box", f"found {reprlib.repr(box)}, want fractions")
+    _fail(where, "parts.box", f"found {_shown(box)}, want fractions")
   return Part(text, image, cleaned)
 
 
-def _object(member: Member, field: str, where: str) -> dict[str, Any]:
-  text = _text(member, field, where)
+def _object(content: bytes, field: str, where: str) -> dict[str, Any]:
+  text = _text(content, field, where)
   try:
-    content = json.loads(text)
+    found = json.loads(text)
   except (ValueError, RecursionError) as error:
     raise RecordError(f"{where}, {field}: not JSON ({error})") from error
-  if not isinstance(content, dict):
-    _fail(where, field, f"found {reprlib.repr(content)}, want an object")
-  return content
+  if not isinstance(found, dict):
+    _fail(where, field, f"found {_shown(found)}, want an object")
+  return found
 
 
 def _rows(meta: dict[str, Any], where: str) -> Iterator[list[float]]:
@@ -214,10 +197,10 @@ def _rows(meta: dict[str, Any], where: str) -> Iterator[list[float]]:
     if rows is None:
       continue
     if not isinstance(rows, list):
-      _fail(where, name, f"found {reprlib.repr(rows)}, want a list of {_ROW}")
+      _fail(where, name, f"found {_shown(rows)}, want a list of {_ROW}")
     for row in rows:
       if not isinstance(row, list) or len(row) != 7:
-        _fail(where, name, f"found {reprlib.repr(row)}, want {_ROW}")
+        _fail(where, name, f"found {_shown(row)}, want {_ROW}")
       yield [_number(value, name, where) for value in row[:6]]
 
 
@@ -230,10 +213,10 @@ def _phrase(caption: str, start: float, end: float) -> str:
 
 def _caption(value: Any, where: str) -> str:
   if not isinstance(value, str) or not value.strip():
-    _fail(where, "caption", f"found {reprlib.repr(value)}, want a text")
+    _fail(where, "caption", f"found {_shown(value)}, want a text")
   if any("\ud800" <= char <= "\udfff" for char in value):
     # JSON can escape half a surrogate pair, which no tokenizer takes.
-    _fail(where, "caption", f"found a lone surrogate in {reprlib.repr(value)}")
+    _fail(where, "caption", f"found a lone surrogate in {_shown(value)}")
   return value
 
 
@@ -246,19 +229,25 @@ def _pixels(meta: dict[str, Any], name: str, where: str) -> float:
 
 def _number(value: Any, field: str, where: str) -> float:
   if isinstance(value, bool) or not isinstance(value, (int, float)):
-    _fail(where, field, f"found {reprlib.repr(value)}, want a number")
+    _fail(where, field, f"found {_shown(value)}, want a number")
   try:
     return float(value)
   except OverflowError:
-    _fail(where, field, f"found {reprlib.repr(value)}, too large a number")
+    _fail(where, field, f"found {_shown(value)}, too large a number")
 
 
-def _text(member: Member, field: str, where: str) -> str:
+def _text(content: bytes, field: str, where: str) -> str:
   try:
-    return member.read().decode("utf-8")
+    return content.decode("utf-8")
   except UnicodeDecodeError as error:
     raise RecordError(f"{where}, {field}: not UTF-8 ({error})") from error
 
 
 def _fail(where: str, field: str, problem: str) -> NoReturn:
   raise RecordError(f"{where}, {field}: {problem}")
+
+
+def _shown(value: Any) -> str:
+  """A value from outside, short enough for a message."""
+  text = reprlib.repr(value)
+  return text if len(text) <= 200 else f"{text[:200]}..."

@@ -5,7 +5,7 @@ import operator
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import SupportsIndex
 
 import numpy as np
@@ -14,12 +14,12 @@ from absl import logging
 from hyperclip_jax.data import index as index_lib
 from hyperclip_jax.data import record
 from hyperclip_jax.data.index import Index, Layout
-from hyperclip_jax.data.record import Member, Record
+from hyperclip_jax.data.record import Members, Record
 
 # From so many tars without an index on, they are walked by several processes.
 MANY = 64
 
-Parse = Callable[[str, Mapping[str, Member], int], Record]
+Parse = Callable[[str, str, Members, int], Record]
 PARSE: dict[Layout, Parse] = {
   index_lib.RAW: record.parse_raw,
   index_lib.PROCESSED: record.parse_processed,
@@ -99,15 +99,15 @@ class TarSource:
     return int(self._ends[-1]) if len(self._ends) else 0
 
   def __getitem__(self, index: SupportsIndex) -> Record:
-    """Reads the texts of a record.
+    """Reads a record.
 
     Raises:
       RecordError: this record is malformed.
       OSError: its bytes cannot be read.
     """
     shard, row = self._locate(operator.index(index))
-    parse = PARSE[shard.layout]
-    return parse(shard.key(row), shard.members(row), self._min_side)
+    key, members = shard.read(row)
+    return PARSE[shard.layout](shard.path, key, members, self._min_side)
 
   def name(self, number: int) -> str:
     """The shard of a record and its place there, for messages."""

@@ -84,7 +84,7 @@ def load(
     rows = [objects[i] for i in range(len(objects))]
     parents = json.loads((pathlib.Path(folder) / "hierarchy.json").read_text())
     classes = Classes(
-      [images.decode(row.image.read()) for row in rows],
+      [images.decode(row.image) for row in rows],
       [row.meta["label"] for row in rows],
       np.array([row.meta["held_out"] for row in rows]),
       {node: tuple(above) for node, above in parents.items()},
@@ -114,10 +114,10 @@ def _row(source: TarSource, number: int) -> _Row | None:
   """A record and its first part, or all of it; None if it is bad."""
   try:
     record = source[number]
-    whole = images.decode(record.image.read())
+    whole = images.decode(record.image)
     parts = record.parts or (Part(record.caption, record.image, WHOLE),)
-    part, own = parts[0], parts[0].image != record.image
-    image = images.decode(part.image.read()) if own else whole
+    part, own = parts[0], parts[0].image is not record.image
+    image = images.decode(part.image) if own else whole
   except (RecordError, images.ImageError, OSError) as error:
     logging.warning("not evaluated: %s: %s", source.name(number), error)
     return None

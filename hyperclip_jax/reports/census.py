@@ -155,15 +155,15 @@ def count(source: TarSource, numbers: Sequence[int]) -> Census:
 
 def own_picture(record: Record, part: Part) -> bool:
   """Whether a part has a picture of its own: its place is not known then."""
-  return part.image != record.image
+  return part.image is not record.image
 
 
 def _measure(record: Record, tokenize: Tokenizer) -> Measures:
-  height, width, _ = images.decode(record.image.read()).shape
+  height, width, _ = images.decode(record.image).shape
   boxes = []
   for part in record.parts:
     if own_picture(record, part):
-      images.decode(part.image.read())  # A broken one is a bad record.
+      images.decode(part.image)  # A broken one is a bad record.
     else:
       boxes.append(part.box)
   phrases = [tokenizer.clean(part.text) for part in record.parts]

@@ -218,11 +218,11 @@ def _sheet(source: TarSource, numbers: Sequence[int]) -> list[Markup]:
 
 
 def _card(record: Record) -> Markup:
-  picture = images.decode(record.image.read())
+  picture = images.decode(record.image)
   parts = [
     (
       part.text,
-      images.decode(part.image.read())
+      images.decode(part.image)
       if census_lib.own_picture(record, part)
       else part.box,
     )
