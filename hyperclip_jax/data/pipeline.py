@@ -14,6 +14,7 @@ import numpy as np
 
 from hyperclip_jax.data import images
 from hyperclip_jax.data.boxes import WHOLE
+from hyperclip_jax.data.buffers import Buffers
 from hyperclip_jax.data.faults import Faults, TooManyFaults
 from hyperclip_jax.data.record import Part, Record
 from hyperclip_jax.data.shards import TarSource
@@ -96,6 +97,7 @@ class MakeBatch:
     self._white_border = white_border
     self._parts = parts
     self._tokenizer = Tokenizer()
+    self._buffers = Buffers()
 
   def __call__(self, draws: Sequence[Draw]) -> Batch:
     """Makes a batch.
@@ -138,7 +140,7 @@ class MakeBatch:
   def _room(self, rows: int) -> Pictures:
     side = self._canvas
     return Pictures(
-      np.empty((rows, side, side, 3), np.uint8),
+      self._buffers.empty((rows, side, side, 3), np.uint8),
       np.empty((rows, 4), np.float32),
       np.empty(rows, np.uint32),
     )
