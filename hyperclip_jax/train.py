@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import signal
 import threading
@@ -137,7 +138,7 @@ def train(run: Run) -> HyperCLIP | None:
       state, step_metrics = step_fn(state, batch)
       examples_seen += config.batch_size
       pending.append(step_metrics)
-      stopped = stop.is_set()  # asked once: a signal may come at any line
+      stopped = stop(step)  # asked once: a signal may come at any line
       last = stopped or step == config.steps
 
       if last or step % config.log_every == 0:
@@ -301,26 +302,29 @@ def _make_shapes(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[threading.Event]:
-  """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once.
+def _signals() -> Iterator[Callable[[int], bool]]:
+  """Whether to stop after a step, as Ctrl-C and SIGTERM ask any process to.
 
-  Several processes would have to stop at one step; they end at once instead
-  and go on from the last checkpoint.
+  A second Ctrl-C interrupts at once.
   """
+  many = jax.process_count() > 1
   stop = threading.Event()
-  if jax.process_count() > 1:
-    yield stop
-    return
 
   def handle(number, _):
     metrics.say(f"{signal.Signals(number).name}: saving after this step")
-    stop.set()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if many:
+      os.kill(os.getpid(), signal.SIGTERM)
+    stop.set()
 
-  numbers = (signal.SIGINT, signal.SIGTERM)
+  # JAX hears SIGTERM where there are several, and has them agree on a step.
+  numbers = (signal.SIGINT,) if many else (signal.SIGINT, signal.SIGTERM)
   before = [signal.signal(number, handle) for number in numbers]
   try:
-    yield stop
+    if many:
+      yield multihost_utils.reached_preemption_sync_point
+    else:
+      yield lambda _: stop.is_set()
   finally:
     for number, handler in zip(numbers, before, strict=True):
       signal.signal(number, handler)

@@ -206,25 +206,27 @@ def test_interrupted_run_is_saved_and_goes_on(config_file, tmp_path):
   assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
-def test_two_processes_train_as_one(config_file, tmp_path):
-  one = run(f"--config={config_file}", f"--workdir={tmp_path / 'one'}")
-  assert one.returncode == 0, one.stderr
+def pair(*args):
+  """Two processes of one run, started."""
   with socket.socket() as sock:
     sock.bind(("localhost", 0))
     port = sock.getsockname()[1]
-  processes = [
+  together = [f"--coordinator=localhost:{port}", "--processes=2"]
+  return [
     subprocess.Popen(
-      command(
-        f"--config={config_file}", f"--workdir={tmp_path / 'two'}",
-        f"--coordinator=localhost:{port}", "--processes=2",
-        f"--process={i}",
-      ),
+      command(*args, *together, f"--process={i}"),
       cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True,
     )
     for i in range(2)
   ]  # fmt: skip
-  for process in processes:
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(config_file, tmp_path):
+  one = run(f"--config={config_file}", f"--workdir={tmp_path / 'one'}")
+  assert one.returncode == 0, one.stderr
+  args = [f"--config={config_file}", f"--workdir={tmp_path / 'two'}"]
+  for process in pair(*args):
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
   single, double = (
@@ -232,6 +234,24 @@ def test_two_processes_train_as_one(config_file, tmp_path):
     for name in ("one", "two")
   )
   np.testing.assert_allclose(double, single, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_saves_and_ends_both(config_file, tmp_path):
+  first, second = pair(
+    f"--config={config_file}", f"--workdir={tmp_path}",
+    "--config.steps=100000", "--config.checkpoint.every=100000",
+  )  # fmt: skip
+  assert first.stderr is not None
+  for line in first.stderr:
+    if line.startswith("step"):
+      second.send_signal(signal.SIGINT)
+      break
+  rest, _ = first.communicate(timeout=200)[1], second.communicate(timeout=200)
+  assert (first.returncode, second.returncode) == (0, 0)
+  saved = metrics.read(tmp_path)[-1]["step"]
+  assert f"stopped; step {saved} is saved" in rest
+  assert (tmp_path / "checkpoints" / str(saved)).is_dir()
 
 
 def test_imports_are_quick_enough_for_help():

@@ -29,6 +29,6 @@ class Buffers:
       memory = np.empty(size, np.uint8)
     # Views of an array over a foreign buffer keep that array alive, however
     # deep they are: its end is the end of all of them.
-    flat = np.frombuffer(memoryview(memory), dtype)
+    flat = np.frombuffer(memory.data, dtype)
     weakref.finalize(flat, free.append, memory).atexit = False
     return flat.reshape(shape)

@@ -170,7 +170,9 @@ class MakeBatch:
     whole: Pictures,
     boxes: Pictures,
   ) -> tuple[str, list[str]]:
-    image = images.decode(record.image)
+    # Boxes are cut from the full size; the whole is shrunk to the canvas.
+    least = 0 if self._parts else self._canvas
+    image = images.decode(record.image, least)
     self._place(image, rng, whole, 0)
     if not self._parts:
       return record.caption, []
