@@ -1,8 +1,8 @@
 """A trained model to use: encode, compare, and ask what entails what."""
 
 import functools
-import json
 import pathlib
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,21 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from ml_collections import ConfigDict
 from PIL import Image
 
-from hyperclip_jax import build
-from hyperclip_jax.checkpoint import Checkpoints, abstract
-from hyperclip_jax.config import Config
+from hyperclip_jax import release
 from hyperclip_jax.data import images as image_lib
 from hyperclip_jax.data.tokenizer import Tokenizer, cut
 from hyperclip_jax.geometry import lorentz
+from hyperclip_jax.interop import hub
 from hyperclip_jax.models.dual_encoder import DualEncoder
 
 AnyImage = str | pathlib.Path | Image.Image | np.ndarray
 Embeddings = Float[np.ndarray, "n dim"]
 
-CONFIG_FILE = "config.json"
 TEXT_LENGTHS = (8, 16, 24, 32)  # and the context
 
 
@@ -58,7 +55,7 @@ class HyperCLIP:
     self.hyperbolic = model.hyperbolic
     self.curv = float(jnp.exp(params["curv"])) if model.hyperbolic else 1.0
     self._batch_size = batch_size
-    self._tokenizer = Tokenizer()
+    self._tokenizer = Tokenizer(model.text.vocab)
 
   def encode_image(
     self, images: AnyImage | Sequence[AnyImage], lift: bool = True
@@ -132,6 +129,32 @@ class HyperCLIP:
     mean = np.mean(x, axis=0)
     return 1 - x @ (mean / max(float(np.linalg.norm(mean)), 1e-12))
 
+  def save_pretrained(self, folder: str | pathlib.Path) -> None:
+    """Writes `config.json` and `model.safetensors`, which `load` takes.
+
+    Raises:
+      FileExistsError: the folder holds another kind of config.json.
+    """
+    shared = release.Release(
+      self.name, self.model, self.params, self.image_size
+    )
+    release.write(pathlib.Path(folder), shared)
+
+  def push_to_hub(self, repository: str, private: bool = False) -> None:
+    """Uploads what `save_pretrained` writes to the Hugging Face hub.
+
+    Args:
+      repository: "org/name"; `load("hf-hub:org/name")` takes it then.
+      private: for a repository that is made here.
+
+    Raises:
+      ImportError: the extra `hub` is missing.
+      OSError: the hub refuses it, or there is no way to it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+      self.save_pretrained(folder)
+      hub.upload(repository, folder, private)
+
   def _encode(
     self,
     items: Sequence[Any],
@@ -150,39 +173,6 @@ class HyperCLIP:
       parts.append(np.asarray(out)[: len(rows)])
     tangents = np.concatenate(parts)
     return self.lift(tangents) if lift else tangents
-
-
-def load(workdir: str | pathlib.Path) -> HyperCLIP:
-  """The model of a training run's newest checkpoint.
-
-  Args:
-    workdir: what `--workdir` was.
-
-  Raises:
-    FileNotFoundError: there is no run, or no checkpoint yet.
-  """
-  config = read_config(workdir)
-  shapes = jax.eval_shape(build.init(config))
-  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  like = abstract(shapes, jax.tree.map(lambda _: device, shapes))
-  with Checkpoints(pathlib.Path(workdir)) as checkpoints:
-    state, _ = checkpoints.restore(like)
-  return HyperCLIP(
-    config.objective.name,
-    build.model(config),
-    state.params,
-    config.model.image_size,
-  )
-
-
-def read_config(workdir: str | pathlib.Path) -> Config:
-  """The config a run was started with."""
-  path = pathlib.Path(workdir) / CONFIG_FILE
-  if not path.exists():
-    raise FileNotFoundError(
-      f"{path}: no such file; give the --workdir of a training run"
-    )
-  return ConfigDict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _pixels(image: AnyImage) -> np.ndarray:

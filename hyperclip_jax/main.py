@@ -7,7 +7,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from hyperclip_jax import hyperclip, train
+from hyperclip_jax import pretrained, train
 from hyperclip_jax.data.faults import TooManyFaults
 from hyperclip_jax.dry_run import dry_run
 from hyperclip_jax.reports import run as report
@@ -49,8 +49,8 @@ def main(argv: list[str]) -> None:
     if MODE.value == "eval" and DRY_RUN.value:
       raise ValueError("--dry_run is of --mode=train: drop one of the two")
     if MODE.value == "eval":
-      config = hyperclip.read_config(workdir)
-      sources, model = train.open_sources(config), hyperclip.load(workdir)
+      config = pretrained.read_config(workdir)
+      sources, model = train.open_sources(config), pretrained.load(workdir)
     else:
       if CONFIG.value is None:
         raise ValueError("give --config, such as configs/shapes_tiny.py")

@@ -16,6 +16,7 @@ from hyperclip_jax.interop.torch_layout import State
 from hyperclip_jax.models.dual_encoder import DualEncoder
 from hyperclip_jax.models.text import TextTransformer
 from hyperclip_jax.models.vit import ViT, sincos_positions
+from hyperclip_jax.release import differing
 
 # Heads cannot be told from a file's shapes: width -> heads, as published.
 VISION_HEADS = {384: 12, 768: 12, 1024: 16}
@@ -30,7 +31,6 @@ SIZED_BY = {
   "textual.posit_embed": 2,
   "visual_proj.weight": 2,
 }
-SHOWN = 4  # keys of each kind in a message
 
 
 class Official(NamedTuple):
@@ -105,7 +105,7 @@ def read(path: str | pathlib.Path) -> dict[str, Any]:
   ):
     found = sorted(map(str, checkpoint)) if isinstance(checkpoint, dict) else []
     raise ValueError(
-      f"{path}: no 'model' state dict in the checkpoint; found {_few(found)}"
+      f"{path}: no 'model' state dict in the checkpoint; found {found[:4]}"
     )
   held = sum(
     value.numel() * value.element_size()
@@ -139,7 +139,7 @@ def convert(
 ) -> Official:
   """Official arrays by name -> our model and parameters (see `load`)."""
   if any(np.ndim(state.get(name, 0)) != n for name, n in SIZED_BY.items()):
-    _refuse(state, {*SIZED_BY, *BUFFERS[:2]})
+    raise ValueError(_foreign(state, {*SIZED_BY, *BUFFERS[:2]}))
   width, _, patch, _ = state["visual.patch_embed.proj.weight"].shape
   vocab, text_width = state["textual.token_embed.weight"].shape
   model = DualEncoder(
@@ -162,7 +162,7 @@ def convert(
   wanted = torch_layout.shapes(model)
   names = {*wanted, *BUFFERS}
   if names - {BUFFERS[3]} != state.keys() - {BUFFERS[3]}:  # no one reads it
-    _refuse(state, names)
+    raise ValueError(_foreign(state, names))
   wanted |= {"pixel_mean": (3, 1, 1), "pixel_std": (3, 1, 1)}
   for name, shape in wanted.items():
     if state[name].shape != shape:
@@ -247,15 +247,7 @@ def _check_positions(found_PD: np.ndarray, width: int) -> None:
     )
 
 
-def _refuse(state: State, wanted: Iterable[str]) -> None:
-  raise ValueError(
-    "no official CLIP, MERU or HyCoCLIP checkpoint: missing "
-    f"{_few(set(wanted) - set(state))}; unexpected "
-    f"{_few(set(state) - set(wanted))}"
+def _foreign(state: State, wanted: Iterable[str]) -> str:
+  return (
+    f"no official CLIP, MERU or HyCoCLIP checkpoint: {differing(state, wanted)}"
   )
-
-
-def _few(names: Iterable[str]) -> str:
-  names = sorted(names)
-  more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-  return (", ".join(names[:SHOWN]) + more) or "nothing"
