@@ -297,7 +297,10 @@ def _pixels(image: AnyImage) -> np.ndarray:
     return image
   if isinstance(image, Image.Image):
     return np.asarray(image.convert("RGB"))
-  return image_lib.decode(pathlib.Path(image).read_bytes())
+  try:
+    return image_lib.decode(pathlib.Path(image).read_bytes())
+  except image_lib.ImageError as error:
+    raise image_lib.ImageError(f"{image}: {error}") from error
 
 
 @functools.cache

@@ -23,7 +23,8 @@ def load(
   Args:
     source: the workdir of a training run (its newest checkpoint), a folder of
       `save_pretrained`, `hf-hub:org/name`, or an official `.pth`. A `.pth` does
-      not say whether it is MERU's or HyCoCLIP's: its file name may.
+      not say whose it is where both are hyperbolic: it is MERU's if the file
+      name says so, or else HyCoCLIP's. They are used alike.
     vision_heads: of a `.pth` whose image tower has no published width.
     text_heads: likewise of the text tower.
 
@@ -36,18 +37,19 @@ def load(
   path = pathlib.Path(source)
   if path.is_file():
     return _from_torch(path, vision_heads, text_heads)
-  if vision_heads or text_heads:
-    raise ValueError(f"{source}: heads are for a .pth; this knows its own")
-  if str(source).startswith(hub.PREFIX):
-    repository = str(source).removeprefix(hub.PREFIX)
-    files = [CONFIG_FILE, WEIGHTS_FILE]
-    return _from_release(hub.download(repository, files))
-  if not path.is_dir():
+  on_hub = str(source).startswith(hub.PREFIX)
+  if not (on_hub or path.is_dir()):
     raise FileNotFoundError(
       f"{source}: no such file or folder; a model is the workdir of a run, "
       f"a folder of {CONFIG_FILE} and {WEIGHTS_FILE}, {hub.PREFIX}org/name "
       "or a .pth"
     )
+  if vision_heads or text_heads:
+    raise ValueError(f"{source}: heads are for a .pth; this knows its own")
+  if on_hub:
+    repository = str(source).removeprefix(hub.PREFIX)
+    files = [CONFIG_FILE, WEIGHTS_FILE]
+    return _from_release(hub.download(repository, files))
   if not (path / CONFIG_FILE).exists():
     raise FileNotFoundError(
       f"{path / CONFIG_FILE}: no such file; neither a run nor a released model"
