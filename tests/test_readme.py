@@ -4,6 +4,7 @@ import pathlib
 import re
 import shlex
 
+import pytest
 from absl.testing import flagsaver
 from PIL import Image
 
@@ -20,6 +21,7 @@ def blocks(section, language):
   return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_use_a_trained_model(tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   pathlib.Path("tests").symlink_to(ROOT / "tests")

@@ -89,10 +89,14 @@ def read(path: str | pathlib.Path) -> dict[str, Any]:
   if not path.is_file():
     raise FileNotFoundError(f"{path}: no such file")
   try:
+    size = path.stat().st_size
     with zipfile.ZipFile(path) as file:
-      packed = [i for i in file.infolist() if i.compress_type]
-    if packed:  # torch never writes such; they may unpack to anything
-      raise ValueError(f"{packed[0].filename} in it is compressed")
+      for entry in file.infolist():  # torch makes room for what they claim
+        if entry.compress_type or entry.file_size > size:
+          raise ValueError(
+            f"{entry.filename} in it is compressed or claims to be larger "
+            f"({entry.file_size:,} bytes) than the file"
+          )
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
   except Exception as error:  # hostile bytes raise nearly anything
     reason = next((s for s in str(error).split(". ") if "GLOBAL" in s), error)
@@ -112,7 +116,7 @@ def read(path: str | pathlib.Path) -> dict[str, Any]:
     for value in checkpoint["model"].values()
     if isinstance(value, torch.Tensor)
   )
-  if held > path.stat().st_size:
+  if held > size:
     raise ValueError(
       f"{path}: its tensors claim {held:,} bytes, more than the file has"
     )

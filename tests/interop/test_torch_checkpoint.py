@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from hyperclip_jax import build
 from hyperclip_jax.interop import torch_checkpoint
-from tests import golden_files
+from hyperclip_jax.interop.torch_checkpoint import Official
+from tests import golden_files, small
 
 
 def path_of(name, file="init"):
@@ -46,6 +48,17 @@ def test_round_trip_is_bit_for_bit(name, tmp_path):
   again = load(tmp_path / "a.pth")
   assert again.model == official.model
   jax.tree.map(np.testing.assert_array_equal, again.params, official.params)
+
+
+def test_a_model_of_ours_becomes_an_official_one(tmp_path):
+  config = small.config("meru")
+  model, params = build.model(config), build.init(config)().params
+  wanted = Official(model, params, config.model.image_size)
+  torch_checkpoint.save(tmp_path / "a.pth", wanted)
+  found = torch_checkpoint.load(tmp_path / "a.pth", 2, 2)
+  assert found.image_size == config.model.image_size
+  assert found.model.pixel_mean == pytest.approx(model.pixel_mean)
+  jax.tree.map(np.testing.assert_array_equal, found.params, params)
 
 
 def test_pixel_statistics_are_the_files_own():
@@ -125,6 +138,15 @@ def test_malicious_file_leaves_no_trace(kind, tmp_path):
   with pytest.raises(ValueError, match=r"a\.pth: .*nothing in it was run"):
     load(path)
   assert not trace.exists()
+
+
+def test_lying_sizes_are_refused(tmp_path):
+  data = bytearray(path_of("clip").read_bytes())
+  entry = data.rindex(b"PK\x01\x02")  # of the zip's directory
+  data[entry + 24 : entry + 28] = (4_000_000_000).to_bytes(4, "little")
+  (tmp_path / "a.pth").write_bytes(data)
+  with pytest.raises(ValueError, match=r"claims to be .*\(4,000,000,000 bytes"):
+    load(tmp_path / "a.pth")
 
 
 def test_no_file_is_named(tmp_path):

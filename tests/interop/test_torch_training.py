@@ -25,6 +25,13 @@ def test_recipe_and_counts():
   counts = [x for x in jax.tree.leaves(training.state) if x.dtype == np.int32]
   assert [int(count) for count in counts] == [20, 20, 20]
 
+  # The optimiser takes its state up: with no learning left, nothing moves.
+  optimizer, state = training.recipe.optimizer(), training.state
+  zeros = jax.tree.map(np.zeros_like, state.params)
+  updates, after = optimizer.update(zeros, state.opt_state, state.params)
+  assert jax.tree.structure(after) == jax.tree.structure(state.opt_state)
+  assert max(float(abs(u).max()) for u in jax.tree.leaves(updates)) < 1e-15
+
 
 def test_moments_equal_those_of_our_own_twenty_steps():
   # The file numbers its moments without names: our own run says whose is whose.
