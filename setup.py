@@ -16,12 +16,16 @@ EXTRAS = {
   "tpu": ["jax[tpu]"],
   "eval": ["tensorflow-datasets"],
   "torch": ["torch>=2.10"],
+  "hub": ["huggingface_hub"],
+  "faiss": ["faiss-cpu"],
   "photos": ["scikit-image"],
   "prepare": ["apache-beam>=2.77", "pyarrow"],
 }
 EXTRAS["test"] = [
   *EXTRAS["prepare"],
   *EXTRAS["torch"],
+  *EXTRAS["hub"],
+  *EXTRAS["faiss"],
   *EXTRAS["photos"],
   "beartype",
   "hypothesis",
@@ -55,9 +59,11 @@ setuptools.setup(
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12",
     "pillow",
+    "safetensors",
     "simplejpeg",
     "tensorboardX",
     "tokenizers",
+    "tqdm",
   ],
   extras_require=EXTRAS,
 )

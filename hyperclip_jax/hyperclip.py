@@ -1,8 +1,8 @@
 """A trained model to use: encode, compare, and ask what entails what."""
 
 import functools
-import json
 import pathlib
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,22 +10,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from ml_collections import ConfigDict
 from PIL import Image
+from tqdm import tqdm
 
-from hyperclip_jax import build
-from hyperclip_jax.checkpoint import Checkpoints, abstract
-from hyperclip_jax.config import Config
+from hyperclip_jax import classification, release, walk
+from hyperclip_jax.classification import Classification
 from hyperclip_jax.data import images as image_lib
 from hyperclip_jax.data.tokenizer import Tokenizer, cut
+from hyperclip_jax.evals import traversal
+from hyperclip_jax.evals.zero_shot import class_embeddings
 from hyperclip_jax.geometry import lorentz
+from hyperclip_jax.interop import hub
 from hyperclip_jax.models.dual_encoder import DualEncoder
+from hyperclip_jax.search import Hit, Index
 
 AnyImage = str | pathlib.Path | Image.Image | np.ndarray
 Embeddings = Float[np.ndarray, "n dim"]
 
-CONFIG_FILE = "config.json"
+Query = AnyImage | Sequence[AnyImage]
+
 TEXT_LENGTHS = (8, 16, 24, 32)  # and the context
+QUIET = 4  # batches that go without a progress bar
 
 
 class HyperCLIP:
@@ -58,7 +63,7 @@ class HyperCLIP:
     self.hyperbolic = model.hyperbolic
     self.curv = float(jnp.exp(params["curv"])) if model.hyperbolic else 1.0
     self._batch_size = batch_size
-    self._tokenizer = Tokenizer()
+    self._tokenizer = Tokenizer(model.text.vocab)
 
   def encode_image(
     self, images: AnyImage | Sequence[AnyImage], lift: bool = True
@@ -132,6 +137,138 @@ class HyperCLIP:
     mean = np.mean(x, axis=0)
     return 1 - x @ (mean / max(float(np.linalg.norm(mean)), 1e-12))
 
+  def classify(
+    self,
+    images: AnyImage | Sequence[AnyImage],
+    labels: Sequence[str],
+    templates: Sequence[str] = ("a photo of a {}.",),
+  ) -> Classification:
+    """Which label fits each image, by the softmax that the model trained with.
+
+    Args:
+      images: as of `encode_image`.
+      labels: one name a class.
+      templates: prompts with one `{}` for the name; their average stands for a
+        class (see `evals.zero_shot`).
+
+    Raises:
+      ValueError: there is no label, or a template without its place.
+    """
+    classification.check(labels, templates)
+    classes = class_embeddings(self, labels, templates)
+    scale = float(jnp.exp(self.params["logit_scale"]))
+    found = classification.probabilities(
+      self.encode_image(images), classes, scale, self._index_curv
+    )
+    return Classification(list(labels), found)
+
+  def index_images(
+    self,
+    images: Sequence[AnyImage],
+    names: Sequence[str] | None = None,
+  ) -> Index:
+    """An index of images; paths are their own names, others need some."""
+    if names is None:
+      names = [
+        str(image) if isinstance(image, str | pathlib.Path) else f"image {i}"
+        for i, image in enumerate(images)
+      ]
+    return self.index(self.encode_image(images), names)
+
+  def index_texts(self, texts: Sequence[str]) -> Index:
+    """An index of texts."""
+    return self.index(self.encode_text(texts), texts)
+
+  def index(self, embeddings: Embeddings, names: Sequence[str]) -> Index:
+    """An index of embeddings made before."""
+    return Index(embeddings, names, self._index_curv)
+
+  def search(self, query: Query, index: Index, k: int = 5) -> list[list[Hit]]:
+    """The `k` nearest things in an index, for each query.
+
+    Args:
+      query: strings are texts; paths (`pathlib.Path`), PIL images and uint8
+        arrays are images; a float32 array (n, dim) holds embeddings.
+      index: made by this model.
+      k: how many.
+
+    Raises:
+      ValueError: the index is another model's.
+    """
+    self._check_own(index)
+    if isinstance(query, np.ndarray) and query.dtype == np.float32:
+      return index.search(query, k)
+    if isinstance(query, AnyImage):
+      query = [query]
+    texts = [item for item in query if isinstance(item, str)]
+    if len(texts) == len(query):
+      return index.search(self.encode_text(texts), k)
+    return index.search(self.encode_image(query), k)
+
+  def traverse(
+    self,
+    images: AnyImage | Sequence[AnyImage],
+    index: Index,
+    to: AnyImage = walk.ROOT,
+    steps: int = 50,
+  ) -> list[list[walk.Waypoint]]:
+    """What lies nearest on the way from each image to the root or an image.
+
+    Args:
+      images: where the walks start.
+      index: what may be met, made by this model; of a walk to the root, the
+        root too.
+      to: "root", or an image: the way is the geodesic there.
+      steps: points on the way, both ends included.
+    """
+    self._check_own(index)
+    if isinstance(to, str) and to == walk.ROOT:
+      starts = self.encode_image(images, lift=False)
+      walks = traversal.traverse(self, starts, index.embeddings, steps)
+    else:
+      (end,) = self.encode_image(to)
+      starts = self.encode_image(images)
+      walks = [walk.between(start, end, index, steps) for start in starts]
+    return [walk.named(stops, index) for stops in walks]
+
+  def save_pretrained(self, folder: str | pathlib.Path) -> None:
+    """Writes `config.json` and `model.safetensors`, which `load` takes.
+
+    Raises:
+      FileExistsError: the folder holds another kind of config.json.
+    """
+    shared = release.Release(
+      self.name, self.model, self.params, self.image_size
+    )
+    release.write(pathlib.Path(folder), shared)
+
+  def push_to_hub(self, repository: str, private: bool = False) -> None:
+    """Uploads what `save_pretrained` writes to the Hugging Face hub.
+
+    Args:
+      repository: "org/name"; `load("hf-hub:org/name")` takes it then.
+      private: for a repository that is made here.
+
+    Raises:
+      ImportError: the extra `hub` is missing.
+      OSError: the hub refuses it, or there is no way to it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+      self.save_pretrained(folder)
+      hub.upload(repository, folder, private)
+
+  @property
+  def _index_curv(self) -> float:
+    return self.curv if self.hyperbolic else 0.0
+
+  def _check_own(self, index: Index) -> None:
+    found = (index.embeddings.shape[1], index.curv)
+    if not np.allclose(found, (self.model.embed_dim, self._index_curv)):
+      raise ValueError(
+        f"the index is another model's: {found[0]} wide with curv {found[1]}, "
+        f"this one has {self.model.embed_dim} and {self._index_curv}"
+      )
+
   def _encode(
     self,
     items: Sequence[Any],
@@ -143,7 +280,10 @@ class HyperCLIP:
     if not len(items):
       return np.zeros((0, self.model.embed_dim), np.float32)
     parts = []
-    for start in range(0, len(items), self._batch_size):
+    starts = range(0, len(items), self._batch_size)
+    # None shows the bar on a terminal alone.
+    quiet = True if len(starts) <= QUIET else None
+    for start in tqdm(starts, method, unit="batch", disable=quiet, leave=False):
       rows = to_array(items[start : start + self._batch_size])
       padding = [(0, self._batch_size - len(rows))] + [(0, 0)] * (rows.ndim - 1)
       out = _apply(self.model, method)(self.params, np.pad(rows, padding))
@@ -152,45 +292,15 @@ class HyperCLIP:
     return self.lift(tangents) if lift else tangents
 
 
-def load(workdir: str | pathlib.Path) -> HyperCLIP:
-  """The model of a training run's newest checkpoint.
-
-  Args:
-    workdir: what `--workdir` was.
-
-  Raises:
-    FileNotFoundError: there is no run, or no checkpoint yet.
-  """
-  config = read_config(workdir)
-  shapes = jax.eval_shape(build.init(config))
-  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  like = abstract(shapes, jax.tree.map(lambda _: device, shapes))
-  with Checkpoints(pathlib.Path(workdir)) as checkpoints:
-    state, _ = checkpoints.restore(like)
-  return HyperCLIP(
-    config.objective.name,
-    build.model(config),
-    state.params,
-    config.model.image_size,
-  )
-
-
-def read_config(workdir: str | pathlib.Path) -> Config:
-  """The config a run was started with."""
-  path = pathlib.Path(workdir) / CONFIG_FILE
-  if not path.exists():
-    raise FileNotFoundError(
-      f"{path}: no such file; give the --workdir of a training run"
-    )
-  return ConfigDict(json.loads(path.read_text(encoding="utf-8")))
-
-
 def _pixels(image: AnyImage) -> np.ndarray:
   if isinstance(image, np.ndarray):
     return image
   if isinstance(image, Image.Image):
     return np.asarray(image.convert("RGB"))
-  return image_lib.decode(pathlib.Path(image).read_bytes())
+  try:
+    return image_lib.decode(pathlib.Path(image).read_bytes())
+  except image_lib.ImageError as error:
+    raise image_lib.ImageError(f"{image}: {error}") from error
 
 
 @functools.cache

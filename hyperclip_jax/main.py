@@ -1,4 +1,4 @@
-"""The command: python -m hyperclip_jax.main --config=FILE --workdir=DIR."""
+"""The command: train, evaluate, or use a trained model."""
 
 import pathlib
 import sys
@@ -7,7 +7,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from hyperclip_jax import hyperclip, train
+from hyperclip_jax import commands, pretrained, train
 from hyperclip_jax.data.faults import TooManyFaults
 from hyperclip_jax.dry_run import dry_run
 from hyperclip_jax.reports import run as report
@@ -19,7 +19,10 @@ WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the run; one with checkpoints is resumed."
 )
 MODE = flags.DEFINE_enum(
-  "mode", "train", ["train", "eval"], "eval reports on a trained workdir."
+  "mode",
+  "train",
+  ["train", "eval", *commands.COMMANDS],
+  "eval reports on a trained workdir; the others use a trained --model.",
 )
 DRY_RUN = flags.DEFINE_bool(
   "dry_run", False, "Print sizes and costs, read a batch, take one step, end."
@@ -29,10 +32,11 @@ COORDINATOR = flags.DEFINE_string(
 )
 PROCESSES = flags.DEFINE_integer("processes", None, "How many processes.")
 PROCESS = flags.DEFINE_integer("process", None, "The number of this one.")
+flags.adopt_module_key_flags(commands)  # so that --help tells them
 
 
 def main(argv: list[str]) -> None:
-  """Trains or evaluates; bad input ends in one message and exit code 1."""
+  """Does what --mode says; bad input ends in one message and exit code 1."""
   if flags.FLAGS.verbosity <= 0:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save
   if COORDINATOR.value:
@@ -43,21 +47,24 @@ def main(argv: list[str]) -> None:
   try:
     if len(argv) > 1:
       raise ValueError(f"stray arguments: {' '.join(argv[1:])}")
+    if MODE.value in commands.COMMANDS:
+      commands.run(MODE.value)
+      return
     if WORKDIR.value is None:
       raise ValueError("give --workdir, the folder of the run")
     workdir = pathlib.Path(WORKDIR.value)
     if MODE.value == "eval" and DRY_RUN.value:
       raise ValueError("--dry_run is of --mode=train: drop one of the two")
     if MODE.value == "eval":
-      config = hyperclip.read_config(workdir)
-      sources, model = train.open_sources(config), hyperclip.load(workdir)
+      config = pretrained.read_config(workdir)
+      sources, model = train.open_sources(config), pretrained.load(workdir)
     else:
       if CONFIG.value is None:
         raise ValueError("give --config, such as configs/shapes_tiny.py")
       config, model = CONFIG.value, None
       run = train.prepare(config, workdir)
       sources = run.sources
-  except (ValueError, OSError) as error:
+  except (ImportError, ValueError, OSError) as error:
     sys.exit(f"error: {error}")
 
   if DRY_RUN.value:

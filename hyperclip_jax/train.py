@@ -28,8 +28,10 @@ from hyperclip_jax.data.augment import crop_resize
 from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.data.shards import TarSource, expand
 from hyperclip_jax.evals import suite
-from hyperclip_jax.hyperclip import CONFIG_FILE, HyperCLIP, read_config
+from hyperclip_jax.hyperclip import HyperCLIP
 from hyperclip_jax.objectives import USES_BOXES
+from hyperclip_jax.pretrained import read_config
+from hyperclip_jax.release import CONFIG_FILE
 from hyperclip_jax.state import Inputs, TrainState
 
 Batch = dict[str, jax.Array]

@@ -20,4 +20,4 @@ def arrays(name: str) -> dict[str, np.ndarray]:
 def model(name: str, file: str = "init"):
   """A mini model and its parameters, from the official checkpoint."""
   path = FOLDER / f"{name}_mini_{file}.pth"
-  return torch_checkpoint.load(path, vision_heads=4, text_heads=2)
+  return torch_checkpoint.load(path, vision_heads=4, text_heads=2)[:2]

@@ -17,8 +17,9 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 STEPS = 20
 
 
+@functools.cache
 def run(name):
-  """Yields the metrics of each step; ends with the final state."""
+  """The golden numbers, our metrics of each step, and the final state."""
   golden = golden_files.arrays(f"{name}_mini")
   model, params = golden_files.model(name)
   optimizer = optim.adamw(

@@ -5,25 +5,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import hyperclip_jax
-from hyperclip_jax import HyperCLIP
+from hyperclip_jax import HyperCLIP, Index
 from hyperclip_jax.data import images as image_lib
+from hyperclip_jax.evals.zero_shot import class_embeddings
 from tests import golden_files
 
 
 @pytest.fixture(scope="module", params=golden_files.OBJECTIVES)
 def model(request):
   module, params = golden_files.model(request.param)
-  model = HyperCLIP(request.param, module, params, image_size=32, batch_size=4)
-  # The mini models know 512 tokens; words outside of them become the last.
-  tokenizer = model._tokenizer
-
-  class Mini:
-    def __call__(self, texts, context):
-      return np.minimum(tokenizer(texts, context), golden_files.END_TOKEN)
-
-  model._tokenizer = Mini()
-  return model
+  return HyperCLIP(request.param, module, params, image_size=32, batch_size=4)
 
 
 def pictures(count=6, height=40, width=50):
@@ -96,6 +87,94 @@ def test_clip_scores_are_cosines():
   np.testing.assert_allclose(model.entailment_score(x, x), -1, rtol=1e-5)
 
 
-def test_folder_without_a_run_is_named(tmp_path):
-  with pytest.raises(FileNotFoundError, match=r"config\.json"):
-    hyperclip_jax.load(tmp_path)
+def test_classify_is_the_softmax_of_training(model):
+  labels, images = ["cat", "dog", "red circle"], pictures(5)
+  found = model.classify(images, labels, ["a {}.", "{}"])
+  classes = class_embeddings(model, labels, ["a {}.", "{}"])
+  x = model.encode_image(images)
+  near = model.similarity(x, classes)
+  if model.hyperbolic:  # -<x, y> = cosh(sqrt(c) d) / c
+    near = -np.arccosh(-model.curv * near.astype(float)) / model.curv**0.5
+  weights = np.exp(np.exp(model.params["logit_scale"]) * near)
+  wanted = weights / weights.sum(axis=1, keepdims=True)
+  np.testing.assert_allclose(found.probabilities, wanted, atol=1e-4)
+  best, worst = found.top(3)[0][0], found.top(3)[0][2]
+  assert best == (labels[int(wanted[0].argmax())], found.probabilities[0].max())
+  assert best[1] > worst[1]
+  assert found.labels == labels
+
+
+def test_classify_misuse_is_named(model):
+  image = pictures(1)[0]
+  with pytest.raises(ValueError, match="labels is empty"):
+    model.classify(image, [])
+  with pytest.raises(ValueError, match="templates is empty"):
+    model.classify(image, ["cat"], [])
+  for template in ("a photo", "{} and {}", "{name}", "{} {0}"):
+    with pytest.raises(ValueError, match=r"must hold \{\} once"):
+      model.classify(image, ["cat"], [template])
+
+
+def test_search_takes_texts_images_and_embeddings(model, tmp_path):
+  images = pictures(5)
+  paths = [tmp_path / f"{i}.png" for i in range(5)]
+  for path, array in zip(paths, images, strict=True):
+    Image.fromarray(array).save(path)
+  index = model.index_images(paths)
+  assert index.names == [str(path) for path in paths]
+  assert model.index_images(images).names[4] == "image 4"
+  for query in (paths[3], [paths[3]], images[3], Image.open(paths[3])):
+    assert model.search(query, index, 1)[0][0].name == str(paths[3])
+  x = model.encode_image(images)
+  assert [row[0].row for row in model.search(x, index, 2)] == [*range(5)]
+  (hits,) = model.search("a cat", index, 5)
+  scores = model.similarity(model.encode_text("a cat"), x)[0]
+  assert [hit.row for hit in hits] == np.argsort(-scores).tolist()
+  np.testing.assert_allclose(
+    [hit.score for hit in hits], sorted(scores)[::-1], rtol=1e-5
+  )
+
+
+def test_index_of_another_model_is_refused(model):
+  x = model.encode_text(["a cat"])
+  wrong = Index(x, ["a cat"], 3.0)
+  with pytest.raises(ValueError, match=r"another model's: 32 wide with curv 3"):
+    model.search("a cat", wrong)
+  with pytest.raises(ValueError, match="another model's"):
+    model.traverse(pictures(1), wrong)
+
+
+def test_traverse_to_the_root(model):
+  images = pictures(3)
+  index = model.index_images(images)
+  walks = model.traverse(images, index)
+  for i, walk in enumerate(walks):
+    assert walk[0] == (f"image {i}", 1.0)
+    assert walk[-1].name == "root"
+
+
+def test_traverse_to_an_image(model):
+  images = pictures(3)
+  index = model.index_images(images)
+  for i, walk in enumerate(model.traverse(images, index, to=images[2])):
+    names = [point.name for point in walk]
+    assert names[0] == f"image {i}"
+    assert names[-1] == "image 2"
+    assert "root" not in names
+    ts = [point.t for point in walk]
+    assert ts == sorted(ts, reverse=True)
+    if names == [f"image {i}", "image 2"]:
+      assert walk[1].t == pytest.approx(0.5, abs=0.03)  # half way
+  with pytest.raises(ValueError, match="a walk of 1 steps among 3"):
+    model.traverse(images, index, images[2], steps=1)
+
+
+def test_long_work_shows_a_bar_on_a_terminal(model, capsys, monkeypatch):
+  monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+  model.encode_text(["a cat"] * 8)
+  assert not capsys.readouterr().err
+  model.encode_text(["a cat"] * 24)
+  assert "encode_text" in capsys.readouterr().err
+  monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+  model.encode_text(["a cat"] * 24)
+  assert not capsys.readouterr().err

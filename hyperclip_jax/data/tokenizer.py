@@ -56,19 +56,25 @@ class Tokenizer:
   split into words like any other text. (The published code lets it through.)
 
   Attributes:
-    vocab_size: number of ids, 49,408.
-    start: the id that begins every row.
-    end: the id that ends every caption; the largest of its row.
+    vocab_size: number of ids, 49,408 for CLIP's.
+    start: the id that begins every row, the last but one.
+    end: the id that ends every caption, the last, and the largest of its row.
   """
 
-  def __init__(self):
+  def __init__(self, vocab_size: int = VOCAB_SIZE):
+    """Args: vocab_size: a smaller one takes all rarer tokens for one."""
+    if not 4 <= vocab_size <= VOCAB_SIZE:
+      raise ValueError(
+        f"a vocabulary of {vocab_size} is none of CLIP's: 4 to {VOCAB_SIZE:,}"
+      )
     self._bpe = _load()
-    self.vocab_size = VOCAB_SIZE
-    self.start = VOCAB_SIZE - 2
-    self.end = VOCAB_SIZE - 1
+    self.vocab_size = vocab_size
+    self.start = vocab_size - 2
+    self.end = vocab_size - 1
 
   def __reduce__(self):
-    return Tokenizer, ()  # a copy in another process reads its own file
+    # A copy in another process reads its own file.
+    return Tokenizer, (self.vocab_size,)
 
   def __call__(
     self, texts: Sequence[str], context: int = 77
@@ -95,7 +101,7 @@ class Tokenizer:
     encodings = self._bpe.encode_batch_fast([clean(text) for text in texts])
     for row, encoding in zip(rows, encodings, strict=True):
       ids = encoding.ids[: context - 2]
-      row[1 : len(ids) + 1] = ids
+      row[1 : len(ids) + 1] = np.minimum(ids, self.start - 1)
       row[len(ids) + 1] = self.end
     return rows
 

@@ -7,7 +7,7 @@ et al., 2023, Sec. 4.3; HyCoCLIP, Pal et al., 2025, Sec. 3.4).
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from hyperclip_jax.evals import Model
 
@@ -63,6 +63,13 @@ def traverse(
   for feature in features:
     points = model.lift(root + ts * (feature - root))
     nearest = np.argmax(model.similarity(points, targets), axis=1) - 1
-    new = np.flatnonzero(np.diff(nearest, prepend=ROOT - 1))
-    walks.append(tuple(Stop(int(nearest[i]), float(ts[i, 0])) for i in new))
+    walks.append(stops(nearest, ts[:, 0]))
   return walks
+
+
+def stops(
+  nearest: Int[np.ndarray, "steps"], ts: Float[np.ndarray, "steps"]
+) -> tuple[Stop, ...]:
+  """The nearest candidate at every step, without consecutive repeats."""
+  new = np.flatnonzero(np.diff(nearest, prepend=ROOT - 1))
+  return tuple(Stop(int(nearest[i]), float(ts[i])) for i in new)

@@ -4,37 +4,54 @@ Files are read with `weights_only=True`: nothing in them is executed.
 """
 
 import pathlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+import zipfile
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from hyperclip_jax.interop import torch_layout
+from hyperclip_jax.interop.torch_layout import State
 from hyperclip_jax.models.dual_encoder import DualEncoder
 from hyperclip_jax.models.text import TextTransformer
 from hyperclip_jax.models.vit import ViT, sincos_positions
-
-State = Mapping[str, np.ndarray]
+from hyperclip_jax.release import differing
 
 # Heads cannot be told from a file's shapes: width -> heads, as published.
 VISION_HEADS = {384: 12, 768: 12, 1024: 16}
 TEXT_HEADS = {512: 8}
 
-# our leaf of a block: (official name in the image tower, in the text tower)
-BLOCK_MODULES = {
-  "norm1": ("norm1", "ln_1"),
-  "qkv": ("attn.qkv", "attn.in_proj"),
-  "out": ("attn.proj", "attn.out_proj"),
-  "norm2": ("norm2", "ln_2"),
-  "fc1": ("mlp.fc1", "mlp.c_fc"),
-  "fc2": ("mlp.fc2", "mlp.c_proj"),
+BUFFERS = ("pixel_mean", "pixel_std", "visual.pos_embed", "textual.attn_mask")
+# What the sizes of the model are read from.
+SIZED_BY = {
+  "visual.patch_embed.proj.weight": 4,
+  "visual.pos_embed": 3,
+  "textual.token_embed.weight": 2,
+  "textual.posit_embed": 2,
+  "visual_proj.weight": 2,
 }
+
+
+class Official(NamedTuple):
+  """What an official file holds of a model.
+
+  Attributes:
+    model: with the file's own pixel mean and std.
+    params: its parameters.
+    image_size: side of the square it reads.
+  """
+
+  model: DualEncoder
+  params: dict[str, Any]
+  image_size: int
 
 
 def load(
   path: str | pathlib.Path,
   vision_heads: int | None = None,
   text_heads: int | None = None,
-) -> tuple[DualEncoder, dict[str, Any]]:
+) -> Official:
   """Reads an official checkpoint of CLIP, MERU or HyCoCLIP.
 
   Args:
@@ -43,47 +60,92 @@ def load(
       one of the published models'.
     text_heads: likewise of the text tower.
 
-  Returns:
-    The model, with the file's own pixel mean and std, and its parameters.
+  Raises:
+    FileNotFoundError: there is no such file.
+    ImportError: PyTorch is not installed.
+    ValueError: the file is not such a checkpoint; keys missing and unexpected
+      are listed.
+  """
+  checkpoint = read(path)
+  try:
+    return convert(arrays(checkpoint["model"]), vision_heads, text_heads)
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+
+
+def save(path: str | pathlib.Path, official: Official) -> None:
+  """Writes a checkpoint that the official code loads; `load` undoes it."""
+  torch = import_torch()
+  torch.save({"model": tensors(official), "iteration": 0}, path)
+
+
+def read(path: str | pathlib.Path) -> dict[str, Any]:
+  """All of a checkpoint, as tensors and plain values.
 
   Raises:
-    ImportError: PyTorch is not installed.
-    ValueError: the file is not such a checkpoint.
+    FileNotFoundError, ImportError, ValueError: as `load`.
   """
-  state = read_state(path)
+  torch, path = import_torch(), pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f"{path}: no such file")
   try:
-    return convert(state, vision_heads, text_heads)
-  except KeyError as error:
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as file:
+      for entry in file.infolist():  # torch makes room for what they claim
+        if entry.compress_type or entry.file_size > size:
+          raise ValueError(
+            f"{entry.filename} in it is compressed or claims to be larger "
+            f"({entry.file_size:,} bytes) than the file"
+          )
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+  except Exception as error:  # hostile bytes raise nearly anything
+    reason = next((s for s in str(error).split(". ") if "GLOBAL" in s), error)
     raise ValueError(
-      f"{path}: no official CLIP, MERU or HyCoCLIP checkpoint: "
-      f"key {error} is missing; found {sorted(state)[:5]}..."
+      f"{path}: not a PyTorch checkpoint of plain tensors, and nothing in it "
+      f"was run: {str(reason).strip()[:200]}"
     ) from error
-
-
-def read_state(path: str | pathlib.Path) -> State:
-  """The file's `model` state dict as numpy arrays."""
-  try:
-    import torch
-  except ImportError as error:
-    raise ImportError(
-      "reading .pth files needs PyTorch: pip install 'hyperclip-jax[torch]'"
-    ) from error
-  checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-  if "model" not in checkpoint:
+  if not isinstance(checkpoint, dict) or not isinstance(
+    checkpoint.get("model"), dict
+  ):
+    found = sorted(map(str, checkpoint)) if isinstance(checkpoint, dict) else []
     raise ValueError(
-      f"{path}: no 'model' in the checkpoint; found {sorted(checkpoint)}"
+      f"{path}: no 'model' state dict in the checkpoint; found {found[:4]}"
     )
-  return {name: value.numpy() for name, value in checkpoint["model"].items()}
+  held = sum(
+    value.numel() * value.element_size()
+    for value in checkpoint["model"].values()
+    if isinstance(value, torch.Tensor)
+  )
+  if held > size:
+    raise ValueError(
+      f"{path}: its tensors claim {held:,} bytes, more than the file has"
+    )
+  return checkpoint
+
+
+def arrays(state: Mapping[str, Any]) -> State:
+  """A state dict of tensors as numpy arrays.
+
+  Raises:
+    ValueError: an entry is not a float32 tensor (or the boolean mask).
+  """
+  torch = import_torch()
+  for name, value in state.items():
+    dense = isinstance(value, torch.Tensor) and value.layout == torch.strided
+    if not dense or value.dtype not in (torch.float32, torch.bool):
+      kind = getattr(value, "dtype", type(value).__name__)
+      raise ValueError(f"key {name!r} is {kind}, not a float32 tensor")
+  return {str(name): value.numpy() for name, value in state.items()}
 
 
 def convert(
   state: State, vision_heads: int | None = None, text_heads: int | None = None
-) -> tuple[DualEncoder, dict[str, Any]]:
-  """Official state dict -> our model and parameters (see `load`)."""
-  patch_weight = state["visual.patch_embed.proj.weight"]
-  width, _, patch, _ = patch_weight.shape
+) -> Official:
+  """Official arrays by name -> our model and parameters (see `load`)."""
+  if any(np.ndim(state.get(name, 0)) != n for name, n in SIZED_BY.items()):
+    raise ValueError(_foreign(state, {*SIZED_BY, *BUFFERS[:2]}))
+  width, _, patch, _ = state["visual.patch_embed.proj.weight"].shape
   vocab, text_width = state["textual.token_embed.weight"].shape
-  hyperbolic = "curv" in state
   model = DualEncoder(
     vision=ViT(
       width=width,
@@ -99,39 +161,68 @@ def convert(
       context=state["textual.posit_embed"].shape[0],
     ),
     embed_dim=state["visual_proj.weight"].shape[0],
-    hyperbolic=hyperbolic,
+    hyperbolic="curv" in state,
+  )
+  wanted = torch_layout.shapes(model)
+  names = {*wanted, *BUFFERS}
+  if names - {BUFFERS[3]} != state.keys() - {BUFFERS[3]}:  # no one reads it
+    raise ValueError(_foreign(state, names))
+  wanted |= {"pixel_mean": (3, 1, 1), "pixel_std": (3, 1, 1)}
+  for name, shape in wanted.items():
+    if state[name].shape != shape:
+      raise ValueError(
+        f"key {name!r} has shape {state[name].shape}, wanted {shape}"
+      )
+  _check_positions(state["visual.pos_embed"][0, 1:], width)
+  model = model.clone(
     pixel_mean=tuple(state["pixel_mean"].ravel().tolist()),
     pixel_std=tuple(state["pixel_std"].ravel().tolist()),
   )
-  _check_positions(state["visual.pos_embed"][0, 1:], width)
+  side = round((state["visual.pos_embed"].shape[1] - 1) ** 0.5)
+  return Official(model, torch_layout.to_tree(state, model), side * patch)
 
-  scalars = ["logit_scale"]
-  if hyperbolic:
-    scalars += ["curv", "visual_alpha", "textual_alpha"]
-  params = {name: state[name].reshape(()) for name in scalars} | {
-    "vision": {
-      "cls": state["visual.cls_token"].reshape(width),
-      "patch_embed": {
-        "kernel": patch_weight.transpose(2, 3, 1, 0).reshape(-1, width),
-        "bias": state["visual.patch_embed.proj.bias"],
-      },
-      "transformer": {
-        "blocks": _blocks(state, "visual.blocks.", column=0),
-        "norm": _norm(state, "visual.norm"),
-      },
-    },
-    "text": {
-      "token_embed": {"embedding": state["textual.token_embed.weight"]},
-      "position_embed": state["textual.posit_embed"],
-      "transformer": {
-        "blocks": _blocks(state, "textual.resblocks.", column=1),
-        "norm": _norm(state, "textual.ln_final"),
-      },
-    },
-    "visual_proj": {"kernel": state["visual_proj.weight"].T},
-    "textual_proj": {"kernel": state["textual_proj.weight"].T},
+
+def tensors(official: Official) -> dict[str, Any]:
+  """The official state dict: parameters and buffers as tensors."""
+  torch = import_torch()
+  model = official.model
+  tree = jax.tree.map(np.asarray, official.params)
+  side = official.image_size // model.vision.patch
+  cls_and_patches = torch.cat(
+    [torch.zeros(1, model.vision.width), _positions(side, model.vision.width)]
+  )
+  context = model.text.context
+  return {
+    name: torch.from_numpy(np.array(array, np.float32))  # an own, dense copy
+    for name, array in torch_layout.to_state(tree, model).items()
+  } | {
+    "pixel_mean": torch.tensor(model.pixel_mean).view(3, 1, 1),
+    "pixel_std": torch.tensor(model.pixel_std).view(3, 1, 1),
+    "visual.pos_embed": cls_and_patches[None],
+    "textual.attn_mask": torch.ones(context, context).triu(1).bool(),
   }
-  return model, params
+
+
+def import_torch() -> Any:
+  """PyTorch, or an error that says how to get it."""
+  try:
+    import torch
+  except ImportError as error:
+    raise ImportError(
+      ".pth files need PyTorch: pip install 'hyperclip-jax[torch]'"
+    ) from error
+  return torch
+
+
+def _positions(side: int, width: int) -> Any:
+  """`sincos_positions` in PyTorch's float32, as the official code has it."""
+  torch = import_torch()
+  powers = torch.arange(width // 4, dtype=torch.float32) / (width // 4)
+  frequencies = 1.0 / 10_000.0**powers  # a product rounds as theirs does
+  angles = torch.arange(side, dtype=torch.float32)[:, None] * frequencies
+  waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+  rows, columns = waves.repeat_interleave(side, 0), waves.repeat(side, 1)
+  return torch.cat([rows, columns], dim=1)
 
 
 def _depth(state: State, prefix: str) -> int:
@@ -151,35 +242,16 @@ def _heads(
 
 def _check_positions(found_PD: np.ndarray, width: int) -> None:
   side = round(len(found_PD) ** 0.5)
-  if not np.allclose(found_PD, sincos_positions(side, width), atol=1e-5):
+  if side**2 != len(found_PD) or not np.allclose(
+    found_PD, sincos_positions(side, width), atol=1e-5
+  ):
     raise ValueError(
       "visual.pos_embed holds other than fixed 2D sin-cos positions: "
       "this image tower cannot represent it"
     )
 
 
-def _norm(state: State, name: str) -> dict[str, np.ndarray]:
-  return {"scale": state[f"{name}.weight"], "bias": state[f"{name}.bias"]}
-
-
-def _dense(state: State, name: str) -> dict[str, np.ndarray]:
-  # nn.MultiheadAttention writes in_proj_weight, everything else .weight
-  separator = "_" if name.endswith("in_proj") else "."
-  weight = state[f"{name}{separator}weight"]
-  return {"kernel": weight.T, "bias": state[f"{name}{separator}bias"]}
-
-
-def _blocks(state: State, prefix: str, column: int) -> dict[str, Any]:
-  """All blocks of one tower, each parameter stacked over depth."""
-
-  def module(ours: str, layer: int) -> dict[str, np.ndarray]:
-    name = f"{prefix}{layer}.{BLOCK_MODULES[ours][column]}"
-    convert = _norm if ours.startswith("norm") else _dense
-    return convert(state, name)
-
-  def stacked(ours: str) -> Iterator[tuple[str, np.ndarray]]:
-    layers = [module(ours, i) for i in range(_depth(state, prefix))]
-    for leaf in layers[0]:
-      yield leaf, np.stack([layer[leaf] for layer in layers])
-
-  return {ours: dict(stacked(ours)) for ours in BLOCK_MODULES}
+def _foreign(state: State, wanted: Iterable[str]) -> str:
+  return (
+    f"no official CLIP, MERU or HyCoCLIP checkpoint: {differing(state, wanted)}"
+  )

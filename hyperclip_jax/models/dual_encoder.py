@@ -1,5 +1,6 @@
 """Two towers, two projections and the lift onto the hyperboloid."""
 
+import functools
 import math
 from typing import Any
 
@@ -108,6 +109,15 @@ class DualEncoder(nn.Module):
     """{"logit_scale", "curv"}: out of log space; CLIP has no "curv"."""
     names = ("logit_scale", "curv") if self.hyperbolic else ("logit_scale",)
     return {name: jnp.exp(getattr(self, name)) for name in names}
+
+
+def param_shapes(model: DualEncoder) -> Any:
+  """The parameter tree as `jax.ShapeDtypeStruct`s; nothing is allocated."""
+  side = model.vision.patch  # parameters do not depend on the image size
+  images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+  tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+  init: Any = functools.partial(model.init, jax.random.key(0))
+  return jax.eval_shape(init, images, tokens)["params"]
 
 
 def bound_scalars(params: dict[str, Any]) -> dict[str, Any]:

@@ -194,6 +194,20 @@ def test_second_tokenizer_shares_the_first():
   assert tokenizer.Tokenizer()._bpe is TOKENIZER._bpe
 
 
+def test_smaller_vocabulary_takes_rare_tokens_for_one():
+  small = tokenizer.Tokenizer(512)
+  (row,), (whole,) = small(["a cat!"], 8), TOKENIZER(["a cat!"], 8)
+  assert row[0] == 510
+  assert row[4] == 511 == row.max()
+  wanted = np.minimum(whole[1:4], 509)
+  np.testing.assert_array_equal(row[1:4], wanted)
+  assert 509 in wanted
+  assert pickle.loads(pickle.dumps(small)).end == 511
+  for size in (3, 49_409):
+    with pytest.raises(ValueError, match=f"vocabulary of {size}"):
+      tokenizer.Tokenizer(size)
+
+
 def test_misuse_is_named():
   with pytest.raises(TypeError, match=r"pass \[text\]"):
     TOKENIZER("a bare string")

@@ -1,0 +1,108 @@
+"""Trained models, wherever they lie: runs, releases, the hub, .pth files."""
+
+import pathlib
+
+import jax
+from ml_collections import ConfigDict
+
+from hyperclip_jax import build, release
+from hyperclip_jax.checkpoint import Checkpoints, abstract
+from hyperclip_jax.config import Config
+from hyperclip_jax.hyperclip import HyperCLIP
+from hyperclip_jax.interop import hub, torch_checkpoint
+from hyperclip_jax.release import CONFIG_FILE, WEIGHTS_FILE
+
+
+def load(
+  source: str | pathlib.Path,
+  vision_heads: int | None = None,
+  text_heads: int | None = None,
+) -> HyperCLIP:
+  """A trained model. Pixel mean and std are always those of the source.
+
+  Args:
+    source: the workdir of a training run (its newest checkpoint), a folder of
+      `save_pretrained`, `hf-hub:org/name`, or an official `.pth`. A `.pth` does
+      not say whose it is where both are hyperbolic: it is MERU's if the file
+      name says so, or else HyCoCLIP's. They are used alike.
+    vision_heads: of a `.pth` whose image tower has no published width.
+    text_heads: likewise of the text tower.
+
+  Raises:
+    FileNotFoundError: there is nothing, or a run without a checkpoint yet.
+    ImportError: an extra is missing; the message says which.
+    OSError: the hub cannot be reached, or has no such model.
+    ValueError: it is no such model; keys missing and unexpected are listed.
+  """
+  path = pathlib.Path(source)
+  if path.is_file():
+    return _from_torch(path, vision_heads, text_heads)
+  on_hub = str(source).startswith(hub.PREFIX)
+  if not (on_hub or path.is_dir()):
+    raise FileNotFoundError(
+      f"{source}: no such file or folder; a model is the workdir of a run, "
+      f"a folder of {CONFIG_FILE} and {WEIGHTS_FILE}, {hub.PREFIX}org/name "
+      "or a .pth"
+    )
+  if vision_heads or text_heads:
+    raise ValueError(f"{source}: heads are for a .pth; this knows its own")
+  if on_hub:
+    repository = str(source).removeprefix(hub.PREFIX)
+    files = [CONFIG_FILE, WEIGHTS_FILE]
+    return _from_release(hub.download(repository, files))
+  if not (path / CONFIG_FILE).exists():
+    raise FileNotFoundError(
+      f"{path / CONFIG_FILE}: no such file; neither a run nor a released model"
+    )
+  if release.is_release(release.read_json(path / CONFIG_FILE)):
+    return _from_release(path)
+  return _from_run(path)
+
+
+def read_config(workdir: str | pathlib.Path) -> Config:
+  """The config a run was started with.
+
+  Raises:
+    FileNotFoundError: there is no run.
+    ValueError: the config.json is none of a run.
+  """
+  path = pathlib.Path(workdir) / CONFIG_FILE
+  if not path.exists():
+    raise FileNotFoundError(
+      f"{path}: no such file; give the --workdir of a training run"
+    )
+  config = release.read_json(path)
+  if not {"objective", "model", "optim"} <= config.keys():
+    raise ValueError(
+      f"{path}: not of a training run; found the keys {sorted(config)[:8]}"
+    )
+  return ConfigDict(config)
+
+
+def _from_run(workdir: pathlib.Path) -> HyperCLIP:
+  config = read_config(workdir)
+  shapes = jax.eval_shape(build.init(config))
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  like = abstract(shapes, jax.tree.map(lambda _: device, shapes))
+  with Checkpoints(workdir) as checkpoints:
+    state, _ = checkpoints.restore(like)
+  return HyperCLIP(
+    config.objective.name,
+    build.model(config),
+    state.params,
+    config.model.image_size,
+  )
+
+
+def _from_release(folder: pathlib.Path) -> HyperCLIP:
+  return HyperCLIP(*release.read(folder))
+
+
+def _from_torch(
+  path: pathlib.Path, vision_heads: int | None, text_heads: int | None
+) -> HyperCLIP:
+  model, params, size = torch_checkpoint.load(path, vision_heads, text_heads)
+  name = "clip"
+  if model.hyperbolic:
+    name = "meru" if "meru" in path.name.lower() else "hycoclip"
+  return HyperCLIP(name, model, params, size)

@@ -1,0 +1,219 @@
+"""The release format: a folder of `config.json` and `model.safetensors`.
+
+config.json says all that the weights do not: architecture, objective, pixel
+mean and std, image size. Its "format" tells it from a training run's.
+"""
+
+import json
+import math
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from hyperclip_jax import tensors
+from hyperclip_jax.config import DTYPES
+from hyperclip_jax.models.dual_encoder import DualEncoder, param_shapes
+from hyperclip_jax.models.text import TextTransformer
+from hyperclip_jax.models.vit import ViT
+from hyperclip_jax.objectives import OBJECTIVES
+
+FORMAT, VERSION = "hyperclip-jax", 1
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+MAX_CONFIG = 1_000_000  # bytes
+MAX_SIZE = 65_536  # of any width, depth or vocabulary
+MAX_PATCHES = 16_384  # an image; positions are made before weights are read
+SHOWN = 4  # keys of each kind in a message
+
+SIZES = {
+  "vision": ("width", "depth", "heads", "patch"),
+  "text": ("width", "depth", "heads", "vocab", "context"),
+}
+
+
+class Release(NamedTuple):
+  """A model to share.
+
+  Attributes:
+    objective: "hycoclip", "meru" or "clip".
+    model: with its pixel mean and std.
+    params: float32.
+    image_size: side of the square it reads.
+  """
+
+  objective: str
+  model: DualEncoder
+  params: Any
+  image_size: int
+
+
+def is_release(config: Mapping[str, Any]) -> bool:
+  """Whether a config.json is of this format, and not a training run's."""
+  return config.get("format") == FORMAT
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+  """A config.json of either kind.
+
+  Raises:
+    FileNotFoundError: there is none.
+    ValueError: it is no JSON object.
+  """
+  if path.stat().st_size > MAX_CONFIG:
+    raise ValueError(f"{path}: larger than {MAX_CONFIG:,} bytes")
+  try:
+    config = json.loads(path.read_text(encoding="utf-8"))
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path}: no JSON: {error}") from error
+  if not isinstance(config, dict):
+    raise ValueError(f"{path}: no JSON object")
+  return config
+
+
+def write(folder: pathlib.Path, release: Release) -> None:
+  """Writes a release; one that is there already is replaced.
+
+  Raises:
+    FileExistsError: the folder holds another kind of config.json.
+  """
+  path = folder / CONFIG_FILE
+  if path.exists() and not is_release(read_json(path)):
+    raise FileExistsError(
+      f"{path} is a training run's or a stranger's: give another folder"
+    )
+  folder.mkdir(parents=True, exist_ok=True)
+  flat = traverse_util.flatten_dict(release.params, sep=".")
+  arrays = {name: np.asarray(leaf) for name, leaf in flat.items()}
+  tensors.write(folder / WEIGHTS_FILE, arrays, {"format": FORMAT})
+  path.write_text(json.dumps(_config(release), indent=2) + "\n")
+
+
+def read(folder: pathlib.Path) -> Release:
+  """Reads a release back.
+
+  Raises:
+    FileNotFoundError: one of the two files is missing.
+    ValueError: the config is not of this format, or the weights do not fit it;
+      keys missing and unexpected are listed.
+  """
+  path = folder / CONFIG_FILE
+  config = read_json(path)
+  problems = list(_problems(config))
+  if problems:
+    raise ValueError(f"{path}: " + "; ".join(problems))
+  towers = config["model"]
+  model = DualEncoder(
+    vision=ViT(**towers["vision"], dtype=jnp.dtype(towers["dtype"])),
+    text=TextTransformer(**towers["text"], dtype=jnp.dtype(towers["dtype"])),
+    embed_dim=towers["embed_dim"],
+    hyperbolic=config["objective"] != "clip",
+    pixel_mean=tuple(map(float, config["pixel_mean"])),
+    pixel_std=tuple(map(float, config["pixel_std"])),
+  )
+  params = _read_weights(folder / WEIGHTS_FILE, model)
+  return Release(config["objective"], model, params, config["image_size"])
+
+
+def _config(release: Release) -> dict[str, Any]:
+  model = release.model
+  towers = {"vision": model.vision, "text": model.text}
+  sizes: dict[str, Any] = {
+    tower: {name: getattr(towers[tower], name) for name in names}
+    for tower, names in SIZES.items()
+  }
+  return {
+    "format": FORMAT,
+    "format_version": VERSION,
+    "objective": release.objective,
+    "image_size": release.image_size,
+    "pixel_mean": list(model.pixel_mean),
+    "pixel_std": list(model.pixel_std),
+    "model": sizes
+    | {
+      "embed_dim": model.embed_dim,
+      "dtype": jnp.dtype(model.vision.dtype).name,
+    },
+  }
+
+
+def _problems(config: dict[str, Any]) -> Iterator[str]:
+  """What is wrong with a config; the first thing hides the rest."""
+  if not is_release(config) or config.get("format_version") != VERSION:
+    yield (
+      f'"format" must be {FORMAT!r} of "format_version" {VERSION}, found '
+      f"{config.get('format')!r} of {config.get('format_version')!r}"
+    )
+    return
+  flat: dict[tuple[str, ...], Any] = dict(traverse_util.flatten_dict(config))
+  found = {".".join(path): value for path, value in flat.items()}
+  sizes = [f"model.{tower}.{n}" for tower in SIZES for n in SIZES[tower]]
+  sizes += ["model.embed_dim", "image_size"]
+  wanted = {"format", "format_version", "objective", "pixel_mean", "pixel_std"}
+  wanted |= {"model.dtype", *sizes}
+  if flat.keys() != {tuple(name.split(".")) for name in wanted}:
+    yield differing(found, wanted)
+    return
+  bad = [n for n in sizes if not _is_size(found[n])]
+  if bad:
+    yield f"{bad[0]} must be 1 to {MAX_SIZE:,}, found {found[bad[0]]!r}"
+    return
+  for name, choices in (("objective", OBJECTIVES), ("model.dtype", DTYPES)):
+    if found[name] not in list(choices):
+      yield f"{name} must be one of {list(choices)}, found {found[name]!r}"
+  for name, least in (("pixel_mean", -math.inf), ("pixel_std", 0.0)):
+    if not _are_channels(found[name], least):
+      yield f"{name} must be three numbers, found {found[name]!r}"
+  for tower in SIZES:
+    width, heads = (found[f"model.{tower}.{n}"] for n in ("width", "heads"))
+    if width % heads or width % 4:
+      yield f"model.{tower}.width {width} must divide by {heads} heads and by 4"
+  side, rest = divmod(found["image_size"], found["model.vision.patch"])
+  if rest or not 0 < side**2 <= MAX_PATCHES:
+    yield (
+      f"image_size {found['image_size']} must be a multiple of the patch "
+      f"{found['model.vision.patch']}, and at most {MAX_PATCHES:,} patches"
+    )
+
+
+def _is_size(value: Any) -> bool:
+  return type(value) is int and 1 <= value <= MAX_SIZE
+
+
+def _are_channels(values: Any, least: float) -> bool:
+  return (
+    isinstance(values, list)
+    and len(values) == 3
+    and all(type(v) in (int, float) and least < v < math.inf for v in values)
+  )
+
+
+def _read_weights(path: pathlib.Path, model: DualEncoder) -> Any:
+  shapes = traverse_util.flatten_dict(param_shapes(model), sep=".")
+  wanted: dict[str, Any] = dict(shapes)
+  with tensors.opened(path) as file:
+    if set(file.keys()) != wanted.keys():
+      raise ValueError(f"{path}: {differing(file.keys(), wanted)}")
+    for name, leaf in wanted.items():
+      entry = file.get_slice(name)
+      found = (entry.get_dtype(), tuple(entry.get_shape()))
+      if found != ("F32", leaf.shape):
+        raise ValueError(
+          f"{path}: key {name!r} is {found[0]} {found[1]}, "
+          f"the config wants F32 {leaf.shape}"
+        )
+    flat = {name: file.get_tensor(name) for name in wanted}
+  return traverse_util.unflatten_dict(flat, sep=".")
+
+
+def differing(found: Iterable[str], wanted: Iterable[str]) -> str:
+  """The first keys missing and unexpected, for a message."""
+
+  def few(names):
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (", ".join(sorted(names)[:SHOWN]) + more) or "nothing"
+
+  found, wanted = set(found), set(wanted)
+  return f"missing {few(wanted - found)}; unexpected {few(found - wanted)}"

@@ -1,0 +1,44 @@
+"""README's "Use a trained model" is run as it is printed."""
+
+import pathlib
+import re
+import shlex
+
+import pytest
+from absl.testing import flagsaver
+from PIL import Image
+
+from hyperclip_jax import main
+from tests.test_hyperclip import pictures
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def blocks(section, language):
+  """The fenced blocks of a section."""
+  text = (ROOT / "README.md").read_text(encoding="utf-8")
+  text = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
+  return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.slow
+def test_use_a_trained_model(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  pathlib.Path("tests").symlink_to(ROOT / "tests")
+  for name, array in zip(("picture", "other"), pictures(2), strict=True):
+    Image.fromarray(array).save(f"{name}.jpg")
+  python, geometry = blocks("Use a trained model", "python")
+  exec(python, {})
+  exec(geometry, {})
+  printed = capsys.readouterr().out.splitlines()
+  assert len(printed) >= 3  # two hits, and a walk that ends at the root
+  assert printed[-1].startswith("root")
+
+  (shell,) = blocks("Use a trained model", "sh")
+  for line in shell.replace("\\\n", " ").splitlines():
+    _, _, module, *args = shlex.split(line)
+    assert module == "hyperclip_jax.main"
+    with flagsaver.flagsaver():
+      main.main(main.parse_flags([module, *args]))
+    assert capsys.readouterr().out
+  assert pathlib.Path("pictures.index").exists()
