@@ -1,8 +1,9 @@
 """The tasks of the suite, in the order in which they run."""
 
+from hyperclip_jax.evals import classification
 from hyperclip_jax.evals.tasks import Task
 
-TASKS: tuple[Task, ...] = ()
+TASKS: tuple[Task, ...] = (*classification.TASKS,)
 
 
 def choose(names: str) -> list[Task]:
