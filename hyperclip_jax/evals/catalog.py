@@ -1,11 +1,12 @@
 """The tasks of the suite, in the order in which they run."""
 
-from hyperclip_jax.evals import captions, classification
+from hyperclip_jax.evals import captions, classification, wordnet
 from hyperclip_jax.evals.tasks import Task
 
 TASKS: tuple[Task, ...] = (
   *classification.TASKS,
   *captions.TASKS,
+  *wordnet.TASKS,
 )
 
 
