@@ -1,12 +1,20 @@
 """The tasks of the suite, in the order in which they run."""
 
-from hyperclip_jax.evals import captions, classification, wordnet
+from hyperclip_jax.evals import (
+  captions,
+  classification,
+  root_distance,
+  shapes,
+  wordnet,
+)
 from hyperclip_jax.evals.tasks import Task
 
 TASKS: tuple[Task, ...] = (
   *classification.TASKS,
   *captions.TASKS,
   *wordnet.TASKS,
+  *root_distance.TASKS,
+  *shapes.TASKS,
 )
 
 
