@@ -1,6 +1,8 @@
 """Images of a data set to embeddings: threads decode ahead of the encoder."""
 
+import collections
 import concurrent.futures
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -13,7 +15,8 @@ from hyperclip_jax.data import images
 from hyperclip_jax.data.images import Pixels
 from hyperclip_jax.evals import Model
 
-CHUNK = 256  # Images in one call of the encoder, and as many decoded ahead.
+CHUNK = 64  # Images in one call of the encoder: a batch of HyperCLIP.
+AHEAD = 4  # Chunks that are read while one is encoded.
 THREADS = min(16, os.cpu_count() or 1)
 
 T = TypeVar("T")
@@ -36,20 +39,24 @@ def encode(
 
 
 def ahead(count: int, read: Callable[[int], T]) -> Iterator[list[T]]:
-  """Yields read(0), read(1), ... in chunks; threads work on the next one."""
+  """Yields read(0), read(1), ... in chunks; threads work on the next ones."""
+  starts = iter(range(0, count, CHUNK))
+  coming: collections.deque[list[concurrent.futures.Future[T]]]
+  coming = collections.deque()
   with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
 
-    def submit(start: int) -> list[concurrent.futures.Future[T]]:
-      stop = min(start + CHUNK, count)
-      return [pool.submit(read, i) for i in range(start, stop)]
+    def submit(chunks: int) -> None:
+      for start in itertools.islice(starts, chunks):
+        numbers = range(start, min(start + CHUNK, count))
+        coming.append([pool.submit(read, i) for i in numbers])
 
     try:
-      coming = submit(0)
-      for start in range(CHUNK, count + CHUNK, CHUNK):
-        chunk = [future.result() for future in coming]
-        coming = submit(start)
+      submit(AHEAD)
+      while coming:
+        chunk = [future.result() for future in coming.popleft()]
+        submit(1)
         yield chunk
-    except BaseException:
+    except BaseException:  # Also of a caller that wants no more.
       pool.shutdown(cancel_futures=True)
       raise
 

@@ -19,19 +19,21 @@ def test_all_come_in_order(monkeypatch, count):
 
 def test_the_next_chunk_is_read_while_one_is_used(monkeypatch):
   monkeypatch.setattr(encoding, "CHUNK", 2)
+  monkeypatch.setattr(encoding, "AHEAD", 1)
   read = threading.Event()
   chunks = encoding.ahead(6, lambda i: read.set() if i == 3 else None)
   next(chunks)
   assert read.wait(5)
 
 
-def test_no_more_than_a_chunk_is_read_ahead(monkeypatch):
+def test_no_more_than_so_many_chunks_are_read_ahead(monkeypatch):
   monkeypatch.setattr(encoding, "CHUNK", 2)
+  monkeypatch.setattr(encoding, "AHEAD", 3)
   seen = set()
   chunks = encoding.ahead(100, seen.add)
   next(chunks)
   time.sleep(0.05)
-  assert seen <= {0, 1, 2, 3}
+  assert seen <= {*range(8)}
 
 
 def test_an_error_comes_through_at_once(monkeypatch):
