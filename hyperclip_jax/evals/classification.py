@@ -263,11 +263,11 @@ def _layout(data_set: DataSet) -> str:
   ]
   if data_set.tfds:
     lines[-1] += ", or"
-    lines.append(
-      f"{data_set.tfds}/VERSION as made by: tfds build {data_set.tfds} "
-      f"--file_format=array_record --data_dir=DIR "
-      f"(the official split is {data_set.tfds_split})"
-    )
+    lines += [
+      f"{data_set.tfds}/VERSION, whose split {data_set.tfds_split} is the "
+      f"official one, by",
+      f"tfds build {data_set.tfds} --file_format=array_record --data_dir=DIR",
+    ]
   return "\n".join(lines)
 
 

@@ -5,9 +5,9 @@ are tried in this order:
 
 - prepared by TensorFlow Datasets as ArrayRecord, TFDS_NAME/.../VERSION; it is
   read without TensorFlow;
-- NAME/SPLIT/CLASS/*.jpg; a class may lie deeper (a/abbey);
 - NAME/SPLIT/*.tar, with KEY.jpg and KEY.cls, the number of the class; beside
-  them NAME/classnames.txt tells the names of the classes, one a line.
+  them NAME/classnames.txt tells the names of the classes, one a line;
+- NAME/SPLIT/CLASS/*.jpg; a class may lie deeper (a/abbey).
 """
 
 import importlib

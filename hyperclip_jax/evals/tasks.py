@@ -37,7 +37,9 @@ class MissingData(FileNotFoundError):
 
   def __init__(self, name: str, where: str, layout: str):
     super().__init__(
-      f"the data set {name!r} is not there. Get it from {where}; wanted:\n"
+      f"the data set {name!r} is not there. Get it from\n"
+      f"{where}\n"
+      f"and lay it out as\n"
       f"{layout}"
     )
     self.name, self.where, self.layout = name, where, layout

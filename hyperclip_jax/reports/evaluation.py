@@ -86,7 +86,7 @@ def _rows(outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
     f"{outcome.task.name} {metric}": [
       _shown(value),
       *(
-        _shown(outcome.task.paper.get(metric, {}).get(model))
+        _published(outcome.task.paper.get(metric, {}).get(model))
         for model in paper.MODELS
       ),
     ]
@@ -95,9 +95,12 @@ def _rows(outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
   }
 
 
-def _shown(value: float | None) -> str:
-  if value is None:
-    return ""
+def _published(value: float | None) -> str:
+  """With the digits that the paper has, no more."""
+  return "" if value is None else f"{value:g}"
+
+
+def _shown(value: float) -> str:
   return f"{value:.3f}" if math.isfinite(value) else "not finite"
 
 
