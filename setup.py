@@ -44,7 +44,10 @@ setuptools.setup(
   license="Apache-2.0",
   python_requires=">=3.11",
   packages=setuptools.find_packages(include=["hyperclip_jax*"]),
-  package_data={"hyperclip_jax.data": ["assets/*"]},
+  package_data={
+    "hyperclip_jax.data": ["assets/*"],
+    "hyperclip_jax.evals": ["assets/*"],
+  },
   install_requires=[
     "absl-py",
     "clu",

@@ -11,10 +11,16 @@ import numpy as np
 
 @runtime_checkable
 class Model(Protocol):
-  """What an evaluation may ask of a model; arrays are float32, one row each."""
+  """What an evaluation may ask of a model; arrays are float32, one row each.
+
+  `image_size` is the side of the square images that it reads.
+  """
 
   @property
   def hyperbolic(self) -> bool: ...
+
+  @property
+  def image_size(self) -> int: ...
 
   def encode_image(
     self, images: Sequence[Any], lift: bool = True

@@ -252,3 +252,4 @@ def test_center_square_is_resize_then_centre_crop():
   want = np.asarray(resized.crop((8, 0, 32, 24)))
   found = images.center_square(pixels, 24)
   assert np.abs(found.astype(int) - want).max() <= 1
+  assert images.center_square(found, 24) is found

@@ -13,6 +13,7 @@ class FakeModel:
   hyperbolic: bool
   curv: float
   table: dict[str, tuple[float, ...]]
+  image_size: int = 8
 
   def encode_text(self, texts, lift=True):
     features = np.array([self.table[text] for text in texts], np.float32)

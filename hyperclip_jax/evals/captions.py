@@ -1,0 +1,172 @@
+"""Retrieval on COCO and Flickr30k: images, and several captions of each.
+
+Images are squashed to a square, as in the papers: a crop could lose what a
+caption tells of. HyCoCLIP reports COCO's val2017; others Karpathy's split.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from hyperclip_jax.data.images import Pixels
+from hyperclip_jax.evals import Model, encoding, paper
+from hyperclip_jax.evals.retrieval import retrieval
+from hyperclip_jax.evals.tasks import MissingData, Task
+
+KS = (1, 5, 10)
+
+
+class Captioned(NamedTuple):
+  """An image file and its captions, one or more."""
+
+  path: pathlib.Path
+  captions: tuple[str, ...]
+
+
+def coco(data: pathlib.Path) -> list[Captioned]:
+  """The 5,000 images of COCO's val2017.
+
+  Raises:
+    MissingData: a file or folder is not there.
+    ValueError: the JSON is not COCO's.
+    OSError: a file cannot be read.
+  """
+  folder = data / "coco"
+  path = folder / "annotations" / "captions_val2017.json"
+  if not path.exists() or not (folder / "val2017").is_dir():
+    raise MissingData(
+      "coco",
+      "https://cocodataset.org/#download (2017 Val images, 2017 Train/Val "
+      "annotations)",
+      "coco/annotations/captions_val2017.json\ncoco/val2017/*.jpg",
+    )
+
+  def rows(content: Any) -> Iterator[Captioned]:
+    captions: dict[Any, list[str]] = {}
+    for note in content["annotations"]:
+      captions.setdefault(note["image_id"], []).append(str(note["caption"]))
+    for image in content["images"]:
+      if image["id"] in captions:
+        file = _inside(folder / "val2017", image["file_name"])
+        yield Captioned(file, tuple(captions[image["id"]]))
+
+  return _read(path, rows)
+
+
+def coco_karpathy(data: pathlib.Path) -> list[Captioned]:
+  """The 5,000 images of the test split of Karpathy for COCO.
+
+  The images are those of val2014, or the same ones of train2017 and val2017.
+
+  Raises:
+    MissingData: a file is not there.
+    ValueError: the JSON is not Karpathy's.
+    OSError: a file cannot be read.
+  """
+  folder = data / "coco"
+  path = folder / "dataset_coco.json"
+  missing = MissingData(
+    "coco_karpathy",
+    "https://cs.stanford.edu/people/karpathy/deepimagesent (coco.zip), "
+    "https://cocodataset.org/#download (2014 Val images)",
+    "coco/dataset_coco.json\n"
+    "coco/val2014/COCO_val2014_*.jpg, or coco/train2017/*.jpg and "
+    "coco/val2017/*.jpg",
+  )
+  if not path.exists():
+    raise missing
+  rows = _read(path, lambda content: _karpathy(content, folder))
+  newer = [(folder / "val2017"), (folder / "train2017")]
+  found = []
+  for row in rows:
+    name = row.path.name.rpartition("_")[2]
+    places = (row.path, *(place / name for place in newer))
+    file = next((file for file in places if file.exists()), None)
+    if file is None:
+      raise missing
+    found.append(row._replace(path=file))
+  return found
+
+
+def flickr30k(data: pathlib.Path) -> list[Captioned]:
+  """The 1,000 images of the test split of Karpathy for Flickr30k.
+
+  Raises:
+    MissingData: a file or folder is not there.
+    ValueError: the JSON is not Karpathy's.
+    OSError: a file cannot be read.
+  """
+  folder = data / "flickr30k"
+  path = folder / "dataset_flickr30k.json"
+  if not path.exists() or not (folder / "flickr30k_images").is_dir():
+    raise MissingData(
+      "flickr30k",
+      "https://cs.stanford.edu/people/karpathy/deepimagesent (flickr30k.zip), "
+      "https://shannon.cs.illinois.edu/DenotationGraph (the images)",
+      "flickr30k/dataset_flickr30k.json\nflickr30k/flickr30k_images/*.jpg",
+    )
+  images = folder / "flickr30k_images"
+  return _read(path, lambda content: _karpathy(content, images))
+
+
+def _karpathy(content: Any, folder: pathlib.Path) -> Iterator[Captioned]:
+  """The test split of one of Karpathy's files."""
+  for image in content["images"]:
+    if image["split"] == "test":
+      name = os.path.join(image.get("filepath", ""), image["filename"])
+      captions = (str(sentence["raw"]) for sentence in image["sentences"])
+      yield Captioned(_inside(folder, name), tuple(captions))
+
+
+def _read(
+  path: pathlib.Path, rows: Callable[[Any], Iterator[Captioned]]
+) -> list[Captioned]:
+  """The rows of a JSON; whatever is wrong with it becomes one message."""
+  try:
+    found = list(rows(json.loads(path.read_bytes())))
+  except (KeyError, TypeError, AttributeError, ValueError) as error:
+    raise ValueError(
+      f"{path}: not laid out as it is published: "
+      f"{type(error).__name__}: {error}; fetch it again"
+    ) from error
+  if not found:
+    raise ValueError(f"{path}: there is no image to evaluate on")
+  return found
+
+
+def _inside(folder: pathlib.Path, name: str) -> pathlib.Path:
+  """A file of a folder; its name is hostile until it is seen to stay there."""
+  if os.path.isabs(name) or ".." in name.replace("\\", "/").split("/"):
+    raise ValueError(f"the file {name!r} is outside of its folder")
+  return folder / name
+
+
+def _task(name: str, rows: Callable[[pathlib.Path], list[Captioned]]) -> Task:
+  def run(model: Model, data: pathlib.Path) -> dict[str, float]:
+    found = rows(data)
+
+    def read(number: int) -> Pixels:
+      image = encoding.decode_file(found[number].path)
+      return encoding.squash(image, model.image_size)
+
+    captions = [
+      (text, i) for i, row in enumerate(found) for text in row.captions
+    ]
+    return retrieval(
+      model,
+      encoding.encode(model, len(found), read),
+      model.encode_text([text for text, _ in captions]),
+      KS,
+      [owner for _, owner in captions],
+    )
+
+  return Task(name, run, paper.numbers(name))
+
+
+TASKS = (
+  _task("coco", coco),
+  _task("coco_karpathy", coco_karpathy),
+  _task("flickr30k", flickr30k),
+)

@@ -1,0 +1,35 @@
+"""The tasks of the suite, in the order in which they run."""
+
+from hyperclip_jax.evals import (
+  captions,
+  classification,
+  root_distance,
+  shapes,
+  wordnet,
+)
+from hyperclip_jax.evals.tasks import Task
+
+TASKS: tuple[Task, ...] = (
+  *classification.TASKS,
+  *captions.TASKS,
+  *wordnet.TASKS,
+  *root_distance.TASKS,
+  *shapes.TASKS,
+)
+
+
+def choose(names: str) -> list[Task]:
+  """The tasks of a list such as "imagenet,coco", or of "all".
+
+  Raises:
+    ValueError: a name is unknown, or there is none.
+  """
+  known = {task.name: task for task in TASKS}
+  wanted = [name.strip() for name in names.split(",") if name.strip()]
+  unknown = [name for name in wanted if name not in known and name != "all"]
+  if unknown or not wanted:
+    raise ValueError(
+      f"--tasks: no task {', '.join(unknown) or repr(names)}; there are all, "
+      f"{', '.join(known)}"
+    )
+  return [t for t in TASKS if t.name in wanted or "all" in wanted]

@@ -1,0 +1,175 @@
+"""Readers of images with a class each: TFDS, image folders, webdataset tars.
+
+A data set NAME lies in the folder of all data sets in one of three ways, which
+are tried in this order:
+
+- prepared by TensorFlow Datasets as ArrayRecord, TFDS_NAME/.../VERSION; it is
+  read without TensorFlow;
+- NAME/SPLIT/*.tar, with KEY.jpg and KEY.cls, the number of the class; beside
+  them NAME/classnames.txt tells the names of the classes, one a line;
+- NAME/SPLIT/CLASS/*.jpg; a class may lie deeper (a/abbey).
+"""
+
+import importlib
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from hyperclip_jax.data import images
+from hyperclip_jax.data import index as index_lib
+from hyperclip_jax.data.images import Pixels
+from hyperclip_jax.data.record import IMAGE_SUFFIXES, Member
+from hyperclip_jax.evals.encoding import decode_file
+
+FILES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff", "gif")
+
+
+class Labelled(NamedTuple):
+  """Images and the class of each.
+
+  Attributes:
+    classes: the data set's own names, by label; () where it has none.
+    count: of images.
+    read: number of an image -> (pixels, label); from any thread. Raises
+      ValueError or OSError, naming the image.
+  """
+
+  classes: tuple[str, ...]
+  count: int
+  read: Callable[[int], tuple[Pixels, int]]
+
+
+def find(
+  data: pathlib.Path, name: str, split: str, tfds: str, tfds_split: str
+) -> Labelled | None:
+  """Opens a data set, or returns None if it is not there.
+
+  Args:
+    data: folder of all data sets.
+    name: of the folder of images or tars.
+    split: below it.
+    tfds: the name that TFDS has for it, "" if none.
+    tfds_split: a split of TFDS, "train[20%:]".
+
+  Raises:
+    ValueError: it is there, but broken.
+    OSError: it cannot be read, or it was prepared by TFDS and
+      tensorflow-datasets is not installed.
+  """
+  if tfds and _is_prepared(data / tfds):
+    return _prepared(data, tfds, tfds_split)
+  folder = data / name / split
+  tars = sorted(folder.glob("*.tar"), key=lambda path: _number(path.stem))
+  if tars:
+    return _tars(tars, data / name / "classnames.txt")
+  if folder.is_dir():
+    return _folder(folder)
+  return None
+
+
+def _is_prepared(folder: pathlib.Path) -> bool:
+  """Whether TFDS left VERSION or CONFIG/VERSION there."""
+  return any(
+    any(folder.glob(f"{versions}/dataset_info.json"))
+    for versions in ("*", "*/*")
+  )
+
+
+def _prepared(data: pathlib.Path, name: str, split: str) -> Labelled:
+  try:
+    tfds: Any = importlib.import_module("tensorflow_datasets")
+  except ImportError as error:
+    raise OSError(
+      f"{data / name} was prepared by TFDS, which is not installed: "
+      f'pip install "hyperclip-jax[eval]"'
+    ) from error
+  try:
+    source = tfds.data_source(
+      name,
+      split=split,
+      data_dir=str(data),
+      download=False,
+      # Encoded images are decoded here: with a limit on their size.
+      decoders={"image": tfds.decode.SkipDecoding()},
+    )
+  except NotImplementedError as error:
+    raise ValueError(
+      f"{data / name} was prepared in a format without random access; remove "
+      f"it, and: tfds build {name} --file_format=array_record --data_dir={data}"
+    ) from error
+  counted = name == "clevr"  # Labelled by how many objects there are.
+  classes = (
+    tuple(str(n) for n in range(3, 11))
+    if counted
+    else tuple(source.dataset_info.features["label"].names)
+  )
+
+  def read(number: int) -> tuple[Pixels, int]:
+    row = source[number]
+    pixels = _decode(bytes(row["image"]), f"{data / name} {split} {number}")
+    if counted:
+      return pixels, classes.index(str(len(row["objects"]["color"])))
+    return pixels, int(row["label"])
+
+  return Labelled(classes, len(source), read)
+
+
+def _folder(folder: pathlib.Path) -> Labelled:
+  classes, files = [], []
+  for path, below, names in os.walk(folder):
+    below.sort()
+    found = sorted(n for n in names if n.lower().rpartition(".")[2] in FILES)
+    if found or not below:
+      label = len(classes)
+      classes.append(pathlib.Path(path).relative_to(folder).as_posix())
+      files += [(os.path.join(path, name), label) for name in found]
+  if not files:
+    raise ValueError(
+      f"{folder}: found no image; want CLASS/*.jpg (or "
+      f"{', '.join(FILES[1:])}), or *.tar"
+    )
+
+  def read(number: int) -> tuple[Pixels, int]:
+    path, label = files[number]
+    return decode_file(path), label
+
+  return Labelled(tuple(classes), len(files), read)
+
+
+def _tars(tars: list[pathlib.Path], names: pathlib.Path) -> Labelled:
+  classes = ()
+  if names.exists():
+    lines = names.read_text(encoding="utf-8").splitlines()
+    classes = tuple(line.strip() for line in lines if line.strip())
+  rows: list[tuple[str, Member, Member]] = []
+  for path in tars:
+    for key, members in index_lib.groups(str(path)):
+      image = next((members[s] for s in IMAGE_SUFFIXES if s in members), None)
+      if image is None or "cls" not in members:
+        raise ValueError(
+          f"{path}: record {key!r} has {', '.join(sorted(members))}; want an "
+          f"image ({', '.join(IMAGE_SUFFIXES)}) and cls"
+        )
+      rows.append((f"{path}: record {key!r}", image, members["cls"]))
+
+  def read(number: int) -> tuple[Pixels, int]:
+    where, image, label = rows[number]
+    text = label.read()
+    if not text.strip().isdigit():
+      raise ValueError(f"{where}: cls is {text[:20]!r}, not a number")
+    return _decode(image.read(), where), int(text)
+
+  return Labelled(classes, len(rows), read)
+
+
+def _decode(data: bytes, where: str) -> Pixels:
+  try:
+    return images.decode(data)
+  except images.ImageError as error:
+    raise images.ImageError(f"{where}: {error}") from error
+
+
+def _number(stem: str) -> tuple[int, str]:
+  """Orders 2.tar before 10.tar."""
+  return (int(stem) if stem.isdecimal() else -1, stem)

@@ -1,0 +1,133 @@
+"""Runs tasks one by one and keeps what each of them found.
+
+A result is kept in the output folder, under its task's name, with the digest
+of the model, the version of the task and the folder of the data; it counts
+again while all three are the same. Remove a file to measure afresh, as after a
+change of the data.
+"""
+
+import hashlib
+import json
+import math
+import os
+import pathlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from hyperclip_jax.evals import Model
+from hyperclip_jax.evals.tasks import MissingData, Task
+from hyperclip_jax.hyperclip import HyperCLIP
+
+FOLDER = "tasks"  # Of the kept results, in the output folder.
+
+
+class Outcome(NamedTuple):
+  """What came of a task.
+
+  Attributes:
+    task: the task.
+    status: "done"; "missing", its data; or "failed", which is an error.
+    results: named numbers, if done.
+    message: what is missing or went wrong.
+    seconds: it took, when it ran.
+  """
+
+  task: Task
+  status: Literal["done", "missing", "failed"]
+  results: dict[str, float]
+  message: str = ""
+  seconds: float = 0.0
+
+
+def run(
+  model: Model,
+  tasks: Sequence[Task],
+  data: pathlib.Path,
+  output: pathlib.Path,
+  digest: str,
+) -> Iterator[Outcome]:
+  """Yields the outcome of each task; a problem of one does not stop the rest.
+
+  Args:
+    model: the model.
+    tasks: to run, in this order.
+    data: folder of all data sets.
+    output: results are kept below it.
+    digest: of the model.
+  """
+  folder = output / FOLDER
+  folder.mkdir(parents=True, exist_ok=True)
+  for task in tasks:
+    path = folder / f"{task.name}.json"
+    key = {
+      "model": digest,
+      "version": task.version,
+      "data": str(data.resolve()),
+    }
+    outcome = _kept(path, key, task) or _run(model, task, data)
+    if outcome.status == "done":
+      found = {"results": plain(outcome.results), "seconds": outcome.seconds}
+      save(path, json.dumps(key | found, indent=1))
+    yield outcome
+
+
+def _run(model: Model, task: Task, data: pathlib.Path) -> Outcome:
+  start = time.perf_counter()
+  try:
+    results = task.run(model, data)
+  except MissingData as error:
+    return Outcome(task, "missing", {}, str(error))
+  except (ValueError, OSError) as error:
+    return Outcome(task, "failed", {}, str(error))
+  seconds = round(time.perf_counter() - start, 3)
+  return Outcome(task, "done", results, seconds=seconds)
+
+
+def _kept(
+  path: pathlib.Path, key: dict[str, Any], task: Task
+) -> Outcome | None:
+  """The outcome of a run before this one, if it was of the same things."""
+  try:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if any(found[name] != value for name, value in key.items()):
+      return None
+    results = {
+      str(name): math.nan if value is None else float(value)
+      for name, value in found["results"].items()
+    }
+    seconds = float(found["seconds"])
+  except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    return None  # None yet, or no file of ours: it is written again.
+  return Outcome(task, "done", results, seconds=seconds)
+
+
+def digest(model: HyperCLIP) -> str:
+  """Identifies all that the embeddings of a model depend on."""
+  found = hashlib.sha256(
+    f"{model.name} {model.image_size} {model.model!r}".encode()
+  )
+  for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):
+    array = np.asarray(leaf)
+    name = jax.tree_util.keystr(path)
+    found.update(f"{name} {array.shape} {array.dtype}".encode())
+    found.update(array.tobytes())
+  return found.hexdigest()[:16]
+
+
+def plain(results: dict[str, float]) -> dict[str, float | None]:
+  """Results as JSON can hold them: null for what is not finite."""
+  return {
+    name: value if math.isfinite(value) else None
+    for name, value in results.items()
+  }
+
+
+def save(path: pathlib.Path, text: str) -> None:
+  """Writes a file in one step: whoever is interrupted leaves the old one."""
+  partial = path.with_name(f"{path.name}.partial")
+  partial.write_text(f"{text}\n", encoding="utf-8")
+  os.replace(partial, path)

@@ -1,0 +1,31 @@
+"""The embedded data set as a task: what the end of a training run measures.
+
+It needs no download, and answers whether a model learned anything at all.
+"""
+
+import pathlib
+
+from hyperclip_jax.data.shards import TarSource, expand
+from hyperclip_jax.evals import Model, suite
+from hyperclip_jax.evals.tasks import MissingData, Task
+
+_FILES = ("val/*.tar", "objects/*.tar", "hierarchy.json")
+MIN_SIDE = 8  # Of a box in pixels, as in configs/shapes_tiny.py.
+
+
+def _run(model: Model, data: pathlib.Path) -> dict[str, float]:
+  """Retrieval, classification, hierarchy and distances on held-out scenes."""
+  folder = data / "shapes"
+  if not all(any(folder.glob(files)) for files in _FILES):
+    raise MissingData(
+      "shapes",
+      "a run of configs/shapes_tiny.py: its --config.shapes.folder",
+      "\n".join(f"shapes/{files}" for files in _FILES),
+    )
+  source = TarSource(expand(f"{folder}/val/*.tar"), MIN_SIDE)
+  held_out = suite.load(str(folder), source, MIN_SIDE)
+  results = suite.evaluate(model, held_out).results
+  return {k.removeprefix("eval/"): v for k, v in results.items()}
+
+
+TASKS = (Task("shapes", _run, {}),)

@@ -1,0 +1,45 @@
+"""What an evaluation on a public data set is: a task of the suite."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from hyperclip_jax.evals import Model
+
+
+class Task(NamedTuple):
+  """A named evaluation on data in a folder.
+
+  Attributes:
+    name: what `--tasks` calls it.
+    run: (model, folder of all data sets) -> named numbers; rates are
+      fractions. Raises MissingData where its data set is not there, and
+      ValueError or OSError where it is broken.
+    paper: published numbers: metric -> {model of the paper: value}.
+    version: raised with every change of what `run` answers, so that numbers
+      kept from before are not taken for new ones.
+  """
+
+  name: str
+  run: Callable[[Model, pathlib.Path], dict[str, float]]
+  paper: Mapping[str, Mapping[str, float]]
+  version: int = 1
+
+
+class MissingData(FileNotFoundError):
+  """A data set is not there.
+
+  Attributes:
+    name: of the data set.
+    where: it is to be had.
+    layout: the files wanted, one a line, from the folder of all data sets.
+  """
+
+  def __init__(self, name: str, where: str, layout: str):
+    super().__init__(
+      f"the data set {name!r} is not there. Get it from\n"
+      f"{where}\n"
+      f"and lay it out as\n"
+      f"{layout}"
+    )
+    self.name, self.where, self.layout = name, where, layout

@@ -1,0 +1,118 @@
+"""WordNet above the classes of ImageNet: how wrong are the wrong answers?
+
+ImageNet's ids are places in WordNet 3.0's file of nouns: n01440764 is the noun
+at byte 1440764 of data.noun (see wndb(5WN)). The hierarchy is those 1,000 and
+all above them, with every parent that WordNet gives (hypernyms of a kind and
+of an instance), up to `entity`: 1,860 nodes, 75 with several parents. The path
+that TIE counts goes along any of its edges, up or down. For 15% of the pairs of
+classes it is shorter than by any ancestor of both, as it goes through a node
+with two parents. It is kept in assets/wordnet.json, made by
+
+  apt-get download wordnet-base && dpkg -x wordnet-base_*.deb FOLDER
+  python -m hyperclip_jax.evals.wordnet FOLDER/usr/share/wordnet/data.noun
+"""
+
+import argparse
+import functools
+import json
+import pathlib
+import sys
+from collections.abc import Iterable
+
+from hyperclip_jax.evals import Model, classification, paper
+from hyperclip_jax.evals.hierarchy import Parents, hierarchy
+from hyperclip_jax.evals.tasks import Task
+from hyperclip_jax.evals.zero_shot import class_embeddings, predict
+
+ASSET = classification.ASSETS / "wordnet.json"
+ROOT = "n00001740"  # entity
+CONVENTION = """\
+A(n): n and all that lies above it, by every parent
+TIE:  edges on the shortest path from p to t, along edges up or down
+LCA:  |A(p)| - |A(p) & A(t)| + 1"""
+_HYPERNYMS = ("@", "@i")
+
+_IMAGENET = next(d for d in classification.DATA_SETS if d.name == "imagenet")
+
+
+@functools.cache
+def parents() -> Parents:
+  """The hierarchy: the id of a noun -> those of its parents."""
+  content = json.loads(ASSET.read_text(encoding="utf-8"))
+  return {node: tuple(above) for node, above in content.items()}
+
+
+def build(nouns: bytes, leaves: Iterable[str]) -> dict[str, list[str]]:
+  """The hierarchy above some nouns.
+
+  Args:
+    nouns: the content of WordNet 3.0's data.noun.
+    leaves: ids such as n01440764.
+
+  Returns:
+    Node -> its parents, sorted.
+
+  Raises:
+    ValueError: there is no noun at the place that an id names.
+  """
+  found: dict[str, list[str]] = {}
+  todo = list(leaves)
+  while todo:
+    node = todo.pop()
+    if node not in found:
+      found[node] = _above(nouns, node)
+      todo += found[node]
+  return dict(sorted(found.items()))
+
+
+def _above(nouns: bytes, node: str) -> list[str]:
+  """The parents of a noun, from the line at its place."""
+  start = int(node[1:])
+  end = nouns.find(b"\n", start)
+  words = nouns[start:end].split(b" | ")[0].decode("ascii").split()
+  if not words or words[0] != node[1:] or words[2] != "n":
+    raise ValueError(
+      f"{node}: no noun at byte {start} of data.noun; is it WordNet 3.0's?"
+    )
+  # offset, file, n, count of words (hexadecimal), (word, sense)*, count of
+  # pointers, (symbol, offset, n, places)*
+  first = 4 + 2 * int(words[3], 16) + 1
+  pointers = [words[i : i + 3] for i in range(first, len(words), 4)]
+  return sorted(f"n{at}" for symbol, at, _ in pointers if symbol in _HYPERNYMS)
+
+
+def _run(model: Model, data: pathlib.Path) -> dict[str, float]:
+  """The metrics of `hierarchy` over the images of ImageNet."""
+  found = classification.encoded(model, data, _IMAGENET)
+  texts = classification.templates(_IMAGENET.name)
+  classes = class_embeddings(model, found.names, texts)
+  ids = [*classification.class_names(_IMAGENET.name)]
+  predicted = predict(model, found.embeddings, classes)
+  return hierarchy(
+    parents(),
+    [ids[i] for i in predicted],
+    [ids[i] for i in found.labels],
+  )
+
+
+TASKS = (Task("wordnet", _run, paper.numbers("wordnet")),)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description="Makes assets/wordnet.json.")
+  parser.add_argument(
+    "nouns", type=pathlib.Path, help="WordNet 3.0's data.noun"
+  )
+  path = parser.parse_args().nouns
+  try:
+    made = build(path.read_bytes(), classification.class_names("imagenet"))
+  except (OSError, ValueError) as error:
+    sys.exit(f"error: {path}: {error}")
+  rows = (f"{json.dumps(k)}: {json.dumps(v)}" for k, v in made.items())
+  ASSET.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
+  print(f"{ASSET}: {len(made)} nodes")
+  print(CONVENTION)
+
+
+if __name__ == "__main__":
+  main()

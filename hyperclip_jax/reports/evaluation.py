@@ -1,0 +1,156 @@
+"""The results of the evaluation suite, beside the numbers of the paper.
+
+Three files of the same content: results.json for programs, results.md to paste,
+results.html to look at.
+"""
+
+import html
+import json
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hyperclip_jax.evals import paper, runner
+from hyperclip_jax.evals.runner import Outcome
+from hyperclip_jax.reports.markup import (
+  Markup,
+  counts,
+  document,
+  facts,
+  note,
+  save,
+  tag,
+)
+
+PAGE = "results.html"
+TABLE = "results.md"
+DATA = "results.json"
+
+ABOUT = (
+  "Rates are fractions between 0 and 1; classification is the mean accuracy "
+  "over classes; tie and lca count edges and ancestors, lower is better. The "
+  "columns on the right are those of HyCoCLIP's paper (Pal et al., ICLR 2025), "
+  "trained on 20 million pairs. Its prompts differ in places."
+)
+
+
+class About(NamedTuple):
+  """What was evaluated.
+
+  Attributes:
+    model: as the command line had it.
+    objective: "hycoclip", "meru" or "clip".
+    digest: of the model.
+    data: folder of the data sets.
+  """
+
+  model: str
+  objective: str
+  digest: str
+  data: str
+
+
+def write(
+  folder: pathlib.Path, about: About, outcomes: Sequence[Outcome]
+) -> None:
+  """Writes the three files, each in one step."""
+  content = about._asdict() | {"tasks": [_plain(o) for o in outcomes]}
+  runner.save(folder / DATA, json.dumps(content, indent=1))
+  runner.save(folder / TABLE, _markdown(about, outcomes))
+  save(folder / PAGE, _page(about, outcomes))
+
+
+def line(outcome: Outcome) -> str:
+  """One task for the terminal."""
+  if outcome.status != "done":
+    return f"{outcome.task.name}: {outcome.status}: {outcome.message}"
+  values = (f"{k} {_shown(v)}" for k, v in outcome.results.items())
+  return f"{outcome.task.name}: {'  '.join(values)}"
+
+
+def _plain(outcome: Outcome) -> dict[str, object]:
+  return {
+    "name": outcome.task.name,
+    "status": outcome.status,
+    "results": runner.plain(outcome.results),
+    "paper": {k: dict(v) for k, v in outcome.task.paper.items()},
+    "message": outcome.message,
+    "seconds": outcome.seconds,
+  }
+
+
+def _rows(outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
+  """ "task metric" -> the value and the paper's, ready to be shown."""
+  return {
+    f"{outcome.task.name} {metric}": [
+      _shown(value),
+      *(
+        _published(outcome.task.paper.get(metric, {}).get(model))
+        for model in paper.MODELS
+      ),
+    ]
+    for outcome in outcomes
+    for metric, value in outcome.results.items()
+  }
+
+
+def _published(value: float | None) -> str:
+  """With the digits that the paper has, no more."""
+  return "" if value is None else f"{value:g}"
+
+
+def _shown(value: float) -> str:
+  return f"{value:.3f}" if math.isfinite(value) else "not finite"
+
+
+def _markdown(about: About, outcomes: Sequence[Outcome]) -> str:
+  def row(*cells: str) -> str:
+    return f"| {' | '.join(_inert(cell) for cell in cells)} |"
+
+  lines = [f"# {_inert(about.model)}", "", ABOUT, ""]
+  lines += [
+    row("", "this model", *paper.MODELS),
+    f"|{' --- |' * (len(paper.MODELS) + 2)}",
+    *(row(name, *cells) for name, cells in _rows(outcomes).items()),
+  ]
+  for outcome in outcomes:
+    if outcome.message:
+      title = f"{outcome.task.name}: {outcome.status}"
+      indented = outcome.message.replace("\n", "\n    ")
+      lines += ["", f"## {title}", "", f"    {indented}"]
+  return "\n".join(lines)
+
+
+def _inert(text: str) -> str:
+  """Text that Markdown shows as it is, on one line."""
+  one = html.escape(" ".join(text.split()), quote=False)
+  return "".join(f"\\{c}" if c in "\\|`*_[]#" else c for c in one)
+
+
+def _page(about: About, outcomes: Sequence[Outcome]) -> str:
+  rows = _rows(outcomes)
+  results = (
+    counts(rows, ("", "this model", *paper.MODELS))
+    if rows
+    else note("No task has a result.")
+  )
+  sections = [tag("section", tag("h2", "Results"), note(ABOUT), results)]
+  for status, title in (("failed", "Failed"), ("missing", "Missing data")):
+    messages = [o for o in outcomes if o.status == status]
+    if messages:
+      sections.append(tag("section", tag("h2", title), *_messages(messages)))
+  return document(
+    f"Evaluation of {about.model}",
+    tag("h1", "Evaluation"),
+    facts(about._asdict()),
+    *sections,
+  )
+
+
+def _messages(outcomes: Sequence[Outcome]) -> list[Markup]:
+  return [
+    part
+    for outcome in outcomes
+    for part in (tag("h3", outcome.task.name), tag("pre", outcome.message))
+  ]

@@ -1,0 +1,18 @@
+"""An untrained model in a workdir, as training leaves it."""
+
+import pathlib
+
+from hyperclip_jax import build
+from hyperclip_jax.checkpoint import Checkpoints
+from hyperclip_jax.hyperclip import CONFIG_FILE
+from tests import small
+
+
+def model(folder: pathlib.Path, objective: str = "hycoclip") -> pathlib.Path:
+  """Writes it to a new folder, and returns that."""
+  config = small.config(objective)
+  folder.mkdir()
+  (folder / CONFIG_FILE).write_text(config.to_json())
+  with Checkpoints(folder) as checkpoints:
+    checkpoints.save(build.init(config)(), {"examples_seen": 0, "config": {}})
+  return folder

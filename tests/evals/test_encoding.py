@@ -1,0 +1,73 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from hyperclip_jax.data.images import ImageError
+from hyperclip_jax.evals import encoding
+from tests.evals import pictures
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 9])
+def test_all_come_in_order(monkeypatch, count):
+  monkeypatch.setattr(encoding, "CHUNK", 4)
+  chunks = [*encoding.ahead(count, lambda i: i)]
+  assert [i for chunk in chunks for i in chunk] == [*range(count)]
+  assert all(len(chunk) == 4 for chunk in chunks[:-1])
+
+
+def test_the_next_chunk_is_read_while_one_is_used(monkeypatch):
+  monkeypatch.setattr(encoding, "CHUNK", 2)
+  monkeypatch.setattr(encoding, "AHEAD", 1)
+  read = threading.Event()
+  chunks = encoding.ahead(6, lambda i: read.set() if i == 3 else None)
+  next(chunks)
+  assert read.wait(5)
+
+
+def test_no_more_than_so_many_chunks_are_read_ahead(monkeypatch):
+  monkeypatch.setattr(encoding, "CHUNK", 2)
+  monkeypatch.setattr(encoding, "AHEAD", 3)
+  seen = set()
+  chunks = encoding.ahead(100, seen.add)
+  next(chunks)
+  time.sleep(0.05)
+  assert seen <= {*range(8)}
+
+
+def test_an_error_comes_through_at_once(monkeypatch):
+  monkeypatch.setattr(encoding, "CHUNK", 2)
+
+  def read(number):
+    if number == 2:
+      raise ValueError("image 2")
+    return number
+
+  with pytest.raises(ValueError, match="image 2"):
+    list(encoding.ahead(1000, read))
+
+
+def test_encode_gives_a_row_an_image(monkeypatch, make_model):
+  monkeypatch.setattr(encoding, "CHUNK", 2)
+  shades = [np.full((8, 8, 3), 50 * i, np.uint8) for i in range(5)]
+  found = encoding.encode(make_model(False), 5, lambda i: shades[i])
+  assert found.shape == (5, 3)
+
+
+def test_squash_keeps_all_of_the_image():
+  image = np.zeros((10, 40, 3), np.uint8)
+  image[:, 20:] = 255
+  square = encoding.squash(image, 8)
+  assert square.shape == (8, 8, 3)
+  assert (square[:, :3] == 0).all()
+  assert (square[:, 5:] == 255).all()
+
+
+def test_a_bad_file_is_named(tmp_path):
+  path = tmp_path / "bad.jpg"
+  path.write_bytes(b"<html>")
+  with pytest.raises(ImageError, match=r"bad\.jpg: cannot decode"):
+    encoding.decode_file(path)
+  pictures.write(path, pictures.RED)
+  assert encoding.decode_file(path).shape == (9, 12, 3)

@@ -1,0 +1,55 @@
+"""The whole suite by one command, on an untrained model."""
+
+import json
+
+import pytest
+
+from hyperclip_jax.evals import __main__ as command
+from hyperclip_jax.evals import catalog
+from tests import small
+from tests.data import tars
+from tests.evals import pictures, saved, test_captions
+from tests.reports.reader import Reader, assert_self_contained
+
+
+@pytest.mark.slow
+def test_everything_that_is_there_is_run(tmp_path, capsys):
+  model = saved.model(tmp_path / "model")
+  data, output = tmp_path / "data", tmp_path / "out"
+  data.mkdir()
+  (data / "shapes").symlink_to(small.shapes_folder())
+  (data / "grounded").mkdir()
+  tars.write_tar(
+    data / "grounded" / "00000.tar",
+    [m for i in range(3) for m in tars.raw_members(f"00000{i}", i)],
+  )
+  test_captions.write_coco(data)
+  pictures.write(data / "mnist" / "test" / "7" / "1.png", pictures.RED)
+  flags = [f"--model={model}", f"--data={data}", f"--output={output}"]
+  command.main(flags)
+  content = json.loads((output / "results.json").read_text())
+  status = {task["name"]: task["status"] for task in content["tasks"]}
+  assert list(status) == [task.name for task in catalog.TASKS]
+  done = {name for name, value in status.items() if value == "done"}
+  assert done == {"mnist", "coco", "root_distance", "shapes"}
+  assert set(status.values()) == {"done", "missing"}
+  by_name = {task["name"]: task for task in content["tasks"]}
+  assert by_name["coco"]["paper"]["i2t_r5"]["HyCoCLIP B/16"] == 0.72
+  assert by_name["root_distance"]["results"]["records"] == 3
+  assert 0 <= by_name["shapes"]["results"]["zero_shot/top1"] <= 1
+  page = (output / "results.html").read_text()
+  assert_self_contained(page)
+  assert Reader(page).table["coco i2t_r5"][1:] == [
+    "0.714",
+    "0.723",
+    "0.72",
+    "0.695",
+  ]
+  assert "imagenet/val/CLASS/*.jpg" in page
+  assert "imagenet: missing" in capsys.readouterr().out
+  # A part of it, from what is kept: no image is needed any more.
+  (data / "mnist" / "test" / "7" / "1.png").unlink()
+  command.main([*flags, "--tasks=mnist,shapes"])
+  content = json.loads((output / "results.json").read_text())
+  assert [task["name"] for task in content["tasks"]] == ["mnist", "shapes"]
+  assert content["tasks"][0] == by_name["mnist"]

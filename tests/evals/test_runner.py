@@ -1,0 +1,161 @@
+import json
+import math
+
+import pytest
+
+import hyperclip_jax
+from hyperclip_jax.evals import __main__ as command
+from hyperclip_jax.evals import catalog, runner
+from hyperclip_jax.evals.tasks import MissingData, Task
+from tests.evals import saved
+from tests.reports.reader import Reader, assert_self_contained
+
+PAPER = {"top1": {"HyCoCLIP B/16": 0.458}}
+
+
+class Counted:
+  """A task that counts how often it ran, and fails as it is told."""
+
+  def __init__(self, results=None, error=None):
+    self.runs = 0
+    self.results, self.error = results, error
+
+  def __call__(self, model, data):
+    self.runs += 1
+    if self.error:
+      raise self.error
+    return self.results or {"top1": 0.5, "nan": math.nan}
+
+
+@pytest.fixture
+def outcomes(make_model, tmp_path):
+  """outcomes(tasks, digest) -> list of outcomes."""
+
+  def run(tasks, digest="a", data=tmp_path):
+    output = tmp_path / "out"
+    return [*runner.run(make_model(), tasks, data, output, digest)]
+
+  return run
+
+
+def test_a_result_is_kept_and_counts_while_nothing_changed(outcomes, tmp_path):
+  count = Counted()
+  task = Task("one", count, PAPER)
+  first = outcomes([task])[0]
+  again = outcomes([task])[0]
+  assert count.runs == 1
+  assert again.results["top1"] == first.results["top1"] == 0.5
+  assert math.isnan(again.results["nan"])
+  outcomes([task], digest="b")
+  assert count.runs == 2
+  outcomes([task._replace(version=2)], digest="b")
+  assert count.runs == 3
+  other = tmp_path / "other"
+  other.mkdir()
+  outcomes([task._replace(version=2)], digest="b", data=other)
+  assert count.runs == 4
+  (tmp_path / "out" / "tasks" / "one.json").write_text('{"half')
+  outcomes([task], digest="b", data=other)
+  assert count.runs == 5
+
+
+def test_a_killed_run_goes_on(outcomes):
+  done, killed = Counted(), Counted(error=KeyboardInterrupt())
+  tasks = [Task("done", done, {}), Task("killed", killed, {})]
+  with pytest.raises(KeyboardInterrupt):
+    outcomes(tasks)
+  killed.error = None
+  assert [o.status for o in outcomes(tasks)] == ["done", "done"]
+  assert (done.runs, killed.runs) == (1, 2)
+
+
+def test_a_problem_of_one_task_does_not_stop_the_rest(outcomes):
+  missing = MissingData("coco", "https://cocodataset.org", "coco/val2017/")
+  tasks = [
+    Task("coco", Counted(error=missing), {}),
+    Task("broken", Counted(error=ValueError("a.jpg: no image")), {}),
+    Task("fine", Counted(), {}),
+  ]
+  found = outcomes(tasks)
+  assert [o.status for o in found] == ["missing", "failed", "done"]
+  assert "https://cocodataset.org" in found[0].message
+  assert "coco/val2017/" in found[0].message
+  assert found[1].message == "a.jpg: no image"
+  # What is missing is looked for again.
+  tasks[0].run.error = None
+  assert outcomes(tasks)[0].status == "done"
+
+
+def test_digest_is_of_all_that_matters(tmp_path):
+  saved.model(tmp_path / "a")
+  saved.model(tmp_path / "clip", "clip")
+  model = hyperclip_jax.load(tmp_path / "a")
+  digest = runner.digest(model)
+  assert digest == runner.digest(hyperclip_jax.load(tmp_path / "a"))
+  assert digest != runner.digest(hyperclip_jax.load(tmp_path / "clip"))
+  model.params["curv"] = model.params["curv"] + 0.1
+  assert digest != runner.digest(model)
+
+
+def call(tmp_path, *flags):
+  output = tmp_path / "out"
+  command.main([f"--data={tmp_path}", f"--output={output}", *flags])
+  return output
+
+
+def test_the_command_writes_all_and_escapes(monkeypatch, tmp_path, capsys):
+  evil = "<script>alert(1)</script>|`x`"
+  missing = MissingData("coco", "https://cocodataset.org", evil)
+  tasks = (
+    Task("imagenet", Counted({"top1": 0.25}), PAPER),
+    Task("coco", Counted(error=missing), {}),
+  )
+  monkeypatch.setattr(catalog, "TASKS", tasks)
+  folder = saved.model(tmp_path / "<b>model|*")
+  output = call(tmp_path, f"--model={folder}")
+  content = json.loads((output / "results.json").read_text())
+  assert content["objective"] == "hycoclip"
+  assert [t["status"] for t in content["tasks"]] == ["done", "missing"]
+  assert content["tasks"][0]["results"] == {"top1": 0.25}
+  assert content["tasks"][0]["paper"] == PAPER
+  page = (output / "results.html").read_text()
+  assert_self_contained(page)
+  row = Reader(page).table["imagenet top1"]
+  assert (row[0], row[-1]) == ("0.250", "0.458")
+  assert evil in Reader(page).text
+  table = (output / "results.md").read_text()
+  assert "| imagenet top1 | 0.250 |  |  | 0.458 |  |" in table
+  assert "\\|\\*" in table.splitlines()[0]
+  assert f"    {evil}" in table
+  assert "imagenet: top1 0.250" in capsys.readouterr().out
+
+
+def test_a_failed_task_makes_exit_code_1(monkeypatch, tmp_path):
+  broken = Task("broken", Counted(error=ValueError("no image")), {})
+  monkeypatch.setattr(catalog, "TASKS", (broken, Task("ok", Counted(), {})))
+  folder = saved.model(tmp_path / "model")
+  with pytest.raises(SystemExit) as stop:
+    call(tmp_path, f"--model={folder}", "--tasks=broken,ok")
+  assert stop.value.code == 1
+  content = json.loads((tmp_path / "out" / "results.json").read_text())
+  assert content["tasks"][1]["results"]["nan"] is None
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (("--tasks=one,imagnet",), "no task imagnet; there are all, one"),
+    (("--tasks=,",), "no task ','"),
+    (("--data=/none",), "--data=/none: no such folder"),
+    ((), "config.json"),
+  ],
+)
+def test_bad_flags_end_before_any_work(monkeypatch, tmp_path, flags, message):
+  count = Counted()
+  monkeypatch.setattr(catalog, "TASKS", (Task("one", count, {}),))
+  with pytest.raises(SystemExit) as stop:
+    call(tmp_path, f"--model={tmp_path}/none", *flags)
+  assert str(stop.value.code).startswith("error: ")
+  assert message in str(stop.value.code)
+  assert not (tmp_path / "out").exists()
+  assert count.runs == 0
