@@ -29,6 +29,7 @@ EXTRAS["test"] = [
   "pyright",
   "pytest",
   "ruff",
+  "scikit-learn",
 ]
 
 setuptools.setup(
