@@ -1,0 +1,291 @@
+"""HierarCaps: captions of one image from the most general to the whole one.
+
+Alper and Averbuch-Elor, "Emergent Visual-Semantic Hierarchies in Image-Text
+Representations", ECCV 2024. A chain is "bird => blue bird => blue bird sitting
+on top of branch => A blue bird sitting on the top of a branch ...": four
+captions, each entailed by the next.
+
+Traversal (`precision`, `recall`) and `d_corr` follow the authors' evaluation
+code. It covers CLIP alone, with the empty caption as the root; that the root is
+the hyperboloid's where there is one, and distances geodesic, is our reading.
+
+The data set has no list of pairs that do not entail, and the authors report
+neither AP nor AUROC of entailment. The pairs of `entailment` are our choice, so
+its numbers compare models here and not with published tables.
+"""
+
+import csv
+import io
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hyperclip_jax.evals import Model
+from hyperclip_jax.evals.files import (
+  encode_images,
+  inside,
+  read_text,
+  require,
+  unique,
+)
+from hyperclip_jax.evals.ranking import auroc, average_precision
+
+LEVELS = 4
+STEPS = 50  # Radii at which a walk stops, as in the authors' code.
+BATCH = 256  # Images scored at once: 4 MB of scores for 4,000 captions.
+
+WANTED = """HierarCaps is https://github.com/TAU-VAILab/hierarcaps; clone it.
+The folder wanted is the clone:
+  data/hierarcaps_test.csv
+  assets/test_imgs/COCO_val2014_000000301718.jpg ..."""
+
+Chain = tuple[str, ...]
+Chains = Float[np.ndarray, "chains levels dim"]
+
+
+class Captions(NamedTuple):
+  """The test set: row i is chain i.
+
+  Attributes:
+    chains: four captions each, the general one first.
+    images: the image of each; several chains may share one.
+  """
+
+  chains: list[Chain]
+  images: list[pathlib.Path]
+
+
+def hierarcaps(model: Model, folder: pathlib.Path) -> dict[str, float]:
+  """All of HierarCaps: entailment, caption traversal and order of distances.
+
+  Args:
+    model: The model.
+    folder: A clone of the data set's repository.
+
+  Returns:
+    What `entailment` (as entailment_...), `traversal` and `d_corr` return.
+
+  Raises:
+    FileNotFoundError: Says what is missing and where to get it.
+    ValueError: A record is damaged; its file and line are named.
+  """
+  data = read(folder)
+  texts, rows = unique([text for chain in data.chains for text in chain])
+  rows = rows.reshape(-1, LEVELS)
+  captions = model.encode_text(texts)
+  radii = _radii(model, captions)[rows]
+  chains = captions[rows]
+  paths, owners = unique(data.images)
+  found = entailment(model, chains, data.chains, owners)
+  return {
+    **{f"entailment_{name}": value for name, value in found.items()},
+    **traversal(
+      model, encode_images(model, paths), chains, radii, data.chains, owners
+    ),
+    "d_corr": d_corr(radii),
+  }
+
+
+def entailment(
+  model: Model,
+  embeddings: Chains,
+  captions: Sequence[Chain],
+  owners: Int[np.ndarray, "chains"],
+) -> dict[str, float]:
+  """Is a general caption told from one that does not entail the specific one?
+
+  A pair is positive if its captions are of one chain, the general one first.
+  For each there are up to two others: the same captions `reversed`, and one
+  with the general caption of that level in the next chain of a `foreign` image
+  (unless a chain of the image itself has that very caption). Equal captions
+  make no pair. CLIP's score is symmetric, so its AUROC on `reversed` is 0.5.
+
+  Args:
+    model: The model.
+    embeddings: Of the captions.
+    captions: The captions themselves.
+    owners: For each chain, the row of its image.
+
+  Returns:
+    ap and auroc against all that are not pairs, and auroc_reversed and
+    auroc_foreign against one kind.
+
+  Raises:
+    ValueError: There are no pairs, or a score is NaN.
+  """
+  pairs = [
+    (chain, i, j)
+    for chain in range(len(captions))
+    for i in range(LEVELS)
+    for j in range(i + 1, LEVELS)
+    if captions[chain][i] != captions[chain][j]
+  ]
+  others = _foreign(captions, owners)
+  kinds = {
+    "true": [((chain, i), (chain, j)) for chain, i, j in pairs],
+    "reversed": [((chain, j), (chain, i)) for chain, i, j in pairs],
+    "foreign": [
+      ((others[chain, i], i), (chain, j))
+      for chain, i, j in pairs
+      if (chain, i) in others
+    ],
+  }
+  scores = {kind: _score(model, embeddings, of) for kind, of in kinds.items()}
+
+  def against(*names):
+    negative = np.concatenate([scores[name] for name in names])
+    truth = np.arange(len(scores["true"]) + len(negative)) < len(pairs)
+    return truth, np.concatenate([scores["true"], negative])
+
+  everything = against("reversed", "foreign")
+  return {
+    "ap": average_precision(*everything),
+    "auroc": auroc(*everything),
+    "auroc_reversed": auroc(*against("reversed")),
+    "auroc_foreign": auroc(*against("foreign")),
+  }
+
+
+def traversal(
+  model: Model,
+  images: Float[np.ndarray, "images dim"],
+  embeddings: Chains,
+  radii: Float[np.ndarray, "chains levels"],
+  captions: Sequence[Chain],
+  owners: Int[np.ndarray, "chains"],
+) -> dict[str, float]:
+  """Captions met on the way from the root to an image, against its chains.
+
+  At each of 50 radii, equally spaced from the nearest caption's to the
+  farthest's, the caption met is the one nearest to the image among all that lie
+  no further from the root.
+
+  Args:
+    model: The model.
+    images: One row an image.
+    embeddings: Of the captions.
+    radii: The captions' distances from the root.
+    captions: The captions themselves.
+    owners: For each chain, the row of its image.
+
+  Returns:
+    Means over the images. precision: the share of the captions met that are in
+    a chain of the image. recall: the share of the four levels at which one was
+    met.
+  """
+  flat = radii.astype(np.float64).ravel()
+  order = np.argsort(flat, kind="stable")
+  steps = np.linspace(flat.min(), flat.max(), STEPS)
+  last = np.searchsorted(flat[order], steps, side="right") - 1
+  texts = [text for chain in captions for text in chain]
+  candidates = embeddings.reshape(len(texts), -1)[order]
+  precisions, recalls = [], []
+  for start in range(0, len(images), BATCH):
+    batch = images[start : start + BATCH]
+    nearest = _running_argmax(model.similarity(batch, candidates))[:, last]
+    for image, row in enumerate(nearest, start):
+      met = {texts[i] for i in order[row]}
+      own = [captions[i] for i in np.flatnonzero(owners == image).tolist()]
+      levels = [met.intersection(level) for level in zip(*own, strict=True)]
+      precisions.append(len(set().union(*levels)) / len(met))
+      recalls.append(sum(map(bool, levels)) / LEVELS)
+  return {
+    "precision": float(np.mean(precisions)),
+    "recall": float(np.mean(recalls)),
+  }
+
+
+def d_corr(radii: Float[np.ndarray, "chains levels"]) -> float:
+  """Kendall's tau of the levels and their distances from the root, averaged.
+
+  1 where every more specific caption lies further out, -1 where none does.
+  """
+  i, j = np.triu_indices(radii.shape[1], 1)
+  return float(np.mean(np.sign(radii[:, j] - radii[:, i])))
+
+
+def read(folder: pathlib.Path) -> Captions:
+  """Reads data/hierarcaps_test.csv; images are looked for, not read.
+
+  Raises:
+    FileNotFoundError: The list or an image is not there.
+    ValueError: A record is damaged; its file and line are named.
+  """
+  path = folder / "data" / "hierarcaps_test.csv"
+  photos = folder / "assets" / "test_imgs"
+  require([path, photos], WANTED)
+  reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
+  chains, images = [], []
+  try:
+    for row in reader:
+      chains.append(_chain(row.get("captions")))
+      url = row.get("image_url") or ""
+      images.append(inside(photos, url.rpartition("/")[2]))
+  except (csv.Error, ValueError) as error:
+    raise ValueError(
+      f"{path}: line {reader.reader.line_num}: {error}"
+    ) from error
+  if not chains:
+    raise ValueError(f"{path}: no record after the header")
+  require(dict.fromkeys(images), WANTED)
+  return Captions(chains, images)
+
+
+def _chain(text: str | None) -> Chain:
+  chain = tuple(part.strip() for part in (text or "").split("=>"))
+  if len(chain) != LEVELS or not all(chain):
+    raise ValueError(
+      f"captions are {text!r}, not {LEVELS} captions with => between them"
+    )
+  return chain
+
+
+def _radii(
+  model: Model, embeddings: Float[np.ndarray, "texts dim"]
+) -> Float[np.ndarray, "texts"]:
+  """Distances from the root; CLIP's is the embedding of no words at all."""
+  if model.hyperbolic:
+    return model.distance_to_root(embeddings)
+  return np.linalg.norm(embeddings - model.encode_text([""]), axis=1)
+
+
+def _foreign(
+  captions: Sequence[Chain], owners: Int[np.ndarray, "chains"]
+) -> dict[tuple[int, int], int]:
+  """(chain, level) -> the next chain with a caption foreign to the image."""
+  own: dict[int, set[str]] = {}
+  for chain, owner in zip(captions, owners.tolist(), strict=True):
+    own.setdefault(owner, set()).update(chain)
+  count, found = len(captions), {}
+  for chain, owner in enumerate(owners.tolist()):
+    for level in range(LEVELS):
+      for other in range(chain + 1, chain + count):
+        text = captions[other % count][level]
+        if owners[other % count] != owner and text not in own[owner]:
+          found[chain, level] = other % count
+          break
+  return found
+
+
+def _score(model: Model, embeddings: Chains, pairs) -> np.ndarray:
+  """Higher says that the first caption entails the second."""
+  index = np.array(pairs, np.int64).reshape(-1, 2, 2)
+  general, specific = index[:, 0], index[:, 1]
+  return -model.entailment_score(
+    embeddings[general[:, 0], general[:, 1]],
+    embeddings[specific[:, 0], specific[:, 1]],
+  )
+
+
+def _running_argmax(
+  scores: Float[np.ndarray, "rows columns"],
+) -> Int[np.ndarray, "rows columns"]:
+  """Where the greatest of the columns so far stands; the first of equals."""
+  best = np.maximum.accumulate(scores, axis=1)
+  record = np.ones(scores.shape, bool)
+  record[:, 1:] = scores[:, 1:] > best[:, :-1]
+  columns = np.arange(scores.shape[1])[None]
+  return np.maximum.accumulate(np.where(record, columns, 0), axis=1)
