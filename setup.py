@@ -14,7 +14,7 @@ assert VERSION is not None
 EXTRAS = {
   "gpu": ["jax[cuda12]"],
   "tpu": ["jax[tpu]"],
-  "eval": ["tensorflow-datasets"],
+  "eval": ["pycocotools>=2.0.11", "tensorflow-datasets"],
   "torch": ["torch>=2.10"],
   "photos": ["scikit-image"],
   "prepare": ["apache-beam>=2.77", "pyarrow"],
@@ -26,6 +26,7 @@ EXTRAS["test"] = [
   "beartype",
   "hypothesis",
   "networkx",
+  "pycocotools>=2.0.11",
   "pyright",
   "pytest",
   "ruff",
@@ -41,7 +42,10 @@ setuptools.setup(
   license="Apache-2.0",
   python_requires=">=3.11",
   packages=setuptools.find_packages(include=["hyperclip_jax*"]),
-  package_data={"hyperclip_jax.data": ["assets/*"]},
+  package_data={
+    "hyperclip_jax.data": ["assets/*"],
+    "hyperclip_jax.evals": ["assets/*"],
+  },
   install_requires=[
     "absl-py",
     "clu",

@@ -1,8 +1,9 @@
 """Files of the data sets: they may be missing, damaged or hostile."""
 
+import itertools
 import json
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -74,21 +75,34 @@ def read_image(path: pathlib.Path) -> images.Pixels:
     raise images.ImageError(f"{path}: {error}") from error
 
 
+def ahead(
+  load: Callable[[Any], Any], groups: Iterable[Sequence[Any]]
+) -> Iterator[list[Any]]:
+  """Loads group after group in threads, each while the one before is in use.
+
+  Args:
+    load: what turns an item into what is wanted; its errors come out.
+    groups: items that are wanted, and in memory, together.
+
+  Yields:
+    What `load` made of the items of a group, in order.
+  """
+  coming: list[Any] = []
+  with ThreadPoolExecutor() as pool:
+    for group in itertools.chain(groups, [()]):
+      ready = coming
+      coming = [pool.submit(load, item) for item in group]
+      if ready:
+        yield [loaded.result() for loaded in ready]
+
+
 def encode_images(
   model: Model, paths: Sequence[pathlib.Path]
 ) -> Float[np.ndarray, "images dim"]:
   """Embeds image files; the next ones are decoded while the model works."""
-  ahead: list[Any] = []
-  rows = []
-  with ThreadPoolExecutor() as pool:
-    for start in range(0, len(paths) + CHUNK, CHUNK):
-      ready = ahead
-      ahead = [
-        pool.submit(read_image, path) for path in paths[start : start + CHUNK]
-      ]
-      if ready:
-        rows.append(model.encode_image([image.result() for image in ready]))
-  return np.concatenate(rows)
+  starts = range(0, len(paths), CHUNK)
+  chunks = ahead(read_image, (paths[i : i + CHUNK] for i in starts))
+  return np.concatenate([model.encode_image(chunk) for chunk in chunks])
 
 
 def unique(

@@ -12,7 +12,7 @@ RED, GREEN, BLUE = (250, 5, 5), (5, 250, 5), (5, 5, 250)
 def paint(path: pathlib.Path, colour, size=(12, 8)) -> None:
   """A JPEG of one colour, width x height."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  Image.new("RGB", size, colour).save(path, quality=95)
+  Image.new("RGB", size, colour).save(path, quality=95, subsampling=0)
 
 
 def write_json(path: pathlib.Path, content) -> None:
@@ -42,7 +42,7 @@ def coco(folder: pathlib.Path, pixels, categories, annotations) -> None:
     name = f"{number:012d}.jpg"
     path = folder / "val2017" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path, quality=95)
+    Image.fromarray(array).save(path, quality=95, subsampling=0)
     height, width, _ = array.shape
     images.append(
       {"id": number, "file_name": name, "width": width, "height": height}
