@@ -26,7 +26,6 @@ from hyperclip_jax.evals.coco_ap import (
   split,
 )
 from hyperclip_jax.evals.files import (
-  CHUNK,
   ahead,
   read_image,
   read_json,
@@ -36,6 +35,7 @@ from hyperclip_jax.evals.zero_shot import class_embeddings
 
 TEMPLATES = ("a photo of a {}.",)
 SHARPNESS = 100.0  # Of the softmax: where training caps the logit scale.
+CHUNK = 1024  # Boxes embedded at once: little of the last batch is padding.
 OVERLAP = 0.5  # Proposals of one class above this IoU are one detection.
 
 PROPOSALS = "proposals_val2017.json"

@@ -9,9 +9,10 @@ Traversal (`precision`, `recall`) and `d_corr` follow the authors' evaluation
 code. It covers CLIP alone, with the empty caption as the root; that the root is
 the hyperboloid's where there is one, and distances geodesic, is our reading.
 
-The data set has no list of pairs that do not entail, and the authors report
-neither AP nor AUROC of entailment. The pairs of `entailment` are our choice, so
-its numbers compare models here and not with published tables.
+Neither AP nor AUROC of entailment is in that code. `image_entailment` follows
+the code of Hyper3-CLIP (https://github.com/Hyper3Labs/hyper3-clip), which was
+read, not run. The pairs of `entailment`, caption with caption, are our choice:
+the data set has no list of pairs that do not entail.
 """
 
 import csv
@@ -24,6 +25,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hyperclip_jax.evals import Model
+from hyperclip_jax.evals.caption_entailment import (
+  Chain,
+  Chains,
+  entailment_of_captions,
+  entailment_of_images,
+)
 from hyperclip_jax.evals.files import (
   encode_images,
   inside,
@@ -31,7 +38,6 @@ from hyperclip_jax.evals.files import (
   require,
   unique,
 )
-from hyperclip_jax.evals.ranking import auroc, average_precision
 
 LEVELS = 4
 STEPS = 50  # Radii at which a walk stops, as in the authors' code.
@@ -41,9 +47,6 @@ WANTED = """HierarCaps is https://github.com/TAU-VAILab/hierarcaps; clone it.
 The folder wanted is the clone:
   data/hierarcaps_test.csv
   assets/test_imgs/COCO_val2014_000000301718.jpg ..."""
-
-Chain = tuple[str, ...]
-Chains = Float[np.ndarray, "chains levels dim"]
 
 
 class Captions(NamedTuple):
@@ -66,7 +69,8 @@ def hierarcaps(model: Model, folder: pathlib.Path) -> dict[str, float]:
     folder: A clone of the data set's repository.
 
   Returns:
-    What `entailment` (as entailment_...), `traversal` and `d_corr` return.
+    entailment_..., what `entailment_of_captions` returns; image_entailment_...,
+    `entailment_of_images`; precision and recall of `traversal`; and d_corr.
 
   Raises:
     FileNotFoundError: Says what is missing and where to get it.
@@ -79,73 +83,17 @@ def hierarcaps(model: Model, folder: pathlib.Path) -> dict[str, float]:
   radii = _radii(model, captions)[rows]
   chains = captions[rows]
   paths, owners = unique(data.images)
-  found = entailment(model, chains, data.chains, owners)
-  return {
-    **{f"entailment_{name}": value for name, value in found.items()},
-    **traversal(
-      model, encode_images(model, paths), chains, radii, data.chains, owners
+  images = encode_images(model, paths)
+  groups = {
+    "entailment": entailment_of_captions(model, chains, data.chains, owners),
+    "image_entailment": entailment_of_images(
+      model, images[owners], chains, data.chains
     ),
-    "d_corr": d_corr(radii),
   }
-
-
-def entailment(
-  model: Model,
-  embeddings: Chains,
-  captions: Sequence[Chain],
-  owners: Int[np.ndarray, "chains"],
-) -> dict[str, float]:
-  """Is a general caption told from one that does not entail the specific one?
-
-  A pair is positive if its captions are of one chain, the general one first.
-  For each there are up to two others: the same captions `reversed`, and one
-  with the general caption of that level in the next chain of a `foreign` image
-  (unless a chain of the image itself has that very caption). Equal captions
-  make no pair. CLIP's score is symmetric, so its AUROC on `reversed` is 0.5.
-
-  Args:
-    model: The model.
-    embeddings: Of the captions.
-    captions: The captions themselves.
-    owners: For each chain, the row of its image.
-
-  Returns:
-    ap and auroc against all that are not pairs, and auroc_reversed and
-    auroc_foreign against one kind.
-
-  Raises:
-    ValueError: There are no pairs, or a score is NaN.
-  """
-  pairs = [
-    (chain, i, j)
-    for chain in range(len(captions))
-    for i in range(LEVELS)
-    for j in range(i + 1, LEVELS)
-    if captions[chain][i] != captions[chain][j]
-  ]
-  others = _foreign(captions, owners)
-  kinds = {
-    "true": [((chain, i), (chain, j)) for chain, i, j in pairs],
-    "reversed": [((chain, j), (chain, i)) for chain, i, j in pairs],
-    "foreign": [
-      ((others[chain, i], i), (chain, j))
-      for chain, i, j in pairs
-      if (chain, i) in others
-    ],
-  }
-  scores = {kind: _score(model, embeddings, of) for kind, of in kinds.items()}
-
-  def against(*names):
-    negative = np.concatenate([scores[name] for name in names])
-    truth = np.arange(len(scores["true"]) + len(negative)) < len(pairs)
-    return truth, np.concatenate([scores["true"], negative])
-
-  everything = against("reversed", "foreign")
   return {
-    "ap": average_precision(*everything),
-    "auroc": auroc(*everything),
-    "auroc_reversed": auroc(*against("reversed")),
-    "auroc_foreign": auroc(*against("foreign")),
+    **{f"{g}_{name}": v for g, of in groups.items() for name, v in of.items()},
+    **traversal(model, images, chains, radii, data.chains, owners),
+    "d_corr": d_corr(radii),
   }
 
 
@@ -250,34 +198,6 @@ def _radii(
   if model.hyperbolic:
     return model.distance_to_root(embeddings)
   return np.linalg.norm(embeddings - model.encode_text([""]), axis=1)
-
-
-def _foreign(
-  captions: Sequence[Chain], owners: Int[np.ndarray, "chains"]
-) -> dict[tuple[int, int], int]:
-  """(chain, level) -> the next chain with a caption foreign to the image."""
-  own: dict[int, set[str]] = {}
-  for chain, owner in zip(captions, owners.tolist(), strict=True):
-    own.setdefault(owner, set()).update(chain)
-  count, found = len(captions), {}
-  for chain, owner in enumerate(owners.tolist()):
-    for level in range(LEVELS):
-      for other in range(chain + 1, chain + count):
-        text = captions[other % count][level]
-        if owners[other % count] != owner and text not in own[owner]:
-          found[chain, level] = other % count
-          break
-  return found
-
-
-def _score(model: Model, embeddings: Chains, pairs) -> np.ndarray:
-  """Higher says that the first caption entails the second."""
-  index = np.array(pairs, np.int64).reshape(-1, 2, 2)
-  general, specific = index[:, 0], index[:, 1]
-  return -model.entailment_score(
-    embeddings[general[:, 0], general[:, 1]],
-    embeddings[specific[:, 0], specific[:, 1]],
-  )
 
 
 def _running_argmax(

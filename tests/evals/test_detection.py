@@ -102,6 +102,17 @@ def test_an_image_keeps_its_best_hundred():
   assert np.count_nonzero(scores >= worst) == 100
 
 
+def test_annotated_boxes_that_overlap_all_count(make_model, tmp_path):
+  boxes = [
+    annotation(1, 1, IDS["cat"], [0, 0, 12, 8]),
+    annotation(2, 1, IDS["cat"], [0, 0, 12, 7]),
+  ]
+  categories = {number: name for name, number in IDS.items()}
+  data_sets.coco(tmp_path, [RED], categories, boxes)
+  result = detection.coco_boxes(make_model(False, table()), tmp_path)
+  assert result["ap_novel"] == pytest.approx(1)
+
+
 def test_groups_of_images_change_nothing(make_model, folder, monkeypatch):
   model = make_model(False, table())
   together = detection.coco_boxes(model, folder)
