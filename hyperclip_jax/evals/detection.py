@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64
-from PIL import Image
 
 from hyperclip_jax.data import images
 from hyperclip_jax.evals import Model
@@ -30,6 +29,7 @@ from hyperclip_jax.evals.files import (
   read_image,
   read_json,
   require,
+  square,
 )
 from hyperclip_jax.evals.zero_shot import class_embeddings
 
@@ -221,15 +221,9 @@ def _crops(data: Instances, given: Given) -> list[images.Pixels]:
   corners = given.boxes.copy()
   corners[:, 2:] += corners[:, :2]
   return [
-    _square(images.crop(pixels, tuple(box)))
+    square(images.crop(pixels, tuple(box)))
     for box in np.clip(corners / size, 0, 1).tolist()
   ]
-
-
-def _square(pixels: images.Pixels) -> images.Pixels:
-  side = max(pixels.shape[:2])
-  shape = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
-  return np.asarray(shape)
 
 
 def _softmax(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from PIL import Image
 
 from hyperclip_jax.data import images
 from hyperclip_jax.evals import Model
@@ -75,6 +76,18 @@ def read_image(path: pathlib.Path) -> images.Pixels:
     raise images.ImageError(f"{path}: {error}") from error
 
 
+def read_square(path: pathlib.Path) -> images.Pixels:
+  """The pixels of an image file, squashed; errors as `read_image`."""
+  return square(read_image(path))
+
+
+def square(pixels: images.Pixels) -> images.Pixels:
+  """Squashes an image to a square, so that the model's crop cuts nothing."""
+  side = max(pixels.shape[:2])
+  shape = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
+  return np.asarray(shape)
+
+
 def ahead(
   load: Callable[[Any], Any], groups: Iterable[Sequence[Any]]
 ) -> Iterator[list[Any]]:
@@ -97,11 +110,19 @@ def ahead(
 
 
 def encode_images(
-  model: Model, paths: Sequence[pathlib.Path]
+  model: Model,
+  paths: Sequence[pathlib.Path],
+  read: Callable[[pathlib.Path], images.Pixels] = read_image,
 ) -> Float[np.ndarray, "images dim"]:
-  """Embeds image files; the next ones are decoded while the model works."""
+  """Embeds image files; the next ones are decoded while the model works.
+
+  Args:
+    model: The model.
+    paths: At least one.
+    read: `read_image`, or `read_square`.
+  """
   starts = range(0, len(paths), CHUNK)
-  chunks = ahead(read_image, (paths[i : i + CHUNK] for i in starts))
+  chunks = ahead(read, (paths[i : i + CHUNK] for i in starts))
   return np.concatenate([model.encode_image(chunk) for chunk in chunks])
 
 

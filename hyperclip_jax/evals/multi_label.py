@@ -2,7 +2,8 @@
 
 For each class the images are ranked by how near they lie to its prompt. Names
 and the template are those of CLIP's own evaluation of VOC2007 ("a photo of a
-diningtable."), which clip-benchmark follows.
+diningtable."), which clip-benchmark follows. Images are squashed to a square: a
+crop would cut objects at the border away.
 """
 
 import pathlib
@@ -15,6 +16,7 @@ from hyperclip_jax.evals.coco import read_instances
 from hyperclip_jax.evals.files import (
   encode_images,
   inside,
+  read_square,
   read_text,
   require,
 )
@@ -77,7 +79,7 @@ def voc2007(model: Model, folder: pathlib.Path) -> dict[str, float]:
   photos = folder / "VOCdevkit" / "VOC2007" / "JPEGImages"
   paths = [inside(photos, f"{name}.jpg") for name in names]
   require(paths, VOC_WANTED)
-  scores = _scores(model, encode_images(model, paths), VOC_CLASSES)
+  scores = _scores(model, encode_images(model, paths, read_square), VOC_CLASSES)
   return {
     "map": mean_average_precision(marks == 1, scores, marks != 0),
     "map_with_difficult": mean_average_precision(marks >= 0, scores),
@@ -112,7 +114,9 @@ def coco(model: Model, folder: pathlib.Path) -> dict[str, float]:
   truth = np.zeros((len(rows), len(columns)), bool)
   for box in data.boxes:
     truth[rows[box.image], columns[box.category]] = True
-  embeddings = encode_images(model, [data.images[i].path for i in rows])
+  embeddings = encode_images(
+    model, [data.images[i].path for i in rows], read_square
+  )
   scores = _scores(model, embeddings, tuple(data.categories.values()))
   return {"map": mean_average_precision(truth, scores)}
 

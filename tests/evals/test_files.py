@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from hyperclip_jax.data.images import ImageError
 from hyperclip_jax.evals import files
@@ -16,6 +17,15 @@ def test_images_are_embedded_in_order(make_model, monkeypatch, tmp_path, count):
   rows = files.encode_images(make_model(False), paths)
   expected = np.argmax(colours, axis=1)
   np.testing.assert_array_equal(rows.argmax(axis=1), expected)
+
+
+def test_squares_keep_the_whole_image(tmp_path):
+  left, right = np.full((2, 8, 16, 3), [[[RED]], [[BLUE]]], np.uint8)
+  Image.fromarray(np.hstack([left, right])).save(tmp_path / "a.png")
+  pixels = files.read_square(tmp_path / "a.png")
+  assert pixels.shape == (32, 32, 3)
+  assert (pixels[:, 0] == RED).all()
+  assert (pixels[:, -1] == BLUE).all()
 
 
 def test_a_damaged_image_is_named(make_model, tmp_path):

@@ -85,6 +85,21 @@ def test_coco_by_hand(make_model, tmp_path, hyperbolic):
   assert result == {"map": pytest.approx((1 / 2 + 2 / 3) / 2)}
 
 
+def test_images_are_squashed_not_cut(make_model, tmp_path):
+  wide = np.full((8, 40, 3), GREEN, np.uint8)
+  data_sets.coco(tmp_path, [wide], {17: "cat"}, [annotation(1, 1, 17, BOX)])
+  model, seen = make_model(table=TABLE), []
+  encode = model.encode_image
+
+  def record(images, lift=True):
+    seen.extend(image.shape for image in images)
+    return encode(images, lift)
+
+  model.encode_image = record
+  multi_label.coco(model, tmp_path)
+  assert seen == [(40, 40, 3)]
+
+
 def test_coco_without_objects_is_told(make_model, tmp_path):
   data_sets.coco(tmp_path, [BLUE], {17: "cat"}, [])
   with pytest.raises(ValueError, match="hold no object"):
