@@ -130,7 +130,7 @@ def _foreign(
     for level in range(len(captions[0])):
       for other in range(chain + 1, chain + count):
         text = captions[other % count][level]
-        if owners[other % count] != owner and text not in own[owner]:
+        if text not in own[owner]:
           found[chain, level] = other % count
           break
   return found

@@ -120,16 +120,21 @@ def test_groups_of_images_change_nothing(make_model, folder, monkeypatch):
   assert detection.coco_boxes(model, folder) == together
 
 
-def test_boxes_are_squashed_not_cut(make_model, folder):
-  seen = []
-  model = make_model(False, table())
-  encode = model.encode_image
+def record(model):
+  """The images that the model will be given."""
+  seen, encode = [], model.encode_image
 
-  def record(images, lift=True):
+  def encode_image(images, lift=True):
     seen.extend(images)
     return encode(images, lift)
 
-  model.encode_image = record
+  model.encode_image = encode_image
+  return seen
+
+
+def test_boxes_are_squashed_not_cut(make_model, folder):
+  model = make_model(False, table())
+  seen = record(model)
   detection.coco_boxes(model, folder)
   assert [len(image) for image in seen] == [16, 24, 24]
   assert [image.shape[1] for image in seen] == [16, 24, 24]
@@ -167,11 +172,16 @@ def test_images_of_another_size_are_named(make_model, folder):
     detection.coco_boxes(make_model(table=table()), folder)
 
 
-def test_boxes_over_the_edge_are_cut(make_model, folder):
-  supply(
-    folder, [proposal(1, [-4, -4, 8, 99], 1), proposal(1, [50, 0, 9, 9], 1)]
-  )
-  assert detection.coco_proposals(make_model(table=table()), folder)
+def test_boxes_over_the_edge_are_clipped(make_model, folder):
+  places = [[-4, -4, 12, 99], [50, 0, 9, 9]]
+  supply(folder, [proposal(1, place, 1) for place in places])
+  model = make_model(False, table())
+  seen = record(model)
+  detection.coco_proposals(model, folder)
+  # 8 x 16 pixels of the first are there, and the edge's 1 x 9 of the second.
+  assert [image.shape for image in seen] == [(16, 16, 3), (9, 9, 3)]
+  np.testing.assert_allclose(seen[0][8, 8], RED, atol=9)
+  np.testing.assert_allclose(seen[1][4, 4], (110, 150, 0), atol=9)
 
 
 def test_other_categories_are_told(make_model, tmp_path):
