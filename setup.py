@@ -14,7 +14,7 @@ assert VERSION is not None
 EXTRAS = {
   "gpu": ["jax[cuda12]"],
   "tpu": ["jax[tpu]"],
-  "eval": ["tensorflow-datasets"],
+  "eval": ["pycocotools>=2.0.11", "tensorflow-datasets"],
   "torch": ["torch>=2.10"],
   "hub": ["huggingface_hub"],
   "faiss": ["faiss-cpu"],
@@ -30,9 +30,11 @@ EXTRAS["test"] = [
   "beartype",
   "hypothesis",
   "networkx",
+  "pycocotools>=2.0.11",
   "pyright",
   "pytest",
   "ruff",
+  "scikit-learn",
 ]
 
 setuptools.setup(

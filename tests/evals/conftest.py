@@ -2,8 +2,11 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from hyperclip_jax.geometry import lorentz
 
 
 @dataclasses.dataclass
@@ -31,6 +34,13 @@ class FakeModel:
 
   def similarity(self, a, b):
     return a @ b.T - self._time(a)[:, None] * self._time(b)
+
+  def entailment_score(self, general, specific):
+    if not self.hyperbolic:
+      return -np.sum(general * specific, axis=-1)
+    apex, point = jnp.asarray(general), jnp.asarray(specific)
+    angle = lorentz.exterior_angle(apex, point, self.curv)
+    return np.asarray(angle - lorentz.half_aperture(apex, self.curv))
 
   def distance_to_root(self, x):
     if self.hyperbolic:

@@ -1,0 +1,243 @@
+"""Compositional accuracy: is the true caption nearer than an altered one?
+
+SugarCrepe: Hsieh et al., NeurIPS 2023. VL-CheckList: Zhao et al., 2022.
+"""
+
+import pathlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from hyperclip_jax.evals import Model
+from hyperclip_jax.evals.files import (
+  encode_images,
+  inside,
+  read_json,
+  require,
+  unique,
+)
+
+BATCH = 128  # Pairs scored at once: all captions against all images of them.
+
+SUGAR_CREPE = (
+  "add_att",
+  "add_obj",
+  "replace_att",
+  "replace_obj",
+  "replace_rel",
+  "swap_att",
+  "swap_obj",
+)
+
+SUGAR_CREPE_WANTED = """SugarCrepe is https://github.com/RAIVNLab/sugar-crepe
+(the folder data); its images are val2017.zip of
+https://cocodataset.org/#download. The folder wanted:
+  data/add_att.json, add_obj.json, replace_att.json, replace_obj.json,
+    replace_rel.json, swap_att.json and swap_obj.json
+  val2017/000000000139.jpg ..."""
+
+VL_CHECKLIST_WANTED = """VL-CheckList is
+https://github.com/om-ai-lab/VL-CheckList (the folder data); its DATASETS.md
+says where the images come from. The folder wanted:
+  data/Attribute/vg/action.json ...
+  data/Object/Location/hake_location/hake_obj_center.json ...
+  data/Relation/swig_action.json ...
+  vg/VG_100K/... and vg/VG_100K_2/..., swig/..., hake/openimages/... etc.
+To do without some of the images, take the lists that name them out of data."""
+
+
+class Pair(NamedTuple):
+  """An image with a caption that is true of it and one that is not."""
+
+  image: pathlib.Path
+  true: str
+  false: str
+
+
+def sugar_crepe(model: Model, folder: pathlib.Path) -> dict[str, float]:
+  """The seven kinds of SugarCrepe.
+
+  Args:
+    model: The model.
+    folder: What holds data and val2017.
+
+  Returns:
+    The accuracy of each kind: add_att, add_obj, ..., swap_obj; of its groups
+    add, replace and swap, the means of their kinds; and `mean`, of the kinds.
+
+  Raises:
+    FileNotFoundError: Says what is missing and where to get it.
+    ValueError: A record is damaged; its file and key are named.
+  """
+  lists = {kind: folder / "data" / f"{kind}.json" for kind in SUGAR_CREPE}
+  require([*lists.values(), folder / "val2017"], SUGAR_CREPE_WANTED)
+  pairs = {
+    kind: _sugar_crepe(path, folder / "val2017") for kind, path in lists.items()
+  }
+  result = _accuracies(model, pairs, SUGAR_CREPE_WANTED)
+  for group in ("add", "replace", "swap"):
+    result[group] = _mean(
+      result[kind] for kind in SUGAR_CREPE if kind.startswith(group)
+    )
+  return {**result, "mean": _mean(result[kind] for kind in SUGAR_CREPE)}
+
+
+def vl_checklist(model: Model, folder: pathlib.Path) -> dict[str, float]:
+  """VL-CheckList's objects, attributes and relations.
+
+  As its authors do, the lists of one source of images (vg, vaw, swig or hake)
+  are averaged first, then the sources. They pass over images that are not
+  there; here those are an error.
+
+  Args:
+    model: The model.
+    folder: What holds data, and the images as vg, swig and hake.
+
+  Returns:
+    Accuracies such as object_location_center, object_size_small,
+    attribute_color and relation_action, as far as their lists are there; and
+    the means of these: object, attribute and relation.
+
+  Raises:
+    FileNotFoundError: Says what is missing and where to get it.
+    ValueError: A record is damaged; its file and number are named.
+  """
+  require([folder / "data"], VL_CHECKLIST_WANTED)
+  lists = sorted((folder / "data").rglob("*.json"))
+  if not lists:
+    raise FileNotFoundError(
+      f"{folder / 'data'}: no lists.\n{VL_CHECKLIST_WANTED}"
+    )
+  named = [_aspect(path.relative_to(folder / "data"), path) for path in lists]
+  pairs = {
+    path: _vl_checklist(path, folder / ("vg" if source == "vaw" else source))
+    for path, (_, source) in zip(lists, named, strict=True)
+  }
+  found = _accuracies(model, pairs, VL_CHECKLIST_WANTED)
+  sources: dict[str, dict[str, list[float]]] = {}
+  for path, (aspect, source) in zip(lists, named, strict=True):
+    sources.setdefault(aspect, {}).setdefault(source, []).append(found[path])
+  result = {
+    aspect: _mean(map(_mean, of.values())) for aspect, of in sources.items()
+  }
+  for kind in ("object", "attribute", "relation"):
+    values = [v for aspect, v in result.items() if aspect.startswith(kind)]
+    if values:
+      result[kind] = _mean(values)
+  return result
+
+
+def accuracy(
+  model: Model,
+  images: Float[np.ndarray, "pairs dim"],
+  true: Float[np.ndarray, "pairs dim"],
+  false: Float[np.ndarray, "pairs dim"],
+) -> float:
+  """The share of images nearer to the true caption than to the false one.
+
+  Ties count against the model, and so does NaN.
+  """
+  right = []
+  for start in range(0, len(images), BATCH):
+    rows = slice(start, start + BATCH)
+    nearness = [
+      np.diagonal(model.similarity(images[rows], captions[rows]))
+      for captions in (true, false)
+    ]
+    right.append(nearness[0] > nearness[1])
+  return float(np.mean(np.concatenate(right)))
+
+
+def _accuracies(
+  model: Model, pairs: dict[Any, list[Pair]], wanted: str
+) -> dict[Any, float]:
+  """The accuracy of each list of pairs; no image is embedded twice."""
+  paths, _ = unique([pair.image for of in pairs.values() for pair in of])
+  require(paths, wanted)
+  row = {path: i for i, path in enumerate(paths)}
+  images = encode_images(model, paths)
+  result = {}
+  for name, of in pairs.items():
+    texts, rows = unique([text for pair in of for text in pair[1:]])
+    captions = model.encode_text(texts)
+    own = images[[row[pair.image] for pair in of]]
+    result[name] = accuracy(
+      model, own, captions[rows[0::2]], captions[rows[1::2]]
+    )
+  return result
+
+
+def _sugar_crepe(path: pathlib.Path, photos: pathlib.Path) -> list[Pair]:
+  """{"0": {"filename": ..., "caption": ..., "negative_caption": ...}, ...}."""
+  content = read_json(path)
+  if not isinstance(content, dict) or not content:
+    raise ValueError(f"{path}: not an object with a record a key")
+  pairs = []
+  for key, record in content.items():
+    match record:
+      case {
+        "filename": name,
+        "caption": str(true),
+        "negative_caption": str(false),
+      }:
+        pairs.append(
+          _pair(f"{path}: record {key!r}", photos, name, true, false)
+        )
+      case _:
+        raise ValueError(
+          f"{path}: record {key!r} lacks a filename, caption or "
+          f"negative_caption: {record!r:.200}"
+        )
+  return pairs
+
+
+def _vl_checklist(path: pathlib.Path, photos: pathlib.Path) -> list[Pair]:
+  """[["a/b.jpg", {"POS": [caption], "NEG": [caption]}], ...]."""
+  content = read_json(path)
+  if not isinstance(content, list) or not content:
+    raise ValueError(f"{path}: not a list of records")
+  pairs = []
+  for number, record in enumerate(content):
+    match record:
+      case [name, {"POS": [str(true), *_], "NEG": [str(false), *_]}]:
+        where = f"{path}: record number {number}"
+        pairs.append(_pair(where, photos, name, true, false))
+      case _:
+        raise ValueError(
+          f"{path}: record number {number} is no image with POS and NEG "
+          f"captions: {record!r:.200}"
+        )
+  return pairs
+
+
+def _pair(
+  where, photos: pathlib.Path, name: Any, true: str, false: str
+) -> Pair:
+  try:
+    return Pair(inside(photos, name), true, false)
+  except ValueError as error:
+    raise ValueError(f"{where}: {error}") from error
+
+
+def _aspect(name: pathlib.Path, path: pathlib.Path) -> tuple[str, str]:
+  """What a list of VL-CheckList asks about, and the source of its images.
+
+  Attribute/vg/color.json, Object/Size/hake_size/hake_obj_small.json and
+  Relation/swig_action.json ask about attribute_color, object_size_small and
+  relation_action.
+  """
+  words = name.with_suffix("").as_posix().lower().replace("/", "_").split("_")
+  known = [word for word in words if word in ("vg", "vaw", "swig", "hake")]
+  if not known or words[0] not in ("object", "attribute", "relation"):
+    raise ValueError(
+      f"{path}: not a list of VL-CheckList: its path in data begins with "
+      f"Object, Attribute or Relation, and names vg, vaw, swig or hake"
+    )
+  kind = words[:2] if words[0] == "object" else words[:1]
+  return "_".join([*kind, words[-1]]), known[0]
+
+
+def _mean(values: Iterable[float]) -> float:
+  return float(np.mean(list(values)))

@@ -1,0 +1,265 @@
+"""Zero-shot classification of given boxes, scored as object detection on COCO.
+
+The classes are the 48 base and 17 novel ones of open-vocabulary detection; all
+65 compete. That softmax at 100, products with a proposal's own score and the
+suppression of doubles are common in detectors, but no paper's protocol is
+followed to the letter: compare models here, not with published tables.
+"""
+
+import functools
+import itertools
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from hyperclip_jax.data import images
+from hyperclip_jax.evals import Model
+from hyperclip_jax.evals.coco import Instances, read_instances, xywh
+from hyperclip_jax.evals.coco_ap import (
+  PER_IMAGE,
+  Detection,
+  average_precisions,
+  split,
+)
+from hyperclip_jax.evals.files import (
+  ahead,
+  read_image,
+  read_json,
+  require,
+  square,
+)
+from hyperclip_jax.evals.zero_shot import class_embeddings
+
+TEMPLATES = ("a photo of a {}.",)
+SHARPNESS = 100.0  # Of the softmax: where training caps the logit scale.
+CHUNK = 1024  # Boxes embedded at once: little of the last batch is padding.
+OVERLAP = 0.5  # Proposals of one class above this IoU are one detection.
+
+PROPOSALS = "proposals_val2017.json"
+PROPOSALS_WANTED = f"""Box proposals are yours to supply, beside COCO val2017:
+  annotations/{PROPOSALS}: a list of
+    {{"image_id": 139, "bbox": [left, top, width, height], "score": 0.9}},
+    in pixels, scores from 0 to 1"""
+
+
+class Given(NamedTuple):
+  """Boxes of one image to classify.
+
+  Attributes:
+    image: its id.
+    boxes: left, top, width and height in pixels.
+    scores: how sure it is that each holds an object, from 0 to 1.
+  """
+
+  image: int
+  boxes: Float[np.ndarray, "boxes 4"]
+  scores: Float[np.ndarray, "boxes"]
+
+
+def coco_boxes(model: Model, folder: pathlib.Path) -> dict[str, float]:
+  """Classifies the annotated boxes of COCO val2017, crowds left out.
+
+  Args:
+    model: The model.
+    folder: What holds annotations and val2017.
+
+  Returns:
+    What `average_precisions` returns.
+
+  Raises:
+    FileNotFoundError: Says what is missing and where to get it.
+    ValueError: A record is damaged; its file and number are named.
+    ImportError: pycocotools is not installed.
+  """
+  data = _open_vocabulary(read_instances(folder))
+  rows: dict[int, list[tuple[float, ...]]] = {}
+  for box in data.boxes:
+    if not box.crowd:
+      rows.setdefault(box.image, []).append(box.xywh)
+  given = [
+    Given(image, np.array(boxes), np.ones(len(boxes)))
+    for image, boxes in rows.items()
+  ]
+  found = detect(model, data, given, overlap=1.0)
+  return average_precisions(data, found)
+
+
+def coco_proposals(model: Model, folder: pathlib.Path) -> dict[str, float]:
+  """Classifies supplied boxes on COCO val2017.
+
+  Images that show none of the 65 classes are left out, as is usual.
+
+  Args:
+    model: The model.
+    folder: What holds annotations, with proposals_val2017.json, and val2017.
+
+  Returns:
+    What `average_precisions` returns.
+
+  Raises:
+    FileNotFoundError: Says what is missing and where to get it.
+    ValueError: A record is damaged; its file and number are named.
+    ImportError: pycocotools is not installed.
+  """
+  path = folder / "annotations" / PROPOSALS
+  require([path], PROPOSALS_WANTED)
+  everything = read_instances(folder)
+  data = _open_vocabulary(everything)
+  given = [of for of in _proposals(path, everything) if of.image in data.images]
+  if not given:
+    raise ValueError(
+      f"{path}: none of the boxes lies in an image of the 65 classes"
+    )
+  found = detect(model, data, given, overlap=OVERLAP)
+  return average_precisions(data, found)
+
+
+def detect(
+  model: Model, data: Instances, given: Sequence[Given], overlap: float
+) -> list[Detection]:
+  """Names the boxes.
+
+  A box is cut out and squashed to a square, so that all of it is seen. Its
+  score for a class is its own times the softmax of 100 x similarity over the
+  classes. An image keeps its 100 best pairs of a box and a class.
+
+  Args:
+    model: The model.
+    data: The images, and the classes that compete.
+    given: The boxes.
+    overlap: Of two boxes of one class and a greater IoU, the better one stays;
+      1 keeps all.
+  """
+  names = list(data.categories.values())
+  ids = list(data.categories)
+  classes = class_embeddings(model, names, TEMPLATES)
+  groups = _groups(given)
+  load = functools.partial(_crops, data)
+  found = []
+  for group, crops in zip(groups, ahead(load, groups), strict=True):
+    flat = model.encode_image(list(itertools.chain(*crops)))
+    logits = SHARPNESS * model.similarity(flat, classes)
+    if np.isnan(logits).any():
+      raise ValueError("the model's similarities are NaN")
+    ends = np.cumsum([len(of.boxes) for of in group])
+    for of, rows in zip(group, np.split(logits, ends[:-1]), strict=True):
+      scores = of.scores[:, None] * _softmax(rows)
+      for box, label in _best(of.boxes, scores, overlap):
+        place = tuple(of.boxes[box].tolist())
+        score = float(scores[box, label])
+        found.append(Detection(of.image, ids[label], place, score))
+  return found
+
+
+def _open_vocabulary(data: Instances) -> Instances:
+  """The 65 classes, their boxes, and the images that show them."""
+  names = {name: i for i, name in data.categories.items()}
+  wanted = [name for group in split() for name in group]
+  absent = [name for name in wanted if name not in names]
+  if absent:
+    raise ValueError(
+      f"instances_val2017.json: {len(absent)} of COCO's categories are not in "
+      f"it, such as {absent[0]!r}"
+    )
+  categories = {names[name]: name for name in wanted}
+  boxes = [box for box in data.boxes if box.category in categories]
+  shown = dict.fromkeys(box.image for box in boxes)
+  if not shown:
+    raise ValueError("instances_val2017.json: no box is of the 65 classes")
+  return Instances({i: data.images[i] for i in shown}, categories, boxes)
+
+
+def _proposals(path: pathlib.Path, data: Instances) -> list[Given]:
+  content = read_json(path)
+  if not isinstance(content, list) or not content:
+    raise ValueError(f"{path}: not a list of boxes")
+  rows: dict[int, list[tuple[float, ...]]] = {}
+  for number, record in enumerate(content):
+    try:
+      image, score = int(record["image_id"]), float(record["score"])
+      if image not in data.images:
+        raise ValueError(f"image {image} is not in instances_val2017.json")
+      if not 0 <= score <= 1:
+        raise ValueError(f"score {score} is not from 0 to 1")
+      rows.setdefault(image, []).append((*xywh(record["bbox"]), score))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+      raise ValueError(
+        f"{path}: box number {number}: {type(error).__name__}: {error}"
+      ) from error
+  return [
+    Given(image, array[:, :4], array[:, 4])
+    for image, array in ((i, np.array(of)) for i, of in rows.items())
+  ]
+
+
+def _groups(given: Sequence[Given]) -> list[list[Given]]:
+  """Images with about CHUNK boxes in all."""
+  groups: list[list[Given]] = []
+  count = CHUNK
+  for of in given:
+    if count >= CHUNK:
+      groups.append([])
+      count = 0
+    groups[-1].append(of)
+    count += len(of.boxes)
+  return groups
+
+
+def _crops(data: Instances, given: Given) -> list[images.Pixels]:
+  photo = data.images[given.image]
+  pixels = read_image(photo.path)
+  height, width, _ = pixels.shape
+  if (width, height) != (photo.width, photo.height):
+    raise ValueError(
+      f"{photo.path}: {width} x {height} pixels, but the annotations say "
+      f"{photo.width} x {photo.height}"
+    )
+  size = np.array([width, height, width, height])
+  corners = given.boxes.copy()
+  corners[:, 2:] += corners[:, :2]
+  return [
+    square(images.crop(pixels, tuple(box)))
+    for box in np.clip(corners / size, 0, 1).tolist()
+  ]
+
+
+def _softmax(
+  logits: Float[np.ndarray, "boxes classes"],
+) -> Float64[np.ndarray, "boxes classes"]:
+  """In float64, in which sure and surer ones still differ."""
+  logits = logits.astype(np.float64)
+  shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+  return shares / shares.sum(axis=1, keepdims=True)
+
+
+def _best(
+  boxes: Float[np.ndarray, "boxes 4"],
+  scores: Float[np.ndarray, "boxes classes"],
+  overlap: float,
+) -> Iterator[tuple[int, int]]:
+  """The best pairs (box, class) of an image; see `detect`."""
+  kept: dict[int, list[int]] = {}
+  count = 0
+  for flat in np.argsort(-scores, axis=None, kind="stable").tolist():
+    box, label = divmod(flat, scores.shape[1])
+    same = kept.setdefault(label, [])
+    if same and _iou(boxes[box], boxes[same]).max() > overlap:
+      continue
+    yield box, label
+    same.append(box)
+    count += 1
+    if count == PER_IMAGE:
+      return
+
+
+def _iou(
+  box: Float[np.ndarray, "4"], others: Float[np.ndarray, "others 4"]
+) -> Float[np.ndarray, "others"]:
+  low = np.maximum(box[:2], others[:, :2])
+  high = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
+  shared = np.prod(np.maximum(high - low, 0), axis=1)
+  both = box[2] * box[3] + np.prod(others[:, 2:], axis=1) - shared
+  return shared / np.maximum(both, 1e-9)

@@ -1,0 +1,96 @@
+"""Ranking metrics: average precision and the area under the ROC curve.
+
+Rows of one score stand at one threshold, as in scikit-learn: the order in which
+they come cannot help or hurt.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+
+def average_precision(
+  truth: Bool[np.ndarray, "rows"], scores: Float[np.ndarray, "rows"]
+) -> float:
+  """Sum over the thresholds of (gain in recall) x precision; no interpolation.
+
+  Args:
+    truth: whether a row is positive.
+    scores: higher says positive.
+
+  Raises:
+    ValueError: a score is NaN, or no row is positive.
+  """
+  hits, rows = _curve(truth, scores)
+  if not hits[-1]:
+    raise ValueError(f"none of the {len(truth)} rows is positive")
+  gains = np.diff(hits, prepend=0)
+  return float(np.sum(gains * (hits / rows)) / hits[-1])
+
+
+def auroc(
+  truth: Bool[np.ndarray, "rows"], scores: Float[np.ndarray, "rows"]
+) -> float:
+  """How often a positive row scores above a negative one; ties count half.
+
+  Args:
+    truth: whether a row is positive.
+    scores: higher says positive.
+
+  Raises:
+    ValueError: a score is NaN, or all rows are of one kind.
+  """
+  hits, rows = _curve(truth, scores)
+  misses = rows - hits
+  if not hits[-1] or not misses[-1]:
+    raise ValueError(
+      f"{hits[-1]} of {len(truth)} rows are positive; AUROC needs both kinds"
+    )
+  below = hits - np.diff(hits, prepend=0) / 2
+  area = np.sum(np.diff(misses, prepend=0) * below)
+  return float(area / (hits[-1] * misses[-1]))
+
+
+def mean_average_precision(
+  truth: Bool[np.ndarray, "rows classes"],
+  scores: Float[np.ndarray, "rows classes"],
+  known: Bool[np.ndarray, "rows classes"] | None = None,
+) -> float:
+  """The mean over the classes of each one's average precision over the rows.
+
+  Args:
+    truth: whether a row shows a class.
+    scores: higher says that it does.
+    known: False leaves a row out of a class's ranking; None keeps all.
+
+  Returns:
+    The mean over the classes that have a positive row.
+
+  Raises:
+    ValueError: a score is NaN, or no class has a positive row.
+  """
+  known = np.ones_like(truth) if known is None else known
+  classes = np.flatnonzero((truth & known).any(axis=0))
+  if not len(classes):
+    raise ValueError(f"none of {truth.shape[1]} classes has a positive row")
+  keep = [known[:, c] for c in classes]
+  return float(
+    np.mean(
+      [
+        average_precision(truth[rows, c], scores[rows, c])
+        for c, rows in zip(classes, keep, strict=True)
+      ]
+    )
+  )
+
+
+def _curve(
+  truth: Bool[np.ndarray, "rows"], scores: Float[np.ndarray, "rows"]
+) -> tuple[Int[np.ndarray, "thresholds"], Int[np.ndarray, "thresholds"]]:
+  """Positive rows, and all rows, at or above each distinct score."""
+  bad = np.count_nonzero(np.isnan(scores))
+  if bad or not len(scores):
+    raise ValueError(f"{bad} of {len(scores)} scores are NaN: cannot be ranked")
+  order = np.argsort(-scores, kind="stable")
+  ranked = scores[order]
+  last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+  return np.cumsum(truth[order], dtype=np.int64)[last], last + 1
