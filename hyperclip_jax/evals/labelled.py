@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from hyperclip_jax.data import images
 from hyperclip_jax.data import index as index_lib
 from hyperclip_jax.data.images import Pixels
-from hyperclip_jax.data.record import IMAGE_SUFFIXES, Member
+from hyperclip_jax.data.index import Member
+from hyperclip_jax.data.record import IMAGE_SUFFIXES
 from hyperclip_jax.evals.encoding import decode_file
 
 FILES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff", "gif")

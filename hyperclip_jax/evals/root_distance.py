@@ -67,9 +67,9 @@ def _row(source: TarSource, number: int, size: int) -> Row | None:
     if not record.parts:
       return None
     part = record.parts[0]
-    whole = images.decode(record.image.read())
-    own = part.image != record.image
-    box = images.decode(part.image.read()) if own else whole
+    whole = images.decode(record.image)
+    own = part.image is not record.image
+    box = images.decode(part.image) if own else whole
   except (RecordError, images.ImageError) as error:
     logging.warning("not evaluated: %s: %s", source.name(number), error)
     return None

@@ -8,6 +8,7 @@ from PIL import Image
 from hyperclip_jax.evals import catalog, norms, root_distance
 from hyperclip_jax.evals.tasks import MissingData
 from tests.data import tars
+from tests.evals import pictures
 from tests.evals.pictures import RED
 
 TABLE = {"a red ball": (3, 0, 0), "a ball": (1, 0, 0)}
@@ -60,6 +61,14 @@ def test_the_four_kinds_are_measured(make_model, tmp_path):
   # The corner of the box is red, and so is that of the picture's centre.
   assert found["box_image_mean"] == pytest.approx(0.98, rel=0.01)
   assert {f"{kind}_median" for kind in norms.KINDS} <= found.keys()
+
+
+def test_a_crop_of_its_own_is_the_box(make_model, tmp_path):
+  dark = pictures.encoded((128, 0, 0))
+  write(tmp_path, [*record("0"), ("0.part000.jpg", dark)])
+  found = run(make_model, tmp_path)
+  assert found["box_image_mean"] == pytest.approx(128 / 255, rel=0.01)
+  assert found["image_mean"] == pytest.approx(0.98, rel=0.01)
 
 
 def test_no_more_than_so_many_are_read(make_model, tmp_path, monkeypatch):
