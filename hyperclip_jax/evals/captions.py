@@ -10,8 +10,8 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from hyperclip_jax.data.images import Pixels
 from hyperclip_jax.evals import Model, encoding, paper
+from hyperclip_jax.evals.files import inside
 from hyperclip_jax.evals.retrieval import retrieval
 from hyperclip_jax.evals.tasks import MissingData, Task
 
@@ -49,7 +49,7 @@ def coco(data: pathlib.Path) -> list[Captioned]:
       captions.setdefault(note["image_id"], []).append(str(note["caption"]))
     for image in content["images"]:
       if image["id"] in captions:
-        file = _inside(folder / "val2017", image["file_name"])
+        file = inside(folder / "val2017", image["file_name"])
         yield Captioned(file, tuple(captions[image["id"]]))
 
   return _read(path, rows)
@@ -117,7 +117,7 @@ def _karpathy(content: Any, folder: pathlib.Path) -> Iterator[Captioned]:
     if image["split"] == "test":
       name = os.path.join(image.get("filepath", ""), image["filename"])
       captions = (str(sentence["raw"]) for sentence in image["sentences"])
-      yield Captioned(_inside(folder, name), tuple(captions))
+      yield Captioned(inside(folder, name), tuple(captions))
 
 
 def _read(
@@ -136,27 +136,17 @@ def _read(
   return found
 
 
-def _inside(folder: pathlib.Path, name: str) -> pathlib.Path:
-  """A file of a folder; its name is hostile until it is seen to stay there."""
-  if os.path.isabs(name) or ".." in name.replace("\\", "/").split("/"):
-    raise ValueError(f"the file {name!r} is outside of its folder")
-  return folder / name
-
-
 def _task(name: str, rows: Callable[[pathlib.Path], list[Captioned]]) -> Task:
   def run(model: Model, data: pathlib.Path) -> dict[str, float]:
     found = rows(data)
-
-    def read(number: int) -> Pixels:
-      image = encoding.decode_file(found[number].path)
-      return encoding.squash(image, model.image_size)
-
     captions = [
       (text, i) for i, row in enumerate(found) for text in row.captions
     ]
     return retrieval(
       model,
-      encoding.encode(model, len(found), read),
+      encoding.encode_files(
+        model, [row.path for row in found], encoding.squash
+      ),
       model.encode_text([text for text, _ in captions]),
       KS,
       [owner for _, owner in captions],

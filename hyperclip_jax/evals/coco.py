@@ -4,12 +4,14 @@ import math
 import pathlib
 from typing import Any, NamedTuple
 
-from hyperclip_jax.evals.files import inside, read_json, require
+from hyperclip_jax.evals.files import Source, inside, read_json, require
 
-WANTED = """COCO val2017 comes from https://cocodataset.org/#download, as
-val2017.zip and annotations_trainval2017.zip. The folder wanted:
-  annotations/instances_val2017.json
-  val2017/000000000139.jpg ... (5,000 images)"""
+WANTED = Source(
+  "coco",
+  "https://cocodataset.org/#download (2017 Val images, 2017 Train/Val "
+  "annotations)",
+  "coco/annotations/instances_val2017.json\ncoco/val2017/*.jpg",
+)
 
 
 class Image(NamedTuple):
@@ -50,7 +52,7 @@ def read_instances(folder: pathlib.Path) -> Instances:
   """Reads annotations/instances_val2017.json; images are looked for, not read.
 
   Raises:
-    FileNotFoundError: the annotations or an image is not there.
+    MissingData: the annotations or an image is not there.
     ValueError: a record is damaged; its file and id are named.
   """
   path = folder / "annotations" / "instances_val2017.json"

@@ -38,6 +38,23 @@ def split() -> tuple[list[str], list[str]]:
   return content["base"], content["novel"]
 
 
+def tools() -> tuple[Any, Any]:
+  """pycocotools' COCO and COCOeval.
+
+  Raises:
+    OSError: it is not installed.
+  """
+  try:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+  except ImportError as error:
+    raise OSError(
+      "COCO's average precision needs pycocotools: "
+      'pip install "hyperclip-jax[eval]"'
+    ) from error
+  return COCO, COCOeval
+
+
 def average_precisions(
   data: Instances, detections: Sequence[Detection]
 ) -> dict[str, float]:
@@ -53,7 +70,7 @@ def average_precisions(
     group none of whose classes is annotated is left out.
 
   Raises:
-    ImportError: pycocotools is not installed.
+    OSError: pycocotools is not installed.
   """
   precision = _precision(data, detections)
   base, novel = split()
@@ -77,14 +94,7 @@ def _precision(
   data: Instances, detections: Sequence[Detection]
 ) -> Float[np.ndarray, "thresholds recalls classes"]:
   """Interpolated, classes in the order of ids; -1 for one not annotated."""
-  try:
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-  except ImportError as error:
-    raise ImportError(
-      "COCO's average precision needs pycocotools: pip install "
-      "hyperclip-jax[eval]"
-    ) from error
+  coco, evaluate = tools()
   truth = [
     _annotation(i, box.image, box.category, box.xywh)
     | {"iscrowd": int(box.crowd), "area": box.area}
@@ -95,7 +105,7 @@ def _precision(
     for i, row in enumerate(detections, 1)
   ]
   with contextlib.redirect_stdout(io.StringIO()):
-    sides: list[Any] = [COCO(), COCO()]
+    sides: list[Any] = [coco(), coco()]
     for side, annotations in zip(sides, (truth, found), strict=True):
       side.dataset = {
         "images": [{"id": image} for image in data.images],
@@ -103,7 +113,7 @@ def _precision(
         "annotations": annotations,
       }
       side.createIndex()
-    evaluation = COCOeval(*sides, iouType="bbox")
+    evaluation = evaluate(*sides, iouType="bbox")
     evaluation.params.areaRng = [[0, 1e10]]
     evaluation.params.areaRngLbl = ["all"]
     evaluation.params.maxDets = [PER_IMAGE]

@@ -10,14 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from hyperclip_jax.data.images import center_square
 from hyperclip_jax.evals import Model
+from hyperclip_jax.evals.encoding import encode_files
 from hyperclip_jax.evals.files import (
-  encode_images,
+  Source,
   inside,
   read_json,
   require,
   unique,
 )
+from hyperclip_jax.evals.tasks import MissingData, Task, within
 
 BATCH = 128  # Pairs scored at once: all captions against all images of them.
 
@@ -31,21 +34,24 @@ SUGAR_CREPE = (
   "swap_obj",
 )
 
-SUGAR_CREPE_WANTED = """SugarCrepe is https://github.com/RAIVNLab/sugar-crepe
-(the folder data); its images are val2017.zip of
-https://cocodataset.org/#download. The folder wanted:
-  data/add_att.json, add_obj.json, replace_att.json, replace_obj.json,
-    replace_rel.json, swap_att.json and swap_obj.json
-  val2017/000000000139.jpg ..."""
+SUGAR_CREPE_WANTED = Source(
+  "sugar_crepe",
+  "https://github.com/RAIVNLab/sugar-crepe (the folder data), "
+  "https://cocodataset.org/#download (2017 Val images)",
+  "".join(f"sugar_crepe/data/{kind}.json\n" for kind in SUGAR_CREPE)
+  + "sugar_crepe/val2017/*.jpg, which may be a link to coco/val2017",
+)
 
-VL_CHECKLIST_WANTED = """VL-CheckList is
-https://github.com/om-ai-lab/VL-CheckList (the folder data); its DATASETS.md
-says where the images come from. The folder wanted:
-  data/Attribute/vg/action.json ...
-  data/Object/Location/hake_location/hake_obj_center.json ...
-  data/Relation/swig_action.json ...
-  vg/VG_100K/... and vg/VG_100K_2/..., swig/..., hake/openimages/... etc.
-To do without some of the images, take the lists that name them out of data."""
+VL_CHECKLIST_WANTED = Source(
+  "vl_checklist",
+  "https://github.com/om-ai-lab/VL-CheckList (the folder data; its DATASETS.md "
+  "tells of the images)",
+  "vl_checklist/data/{Attribute,Object,Relation}/**/*.json\n"
+  "vl_checklist/vg/{VG_100K,VG_100K_2}/*.jpg\n"
+  "vl_checklist/swig/*.jpg\n"
+  "vl_checklist/hake/**/*.jpg\n"
+  "Without some of the images, take the lists that name them out of data.",
+)
 
 
 class Pair(NamedTuple):
@@ -68,7 +74,7 @@ def sugar_crepe(model: Model, folder: pathlib.Path) -> dict[str, float]:
     add, replace and swap, the means of their kinds; and `mean`, of the kinds.
 
   Raises:
-    FileNotFoundError: Says what is missing and where to get it.
+    MissingData: Says what is missing and where to get it.
     ValueError: A record is damaged; its file and key are named.
   """
   lists = {kind: folder / "data" / f"{kind}.json" for kind in SUGAR_CREPE}
@@ -101,15 +107,13 @@ def vl_checklist(model: Model, folder: pathlib.Path) -> dict[str, float]:
     the means of these: object, attribute and relation.
 
   Raises:
-    FileNotFoundError: Says what is missing and where to get it.
+    MissingData: Says what is missing and where to get it.
     ValueError: A record is damaged; its file and number are named.
   """
   require([folder / "data"], VL_CHECKLIST_WANTED)
   lists = sorted((folder / "data").rglob("*.json"))
   if not lists:
-    raise FileNotFoundError(
-      f"{folder / 'data'}: no lists.\n{VL_CHECKLIST_WANTED}"
-    )
+    raise MissingData(*VL_CHECKLIST_WANTED, lacks=f"{folder / 'data'}/*.json")
   named = [_aspect(path.relative_to(folder / "data"), path) for path in lists]
   pairs = {
     path: _vl_checklist(path, folder / ("vg" if source == "vaw" else source))
@@ -151,13 +155,13 @@ def accuracy(
 
 
 def _accuracies(
-  model: Model, pairs: dict[Any, list[Pair]], wanted: str
+  model: Model, pairs: dict[Any, list[Pair]], source: Source
 ) -> dict[Any, float]:
   """The accuracy of each list of pairs; no image is embedded twice."""
   paths, _ = unique([pair.image for of in pairs.values() for pair in of])
-  require(paths, wanted)
+  require(paths, source)
   row = {path: i for i, path in enumerate(paths)}
-  images = encode_images(model, paths)
+  images = encode_files(model, paths, center_square)
   result = {}
   for name, of in pairs.items():
     texts, rows = unique([text for pair in of for text in pair[1:]])
@@ -241,3 +245,9 @@ def _aspect(name: pathlib.Path, path: pathlib.Path) -> tuple[str, str]:
 
 def _mean(values: Iterable[float]) -> float:
   return float(np.mean(list(values)))
+
+
+TASKS = (
+  Task("sugar_crepe", within("sugar_crepe", sugar_crepe), {}),
+  Task("vl_checklist", within("vl_checklist", vl_checklist), {}),
+)

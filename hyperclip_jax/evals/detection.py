@@ -6,7 +6,6 @@ suppression of doubles are common in detectors, but no paper's protocol is
 followed to the letter: compare models here, not with published tables.
 """
 
-import functools
 import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -17,20 +16,17 @@ from jaxtyping import Float, Float64
 
 from hyperclip_jax.data import images
 from hyperclip_jax.evals import Model
-from hyperclip_jax.evals.coco import Instances, read_instances, xywh
+from hyperclip_jax.evals.coco import WANTED, Instances, read_instances, xywh
 from hyperclip_jax.evals.coco_ap import (
   PER_IMAGE,
   Detection,
   average_precisions,
   split,
+  tools,
 )
-from hyperclip_jax.evals.files import (
-  ahead,
-  read_image,
-  read_json,
-  require,
-  square,
-)
+from hyperclip_jax.evals.encoding import ahead, decode_file, squash
+from hyperclip_jax.evals.files import Source, read_json, require
+from hyperclip_jax.evals.tasks import Task, within
 from hyperclip_jax.evals.zero_shot import class_embeddings
 
 TEMPLATES = ("a photo of a {}.",)
@@ -39,10 +35,14 @@ CHUNK = 1024  # Boxes embedded at once: little of the last batch is padding.
 OVERLAP = 0.5  # Proposals of one class above this IoU are one detection.
 
 PROPOSALS = "proposals_val2017.json"
-PROPOSALS_WANTED = f"""Box proposals are yours to supply, beside COCO val2017:
-  annotations/{PROPOSALS}: a list of
-    {{"image_id": 139, "bbox": [left, top, width, height], "score": 0.9}},
-    in pixels, scores from 0 to 1"""
+PROPOSALS_WANTED = Source(
+  "coco_proposals",
+  "a detector of your own, for the images of COCO val2017",
+  f"coco/annotations/{PROPOSALS}: a list of\n"
+  '  {"image_id": 139, "bbox": [left, top, width, height], "score": 0.9},\n'
+  "  in pixels, scores from 0 to 1\n"
+  f"{WANTED.layout}",
+)
 
 
 class Given(NamedTuple):
@@ -70,11 +70,12 @@ def coco_boxes(model: Model, folder: pathlib.Path) -> dict[str, float]:
     What `average_precisions` returns.
 
   Raises:
-    FileNotFoundError: Says what is missing and where to get it.
+    MissingData: Says what is missing and where to get it.
     ValueError: A record is damaged; its file and number are named.
-    ImportError: pycocotools is not installed.
+    OSError: pycocotools is not installed.
   """
   data = _open_vocabulary(read_instances(folder))
+  tools()  # Not first when all boxes are embedded.
   rows: dict[int, list[tuple[float, ...]]] = {}
   for box in data.boxes:
     if not box.crowd:
@@ -100,13 +101,14 @@ def coco_proposals(model: Model, folder: pathlib.Path) -> dict[str, float]:
     What `average_precisions` returns.
 
   Raises:
-    FileNotFoundError: Says what is missing and where to get it.
+    MissingData: Says what is missing and where to get it.
     ValueError: A record is damaged; its file and number are named.
-    ImportError: pycocotools is not installed.
+    OSError: pycocotools is not installed.
   """
   path = folder / "annotations" / PROPOSALS
   require([path], PROPOSALS_WANTED)
   everything = read_instances(folder)
+  tools()
   data = _open_vocabulary(everything)
   given = [of for of in _proposals(path, everything) if of.image in data.images]
   if not given:
@@ -137,9 +139,12 @@ def detect(
   ids = list(data.categories)
   classes = class_embeddings(model, names, TEMPLATES)
   groups = _groups(given)
-  load = functools.partial(_crops, data)
+
+  def read(of: Given) -> list[images.Pixels]:
+    return _crops(data, of, model.image_size)
+
   found = []
-  for group, crops in zip(groups, ahead(load, groups), strict=True):
+  for group, crops in zip(groups, ahead(groups, read), strict=True):
     flat = model.encode_image(list(itertools.chain(*crops)))
     logits = SHARPNESS * model.similarity(flat, classes)
     if np.isnan(logits).any():
@@ -208,9 +213,10 @@ def _groups(given: Sequence[Given]) -> list[list[Given]]:
   return groups
 
 
-def _crops(data: Instances, given: Given) -> list[images.Pixels]:
+def _crops(data: Instances, given: Given, side: int) -> list[images.Pixels]:
+  """The boxes of an image as squares to encode."""
   photo = data.images[given.image]
-  pixels = read_image(photo.path)
+  pixels = decode_file(photo.path)
   height, width, _ = pixels.shape
   if (width, height) != (photo.width, photo.height):
     raise ValueError(
@@ -221,7 +227,7 @@ def _crops(data: Instances, given: Given) -> list[images.Pixels]:
   corners = given.boxes.copy()
   corners[:, 2:] += corners[:, :2]
   return [
-    square(images.crop(pixels, tuple(box)))
+    squash(images.crop(pixels, tuple(box)), side)
     for box in np.clip(corners / size, 0, 1).tolist()
   ]
 
@@ -263,3 +269,9 @@ def _iou(
   shared = np.prod(np.maximum(high - low, 0), axis=1)
   both = box[2] * box[3] + np.prod(others[:, 2:], axis=1) - shared
   return shared / np.maximum(both, 1e-9)
+
+
+TASKS = (
+  Task("coco_boxes", within("coco", coco_boxes), {}),
+  Task("coco_proposals", within("coco", coco_proposals), {}),
+)

@@ -4,7 +4,8 @@ import collections
 import concurrent.futures
 import itertools
 import os
-from collections.abc import Callable, Iterator
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -16,10 +17,34 @@ from hyperclip_jax.data.images import Pixels
 from hyperclip_jax.evals import Model
 
 CHUNK = 64  # Images in one call of the encoder: a batch of HyperCLIP.
-AHEAD = 4  # Chunks that are read while one is encoded.
+AHEAD = 4  # Groups that are read while one is encoded.
 THREADS = min(16, os.cpu_count() or 1)
 
+S = TypeVar("S")
 T = TypeVar("T")
+
+
+def encode_files(
+  model: Model,
+  paths: Sequence[pathlib.Path],
+  square: Callable[[Pixels, int], Pixels],
+) -> Float32[np.ndarray, "images dim"]:
+  """Lifted embeddings of image files.
+
+  Args:
+    model: the model.
+    paths: one or more.
+    square: `images.center_square` or `squash`.
+
+  Raises:
+    ImageError: a file is no image, or too large; the message names it.
+    OSError: it cannot be read.
+  """
+
+  def read(number: int) -> Pixels:
+    return square(decode_file(paths[number]), model.image_size)
+
+  return encode(model, len(paths), read)
 
 
 def encode(
@@ -34,28 +59,36 @@ def encode(
       squares of the model's size save the encoder's thread the work.
   """
   return np.concatenate(
-    [model.encode_image(chunk) for chunk in ahead(count, read)]
+    [model.encode_image(chunk) for chunk in ahead(chunks(count), read)]
   )
 
 
-def ahead(count: int, read: Callable[[int], T]) -> Iterator[list[T]]:
-  """Yields read(0), read(1), ... in chunks; threads work on the next ones."""
-  starts = iter(range(0, count, CHUNK))
+def chunks(count: int) -> list[range]:
+  """The numbers from 0 to count - 1 in chunks of CHUNK."""
+  return [
+    range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)
+  ]
+
+
+def ahead(
+  groups: Iterable[Sequence[S]], read: Callable[[S], T]
+) -> Iterator[list[T]]:
+  """Yields what `read` makes of each group; threads work on the next ones."""
+  left = iter(groups)
   coming: collections.deque[list[concurrent.futures.Future[T]]]
   coming = collections.deque()
   with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
 
-    def submit(chunks: int) -> None:
-      for start in itertools.islice(starts, chunks):
-        numbers = range(start, min(start + CHUNK, count))
-        coming.append([pool.submit(read, i) for i in numbers])
+    def submit(count: int) -> None:
+      for group in itertools.islice(left, count):
+        coming.append([pool.submit(read, item) for item in group])
 
     try:
       submit(AHEAD)
       while coming:
-        chunk = [future.result() for future in coming.popleft()]
+        ready = [future.result() for future in coming.popleft()]
         submit(1)
-        yield chunk
+        yield ready
     except BaseException:  # Also of a caller that wants no more.
       pool.shutdown(cancel_futures=True)
       raise
@@ -75,8 +108,12 @@ def decode_file(path: str | os.PathLike[str]) -> Pixels:
     OSError: it cannot be read.
   """
   with open(path, "rb") as file:
-    data = file.read()
+    return decode(file.read(), os.fspath(path))
+
+
+def decode(data: bytes, where: str) -> Pixels:
+  """The pixels of an encoded image, or an ImageError that begins with where."""
   try:
     return images.decode(data)
   except images.ImageError as error:
-    raise images.ImageError(f"{os.fspath(path)}: {error}") from error
+    raise images.ImageError(f"{where}: {error}") from error

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from hyperclip_jax.data.images import center_square
 from hyperclip_jax.evals import Model
 from hyperclip_jax.evals.caption_entailment import (
   Chain,
@@ -31,22 +32,26 @@ from hyperclip_jax.evals.caption_entailment import (
   entailment_of_captions,
   entailment_of_images,
 )
+from hyperclip_jax.evals.encoding import encode_files
 from hyperclip_jax.evals.files import (
-  encode_images,
+  Source,
   inside,
   read_text,
   require,
   unique,
 )
+from hyperclip_jax.evals.tasks import Task, within
 
 LEVELS = 4
 STEPS = 50  # Radii at which a walk stops, as in the authors' code.
 BATCH = 256  # Images scored at once: 4 MB of scores for 4,000 captions.
 
-WANTED = """HierarCaps is https://github.com/TAU-VAILab/hierarcaps; clone it.
-The folder wanted is the clone:
-  data/hierarcaps_test.csv
-  assets/test_imgs/COCO_val2014_000000301718.jpg ..."""
+WANTED = Source(
+  "hierarcaps",
+  "https://github.com/TAU-VAILab/hierarcaps (a clone of it)",
+  "hierarcaps/data/hierarcaps_test.csv\n"
+  "hierarcaps/assets/test_imgs/COCO_val2014_*.jpg",
+)
 
 
 class Captions(NamedTuple):
@@ -73,7 +78,7 @@ def hierarcaps(model: Model, folder: pathlib.Path) -> dict[str, float]:
     `entailment_of_images`; precision and recall of `traversal`; and d_corr.
 
   Raises:
-    FileNotFoundError: Says what is missing and where to get it.
+    MissingData: Says what is missing and where to get it.
     ValueError: A record is damaged; its file and line are named.
   """
   data = read(folder)
@@ -83,7 +88,7 @@ def hierarcaps(model: Model, folder: pathlib.Path) -> dict[str, float]:
   radii = _radii(model, captions)[rows]
   chains = captions[rows]
   paths, owners = unique(data.images)
-  images = encode_images(model, paths)
+  images = encode_files(model, paths, center_square)
   groups = {
     "entailment": entailment_of_captions(model, chains, data.chains, owners),
     "image_entailment": entailment_of_images(
@@ -159,7 +164,7 @@ def read(folder: pathlib.Path) -> Captions:
   """Reads data/hierarcaps_test.csv; images are looked for, not read.
 
   Raises:
-    FileNotFoundError: The list or an image is not there.
+    MissingData: The list or an image is not there.
     ValueError: A record is damaged; its file and line are named.
   """
   path = folder / "data" / "hierarcaps_test.csv"
@@ -209,3 +214,6 @@ def _running_argmax(
   record[:, 1:] = scores[:, 1:] > best[:, :-1]
   columns = np.arange(scores.shape[1])[None]
   return np.maximum.accumulate(np.where(record, columns, 0), axis=1)
+
+
+TASKS = (Task("hierarcaps", within("hierarcaps", hierarcaps), {}),)

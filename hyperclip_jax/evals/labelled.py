@@ -16,12 +16,11 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hyperclip_jax.data import images
 from hyperclip_jax.data import index as index_lib
 from hyperclip_jax.data.images import Pixels
 from hyperclip_jax.data.index import Member
 from hyperclip_jax.data.record import IMAGE_SUFFIXES
-from hyperclip_jax.evals.encoding import decode_file
+from hyperclip_jax.evals.encoding import decode, decode_file
 
 FILES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff", "gif")
 
@@ -108,7 +107,7 @@ def _prepared(data: pathlib.Path, name: str, split: str) -> Labelled:
 
   def read(number: int) -> tuple[Pixels, int]:
     row = source[number]
-    pixels = _decode(bytes(row["image"]), f"{data / name} {split} {number}")
+    pixels = decode(bytes(row["image"]), f"{data / name} {split} {number}")
     if counted:
       return pixels, classes.index(str(len(row["objects"]["color"])))
     return pixels, int(row["label"])
@@ -159,16 +158,9 @@ def _tars(tars: list[pathlib.Path], names: pathlib.Path) -> Labelled:
     text = label.read()
     if not text.strip().isdigit():
       raise ValueError(f"{where}: cls is {text[:20]!r}, not a number")
-    return _decode(image.read(), where), int(text)
+    return decode(image.read(), where), int(text)
 
   return Labelled(classes, len(rows), read)
-
-
-def _decode(data: bytes, where: str) -> Pixels:
-  try:
-    return images.decode(data)
-  except images.ImageError as error:
-    raise images.ImageError(f"{where}: {error}") from error
 
 
 def _number(stem: str) -> tuple[int, str]:

@@ -13,14 +13,15 @@ from jaxtyping import Float, Int8
 
 from hyperclip_jax.evals import Model
 from hyperclip_jax.evals.coco import read_instances
+from hyperclip_jax.evals.encoding import encode_files, squash
 from hyperclip_jax.evals.files import (
-  encode_images,
+  Source,
   inside,
-  read_square,
   read_text,
   require,
 )
 from hyperclip_jax.evals.ranking import mean_average_precision
+from hyperclip_jax.evals.tasks import Task, within
 from hyperclip_jax.evals.zero_shot import class_embeddings
 
 TEMPLATES = ("a photo of a {}.",)
@@ -48,11 +49,12 @@ VOC_CLASSES = (
   "tvmonitor",
 )
 
-VOC_WANTED = """VOC2007's test split comes from
-http://host.robots.ox.ac.uk/pascal/VOC/voc2007/ as VOCtest_06-Nov-2007.tar.
-The folder wanted:
-  VOCdevkit/VOC2007/ImageSets/Main/aeroplane_test.txt ... (20 classes)
-  VOCdevkit/VOC2007/JPEGImages/000001.jpg ... (4,952 images)"""
+VOC_WANTED = Source(
+  "voc2007",
+  "http://host.robots.ox.ac.uk/pascal/VOC/voc2007/ (VOCtest_06-Nov-2007.tar)",
+  "voc2007/VOCdevkit/VOC2007/ImageSets/Main/CLASS_test.txt\n"
+  "voc2007/VOCdevkit/VOC2007/JPEGImages/*.jpg",
+)
 
 
 def voc2007(model: Model, folder: pathlib.Path) -> dict[str, float]:
@@ -72,14 +74,14 @@ def voc2007(model: Model, folder: pathlib.Path) -> dict[str, float]:
     map_with_difficult: difficult ones positive.
 
   Raises:
-    FileNotFoundError: Says what is missing and where to get it.
+    MissingData: Says what is missing and where to get it.
     ValueError: A file is damaged; it and the line are named.
   """
   names, marks = read_voc2007(folder)
   photos = folder / "VOCdevkit" / "VOC2007" / "JPEGImages"
   paths = [inside(photos, f"{name}.jpg") for name in names]
   require(paths, VOC_WANTED)
-  scores = _scores(model, encode_images(model, paths, read_square), VOC_CLASSES)
+  scores = _scores(model, encode_files(model, paths, squash), VOC_CLASSES)
   return {
     "map": mean_average_precision(marks == 1, scores, marks != 0),
     "map_with_difficult": mean_average_precision(marks >= 0, scores),
@@ -100,7 +102,7 @@ def coco(model: Model, folder: pathlib.Path) -> dict[str, float]:
     map.
 
   Raises:
-    FileNotFoundError: Says what is missing and where to get it.
+    MissingData: Says what is missing and where to get it.
     ValueError: A record is damaged; its file and number are named.
   """
   data = read_instances(folder)
@@ -114,9 +116,7 @@ def coco(model: Model, folder: pathlib.Path) -> dict[str, float]:
   truth = np.zeros((len(rows), len(columns)), bool)
   for box in data.boxes:
     truth[rows[box.image], columns[box.category]] = True
-  embeddings = encode_images(
-    model, [data.images[i].path for i in rows], read_square
-  )
+  embeddings = encode_files(model, [data.images[i].path for i in rows], squash)
   scores = _scores(model, embeddings, tuple(data.categories.values()))
   return {"map": mean_average_precision(truth, scores)}
 
@@ -165,3 +165,9 @@ def _scores(
   model: Model, embeddings: Float[np.ndarray, "images dim"], names: tuple
 ) -> Float[np.ndarray, "images classes"]:
   return model.similarity(embeddings, class_embeddings(model, names, TEMPLATES))
+
+
+TASKS = (
+  Task("voc2007", within("voc2007", voc2007), {}),
+  Task("coco_multi_label", within("coco", coco), {}),
+)

@@ -43,7 +43,8 @@ def _run(model: Model, data: pathlib.Path) -> dict[str, float]:
   found: dict[str, list[np.ndarray]] = {kind: [] for kind in norms.KINDS}
   count = 0
   for chunk in encoding.ahead(
-    len(source), lambda number: _row(source, number, model.image_size)
+    encoding.chunks(len(source)),
+    lambda number: _row(source, number, model.image_size),
   ):
     rows = [row for row in chunk if row is not None][: RECORDS - count]
     if rows:

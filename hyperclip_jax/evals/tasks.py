@@ -26,20 +26,30 @@ class Task(NamedTuple):
   version: int = 1
 
 
+def within(
+  folder: str, run: Callable[[Model, pathlib.Path], dict[str, float]]
+) -> Callable[[Model, pathlib.Path], dict[str, float]]:
+  """The `run` of a task on one folder in that of all data sets."""
+  return lambda model, data: run(model, data / folder)
+
+
 class MissingData(FileNotFoundError):
-  """A data set is not there.
+  """A data set, or a file of it, is not there.
 
   Attributes:
     name: of the data set.
     where: it is to be had.
     layout: the files wanted, one a line, from the folder of all data sets.
+    lacks: which file, if not all is missing.
   """
 
-  def __init__(self, name: str, where: str, layout: str):
+  def __init__(self, name: str, where: str, layout: str, lacks: str = ""):
+    problem = f"lacks\n{lacks}\n" if lacks else "is not there. "
     super().__init__(
-      f"the data set {name!r} is not there. Get it from\n"
+      f"the data set {name!r} {problem}Get it from\n"
       f"{where}\n"
       f"and lay it out as\n"
       f"{layout}"
     )
     self.name, self.where, self.layout = name, where, layout
+    self.lacks = lacks

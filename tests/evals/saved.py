@@ -4,7 +4,7 @@ import pathlib
 
 from hyperclip_jax import build
 from hyperclip_jax.checkpoint import Checkpoints
-from hyperclip_jax.hyperclip import CONFIG_FILE
+from hyperclip_jax.release import CONFIG_FILE
 from tests import small
 
 

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from hyperclip_jax.evals import coco
+from hyperclip_jax.evals.tasks import MissingData
 from tests.evals import data_sets
 from tests.evals.data_sets import BLUE, RED, annotation
 
@@ -24,9 +25,9 @@ def test_reads_the_official_layout(folder):
 
 def test_missing_files_are_named(folder, tmp_path):
   (folder / "val2017" / "000000000001.jpg").unlink()
-  with pytest.raises(FileNotFoundError, match=r"000000000001\.jpg.*\nCOCO"):
+  with pytest.raises(MissingData, match=r"lacks\n.*000000000001\.jpg\n"):
     coco.read_instances(folder)
-  with pytest.raises(FileNotFoundError, match=r"cocodataset\.org"):
+  with pytest.raises(MissingData, match=r"cocodataset\.org"):
     coco.read_instances(tmp_path / "nowhere")
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hyperclip_jax.evals import composition
+from hyperclip_jax.evals.tasks import MissingData
 from tests.evals.data_sets import BLUE, GREEN, RED, paint, write_json
 
 TABLE = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
@@ -61,10 +62,10 @@ def test_damaged_records_of_sugar_crepe(make_model, crepe, content, match):
 def test_what_sugar_crepe_lacks_is_told(make_model, crepe):
   model = make_model(table=TABLE)
   (crepe / "val2017" / "000000000285.jpg").unlink()
-  with pytest.raises(FileNotFoundError, match=r"285\.jpg.*\nSugarCrepe is"):
+  with pytest.raises(MissingData, match=r"sugar_crepe.*lacks\n.*285\.jpg\n"):
     composition.sugar_crepe(model, crepe)
   (crepe / "data" / "add_obj.json").unlink()
-  with pytest.raises(FileNotFoundError, match=r"add_obj\.json.*\nSugarCrepe"):
+  with pytest.raises(MissingData, match=r"lacks\n.*add_obj\.json\n"):
     composition.sugar_crepe(model, crepe)
 
 
@@ -164,15 +165,15 @@ def test_damaged_records_of_vl_checklist(make_model, checklist, content, match):
 def test_what_vl_checklist_lacks_is_told(make_model, checklist, tmp_path):
   model = make_model(table=TABLE)
   (checklist / "swig" / "dialing_8.jpg").unlink()
-  with pytest.raises(FileNotFoundError, match=r"dialing_8.*\nVL-CheckList is"):
+  with pytest.raises(MissingData, match=r"vl_checklist.*lacks\n.*dialing_8"):
     composition.vl_checklist(model, checklist)
   write_json(checklist / "data" / "Relation" / "other.json", [])
   with pytest.raises(ValueError, match=r"other\.json: not a list of VL-Check"):
     composition.vl_checklist(model, checklist)
-  with pytest.raises(FileNotFoundError, match="data: no such file"):
+  with pytest.raises(MissingData, match=r"lacks\n.*nowhere/data\n"):
     composition.vl_checklist(model, tmp_path / "nowhere")
   (tmp_path / "empty" / "data").mkdir(parents=True)
-  with pytest.raises(FileNotFoundError, match="data: no lists"):
+  with pytest.raises(MissingData, match=r"lacks\n.*empty/data/\*\.json\n"):
     composition.vl_checklist(model, tmp_path / "empty")
 
 

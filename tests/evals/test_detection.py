@@ -1,7 +1,10 @@
+import sys
+
 import numpy as np
 import pytest
 
 from hyperclip_jax.evals import coco_ap, detection
+from hyperclip_jax.evals.tasks import MissingData
 from tests.evals import data_sets
 from tests.evals.data_sets import BLUE, GREEN, RED, annotation, write_json
 
@@ -132,13 +135,18 @@ def record(model):
   return seen
 
 
-def test_boxes_are_squashed_not_cut(make_model, folder):
+def test_boxes_are_squashed_not_cut(make_model, tmp_path):
+  wide = np.full((16, 48, 3), BLUE, np.uint8)
+  wide[:, :8], wide[:, 32:40] = RED, GREEN
+  boxes = [annotation(1, 1, IDS["cat"], [0, 0, 40, 16])]
+  categories = {number: name for name, number in IDS.items()}
+  data_sets.coco(tmp_path, [wide], categories, boxes)
   model = make_model(False, table())
   seen = record(model)
-  detection.coco_boxes(model, folder)
-  assert [len(image) for image in seen] == [16, 24, 24]
-  assert [image.shape[1] for image in seen] == [16, 24, 24]
-  assert (np.abs(seen[0].astype(int) - RED).mean() < 40).all()
+  detection.coco_boxes(model, tmp_path)
+  assert [image.shape for image in seen] == [(8, 8, 3)]
+  np.testing.assert_allclose(seen[0][4, 0], RED, atol=30)
+  np.testing.assert_allclose(seen[0][4, 7], GREEN, atol=30)
 
 
 @pytest.mark.parametrize(
@@ -161,8 +169,25 @@ def test_damaged_proposals_are_named(make_model, folder, content, match):
     detection.coco_proposals(make_model(table=table()), folder)
 
 
+@pytest.mark.parametrize(
+  "run", [detection.coco_boxes, detection.coco_proposals]
+)
+def test_a_missing_package_is_told_before_the_work(
+  make_model, folder, monkeypatch, run
+):
+  supply(folder, [proposal(1, LEFT, 1)])
+  monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
+  model = make_model(table=table())
+  seen = record(model)
+  with pytest.raises(
+    OSError, match=r"needs pycocotools: pip install .*\[eval\]"
+  ):
+    run(model, folder)
+  assert not seen
+
+
 def test_missing_proposals_are_told(make_model, folder):
-  with pytest.raises(FileNotFoundError, match=r"are yours to supply"):
+  with pytest.raises(MissingData, match=r"lacks\n.*proposals_val2017\.json\n"):
     detection.coco_proposals(make_model(table=table()), folder)
 
 
@@ -179,8 +204,8 @@ def test_boxes_over_the_edge_are_clipped(make_model, folder):
   seen = record(model)
   detection.coco_proposals(model, folder)
   # 8 x 16 pixels of the first are there, and the edge's 1 x 9 of the second.
-  assert [image.shape for image in seen] == [(16, 16, 3), (9, 9, 3)]
-  np.testing.assert_allclose(seen[0][8, 8], RED, atol=9)
+  assert [image.shape for image in seen] == [(8, 8, 3)] * 2
+  np.testing.assert_allclose(seen[0][4, 4], RED, atol=9)
   np.testing.assert_allclose(seen[1][4, 4], (110, 150, 0), atol=9)
 
 

@@ -12,7 +12,7 @@ from tests.evals import pictures
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 9])
 def test_all_come_in_order(monkeypatch, count):
   monkeypatch.setattr(encoding, "CHUNK", 4)
-  chunks = [*encoding.ahead(count, lambda i: i)]
+  chunks = [*encoding.ahead(encoding.chunks(count), lambda i: i)]
   assert [i for chunk in chunks for i in chunk] == [*range(count)]
   assert all(len(chunk) == 4 for chunk in chunks[:-1])
 
@@ -21,7 +21,9 @@ def test_the_next_chunk_is_read_while_one_is_used(monkeypatch):
   monkeypatch.setattr(encoding, "CHUNK", 2)
   monkeypatch.setattr(encoding, "AHEAD", 1)
   read = threading.Event()
-  chunks = encoding.ahead(6, lambda i: read.set() if i == 3 else None)
+  chunks = encoding.ahead(
+    encoding.chunks(6), lambda i: read.set() if i == 3 else None
+  )
   next(chunks)
   assert read.wait(5)
 
@@ -30,7 +32,7 @@ def test_no_more_than_so_many_chunks_are_read_ahead(monkeypatch):
   monkeypatch.setattr(encoding, "CHUNK", 2)
   monkeypatch.setattr(encoding, "AHEAD", 3)
   seen = set()
-  chunks = encoding.ahead(100, seen.add)
+  chunks = encoding.ahead(encoding.chunks(100), seen.add)
   next(chunks)
   time.sleep(0.05)
   assert seen <= {*range(8)}
@@ -45,7 +47,7 @@ def test_an_error_comes_through_at_once(monkeypatch):
     return number
 
   with pytest.raises(ValueError, match="image 2"):
-    list(encoding.ahead(1000, read))
+    list(encoding.ahead(encoding.chunks(1000), read))
 
 
 def test_encode_gives_a_row_an_image(monkeypatch, make_model):
@@ -53,6 +55,31 @@ def test_encode_gives_a_row_an_image(monkeypatch, make_model):
   shades = [np.full((8, 8, 3), 50 * i, np.uint8) for i in range(5)]
   found = encoding.encode(make_model(False), 5, lambda i: shades[i])
   assert found.shape == (5, 3)
+
+
+def test_groups_may_be_of_any_size():
+  groups = ["a", "", "bcd"]
+  assert [*encoding.ahead(groups, str.upper)] == [["A"], [], ["B", "C", "D"]]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5])
+def test_files_are_embedded_in_order(make_model, monkeypatch, tmp_path, count):
+  monkeypatch.setattr(encoding, "CHUNK", 2)
+  kinds = [pictures.RED, pictures.GREEN, pictures.BLUE] * 2
+  paths = [tmp_path / f"{i}.png" for i in range(count)]
+  for path, colour in zip(paths, kinds[:count], strict=True):
+    pictures.write(path, colour)
+  rows = encoding.encode_files(make_model(False), paths, encoding.squash)
+  expected = np.argmax(kinds[:count], axis=1)
+  np.testing.assert_array_equal(rows.argmax(axis=1), expected)
+
+
+def test_a_damaged_file_among_others_is_named(make_model, tmp_path):
+  paths = [tmp_path / "good.png", tmp_path / "bad.png"]
+  pictures.write(paths[0], pictures.RED)
+  paths[1].write_bytes(b"no image")
+  with pytest.raises(ImageError, match=r"bad\.png: cannot decode"):
+    encoding.encode_files(make_model(), paths, encoding.squash)
 
 
 def test_squash_keeps_all_of_the_image():

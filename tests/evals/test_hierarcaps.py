@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from hyperclip_jax.evals import hierarcaps as module
+from hyperclip_jax.evals.tasks import MissingData
 from tests.evals.data_sets import GREEN, RED, paint
 
 URL = "http://images.cocodataset.org/val2014/"
@@ -157,9 +158,7 @@ def test_foreign_files_are_named(folder):
 
 def test_what_is_missing_is_told(folder, tmp_path):
   (folder / "assets" / "test_imgs" / "COCO_val2014_000000000073.jpg").unlink()
-  with pytest.raises(
-    FileNotFoundError, match=r"73\.jpg.*\nHierarCaps is https"
-  ):
+  with pytest.raises(MissingData, match=r"hierarcaps.*lacks\n.*73\.jpg\n"):
     module.read(folder)
-  with pytest.raises(FileNotFoundError, match=r"hierarcaps_test\.csv: no such"):
+  with pytest.raises(MissingData, match=r"nowhere/.*_test\.csv \(2 are"):
     module.read(tmp_path / "nowhere")

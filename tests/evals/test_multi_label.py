@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hyperclip_jax.evals import multi_label
+from hyperclip_jax.evals.tasks import MissingData
 from tests.evals import data_sets
 from tests.evals.data_sets import BLUE, GREEN, RED, annotation, paint
 
@@ -51,11 +52,11 @@ def test_voc2007_damage_is_named(make_model, voc):
     with pytest.raises(ValueError, match=match):
       multi_label.voc2007(model, voc)
   dogs.unlink()
-  with pytest.raises(FileNotFoundError, match=r"dog_test.*\nVOC2007's test"):
+  with pytest.raises(MissingData, match=r"voc2007.*lacks\n.*dog_test\.txt\n"):
     multi_label.voc2007(model, voc)
   dogs.write_text(good)
   (root / "JPEGImages" / "000004.jpg").unlink()
-  with pytest.raises(FileNotFoundError, match=r"000004\.jpg"):
+  with pytest.raises(MissingData, match=r"000004\.jpg"):
     multi_label.voc2007(model, voc)
 
 
@@ -87,17 +88,20 @@ def test_coco_by_hand(make_model, tmp_path, hyperbolic):
 
 def test_images_are_squashed_not_cut(make_model, tmp_path):
   wide = np.full((8, 40, 3), GREEN, np.uint8)
+  wide[:, :8] = RED
   data_sets.coco(tmp_path, [wide], {17: "cat"}, [annotation(1, 1, 17, BOX)])
   model, seen = make_model(table=TABLE), []
   encode = model.encode_image
 
   def record(images, lift=True):
-    seen.extend(image.shape for image in images)
+    seen.extend(images)
     return encode(images, lift)
 
   model.encode_image = record
   multi_label.coco(model, tmp_path)
-  assert seen == [(40, 40, 3)]
+  assert [image.shape for image in seen] == [(8, 8, 3)]
+  np.testing.assert_allclose(seen[0][4, 0], RED, atol=30)
+  np.testing.assert_allclose(seen[0][4, 7], GREEN, atol=30)
 
 
 def test_coco_without_objects_is_told(make_model, tmp_path):
