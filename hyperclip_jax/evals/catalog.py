@@ -3,6 +3,10 @@
 from hyperclip_jax.evals import (
   captions,
   classification,
+  composition,
+  detection,
+  hierarcaps,
+  multi_label,
   root_distance,
   shapes,
   wordnet,
@@ -11,7 +15,11 @@ from hyperclip_jax.evals.tasks import Task
 
 TASKS: tuple[Task, ...] = (
   *classification.TASKS,
+  *multi_label.TASKS,
   *captions.TASKS,
+  *composition.TASKS,
+  *hierarcaps.TASKS,
+  *detection.TASKS,
   *wordnet.TASKS,
   *root_distance.TASKS,
   *shapes.TASKS,
