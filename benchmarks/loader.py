@@ -123,13 +123,25 @@ def official(path: pathlib.Path, rng: np.random.Generator) -> None:
     chosen = int(rng.integers(count))
     texts[chosen].lower()
     for image in (child, parents[chosen]):
-      whole = np.array([0, 0, *image.size], np.float32)
-      crop = images.random_resized_crop(rng, whole)
-      view = image.resize(
-        (CROP, CROP), Image.Resampling.BICUBIC, box=tuple(crop.tolist())
-      )
+      crop = _random_resized_crop(rng, *image.size)
+      view = image.resize((CROP, CROP), Image.Resampling.BICUBIC, box=crop)
       array = np.asarray(view).transpose(2, 0, 1)
       np.ascontiguousarray(array).astype(np.float32) / 255
+
+
+def _random_resized_crop(
+  rng: np.random.Generator, width: int, height: int
+) -> tuple[int, int, int, int]:
+  """torchvision's, for a square that every first try fits."""
+  area = width * height * rng.uniform(0.5, 1.0)
+  aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+  w = min(width, round(np.sqrt(area * aspect)))
+  h = min(height, round(np.sqrt(area / aspect)))
+  left, top = (
+    int(rng.integers(width - w + 1)),
+    int(rng.integers(height - h + 1)),
+  )
+  return left, top, left + w, top + h
 
 
 def _groups(path: pathlib.Path) -> Iterator[dict[str, bytes]]:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 import simplejpeg
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
 from hyperclip_jax.data.boxes import Box
@@ -18,6 +18,9 @@ Pixels = UInt8[np.ndarray, "_ _ 3"]  # height, width, RGB
 Rect = Float32[np.ndarray, "4"]  # x0, y0, x1, y1 in pixels
 
 MAX_PIXELS = 50_000_000
+
+TRIES = 10  # of a random crop
+DRAWS = 4 * TRIES  # random numbers it takes
 
 # What Pillow may open. Others are rare, and some (EPS) run programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -31,13 +34,17 @@ class TooLargeError(ImageError):
   """An image of more than `MAX_PIXELS`."""
 
 
-def decode(data: bytes, min_side: int = 0) -> Pixels:
+def decode(
+  data: bytes, min_side: int = 0, room: Pixels | None = None
+) -> Pixels:
   """Decodes an image to RGB; transparent ones are laid on white.
 
   Args:
     data: JPEG, PNG, WebP, GIF (first frame), BMP, TIFF or PPM.
     min_side: if positive, a JPEG may come out shrunk by 2 to 8 times where its
       short side stays at least this long, which is faster.
+    room: where to put a JPEG of just this size, in place of new memory; it is
+      what is returned then.
 
   Raises:
     ImageError: broken or unknown data.
@@ -48,6 +55,9 @@ def decode(data: bytes, min_side: int = 0) -> Pixels:
       height, width, space, _ = simplejpeg.decode_jpeg_header(data)
       _check_size(int(width), int(height))
       if space not in ("CMYK", "YCCK"):  # Pillow knows Adobe's inverted ink
+        if room is not None and room.shape == (height, width, 3):
+          simplejpeg.decode_jpeg(data, buffer=room)
+          return room
         return simplejpeg.decode_jpeg(
           data,
           min_height=min_side,
@@ -84,7 +94,7 @@ def fit(
 
   Args:
     image: any size; a long side above the canvas is shrunk to it (bicubic after
-      a box filter), smaller images keep their size.
+      a box filter), smaller images keep their size. It may be the canvas.
     canvas: all of it is written; zero outside of the region.
     white_border: centre the image on a white square of its long side, as
       HyCoCLIP's processed shards do.
@@ -93,6 +103,8 @@ def fit(
     The region: the rectangle of the image, or of the white square.
   """
   height, width, _ = image.shape
+  if image is canvas:
+    return np.array([0, 0, width, height], np.float32)
   scale = len(canvas) / max(height, width)
   if scale < 1:
     width, height = (max(1, round(n * scale)) for n in (width, height))
@@ -114,39 +126,45 @@ def fit(
   return np.array([0, 0, right, bottom], np.float32)
 
 
-def random_resized_crop(
-  rng: np.random.Generator,
-  region: Rect,
+def random_resized_crops(
+  uniforms: Float64[np.ndarray, f"rows {DRAWS}"],
+  regions: Float32[np.ndarray, "rows 4"],
   scale: tuple[float, float] = (0.5, 1.0),
   ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> Rect:
-  """Draws the crop of torchvision's RandomResizedCrop inside a region.
+) -> Float32[np.ndarray, "rows 4"]:
+  """Draws crops as torchvision's RandomResizedCrop does, each in its region.
 
   Ten tries of an area uniform in `scale` and an aspect log-uniform in `ratio`;
   if none fits, the largest central crop with an aspect in `ratio`.
 
   Args:
-    rng: source of randomness.
-    region: rectangle with whole-pixel bounds.
-    scale: least and greatest share of the region's area.
+    uniforms: random numbers in [0, 1).
+    regions: rectangles with whole-pixel bounds.
+    scale: least and greatest share of a region's area.
     ratio: least and greatest width / height.
 
   Returns:
-    A rectangle with whole-pixel bounds inside the region.
+    Rectangles with whole-pixel bounds inside their regions.
   """
-  x0, y0, x1, y1 = (int(value) for value in region)
-  width, height = x1 - x0, y1 - y0
-  for _ in range(10):
-    area = width * height * rng.uniform(*scale)
-    aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
-    w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-    if 0 < w <= width and 0 < h <= height:
-      left = x0 + int(rng.integers(width - w + 1))
-      top = y0 + int(rng.integers(height - h + 1))
-      return np.array([left, top, left + w, top + h], np.float32)
-  w = min(width, round(height * ratio[1]))
-  h = min(height, round(width / ratio[0]))
-  return _central(region, w, h)
+  left, top, right, bottom = regions.astype(np.int64).T
+  width, height = right - left, bottom - top
+  area, aspect, across, down = uniforms.reshape(len(regions), TRIES, 4).T
+  area = width * height * (scale[0] + (scale[1] - scale[0]) * area)
+  low, high = np.log(ratio)
+  aspect = np.exp(low + (high - low) * aspect)
+  w, h = (np.rint(np.sqrt(x)) for x in (area * aspect, area / aspect))
+  fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+  x, y = np.floor(across * (width - w + 1)), np.floor(down * (height - h + 1))
+  # Where none fits: central, as a try of its own.
+  w = np.vstack([w, np.minimum(width, np.rint(height * ratio[1]))])
+  h = np.vstack([h, np.minimum(height, np.rint(width / ratio[0]))])
+  x = np.vstack([x, (width - w[-1]) // 2])
+  y = np.vstack([y, (height - h[-1]) // 2])
+  chosen = np.where(fits.any(0), fits.argmax(0), TRIES)
+  each = np.arange(len(regions))
+  x, y, w, h = (values[chosen, each] for values in (x, y, w, h))
+  x, y = left + x, top + y
+  return np.stack([x, y, x + w, y + h], axis=1).astype(np.float32)
 
 
 def center_square(image: Pixels, size: int) -> Pixels:
@@ -159,18 +177,13 @@ def center_square(image: Pixels, size: int) -> Pixels:
   if height == width == size:
     return image
   side = min(height, width)
-  whole = np.array([0, 0, width, height], np.float32)
-  box = _central(whole, side, side).tolist()
+  left, top = (width - side) // 2, (height - side) // 2
   square = Image.fromarray(image).resize(
-    (size, size), Image.Resampling.BICUBIC, box=tuple(box)
+    (size, size),
+    Image.Resampling.BICUBIC,
+    box=(left, top, left + side, top + side),
   )
   return np.asarray(square)
-
-
-def _central(region: Rect, width: int, height: int) -> Rect:
-  x0, y0, x1, y1 = (int(value) for value in region)
-  left, top = x0 + (x1 - x0 - width) // 2, y0 + (y1 - y0 - height) // 2
-  return np.array([left, top, left + width, top + height], np.float32)
 
 
 def _check_size(width: int, height: int) -> None:

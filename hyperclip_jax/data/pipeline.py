@@ -13,17 +13,20 @@ import grain
 import numpy as np
 
 from hyperclip_jax.data import images
-from hyperclip_jax.data.boxes import WHOLE
+from hyperclip_jax.data.boxes import WHOLE, Box
 from hyperclip_jax.data.buffers import Buffers
 from hyperclip_jax.data.faults import Faults, TooManyFaults
 from hyperclip_jax.data.record import Part, Record
 from hyperclip_jax.data.shards import TarSource
 from hyperclip_jax.data.tokenizer import Tokenizer, cut
+from hyperclip_jax.data.uniforms import uniforms
 
 Batch = dict[str, Any]
 
 # So many records after a bad one are tried in its place.
 TRIES = 100
+
+_DRAWS = 1 + images.DRAWS  # random numbers of a picture: its seed and its crop
 
 
 class Draw(NamedTuple):
@@ -39,19 +42,23 @@ class Pictures(NamedTuple):
 
   Attributes:
     pixels: uint8 (rows, canvas, canvas, 3).
-    crop: float32 (rows, 4), x0, y0, x1, y1 in canvas pixels.
-    seed: uint32 (rows,), of what the device draws for a picture.
+    region: float32 (rows, 4), where a picture lies on its canvas.
   """
 
   pixels: np.ndarray
-  crop: np.ndarray
-  seed: np.ndarray
+  region: np.ndarray
+
+  def rows(self, first: int, count: int) -> "Pictures":
+    """The room of so many of them."""
+    return Pictures(*(rows[first : first + count] for rows in self))
 
 
 class MakeBatch:
   """Draws -> the arrays of a batch, B examples of static shapes.
 
-  image, image_crop, image_seed: `Pictures` of B rows.
+  image: uint8 (B, canvas, canvas, 3).
+  image_crop: float32 (B, 4), x0, y0, x1, y1 in canvas pixels.
+  image_seed: uint32 (B,), of what the device draws for a picture.
   text: int32 (B, length), cut to a static length.
 
   With `parts` = K > 0 also, where row j is a part of example j // K:
@@ -60,7 +67,7 @@ class MakeBatch:
   distinct: whether the phrase is another text than the caption; false where
     `valid` is.
   valid: whether the row is a part of its own; those after an example's last
-    part repeat it. Left out where K is 1.
+    part show it again. Left out where K is 1.
 
   The record after a bad one takes its place, which is a function of the data
   alone: hosts stay in step, and a resumed run sees what an unbroken one would.
@@ -106,32 +113,38 @@ class MakeBatch:
       TooManyFaults: a long run of bad records, or too many in all.
     """
     count, parts = len(draws), self._parts
+    keys = np.array([draw.seed for draw in draws])
+    random = uniforms(keys, parts + (1 + parts) * _DRAWS)
+    choices, random = random[:, :parts], random[:, parts:]
+
     wholes, boxes = self._room(count), self._room(count * parts)
-    captions, phrases = [], []
-    valid = np.zeros(count * parts, bool)
+    captions, phrases, found = [], [], []
     for i, draw in enumerate(draws):
-      first = i * parts
-      room = Pictures(*(rows[first : first + parts] for rows in boxes))
-      whole = Pictures(*(rows[i : i + 1] for rows in wholes))
-      caption, texts = self._example(draw, whole, room)
-      valid[first : first + len(texts)] = True
+      caption, texts = self._example(
+        draw, choices[i], wholes.rows(i, 1), boxes.rows(i * parts, parts)
+      )
       captions.append(caption)
       phrases += texts + texts[-1:] * (parts - len(texts))
+      found.append(len(texts))
+
     text = self._tokenizer(captions, self._context)
+    crop, seed = self._views(wholes, random[:, :_DRAWS])
     batch = {
       "image": wholes.pixels,
-      "image_crop": wholes.crop,
-      "image_seed": wholes.seed,
+      "image_crop": crop,
+      "image_seed": seed,
       "text": cut(text, self._text_lengths),
     }
     if not parts:
       return batch
     box_text = self._tokenizer(phrases, self._context)
     differs = (box_text != np.repeat(text, parts, axis=0)).any(axis=1)
+    valid = (np.arange(parts)[None] < np.array(found)[:, None]).reshape(-1)
+    crop, seed = self._views(boxes, random[:, _DRAWS:].reshape(-1, _DRAWS))
     batch |= {
       "box_image": boxes.pixels,
-      "box_crop": boxes.crop,
-      "box_seed": boxes.seed,
+      "box_crop": crop,
+      "box_seed": seed,
       "box_text": cut(box_text, self._text_lengths),
       "distinct": differs & valid,
     }
@@ -142,20 +155,27 @@ class MakeBatch:
     return Pictures(
       self._buffers.empty((rows, side, side, 3), np.uint8),
       np.empty((rows, 4), np.float32),
-      np.empty(rows, np.uint32),
     )
 
+  def _views(
+    self, pictures: Pictures, random: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Draws the crop and the seed of each picture."""
+    crop = images.random_resized_crops(
+      random[:, 1:], pictures.region, self._crop_scale
+    )
+    return crop, (random[:, 0] * 2**32).astype(np.uint32)
+
   def _example(
-    self, draw: Draw, whole: Pictures, boxes: Pictures
+    self, draw: Draw, choices: np.ndarray, whole: Pictures, boxes: Pictures
   ) -> tuple[str, list[str]]:
     """Fills the room of an example; returns its caption and its phrases."""
     source = self._sources[draw.source]
     self._faults.seen()
     for attempt in range(TRIES):
       number = (draw.record + attempt) % len(source)
-      rng = np.random.default_rng(draw.seed)
       try:
-        return self._fill(source[number], rng, whole, boxes)
+        return self._fill(source[number], choices, whole, boxes)
       except Exception as error:  # whatever is wrong with it, others are good
         self._faults.add(source.name(number), error)
     raise TooManyFaults(
@@ -164,42 +184,45 @@ class MakeBatch:
     )
 
   def _fill(
-    self,
-    record: Record,
-    rng: np.random.Generator,
-    whole: Pictures,
-    boxes: Pictures,
+    self, record: Record, choices: np.ndarray, whole: Pictures, boxes: Pictures
   ) -> tuple[str, list[str]]:
     # Boxes are cut from the full size; the whole is shrunk to the canvas.
     least = 0 if self._parts else self._canvas
-    image = images.decode(record.image, least)
-    self._place(image, rng, whole, 0)
+    image = self._place(record.image, WHOLE, whole, 0, least)
     if not self._parts:
       return record.caption, []
     # A record without a good box is its own part.
     parts = record.parts or (Part(record.caption, record.image, WHOLE),)
-    chosen = [parts[i] for i in rng.permutation(len(parts))[: self._parts]]
+    chosen = _choose(parts, choices)
     for row, part in enumerate(chosen):
       own = part.image is not record.image
-      pixels = images.decode(part.image) if own else image
-      self._place(images.crop(pixels, part.box), rng, boxes, row)
+      self._place(part.image if own else image, part.box, boxes, row)
     for rows in boxes:
       rows[len(chosen) :] = rows[len(chosen) - 1]
     return record.caption, [part.text for part in chosen]
 
   def _place(
     self,
-    pixels: images.Pixels,
-    rng: np.random.Generator,
+    image: bytes | images.Pixels,
+    box: Box,
     pictures: Pictures,
     row: int,
-  ) -> None:
-    """Writes a picture, and draws its crop and its seed."""
+    least: int = 0,
+  ) -> images.Pixels:
+    """Writes a box of an image to its row; returns all of the image."""
     canvas = pictures.pixels[row]
-    region = images.fit(pixels, canvas, self._white_border)
-    crop = images.random_resized_crop(rng, region, self._crop_scale)
-    pictures.crop[row] = crop
-    pictures.seed[row] = rng.integers(2**32, dtype=np.uint32)
+    if isinstance(image, bytes):
+      image = images.decode(image, least, canvas)
+    pixels = image if box == WHOLE else images.crop(image, box)
+    pictures.region[row] = images.fit(pixels, canvas, self._white_border)
+    return image
+
+
+def _choose(parts: Sequence[Part], choices: np.ndarray) -> list[Part]:
+  """As many parts as there are numbers in [0, 1), at random, or all."""
+  left = list(parts)
+  picks = choices[: len(left)].tolist()
+  return [left.pop(int(pick * len(left))) for pick in picks]
 
 
 def batches(

@@ -214,7 +214,9 @@ def _phrase(caption: str, start: float, end: float) -> str:
 def _caption(value: Any, where: str) -> str:
   if not isinstance(value, str) or not value.strip():
     _fail(where, "caption", f"found {_shown(value)}, want a text")
-  if any("\ud800" <= char <= "\udfff" for char in value):
+  try:
+    value.encode()
+  except UnicodeEncodeError:
     # JSON can escape half a surrogate pair, which no tokenizer takes.
     _fail(where, "caption", f"found a lone surrogate in {_shown(value)}")
   return value

@@ -1,6 +1,8 @@
 """Shards as one list of records, read in any order: a grain data source."""
 
+import bisect
 import glob
+import itertools
 import operator
 import os
 import subprocess
@@ -8,7 +10,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import SupportsIndex
 
-import numpy as np
 from absl import logging
 
 from hyperclip_jax.data import index as index_lib
@@ -88,7 +89,7 @@ class TarSource:
       else:
         self.skipped[path] = str(found)
         logging.warning("left out: %s", found)
-    self._ends = np.cumsum([len(shard) for shard in self._shards], dtype=int)
+    self._ends = list(itertools.accumulate(map(len, self._shards)))
     if not len(self):
       raise ValueError(
         f"no complete record in {len(paths)} tars ({', '.join(paths[:3])}); "
@@ -96,7 +97,7 @@ class TarSource:
       )
 
   def __len__(self) -> int:
-    return int(self._ends[-1]) if len(self._ends) else 0
+    return self._ends[-1] if self._ends else 0
 
   def __getitem__(self, index: SupportsIndex) -> Record:
     """Reads a record.
@@ -120,9 +121,9 @@ class TarSource:
   def _locate(self, number: int) -> tuple[Index, int]:
     if not 0 <= number < len(self):
       raise IndexError(f"record {number} of {len(self)}")
-    which = int(np.searchsorted(self._ends, number, side="right"))
+    which = bisect.bisect_right(self._ends, number)
     shard = self._shards[which]
-    return shard, number - int(self._ends[which]) + len(shard)
+    return shard, number - self._ends[which] + len(shard)
 
   def __repr__(self) -> str:
     first = self._shards[0].path

@@ -8,6 +8,7 @@ supervision", 2021). The merges are the file in `assets`; see its NOTICE.
 import functools
 import gzip
 import html
+import itertools
 import os
 from collections.abc import Sequence
 from importlib import resources
@@ -99,10 +100,12 @@ class Tokenizer:
     rows = np.zeros((len(texts), context), np.int32)
     rows[:, 0] = self.start
     encodings = self._bpe.encode_batch_fast([clean(text) for text in texts])
-    for row, encoding in zip(rows, encodings, strict=True):
-      ids = encoding.ids[: context - 2]
-      row[1 : len(ids) + 1] = np.minimum(ids, self.start - 1)
-      row[len(ids) + 1] = self.end
+    ids = [encoding.ids[: context - 2] for encoding in encodings]
+    lengths = np.array([len(words) for words in ids], int)
+    words = np.fromiter(itertools.chain.from_iterable(ids), np.int32)
+    taken = np.arange(context - 1)[None] < lengths[:, None]
+    rows[:, 1:][taken] = np.minimum(words, self.start - 1)
+    rows[np.arange(len(rows)), lengths + 1] = self.end
     return rows
 
   def decode(self, ids: Sequence[int] | Int32[np.ndarray, " context"]) -> str:

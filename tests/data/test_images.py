@@ -198,6 +198,12 @@ def test_fit_shrinks_large_images_as_pillow():
   assert (sliver[:49] == 255).all()
 
 
+def crops(regions, seed=0, scale=(0.5, 1.0)):
+  random = np.random.default_rng(seed).random((len(regions), images.DRAWS))
+  regions = np.array(regions, np.float32)
+  return images.random_resized_crops(random, regions, scale)
+
+
 @given(
   st.integers(0, 2**32),
   st.integers(0, 50),
@@ -205,8 +211,8 @@ def test_fit_shrinks_large_images_as_pillow():
   st.integers(1, 300),
 )
 def test_random_crop_is_whole_pixels_inside_the_region(seed, x, width, height):
-  region = np.array([x, 3, x + width, 3 + height], np.float32)
-  crop = images.random_resized_crop(np.random.default_rng(seed), region)
+  region = [x, 3, x + width, 3 + height]
+  (crop,) = crops([region], seed)
   assert crop.dtype == np.float32
   assert (crop == np.round(crop)).all()
   assert region[0] <= crop[0] < crop[2] <= region[2]
@@ -214,12 +220,8 @@ def test_random_crop_is_whole_pixels_inside_the_region(seed, x, width, height):
 
 
 def test_random_crop_has_torchvisions_distribution():
-  rng = np.random.default_rng(0)
-  region = np.array([0, 0, 400, 400], np.float32)
-  crops = np.array(
-    [images.random_resized_crop(rng, region) for _ in range(4000)]
-  )
-  width, height = crops[:, 2] - crops[:, 0], crops[:, 3] - crops[:, 1]
+  found = crops([[0, 0, 400, 400]] * 4000)
+  width, height = found[:, 2] - found[:, 0], found[:, 3] - found[:, 1]
   share = width * height / 400**2
   assert 0.49 < share.min() < 0.51
   # Uniform on (.5, 1), thinned where a large area does not fit its aspect:
@@ -229,7 +231,7 @@ def test_random_crop_has_torchvisions_distribution():
   assert abs(np.log(width / height).mean()) < 0.01
   assert abs(np.log(width / height)).max() < np.log(4 / 3) + 0.01
   free = 400 - width
-  assert abs((crops[:, 0][free > 0] / free[free > 0]).mean() - 0.5) < 0.02
+  assert abs((found[:, 0][free > 0] / free[free > 0]).mean() - 0.5) < 0.02
 
 
 @pytest.mark.parametrize(
@@ -240,10 +242,26 @@ def test_random_crop_has_torchvisions_distribution():
   ],
 )
 def test_random_crop_falls_back_to_the_centre(size, want):
-  region = np.array([0, 0, *size], np.float32)
-  rng = np.random.default_rng(0)
-  crop = images.random_resized_crop(rng, region, scale=(0.9, 1.0))
-  np.testing.assert_allclose(crop, want, atol=1)
+  found = crops([[0, 0, *size]], scale=(0.9, 1.0))
+  np.testing.assert_allclose(found, [want], atol=1)
+
+
+def test_random_crops_of_a_batch_do_not_touch_each_other():
+  regions = [[0, 0, 400, 100], [5, 3, 205, 153], [0, 0, 1, 1]]
+  alone = [crops([[0, 0, 9, 9]] * i + regions[i:])[i] for i in range(3)]
+  np.testing.assert_array_equal(crops(regions), alone)
+
+
+def test_a_jpeg_of_the_canvas_size_is_decoded_in_place():
+  data = simplejpeg.encode_jpeg(gradient(40, 40))
+  canvas = np.zeros((40, 40, 3), np.uint8)
+  assert images.decode(data, 0, canvas) is canvas
+  np.testing.assert_array_equal(canvas, images.decode(data))
+  region = images.fit(canvas, canvas, white_border=True)
+  assert region.tolist() == [0, 0, 40, 40]
+  other = np.zeros((41, 40, 3), np.uint8)
+  assert images.decode(data, 0, other).shape == (40, 40, 3)
+  assert not other.any()
 
 
 def test_center_square_is_resize_then_centre_crop():
