@@ -7,7 +7,8 @@ Four ways to read the same processed shard, one after the other in every round,
 on one core; medians over rounds:
 
 - loader: this library's batches, all of it (read, decode, boxes, tokens).
-- prepared: the same of the prepared form of the shard, one image a record.
+- prepared: the same of a prepared shard of such images, where each is stored
+  once and its parts are boxes.
 - official: a re-creation of the official chain with Pillow: walk the tar,
   decode the child and every parent, random resized crop to 224 of the child and
   of one parent, float arrays; texts are not even tokenised.
@@ -50,22 +51,40 @@ def write_processed(path: pathlib.Path, records: int, side: int) -> None:
   found = [source[i] for i in range(len(source))]
   whole = [images.decode(record.image) for record in found]
   with tarfile.open(path, "w") as tar:
-
-    def add(name: str, data: bytes) -> None:
-      info = tarfile.TarInfo(name)
-      info.size = len(data)
-      tar.addfile(info, io.BytesIO(data))
-
     for i in range(records):
       which = int(rng.integers(len(found)))
       photo, key = whole[which], f"{i:09d}"
       parents = int(rng.choice(4, p=(0.41, 0.37, 0.13, 0.09))) + 1
-      add(f"{key}.child.jpg", _cut(rng, photo, 0.95, side))
-      add(f"{key}.child.txt", found[which].caption.encode())
-      add(f"{key}.numparents.txt", str(parents).encode())
+      _add(tar, f"{key}.child.jpg", _cut(rng, photo, 0.95, side))
+      _add(tar, f"{key}.child.txt", found[which].caption.encode())
+      _add(tar, f"{key}.numparents.txt", str(parents).encode())
       for j in range(parents):
-        add(f"{key}.parent{j:03d}.jpg", _cut(rng, photo, 0.6, side))
-        add(f"{key}.parent{j:03d}.txt", f"a part {j}".encode())
+        _add(tar, f"{key}.parent{j:03d}.jpg", _cut(rng, photo, 0.6, side))
+        _add(tar, f"{key}.parent{j:03d}.txt", f"a part {j}".encode())
+
+
+def write_raw(path: pathlib.Path, processed: pathlib.Path) -> None:
+  """Raw GRIT of a processed shard's images, with as many random boxes."""
+  rng = np.random.default_rng(1)
+  source = TarSource([str(processed)])
+  with tarfile.open(path, "w") as tar:
+    for i in range(len(source)):
+      record = source[i]
+      rows = []
+      for j in range(len(record.parts)):
+        left, top = rng.uniform(0, 0.4, 2).tolist()
+        rows.append([j, j + 4, left, top, left + 0.6, top + 0.6, 1.0])
+      height, width = images.decode(record.image).shape[:2]
+      fields = {"caption": record.caption, "width": width, "height": height}
+      text = json.dumps(fields | {"noun_chunks": rows, "key": record.key})
+      _add(tar, f"{record.key}.jpg", record.image)
+      _add(tar, f"{record.key}.json", text.encode())
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+  info = tarfile.TarInfo(name)
+  info.size = len(data)
+  tar.addfile(info, io.BytesIO(data))
 
 
 def _cut(
@@ -126,7 +145,7 @@ def official(path: pathlib.Path, rng: np.random.Generator) -> None:
       crop = _random_resized_crop(rng, *image.size)
       view = image.resize((CROP, CROP), Image.Resampling.BICUBIC, box=crop)
       array = np.asarray(view).transpose(2, 0, 1)
-      np.ascontiguousarray(array).astype(np.float32) / 255
+      np.divide(np.ascontiguousarray(array), 255, dtype=np.float32)
 
 
 def _random_resized_crop(
@@ -168,13 +187,21 @@ def rate(work: Callable[[], None], count: int) -> float:
   return count / (time.process_time() - start)
 
 
+def resident() -> float:
+  """Megabytes of memory that this process holds."""
+  pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+  return pages * resource.getpagesize() / 2**20
+
+
 def measure(records: int, rounds: int, side: int) -> dict[str, float]:
-  """Medians of samples a second by way; and megabytes that reading added."""
+  """Medians of samples a second by way; memory over an epoch of the loader."""
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / "00000.tar"
     write_processed(path, records, side)
+    raw = pathlib.Path(folder) / "raw.tar"
+    write_raw(raw, path)
     prepare.main(
-      ["--input", str(path), "--output", f"{folder}/prepared", "--jobs", "1"]
+      ["--input", str(raw), "--output", f"{folder}/prepared", "--jobs", "1"]
     )
     processed = TarSource([str(path)] * COPIES)
     prepared = TarSource([f"{folder}/prepared/00000.tar"] * COPIES)
@@ -190,17 +217,21 @@ def measure(records: int, rounds: int, side: int) -> dict[str, float]:
     }
     for work in ways.values():  # warm
       work()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    rates = {name: [] for name in ways}
+      rates = {name: [] for name in ways}
     for _ in range(rounds):
       for name, work in ways.items():
         rates[name].append(rate(work, records))
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = [(ways["loader"](), resident())[1] for _ in range(COPIES)]
   medians = {name: statistics.median(rows) for name, rows in rates.items()}
   return medians | {
     "loader / official": medians["loader"] / medians["official"],
     "loader / decode": medians["loader"] / medians["decode"],
-    "peak memory added, MB": (after - before) / 1024,
+    "prepared / official": medians["prepared"] / medians["official"],
+    "prepared / decode": medians["prepared"] / medians["decode"],
+    "memory at the epoch's start, MB": memory[0],
+    "memory at its end, MB": memory[-1],
+    "growth, MB per 1000 samples": 1000
+    * np.polyfit(np.arange(COPIES) * records, memory, 1)[0],
   }
 
 
@@ -216,7 +247,7 @@ def main() -> None:
   os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
   results = measure(options.records, options.rounds, options.side)
   for name, value in results.items():
-    print(f"{name:24} {value:10.2f}")
+    print(f"{name:32} {value:10.3f}")
   if options.output:
     options.output.write_text(json.dumps(results, indent=1) + "\n")
 
