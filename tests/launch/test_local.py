@@ -35,7 +35,7 @@ def get_config():
   if os.environ["JAX_PROCESS_ID"] == "1" and not born.exists():
     born.touch()
     threading.Thread(target=die, daemon=True).start()
-  config = small.config("clip", steps=20)
+  config = small.config("clip", steps=12)
   config.model.vision.depth = config.model.text.depth = 1
   return config
 """
@@ -185,5 +185,5 @@ def test_a_killed_process_does_not_end_the_run(tmp_path):
     r"run failed with .*: starting it again, 1 left", done.stderr
   )
   assert "resumed from step" in done.stderr
-  assert metrics.read(workdir)[-1]["step"] == 20
+  assert metrics.read(workdir)[-1]["step"] == 12
   assert pathlib.Path(workdir, "report.html").exists()
