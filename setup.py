@@ -18,6 +18,7 @@ EXTRAS = {
   "torch": ["torch>=2.10"],
   "hub": ["huggingface_hub"],
   "faiss": ["faiss-cpu"],
+  "launch": ["pyyaml", "xmanager>=0.8"],
   "photos": ["scikit-image"],
   "prepare": ["apache-beam>=2.77", "pyarrow"],
 }
@@ -33,6 +34,7 @@ EXTRAS["test"] = [
   "pycocotools>=2.0.11",
   "pyright",
   "pytest",
+  "pyyaml",
   "ruff",
   "scikit-learn",
 ]

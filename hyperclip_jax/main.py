@@ -7,7 +7,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from hyperclip_jax import commands, pretrained, train
+from hyperclip_jax import cluster, commands, pretrained, train
 from hyperclip_jax.data.faults import TooManyFaults
 from hyperclip_jax.dry_run import dry_run
 from hyperclip_jax.reports import run as report
@@ -28,10 +28,13 @@ DRY_RUN = flags.DEFINE_bool(
   "dry_run", False, "Print sizes and costs, read a batch, take one step, end."
 )
 COORDINATOR = flags.DEFINE_string(
-  "coordinator", None, "host:port of process 0, or 'auto' on a cluster."
+  "coordinator", None, "host:port of process 0; 'auto': by the environment."
 )
 PROCESSES = flags.DEFINE_integer("processes", None, "How many processes.")
 PROCESS = flags.DEFINE_integer("process", None, "The number of this one.")
+STOPPED_CODE = flags.DEFINE_integer(
+  "stopped_code", 0, "Exit code of a run that was stopped, and saved."
+)
 flags.adopt_module_key_flags(commands)  # so that --help tells them
 
 
@@ -39,12 +42,8 @@ def main(argv: list[str]) -> None:
   """Does what --mode says; bad input ends in one message and exit code 1."""
   if flags.FLAGS.verbosity <= 0:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save
-  if COORDINATOR.value:
-    auto = COORDINATOR.value == "auto"
-    jax.distributed.initialize(
-      None if auto else COORDINATOR.value, PROCESSES.value, PROCESS.value
-    )
   try:
+    cluster.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
     if len(argv) > 1:
       raise ValueError(f"stray arguments: {' '.join(argv[1:])}")
     if MODE.value in commands.COMMANDS:
@@ -74,7 +73,9 @@ def main(argv: list[str]) -> None:
     model = model or train.train(run)
   except (FloatingPointError, TooManyFaults) as error:
     sys.exit(f"error: {error}")
-  if model:
+  if model is None:
+    sys.exit(STOPPED_CODE.value)
+  if jax.process_index() == 0:
     data = train.held_out(config, sources)
     report.evaluate(workdir, config, model, data)
 

@@ -113,7 +113,7 @@ def train(run: Run) -> HyperCLIP | None:
   """Trains from the newest checkpoint, or from scratch, to `config.steps`.
 
   Returns:
-    The trained model on the first process; None on others, and when stopped.
+    The trained model; None when stopped.
   """
   config, mesh = run.config, run.mesh
   main_process = jax.process_index() == 0
@@ -164,7 +164,7 @@ def train(run: Run) -> HyperCLIP | None:
           writer.write(step, results)
 
     params = sharding.to_host(state.params)
-    return _model(config, params) if main_process else None
+    return _model(config, params)
 
 
 def first_state(

@@ -241,6 +241,7 @@ def test_a_signal_to_one_process_saves_and_ends_both(config_file, tmp_path):
   first, second = pair(
     f"--config={config_file}", f"--workdir={tmp_path}",
     "--config.steps=100000", "--config.checkpoint.every=100000",
+    "--stopped_code=75",
   )  # fmt: skip
   assert first.stderr is not None
   for line in first.stderr:
@@ -248,7 +249,7 @@ def test_a_signal_to_one_process_saves_and_ends_both(config_file, tmp_path):
       second.send_signal(signal.SIGINT)
       break
   rest, _ = first.communicate(timeout=200)[1], second.communicate(timeout=200)
-  assert (first.returncode, second.returncode) == (0, 0)
+  assert (first.returncode, second.returncode) == (75, 75)
   saved = metrics.read(tmp_path)[-1]["step"]
   assert f"stopped; step {saved} is saved" in rest
   assert (tmp_path / "checkpoints" / str(saved)).is_dir()

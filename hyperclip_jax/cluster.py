@@ -1,0 +1,139 @@
+"""The processes of one run, and how each joins the others."""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+
+import jax
+
+ADDRESS = "JAX_COORDINATOR_ADDRESS"
+COUNT = "JAX_NUM_PROCESSES"
+NUMBER = "JAX_PROCESS_ID"
+SPEC = "CLUSTER_SPEC"
+
+BY_HAND = (
+  "give --coordinator=HOST:PORT --processes=N --process=I, or "
+  f"--coordinator=auto and set {ADDRESS}, {COUNT} and {NUMBER}"
+)
+
+
+def join(
+  coordinator: str | None,
+  processes: int | None,
+  process: int | None,
+  timeout: float = 300.0,
+) -> None:
+  """Meets the other processes, by `jax.distributed`; alone without coordinator.
+
+  Args:
+    coordinator: host:port of process 0; or "auto": from the environment, by
+      JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, by
+      Vertex AI's CLUSTER_SPEC, or by what JAX knows of SLURM, Open MPI,
+      Kubernetes and TPU pods.
+    processes: how many processes there are; none with "auto".
+    process: which of them this is, from 0; none with "auto".
+    timeout: seconds until all must have come; the process ends with a message
+      after them, since JAX itself would abort without one.
+
+  Raises:
+    ValueError: flags or variables that do not say who meets where.
+    ConnectionError: this process cannot take its place.
+  """
+  address = coordinator
+  if coordinator == "auto":
+    if (processes, process) != (None, None):
+      raise ValueError(
+        "--coordinator=auto reads the number of processes from the "
+        "environment: drop --processes and --process"
+      )
+    address, processes, process = from_environment(os.environ)
+  elif coordinator is None:
+    if (processes, process) != (None, None):
+      raise ValueError("--processes and --process need --coordinator")
+    return
+  elif processes is None or process is None:
+    raise ValueError(
+      f"--coordinator={coordinator} needs --processes and --process: {BY_HAND}"
+    )
+  if address is not None and not address.rpartition(":")[2].isdigit():
+    raise ValueError(f"the coordinator {address!r} is not HOST:PORT")
+  known = None not in (address, processes, process)
+  if processes is not None and process is not None:
+    _check_number(processes, process)
+
+  watch = threading.Timer(timeout, _give_up, [address, timeout])
+  watch.daemon = True
+  watch.start()
+  try:
+    jax.distributed.initialize(
+      address,
+      processes,
+      process,
+      # Who says all is not to be shown one device of several, as on SLURM.
+      cluster_detection_method="deactivate" if known else None,
+      initialization_timeout=round(timeout) + 60,
+    )
+  except ValueError as error:
+    raise ValueError(
+      f"--coordinator=auto found no cluster ({error}): {BY_HAND}"
+    ) from error
+  except RuntimeError as error:
+    raise ConnectionError(f"no place among the processes: {error}") from error
+  finally:
+    watch.cancel()
+
+
+def from_environment(
+  environ: Mapping[str, str],
+) -> tuple[str | None, int | None, int | None]:
+  """Address, number of processes and number of this one, as far as set.
+
+  Raises:
+    ValueError: a variable does not hold what it should.
+  """
+  if SPEC in environ and ADDRESS not in environ:
+    return _vertex(environ[SPEC])
+
+  def number(name: str) -> int | None:
+    text = environ.get(name) or None
+    if text is not None and not text.isdecimal():
+      raise ValueError(f"{name} must be a whole number, found {text!r}")
+    return None if text is None else int(text)
+
+  return environ.get(ADDRESS) or None, number(COUNT), number(NUMBER)
+
+
+def _vertex(text: str) -> tuple[str, int, int]:
+  """The same of a Vertex AI job, whose first pool holds the coordinator.
+
+  https://cloud.google.com/vertex-ai/docs/training/distributed-training
+  """
+  try:
+    spec = json.loads(text)
+    pools = dict(sorted(spec["cluster"].items()))  # workerpool0, workerpool1
+    hosts = [(pool, i) for pool in pools for i in range(len(pools[pool]))]
+    mine = (spec["task"]["type"], int(spec["task"]["index"]))
+    return next(iter(pools.values()))[0], len(hosts), hosts.index(mine)
+  except (KeyError, TypeError, ValueError, StopIteration) as error:
+    raise ValueError(f"{SPEC} is not Vertex AI's: {text!r}") from error
+
+
+def _check_number(processes: int, process: int) -> None:
+  if not 0 <= process < processes:
+    raise ValueError(
+      f"{processes} processes have the numbers 0 to {processes - 1}, "
+      f"found process {process}"
+    )
+
+
+def _give_up(address: str | None, timeout: float) -> None:
+  print(
+    f"error: the processes have not met at {address or 'the coordinator'} "
+    f"within {timeout:.0f} s: see that process 0 runs there, that the port can "
+    "be reached, and that as many processes were started as were announced",
+    file=sys.stderr,
+    flush=True,
+  )
+  os._exit(1)  # nothing less ends a thread that waits inside JAX

@@ -1,0 +1,1 @@
+"""Launchers: each starts `python -m hyperclip_jax.main` somewhere."""

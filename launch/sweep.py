@@ -1,0 +1,91 @@
+"""Sweeps: the grid of all combinations of some config values."""
+
+import dataclasses
+import hashlib
+import itertools
+import re
+from collections.abc import Sequence
+
+OPENING, CLOSING = "([{", ")]}"
+NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+LONGEST = 40  # characters of a value in a folder's name
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+  """One combination.
+
+  Attributes:
+    name: names the point's folder, such as "learning_rate=1e-4_seed=0"; no
+      two points of a sweep share one. Empty where nothing is swept.
+    values: (dotted config name, value as it is written) pairs.
+  """
+
+  name: str
+  values: tuple[tuple[str, str], ...]
+
+
+def grid(specs: Sequence[str]) -> list[Point]:
+  """All combinations, the last spec's values changing fastest.
+
+  Args:
+    specs: each "NAME=VALUE,VALUE,...", such as "optim.learning_rate=1e-4,5e-4".
+
+  Returns:
+    The points; without specs the one that sets nothing.
+
+  Raises:
+    ValueError: a spec is malformed, or a name or value comes twice.
+  """
+  axes = dict(map(parse, specs))
+  if len(axes) < len(specs):
+    raise ValueError(f"a name is swept twice: {', '.join(specs)}")
+  leaves = [name.rpartition(".")[2] for name in axes]
+  short = {
+    name: name if leaves.count(leaf) > 1 else leaf
+    for name, leaf in zip(axes, leaves, strict=True)
+  }
+  return [
+    Point(
+      "_".join(
+        f"{short[name]}={_file_name(value)}"
+        for name, value in zip(axes, values, strict=True)
+      ),
+      tuple(zip(axes, values, strict=True)),
+    )
+    for values in itertools.product(*axes.values())
+  ]
+
+
+def parse(spec: str) -> tuple[str, list[str]]:
+  """The name and the values of one spec; commas in brackets part nothing.
+
+  Raises:
+    ValueError: what is wrong with it.
+  """
+  name, equals, text = spec.partition("=")
+  if not equals or not NAME.fullmatch(name) or name.startswith("config."):
+    raise ValueError(
+      f"the sweep {spec!r} is not NAME=VALUE,VALUE with a name as in "
+      "optim.learning_rate, without config."
+    )
+  values, depth = [""], 0
+  for character in text:
+    depth += (character in OPENING) - (character in CLOSING)
+    if character == "," and depth == 0:
+      values.append("")
+    else:
+      values[-1] += character
+  if "" in values:
+    raise ValueError(f"the sweep {spec!r} has an empty value")
+  if len(set(values)) < len(values):
+    raise ValueError(f"the sweep {spec!r} has a value twice")
+  return name, values
+
+
+def _file_name(value: str) -> str:
+  """A value as a part of a file's name; different for different values."""
+  safe = re.sub(r"[^A-Za-z0-9.+-]+", "-", value)[:LONGEST]
+  if safe == value:
+    return safe
+  return f"{safe}-{hashlib.sha256(value.encode()).hexdigest()[:6]}"
