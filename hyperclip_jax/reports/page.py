@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperclip_jax.data.boxes import Box
+from hyperclip_jax.evals import norms
 from hyperclip_jax.reports import plots, words
 from hyperclip_jax.reports.drawing import Picture, drawn
 from hyperclip_jax.reports.markup import (
@@ -194,11 +195,15 @@ def _embeddings(
   if not clean:
     return [note("There are no embeddings to show."), *notes]
   distances = plots.root_distances(clean, curv, hyperbolic)
+  medians = {f"{k}_median": np.nanmedian(v) for k, v in distances.items()}
   picture, share = plots.embedding_map(clean, curv, hyperbolic)
   texts = words.HYPERBOLIC if hyperbolic else words.FLAT
   captions = [text.format(share=share, curv=curv) for text in texts]
   figures = (
-    (plots.distance_histograms(distances), "Distance from the root"),
+    (
+      plots.distance_histograms(norms.bins(distances) | medians),
+      "Distance from the root",
+    ),
     (picture, "Map of the embeddings"),
   )
   return [
