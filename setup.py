@@ -19,6 +19,7 @@ EXTRAS = {
   "hub": ["huggingface_hub"],
   "faiss": ["faiss-cpu"],
   "photos": ["scikit-image"],
+  "demo": ["gradio>=6"],
   "prepare": ["apache-beam>=2.77", "pyarrow"],
 }
 EXTRAS["test"] = [
@@ -29,6 +30,8 @@ EXTRAS["test"] = [
   *EXTRAS["photos"],
   "beartype",
   "hypothesis",
+  "ipykernel",
+  "nbclient",
   "networkx",
   "pycocotools>=2.0.11",
   "pyright",

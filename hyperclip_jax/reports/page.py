@@ -229,11 +229,12 @@ def _walks(traversals: Sequence[Traversal], hyperbolic: bool):
       f"lies nearest on the way, with the share of the way still to go where "
       f"it is first met. It should turn from the specific to the general."
     ),
-    *(_walk(traversal) for traversal in traversals),
+    *(walk(traversal) for traversal in traversals),
   ]
 
 
-def _walk(traversal: Traversal) -> Markup:
+def walk(traversal: Traversal) -> Markup:
+  """The picture, and the chain of what is met."""
   stops = []
   for text, t, picture in traversal.landmarks:
     what = tag("span", text) if picture is None else inline_image(picture, text)

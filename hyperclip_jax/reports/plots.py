@@ -215,6 +215,15 @@ def geodesic(ends: Sequence[np.ndarray]) -> Float[np.ndarray, "points 2"]:
   return np.stack([np.real(arc), np.imag(arc)], axis=1)
 
 
+def positions(
+  embeddings: Embeddings, curv: float, hyperbolic: bool
+) -> tuple[dict[str, np.ndarray], float]:
+  """Where `embedding_map` puts each row, and the share that it holds."""
+  if hyperbolic:
+    return disk_coordinates(embeddings, curv)
+  return _plane(embeddings)
+
+
 @matplotlib.rc_context(STYLE)
 def embedding_map(
   embeddings: Embeddings, curv: float, hyperbolic: bool
@@ -229,10 +238,7 @@ def embedding_map(
   Returns:
     The figure, and the share of variance that the picture holds.
   """
-  if hyperbolic:
-    points, share = disk_coordinates(embeddings, curv)
-  else:
-    points, share = _plane(embeddings)
+  points, share = positions(embeddings, curv, hyperbolic)
   figure = Figure(figsize=(5, 5.2))
   axes = figure.subplots()
   axes.set_aspect("equal")
