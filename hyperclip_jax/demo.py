@@ -113,7 +113,7 @@ def respond(
   lines = (line.strip() for line in text.splitlines())
   phrases = [*dict.fromkeys(line for line in lines if line)]
   if path is None:
-    return answer.problem("There is no picture: drop one, or choose one below.")
+    return answer.problem("There is no picture: drop one.")
   if not phrases:
     return answer.problem("There are no phrases: type some, one a line.")
   if len(phrases) > MOST_PHRASES:
@@ -172,12 +172,11 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
         )
         button = gr.Button("Look", variant="primary")
       with gr.Column(scale=3):
-        shown = gr.HTML()
+        phrases = "\n".join(begin.phrases)
+        shown = gr.HTML(look(examples[0], phrases) if examples else "")
     inputs = [path, text]
     button.click(look, inputs, shown, api_name="look")
     path.change(look, inputs, shown, api_name=False)
-    if examples:
-      blocks.load(look, inputs, shown, api_name=False)
   return blocks
 
 
