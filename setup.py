@@ -20,6 +20,7 @@ EXTRAS = {
   "faiss": ["faiss-cpu"],
   "launch": ["pyyaml", "xmanager>=0.8"],
   "photos": ["scikit-image"],
+  "demo": ["gradio>=6"],
   "prepare": ["apache-beam>=2.77", "pyarrow"],
 }
 EXTRAS["test"] = [
@@ -30,6 +31,8 @@ EXTRAS["test"] = [
   *EXTRAS["photos"],
   "beartype",
   "hypothesis",
+  "ipykernel",
+  "nbclient",
   "networkx",
   "pycocotools>=2.0.11",
   "pyright",

@@ -276,7 +276,10 @@ class HyperCLIP:
     method: str,
     lift: bool,
   ) -> Embeddings:
-    """Batches of one size, the last one padded, so that nothing recompiles."""
+    """Batches of one size, the last one padded, so that nothing recompiles.
+
+    While one is computed the next is read: two at most are on the device.
+    """
     if not len(items):
       return np.zeros((0, self.model.embed_dim), np.float32)
     parts = []
@@ -287,9 +290,12 @@ class HyperCLIP:
       rows = to_array(items[start : start + self._batch_size])
       padding = [(0, self._batch_size - len(rows))] + [(0, 0)] * (rows.ndim - 1)
       out = _apply(self.model, method)(self.params, np.pad(rows, padding))
-      parts.append(np.asarray(out)[: len(rows)])
-    tangents = np.concatenate(parts)
-    return self.lift(tangents) if lift else tangents
+      if lift:
+        out = _apply(self.model, "lift")(self.params, out)
+      if parts:
+        parts[-1] = np.asarray(parts[-1])  # Waits for it.
+      parts.append(out)
+    return np.concatenate(parts)[: len(items)]
 
 
 def _pixels(image: AnyImage) -> np.ndarray:

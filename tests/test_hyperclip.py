@@ -1,5 +1,6 @@
 """A loaded model encodes, compares and scores."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -178,3 +179,11 @@ def test_long_work_shows_a_bar_on_a_terminal(model, capsys, monkeypatch):
   monkeypatch.setattr("sys.stderr.isatty", lambda: False)
   model.encode_text(["a cat"] * 24)
   assert not capsys.readouterr().err
+
+
+def test_batches_of_any_number_compile_once(model, caplog):
+  model.encode_image(pictures(5))
+  with jax.log_compiles():
+    model.encode_image(pictures(3))
+    model.encode_image(pictures(9))
+  assert "Compiling" not in caplog.text

@@ -15,7 +15,7 @@ from hyperclip_jax.data.index import WANTED
 from hyperclip_jax.data.record import RecordError
 from hyperclip_jax.data.shards import TarSource, expand
 from hyperclip_jax.evals import Model, encoding, norms
-from hyperclip_jax.evals.tasks import MissingData, Task
+from hyperclip_jax.evals.tasks import MissingData, Results, Task
 
 RECORDS = 4096  # The first ones that have a part.
 MIN_SIDE = 32  # Of a box in pixels, as in the paper.
@@ -30,8 +30,8 @@ class Row(NamedTuple):
   box_text: str
 
 
-def _run(model: Model, data: pathlib.Path) -> dict[str, float]:
-  """The statistics of `norms`, and how many records they are of."""
+def _run(model: Model, data: pathlib.Path) -> Results:
+  """Statistics and bins of `norms`, and how many records they are of."""
   if not any((data / "grounded").glob("*.tar")):
     raise MissingData(
       "grounded",
@@ -58,7 +58,11 @@ def _run(model: Model, data: pathlib.Path) -> dict[str, float]:
   if not count:
     raise ValueError(f"{data / 'grounded'}: no record has a part to measure")
   embeddings = {kind: np.concatenate(rows) for kind, rows in found.items()}
-  return {"records": float(count)} | norms.norms(model, embeddings)
+  return {
+    "records": float(count),
+    **norms.norms(model, embeddings),
+    **norms.bins(norms.distances(model, embeddings)),
+  }
 
 
 def _row(source: TarSource, number: int, size: int) -> Row | None:
@@ -82,4 +86,4 @@ def _row(source: TarSource, number: int, size: int) -> Row | None:
   )
 
 
-TASKS = (Task("root_distance", _run, {}),)
+TASKS = (Task("root_distance", _run, {}, version=2),)

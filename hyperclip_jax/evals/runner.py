@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from hyperclip_jax.evals import Model
-from hyperclip_jax.evals.tasks import MissingData, Task
+from hyperclip_jax.evals.tasks import MissingData, Results, Task
 from hyperclip_jax.hyperclip import HyperCLIP
 
 FOLDER = "tasks"  # Of the kept results, in the output folder.
@@ -31,14 +31,14 @@ class Outcome(NamedTuple):
   Attributes:
     task: the task.
     status: "done"; "missing", its data; or "failed", which is an error.
-    results: named numbers, if done.
+    results: of the task, if done.
     message: what is missing or went wrong.
     seconds: it took, when it ran.
   """
 
   task: Task
   status: Literal["done", "missing", "failed"]
-  results: dict[str, float]
+  results: Results
   message: str = ""
   seconds: float = 0.0
 
@@ -96,13 +96,19 @@ def _kept(
     if any(found[name] != value for name, value in key.items()):
       return None
     results = {
-      str(name): math.nan if value is None else float(value)
-      for name, value in found["results"].items()
+      str(name): _number(value) for name, value in found["results"].items()
     }
     seconds = float(found["seconds"])
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
     return None  # None yet, or no file of ours: it is written again.
   return Outcome(task, "done", results, seconds=seconds)
+
+
+def _number(value: Any) -> float | list[float]:
+  """What `plain` wrote."""
+  if isinstance(value, list):
+    return [float(number) for number in value]
+  return math.nan if value is None else float(value)
 
 
 def digest(model: HyperCLIP) -> str:
@@ -118,10 +124,10 @@ def digest(model: HyperCLIP) -> str:
   return found.hexdigest()[:16]
 
 
-def plain(results: dict[str, float]) -> dict[str, float | None]:
+def plain(results: Results) -> dict[str, float | list[float] | None]:
   """Results as JSON can hold them: null for what is not finite."""
   return {
-    name: value if math.isfinite(value) else None
+    name: value if isinstance(value, list) or math.isfinite(value) else None
     for name, value in results.items()
   }
 

@@ -6,14 +6,14 @@ It needs no download, and answers whether a model learned anything at all.
 import pathlib
 
 from hyperclip_jax.data.shards import TarSource, expand
-from hyperclip_jax.evals import Model, suite
-from hyperclip_jax.evals.tasks import MissingData, Task
+from hyperclip_jax.evals import Model, norms, suite
+from hyperclip_jax.evals.tasks import MissingData, Results, Task
 
 _FILES = ("val/*.tar", "objects/*.tar", "hierarchy.json")
 MIN_SIDE = 8  # Of a box in pixels, as in configs/shapes_tiny.py.
 
 
-def _run(model: Model, data: pathlib.Path) -> dict[str, float]:
+def _run(model: Model, data: pathlib.Path) -> Results:
   """Retrieval, classification, hierarchy and distances on held-out scenes."""
   folder = data / "shapes"
   if not all(any(folder.glob(files)) for files in _FILES):
@@ -24,8 +24,12 @@ def _run(model: Model, data: pathlib.Path) -> dict[str, float]:
     )
   source = TarSource(expand(f"{folder}/val/*.tar"), MIN_SIDE)
   held_out = suite.load(str(folder), source, MIN_SIDE)
-  results = suite.evaluate(model, held_out).results
-  return {k.removeprefix("eval/"): v for k, v in results.items()}
+  results, embeddings = suite.evaluate(model, held_out)
+  bins = norms.bins(norms.distances(model, embeddings))
+  return {
+    **{name.removeprefix("eval/"): value for name, value in results.items()},
+    **{f"root_distance/{name}": values for name, values in bins.items()},
+  }
 
 
-TASKS = (Task("shapes", _run, {}),)
+TASKS = (Task("shapes", _run, {}, version=2),)

@@ -6,22 +6,25 @@ from typing import NamedTuple
 
 from hyperclip_jax.evals import Model
 
+# Named numbers; lists of them are the bins of a histogram (see `norms.bins`).
+Results = Mapping[str, float | list[float]]
+
 
 class Task(NamedTuple):
   """A named evaluation on data in a folder.
 
   Attributes:
     name: what `--tasks` calls it.
-    run: (model, folder of all data sets) -> named numbers; rates are
-      fractions. Raises MissingData where its data set is not there, and
-      ValueError or OSError where it is broken.
+    run: (model, folder of all data sets) -> results; rates are fractions.
+      Raises MissingData where its data set is not there, and ValueError or
+      OSError where it is broken.
     paper: published numbers: metric -> {model of the paper: value}.
     version: raised with every change of what `run` answers, so that numbers
       kept from before are not taken for new ones.
   """
 
   name: str
-  run: Callable[[Model, pathlib.Path], dict[str, float]]
+  run: Callable[[Model, pathlib.Path], Results]
   paper: Mapping[str, Mapping[str, float]]
   version: int = 1
 

@@ -11,13 +11,16 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hyperclip_jax.evals import paper, runner
+from hyperclip_jax.evals import norms, paper, runner
 from hyperclip_jax.evals.runner import Outcome
+from hyperclip_jax.evals.tasks import Results
+from hyperclip_jax.reports import plots, words
 from hyperclip_jax.reports.markup import (
   Markup,
   counts,
   document,
   facts,
+  figure,
   note,
   save,
   tag,
@@ -65,7 +68,7 @@ def line(outcome: Outcome) -> str:
   """One task for the terminal."""
   if outcome.status != "done":
     return f"{outcome.task.name}: {outcome.status}: {outcome.message}"
-  values = (f"{k} {_shown(v)}" for k, v in outcome.results.items())
+  values = (f"{k} {_shown(v)}" for k, v in _numbers(outcome.results).items())
   return f"{outcome.task.name}: {'  '.join(values)}"
 
 
@@ -91,8 +94,13 @@ def _rows(outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
       ),
     ]
     for outcome in outcomes
-    for metric, value in outcome.results.items()
+    for metric, value in _numbers(outcome.results).items()
   }
+
+
+def _numbers(results: Results) -> dict[str, float]:
+  """Without the bins, which are drawn."""
+  return {k: v for k, v in results.items() if not isinstance(v, list)}
 
 
 def _published(value: float | None) -> str:
@@ -129,13 +137,30 @@ def _inert(text: str) -> str:
 
 
 def _page(about: About, outcomes: Sequence[Outcome]) -> str:
-  rows = _rows(outcomes)
+  distances = _distances(outcomes)
+  apart = {f"{name}{key}" for name, found in distances.items() for key in found}
+  rows = {k: v for k, v in _rows(outcomes).items() if k not in apart}
   results = (
     counts(rows, ("", "this model", *paper.MODELS))
     if rows
     else note("No task has a result.")
   )
   sections = [tag("section", tag("h2", "Results"), note(ABOUT), results)]
+  if distances:
+    text = words.FLAT if about.objective == "clip" else words.HYPERBOLIC
+    panels = [
+      panel
+      for name, found in distances.items()
+      for panel in _panels(name.rstrip(" /"), found)
+    ]
+    sections.append(
+      tag(
+        "section",
+        tag("h2", "Distances from the root"),
+        note(text[0]),
+        tag("div", *panels, cls="panels wide"),
+      )
+    )
   for status, title in (("failed", "Failed"), ("missing", "Missing data")):
     messages = [o for o in outcomes if o.status == status]
     if messages:
@@ -146,6 +171,35 @@ def _page(about: About, outcomes: Sequence[Outcome]) -> str:
     facts(about._asdict()),
     *sections,
   )
+
+
+def _distances(outcomes: Sequence[Outcome]) -> dict[str, Results]:
+  """ "task prefix" of the metrics -> those of `evals.norms` without it."""
+  found = {}
+  for outcome in outcomes:
+    for name in outcome.results:
+      if name.endswith(norms.EDGES):
+        prefix = name.removesuffix(norms.EDGES)
+        found[f"{outcome.task.name} {prefix}"] = {
+          metric.removeprefix(prefix): value
+          for metric, value in outcome.results.items()
+          if metric.removeprefix(prefix) in norms.NAMES
+        }
+  return found
+
+
+def _panels(name: str, found: Results) -> list[Markup]:
+  """Histograms of the distances from the root, and their statistics."""
+  plot = plots.data_uri(plots.distance_histograms(found))
+  values = _numbers(found)
+  rows = {
+    look.label: [_shown(values[f"{k}_{s}"]) for s in norms.STATISTICS]
+    for k, look in plots.KINDS.items()
+  }
+  return [
+    figure(plot, name, f"Histograms of distances from the root: {name}"),
+    counts(rows, ("", *norms.STATISTICS)),
+  ]
 
 
 def _messages(outcomes: Sequence[Outcome]) -> list[Markup]:

@@ -189,6 +189,7 @@ article ol { margin: .25rem 0 0; padding-left: 1.4rem; font-size: .9rem; }
 .columns { columns: 3 220px; gap: 3rem; padding-left: 2rem; margin: 0; }
 .columns li { padding: 0 1rem 0 .2rem; break-inside: avoid; }
 .counts { width: auto; min-width: min(32rem, 100%); }
+.panels > .counts { width: 100%; min-width: 0; align-self: center; }
 .counts td, .counts th + th { text-align: right; }
 .named { padding-left: 1.2rem; font-size: .9rem; }
 summary { cursor: pointer; color: var(--soft); }

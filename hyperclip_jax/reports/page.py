@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperclip_jax.data.boxes import Box
+from hyperclip_jax.evals import norms
 from hyperclip_jax.reports import plots, words
 from hyperclip_jax.reports.drawing import Picture, drawn
 from hyperclip_jax.reports.markup import (
@@ -194,11 +195,15 @@ def _embeddings(
   if not clean:
     return [note("There are no embeddings to show."), *notes]
   distances = plots.root_distances(clean, curv, hyperbolic)
+  medians = {f"{k}_median": np.nanmedian(v) for k, v in distances.items()}
   picture, share = plots.embedding_map(clean, curv, hyperbolic)
   texts = words.HYPERBOLIC if hyperbolic else words.FLAT
   captions = [text.format(share=share, curv=curv) for text in texts]
   figures = (
-    (plots.distance_histograms(distances), "Distance from the root"),
+    (
+      plots.distance_histograms(norms.bins(distances) | medians),
+      "Distance from the root",
+    ),
     (picture, "Map of the embeddings"),
   )
   return [
@@ -224,11 +229,12 @@ def _walks(traversals: Sequence[Traversal], hyperbolic: bool):
       f"lies nearest on the way, with the share of the way still to go where "
       f"it is first met. It should turn from the specific to the general."
     ),
-    *(_walk(traversal) for traversal in traversals),
+    *(walk(traversal) for traversal in traversals),
   ]
 
 
-def _walk(traversal: Traversal) -> Markup:
+def walk(traversal: Traversal) -> Markup:
+  """The picture, and the chain of what is met."""
   stops = []
   for text, t, picture in traversal.landmarks:
     what = tag("span", text) if picture is None else inline_image(picture, text)

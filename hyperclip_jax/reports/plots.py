@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
+from hyperclip_jax.evals import norms
+
 Embeddings = Mapping[str, np.ndarray]  # kind -> (rows, dim) lifted points.
 History = Sequence[Mapping[str, Any]]  # The rows of metrics.jsonl.
 
@@ -149,21 +151,29 @@ def root_distances(
 
 
 @matplotlib.rc_context(STYLE)
-def distance_histograms(distances: Mapping[str, np.ndarray]) -> Figure:
-  """One histogram a kind over shared bins, each as high as its row."""
-  kinds = [kind for kind in KINDS if kind in distances]
-  finite = {k: distances[k][np.isfinite(distances[k])] for k in kinds}
-  bins = np.histogram_bin_edges(np.concatenate([*finite.values()]), 60)
+def distance_histograms(
+  found: Mapping[str, Any],
+) -> Figure:
+  """One histogram a kind over shared bins, each as high as its row.
+
+  Args:
+    found: What `evals.norms` gives: bin_edges, {kind}_bins, {kind}_median.
+  """
+  kinds = [kind for kind in KINDS if f"{kind}_bins" in found]
   figure = Figure(figsize=(5, 0.7 + len(kinds)))
   rows = figure.subplots(len(kinds), sharex=True, squeeze=False)[:, 0]
   for axes, kind in zip(rows, kinds, strict=True):
-    axes.hist(
-      finite[kind], bins=list(bins), color=KINDS[kind].colour, alpha=0.85
+    look, median = KINDS[kind], found[f"{kind}_median"]
+    axes.stairs(
+      found[f"{kind}_bins"],
+      found[norms.EDGES],
+      fill=True,
+      color=look.colour,
+      alpha=0.85,
     )
-    median = np.median(finite[kind]) if len(finite[kind]) else np.nan
     axes.axvline(median, color=INK, linewidth=1.2)
     axes.set_ylabel(
-      f"{KINDS[kind].label}\n{median:.3g}", rotation=0, ha="right", va="center"
+      f"{look.label}\n{median:.3g}", rotation=0, ha="right", va="center"
     )
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
@@ -205,6 +215,15 @@ def geodesic(ends: Sequence[np.ndarray]) -> Float[np.ndarray, "points 2"]:
   return np.stack([np.real(arc), np.imag(arc)], axis=1)
 
 
+def positions(
+  embeddings: Embeddings, curv: float, hyperbolic: bool
+) -> tuple[dict[str, np.ndarray], float]:
+  """Where `embedding_map` puts each row, and the share that it holds."""
+  if hyperbolic:
+    return disk_coordinates(embeddings, curv)
+  return _plane(embeddings)
+
+
 @matplotlib.rc_context(STYLE)
 def embedding_map(
   embeddings: Embeddings, curv: float, hyperbolic: bool
@@ -219,10 +238,7 @@ def embedding_map(
   Returns:
     The figure, and the share of variance that the picture holds.
   """
-  if hyperbolic:
-    points, share = disk_coordinates(embeddings, curv)
-  else:
-    points, share = _plane(embeddings)
+  points, share = positions(embeddings, curv, hyperbolic)
   figure = Figure(figsize=(5, 5.2))
   axes = figure.subplots()
   axes.set_aspect("equal")

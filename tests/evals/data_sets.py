@@ -6,14 +6,6 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-RED, GREEN, BLUE = (250, 5, 5), (5, 250, 5), (5, 5, 250)
-
-
-def paint(path: pathlib.Path, colour, size=(12, 8)) -> None:
-  """A JPEG of one colour, width x height."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  Image.new("RGB", size, colour).save(path, quality=95, subsampling=0)
-
 
 def write_json(path: pathlib.Path, content) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)

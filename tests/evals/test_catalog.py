@@ -3,7 +3,8 @@ import pytest
 from hyperclip_jax.evals import catalog
 from hyperclip_jax.evals.tasks import MissingData
 from tests.evals import data_sets
-from tests.evals.data_sets import GREEN, RED, annotation
+from tests.evals.data_sets import annotation
+from tests.evals.pictures import GREEN, RED
 
 
 def test_names_are_unique():

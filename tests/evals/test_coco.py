@@ -5,7 +5,8 @@ import pytest
 from hyperclip_jax.evals import coco
 from hyperclip_jax.evals.tasks import MissingData
 from tests.evals import data_sets
-from tests.evals.data_sets import BLUE, RED, annotation
+from tests.evals.data_sets import annotation
+from tests.evals.pictures import BLUE, RED
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@ import pytest
 
 from hyperclip_jax.evals import composition
 from hyperclip_jax.evals.tasks import MissingData
-from tests.evals.data_sets import BLUE, GREEN, RED, paint, write_json
+from tests.evals import pictures
+from tests.evals.data_sets import write_json
+from tests.evals.pictures import BLUE, GREEN, RED
 
 TABLE = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 FILES = {"000000000139.jpg": RED, "000000000285.jpg": GREEN}
@@ -18,7 +20,7 @@ def crepe(tmp_path):
   """Half of swap_att is right, a third of swap_obj, and all of the others."""
   red, green = FILES
   for name, colour in FILES.items():
-    paint(tmp_path / "val2017" / name, colour)
+    pictures.write(tmp_path / "val2017" / name, colour, "JPEG")
   good, bad = record(red, "red", "green"), record(green, "blue", "green")
   tie = record(red, "red", "red")
   for kind in composition.SUGAR_CREPE:
@@ -82,7 +84,7 @@ def checklist(tmp_path):
     "swig/dialing_8.jpg": BLUE,
     "hake/hico_20160224_det/images/test2015/x.jpg": RED,
   }.items():
-    paint(tmp_path / path, colour)
+    pictures.write(tmp_path / path, colour, "JPEG")
   lists = {
     "Attribute/vg/action.json": ("VG_100K/2.jpg", "red", 1, 1),
     "Attribute/vg/color.json": ("VG_100K_2/3.jpg", "green", 1, 2),

@@ -5,8 +5,9 @@ import pytest
 
 from hyperclip_jax.evals import coco_ap, detection
 from hyperclip_jax.evals.tasks import MissingData
-from tests.evals import data_sets
-from tests.evals.data_sets import BLUE, GREEN, RED, annotation, write_json
+from tests.evals import data_sets, pictures
+from tests.evals.data_sets import annotation, write_json
+from tests.evals.pictures import BLUE, GREEN, RED
 
 NAMES = [name for group in coco_ap.split() for name in group]
 IDS = {name: number for number, name in enumerate([*NAMES, "stop sign"], 1)}
@@ -192,7 +193,7 @@ def test_missing_proposals_are_told(make_model, folder):
 
 
 def test_images_of_another_size_are_named(make_model, folder):
-  data_sets.paint(folder / "val2017" / "000000000002.jpg", RED, (15, 8))
+  pictures.write(folder / "val2017" / "000000000002.jpg", RED, "JPEG", (15, 8))
   with pytest.raises(ValueError, match=r"02\.jpg: 15 x 8 pixels.* 40 x 16"):
     detection.coco_boxes(make_model(table=table()), folder)
 

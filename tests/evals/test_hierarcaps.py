@@ -6,7 +6,8 @@ from scipy import stats
 
 from hyperclip_jax.evals import hierarcaps as module
 from hyperclip_jax.evals.tasks import MissingData
-from tests.evals.data_sets import GREEN, RED, paint
+from tests.evals import pictures
+from tests.evals.pictures import GREEN, RED
 
 URL = "http://images.cocodataset.org/val2014/"
 
@@ -29,7 +30,7 @@ def write(folder, rows):
 def folder(tmp_path):
   names = [f"COCO_val2014_{n:012d}.jpg" for n in (42, 73)]
   for name, colour in zip(names, (RED, GREEN), strict=True):
-    paint(tmp_path / "assets" / "test_imgs" / name, colour)
+    pictures.write(tmp_path / "assets" / "test_imgs" / name, colour, "JPEG")
   write(tmp_path, [(chain("cat"), names[0]), (chain("dog"), names[1])])
   return tmp_path
 

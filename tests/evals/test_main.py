@@ -36,9 +36,18 @@ def test_everything_that_is_there_is_run(tmp_path, capsys):
   by_name = {task["name"]: task for task in content["tasks"]}
   assert by_name["coco"]["paper"]["i2t_r5"]["HyCoCLIP B/16"] == 0.72
   assert by_name["root_distance"]["results"]["records"] == 3
-  assert 0 <= by_name["shapes"]["results"]["zero_shot/top1"] <= 1
+  assert sum(by_name["root_distance"]["results"]["text_bins"]) == 3
+  shapes = by_name["shapes"]["results"]
+  assert 0 <= shapes["zero_shot/top1"] <= 1
+  assert sum(shapes["root_distance/box_image_bins"]) == 48
   page = (output / "results.html").read_text()
   assert_self_contained(page)
+  assert page.count("data:image/svg+xml") == 2
+  rows = Reader(page).table
+  assert len(rows["box texts"]) == 5  # Statistics have a table of their own,
+  assert not any("median" in name for name in rows)  # and are told once.
+  assert "root_distance records" in rows
+  assert "bins" not in (output / "results.md").read_text()
   assert Reader(page).table["coco i2t_r5"][1:] == [
     "0.714",
     "0.723",
@@ -52,4 +61,4 @@ def test_everything_that_is_there_is_run(tmp_path, capsys):
   command.main([*flags, "--tasks=mnist,shapes"])
   content = json.loads((output / "results.json").read_text())
   assert [task["name"] for task in content["tasks"]] == ["mnist", "shapes"]
-  assert content["tasks"][0] == by_name["mnist"]
+  assert content["tasks"] == [by_name["mnist"], by_name["shapes"]]

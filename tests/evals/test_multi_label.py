@@ -3,8 +3,9 @@ import pytest
 
 from hyperclip_jax.evals import multi_label
 from hyperclip_jax.evals.tasks import MissingData
-from tests.evals import data_sets
-from tests.evals.data_sets import BLUE, GREEN, RED, annotation, paint
+from tests.evals import data_sets, pictures
+from tests.evals.data_sets import annotation
+from tests.evals.pictures import BLUE, GREEN, RED
 
 CLASSES = ("cat", "dog")
 TABLE = {"a photo of a cat.": (1, 0, 0), "a photo of a dog.": (0, 1, 0)}
@@ -19,7 +20,7 @@ def voc(tmp_path, monkeypatch):
   names = ["000001", "000002", "000004", "000006"]
   colours = [RED, (200, 100, 0), (100, 200, 0), GREEN]
   for name, colour in zip(names, colours, strict=True):
-    paint(root / "JPEGImages" / f"{name}.jpg", colour)
+    pictures.write(root / "JPEGImages" / f"{name}.jpg", colour, "JPEG")
   (root / "ImageSets" / "Main").mkdir(parents=True)
   for label, marks in (("cat", (0, -1, 1, -1)), ("dog", (-1, -1, -1, 1))):
     lines = [f"{n} {m:2d}\n" for n, m in zip(names, marks, strict=True)]

@@ -22,6 +22,26 @@ def test_distances_and_statistics(make_model):
   assert len(result) == 10
 
 
+def test_bins_are_shared_and_count_what_is_finite():
+  distances = {
+    "image": np.array([0.0, 1.0, 2.0, np.nan, np.inf], np.float32),
+    "text": np.array([0.51, 0.99], np.float32),
+  }
+  found = norms.bins(distances)
+  edges = np.array(found["bin_edges"])
+  np.testing.assert_allclose(edges, np.linspace(0, 2, 61), rtol=1e-12)
+  image = np.array(found["image_bins"])
+  assert list(np.flatnonzero(image)) == [0, 30, 59]
+  assert image.sum() == 3
+  assert list(np.flatnonzero(found["text_bins"])) == [15, 29]
+
+
+def test_bins_lie_between_the_closest_distances():
+  one = np.float32(1)
+  found = norms.bins({"image": np.array([one, np.nextafter(one, one * 2)])})
+  assert found["image_bins"][0] == found["image_bins"][-1] == 1
+
+
 def test_without_hyperbolic_geometry_all_kinds_share_one_root(make_model):
   model = make_model(hyperbolic=False)
   embeddings = {

@@ -60,7 +60,10 @@ def test_the_four_kinds_are_measured(make_model, tmp_path):
   assert found["box_text_mean"] == pytest.approx(1, rel=1e-5)
   # The corner of the box is red, and so is that of the picture's centre.
   assert found["box_image_mean"] == pytest.approx(0.98, rel=0.01)
-  assert {f"{kind}_median" for kind in norms.KINDS} <= found.keys()
+  for kind in norms.KINDS:
+    assert f"{kind}_median" in found
+    assert sum(found[f"{kind}_bins"]) == 2
+  assert len(found["bin_edges"]) == norms.BINS + 1
 
 
 def test_a_crop_of_its_own_is_the_box(make_model, tmp_path):

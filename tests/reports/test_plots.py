@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hyperclip_jax.evals import norms
 from hyperclip_jax.reports import plots
 
 
@@ -69,12 +70,14 @@ def test_histograms_count_everything_over_shared_bins():
     "image": np.array([2.0, 2.0, np.nan, 3.0]),
     "text": np.array([1.0, 1.5]),
   }
-  figure = plots.distance_histograms(distances)
+  medians = {"image_median": 2.0, "text_median": 1.25}
+  figure = plots.distance_histograms(norms.bins(distances) | medians)
   text, image = axes_of(figure)  # From the root outwards.
-  assert sum(bar.get_height() for bar in image.patches) == 3
-  assert sum(bar.get_height() for bar in text.patches) == 2
-  for axes in (text, image):
-    assert axes.patches[0].get_x() == pytest.approx(1.0)
+  for axes, count in ((text, 2), (image, 3)):
+    (steps,) = axes.patches
+    heights, edges, _ = steps.get_data()
+    assert sum(heights) == count
+    assert (edges[0], edges[-1]) == (1.0, 3.0)
   assert image.lines[0].get_xdata()[0] == 2.0
   assert "2" in image.get_ylabel()
   assert "images" in image.get_ylabel()

@@ -1,0 +1,187 @@
+"""What a model makes of one picture, as the body of a page."""
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from hyperclip_jax.data.images import Pixels
+from hyperclip_jax.evals import traversal
+from hyperclip_jax.explore import Answer, Things
+from hyperclip_jax.hyperclip import HyperCLIP
+from hyperclip_jax.reports import cones, markup, page, plots
+from hyperclip_jax.reports.markup import (
+  Markup,
+  counts,
+  figure,
+  note,
+  shortened,
+  tag,
+)
+
+MOST_CONES = 8
+LABELS = 8  # Phrases that are named on the map, the nearest ones.
+
+# The look of reports for answers alone, inside of a page of others.
+STYLE = f"""
+.answer {{ {markup.STYLE.replace(":root", "&")}
+  section:first-child {{ margin-top: 0; }}
+  .narrow {{ max-width: 560px; margin: auto; }}
+  .counts {{ width: 100%; }}
+  .counts, .counts tr {{ border: 0 !important; }}
+  .counts tr > * {{ border: 0; background: none; }}
+  .counts tr + tr > * {{ border-top: 1px solid var(--line); }}
+  .walk li {{ margin: 0; }}
+  .problem {{
+    margin: 0; padding: 1rem; border-radius: 12px;
+    background: #fdecea; color: #8a1c12;
+  }}
+}}
+"""
+
+
+def answer(
+  model: HyperCLIP,
+  picture: Pixels,
+  phrases: Sequence[str],
+  things: Things,
+  found: Answer,
+) -> Markup:
+  """Four sections: the nearest, the walk, the map and the cones."""
+  sections = {
+    "Nearest phrases": _nearest(model, found),
+    "The way to the root": _walk(model, picture, phrases, things, found),
+    "Where it lies": _map(model, phrases, found),
+    "Cones": _cones(model, found),
+  }
+  return tag(
+    "div",
+    *(
+      tag("section", tag("h2", name), *parts)
+      for name, parts in sections.items()
+    ),
+    cls="answer",
+  )
+
+
+def problem(text: str) -> Markup:
+  """An error for the user."""
+  return tag("div", tag("p", text, cls="problem", role="alert"), cls="answer")
+
+
+def _nearest(model: HyperCLIP, found: Answer) -> list[Markup]:
+  """A table with the distance, which is easier to read than the score."""
+  scores = np.array([hit.score for hit in found.nearest])
+  if model.hyperbolic:
+    cosh = np.maximum(-model.curv * scores, 1)
+    values, name = np.arccosh(cosh) / model.curv**0.5, "distance"
+  else:
+    values, name = scores, "cosine"
+  rows = {
+    shortened(hit.name): f"{value:.3f}"
+    for hit, value in zip(found.nearest, values, strict=True)
+  }
+  return [counts(rows, ("", name))]
+
+
+def _walk(model, picture, phrases, things, found) -> list[Markup]:
+  def landmark(stop: traversal.Stop) -> page.Landmark:
+    if stop.candidate == traversal.ROOT:
+      return page.Landmark("[ROOT]", stop.t)
+    if stop.candidate < len(phrases):
+      return page.Landmark(shortened(phrases[stop.candidate]), stop.t)
+    row = stop.candidate - len(phrases)
+    name = shortened(things.index.names[row])
+    return page.Landmark(name, stop.t, things.pictures[row])
+
+  stops = [landmark(stop) for stop in found.walk]
+  line = "geodesic" if model.hyperbolic else "straight line"
+  return [
+    note(
+      f"A {line} leads from the picture to the root, the most general point. "
+      "These lie nearest on the way, each with the share of the way that is "
+      "left where it is first met."
+    ),
+    page.walk(page.Traversal(picture, "the picture", stops)),
+  ]
+
+
+def _map(model: HyperCLIP, phrases, found: Answer) -> list[Markup]:
+  if len(phrases) < 2:
+    return [note("Two phrases or more give directions to draw.")]
+  image, texts = found.embeddings["image"], found.embeddings["text"]
+  order = np.argsort(-model.similarity(image, texts)[0], kind="stable")
+  drawn, share = labelled_map(
+    {"image": image, "text": texts[order]},
+    [phrases[i] for i in order[:LABELS]],
+    model.curv,
+    model.hyperbolic,
+  )
+  text = (
+    "The Poincaré disk: the root is in the middle. Distances from it are "
+    "true (rings); a line joins the nearest phrase to the picture; angles "
+    f"are a sketch, which holds {share:.0%} of how directions vary."
+    if model.hyperbolic
+    else f"The first two principal components hold {share:.0%} of the "
+    "variance; this space has no root."
+  )
+  uri = plots.data_uri(drawn)
+  alt = "Map of the picture and the phrases"
+  return [tag("div", figure(uri, "", alt, text), cls="narrow")]
+
+
+@matplotlib.rc_context(plots.STYLE)
+def labelled_map(
+  embeddings: plots.Embeddings,
+  names: Sequence[str],
+  curv: float,
+  hyperbolic: bool,
+) -> tuple[Figure, float]:
+  """`plots.embedding_map` with the names of the first texts, where they fit.
+
+  Args:
+    embeddings: lifted points of the kinds "image" and "text".
+    names: of the first texts.
+    curv: the manifold has curvature -curv.
+    hyperbolic: whether it is hyperbolic.
+
+  Returns:
+    The figure, and the share of variance that it holds.
+  """
+  drawn, share = plots.embedding_map(embeddings, curv, hyperbolic)
+  places, _ = plots.positions(embeddings, curv, hyperbolic)
+  (axes,) = drawn.axes
+  half = max(np.abs(axes.get_xlim()))
+  taken: list[np.ndarray] = []
+  for name, place in zip(names, places["text"], strict=False):
+    # Names over each other cannot be read: that of the nearer text stays.
+    apart = (
+      np.abs(place - other) > (0.5 * half, 0.07 * half) for other in taken
+    )
+    if all(gap.any() for gap in apart):
+      taken.append(place)
+      axes.annotate(
+        cones.short(name),
+        tuple(place),
+        (6, 3),
+        textcoords="offset points",
+        fontsize=9,
+      )
+  return drawn, share
+
+
+def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
+  if not model.hyperbolic:
+    return [note("This model has no hyperbolic space, and so no cones.")]
+  holding = sum(cone.margin <= 0 for cone in found.cones)
+  uri = plots.data_uri(cones.cones(found.cones[:MOST_CONES], model.curv))
+  return [
+    note(
+      f"{holding} of {len(found.cones)} phrases entail the picture: it (blue) "
+      "lies in the shaded cone behind the phrase (orange). Each disk is the "
+      "plane through root, phrase and picture, and is exact. The clearest "
+      "come first."
+    ),
+    figure(uri, "", "Entailment cones of phrases, and the picture"),
+  ]

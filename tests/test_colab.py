@@ -1,0 +1,85 @@
+"""The notebooks run top to bottom, and are kept without what they print."""
+
+import json
+import os
+import pathlib
+import re
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+NOTEBOOKS = sorted((REPOSITORY / "colab").glob("*.ipynb"))
+TRAINING = "train_on_shapes"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_kept_clean(path):
+  content = path.read_text(encoding="utf-8")
+  cells = json.loads(content)["cells"]
+  assert not any(cell.get("outputs") for cell in cells)
+  assert not any(cell.get("execution_count") for cell in cells)
+  assert not re.search(
+    r"(?<![\w.])/(home|Users|opt|root|tmp|work|mnt)/", content
+  )
+  assert cells[0]["source"][0].startswith("# ")  # Begins with its title.
+  assert '"google.colab" in sys.modules' in "".join(cells[1]["source"])
+
+
+def run(name, folder):
+  """Executes a notebook with few steps and scenes, all in a folder."""
+  notebook = nbformat.read(REPOSITORY / "colab" / f"{name}.ipynb", 4)
+  # Not the strictness of the tests: users have none.
+  environment = {k: v for k, v in os.environ.items() if k[:4] != "JAX_"}
+  environment |= {
+    "HYPERCLIP_WORKDIR": str(folder / "run"),
+    "HYPERCLIP_DATA": str(folder / "shapes"),
+    "HYPERCLIP_STEPS": "10",
+    "HYPERCLIP_SCENES": "256",
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "",
+  }
+  client = NotebookClient(
+    notebook,
+    timeout=600,
+    kernel_name="python3",
+    resources={"metadata": {"path": str(REPOSITORY)}},
+  )
+  return client.execute(env=environment)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  """What the training notebook leaves, and the notebook with its outputs."""
+  folder = tmp_path_factory.mktemp("colab")
+  return folder, run(TRAINING, folder)
+
+
+def plots_of(notebook):
+  return sum(
+    "image/png" in output.get("data", {})
+    for cell in notebook.cells
+    for output in cell.get("outputs", ())
+  )
+
+
+@pytest.mark.slow
+def test_training(trained):
+  folder, notebook = trained
+  assert (folder / "run" / "report.html").exists()
+  assert plots_of(notebook) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("name", "plots"), [("concept_hierarchy", 4), ("zero_shot_and_search", 5)]
+)
+def test_use_of_what_was_trained(trained, name, plots):
+  folder, _ = trained
+  assert plots_of(run(name, folder)) == plots
+
+
+def test_all_are_run():
+  names = {TRAINING, "concept_hierarchy", "zero_shot_and_search"}
+  assert {path.stem for path in NOTEBOOKS} == names
