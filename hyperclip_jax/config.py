@@ -19,6 +19,7 @@ else:
 
 DTYPES = ("float32", "bfloat16")
 ON_BAD_SHARD = ("fail", "skip")
+CONTRASTS = ("auto", "naive", "tiled")
 
 # Vision transformers as the HyCoCLIP paper trains them; S has 12 heads.
 VIT = {
@@ -59,7 +60,13 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
       "seed": 0,
       "steps": 500_000,
       "batch_size": 768,
-      "objective": {"name": objective, "args": _objective_args(objective)},
+      "objective": {
+        "name": objective,
+        "args": _objective_args(objective),
+        # Of the logits: "naive" keeps all, in memory quadratic in the batch,
+        # "tiled" computes them twice, in linear; "auto" picks by the batch.
+        "contrast": "auto",
+      },
       "model": {
         "image_size": 224,
         "vision": VIT[vit] | {"init_std": 0.02},
@@ -117,14 +124,14 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
 
 
 def _objective_args(objective: str) -> dict[str, float]:
-  """The objective's own keyword arguments with their defaults.
+  """The objective's own numbers with their defaults.
 
   An unknown objective has none, and `validate` refuses it.
   """
   if objective not in OBJECTIVES:
     return {}
   parameters = inspect.signature(OBJECTIVES[objective]).parameters.values()
-  return {p.name: p.default for p in parameters if p.default is not p.empty}
+  return {p.name: p.default for p in parameters if p.annotation is float}
 
 
 def validate(config: Config, devices: int) -> None:
@@ -163,6 +170,11 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
     yield (
       f"config.objective.args do not fit {config.objective.name!r}: choose the "
       f"objective by --config=FILE:{config.objective.name}"
+    )
+  if config.objective.contrast not in CONTRASTS:
+    yield (
+      f"config.objective.contrast must be one of {', '.join(CONTRASTS)}, "
+      f"found {config.objective.contrast!r}"
     )
   if config.mesh.model > 0 and devices % config.mesh.model:
     yield (

@@ -49,6 +49,7 @@ MAY_CHANGE = (
   "eval_every",
   "log_every",
   "mesh.",
+  "objective.contrast",
   "shapes.folder",
 )
 
@@ -185,7 +186,7 @@ def first_state(
 def make_step(run: Run) -> Step:
   """The jitted update: augment a batch, embed it, step; donates the state."""
   config = run.config
-  model, objective = build.model(config), build.objective(config)
+  model, objective = build.model(config), build.objective(config, run.mesh)
   optimizer, schedule = build.optimizer(config), build.schedule(config)
   distortions = distort.Options(**config.data.distortions)
 

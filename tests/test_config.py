@@ -33,6 +33,7 @@ BAD = [
   ("data.distortions.flip", 1.5),
   ("mesh.model", 3),
   ("objective.name", "siglip"),
+  ("objective.contrast", "fast"),
   ("checkpoint.every", 0),
 ]
 

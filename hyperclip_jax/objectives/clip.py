@@ -1,25 +1,33 @@
 """CLIP (Radford et al., 2021, arXiv 2103.00020)."""
 
+import functools
+
 from jaxtyping import Array, Float
 
-from hyperclip_jax.objectives.contrastive import cosine_logits, cross_entropy
+from hyperclip_jax.objectives.contrastive import (
+  COSINE,
+  Contrast,
+  cross_entropy,
+)
 from hyperclip_jax.objectives.embeddings import Embeddings
 
 
 def clip(
-  embeddings: Embeddings, scalars: dict[str, Float[Array, ""]]
+  embeddings: Embeddings,
+  scalars: dict[str, Float[Array, ""]],
+  contrast: Contrast = cross_entropy,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """Both directions' cross entropy of scaled cosines.
 
   Args:
     embeddings: unit vectors.
     scalars: {"logit_scale"}.
+    contrast: the cross entropy's implementation.
 
   Returns:
     The loss and its terms.
   """
-  logits = cosine_logits(
-    embeddings.image, embeddings.text, scalars["logit_scale"]
-  )
-  loss = (cross_entropy(logits) + cross_entropy(logits.T)) / 2
+  image, text = embeddings.image, embeddings.text
+  contrast = functools.partial(contrast, COSINE, scalars)
+  loss = (contrast(image, text) + contrast(text, image)) / 2
   return loss, {"contrastive_loss": loss}

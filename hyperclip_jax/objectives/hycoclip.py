@@ -1,9 +1,15 @@
 """HyCoCLIP: compositional entailment (Pal et al., 2025, arXiv 2410.06912)."""
 
+import functools
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hyperclip_jax.objectives.contrastive import cross_entropy, lorentz_logits
+from hyperclip_jax.objectives.contrastive import (
+  LORENTZ,
+  Contrast,
+  cross_entropy,
+)
 from hyperclip_jax.objectives.embeddings import Embeddings
 from hyperclip_jax.objectives.entailment import entailment
 
@@ -11,6 +17,7 @@ from hyperclip_jax.objectives.entailment import entailment
 def hycoclip(
   embeddings: Embeddings,
   scalars: dict[str, Float[Array, ""]],
+  contrast: Contrast = cross_entropy,
   entail_weight: float = 0.2,
   inter_aperture_scale: float = 0.7,
   intra_aperture_scale: float = 1.2,
@@ -24,6 +31,7 @@ def hycoclip(
     embeddings: points on the hyperboloid, boxes included: one an example in
       the paper, K here.
     scalars: {"logit_scale", "curv"}.
+    contrast: the cross entropy's implementation.
     entail_weight: weight of the mean of the inter- and intra-modal sums.
     inter_aperture_scale: eta of pairs of two modalities.
     intra_aperture_scale: eta of pairs of one modality.
@@ -38,19 +46,16 @@ def hycoclip(
     jnp.repeat(whole, len(box_image) // len(image), axis=0)
     for whole in (image, text)
   )
-  curv, logit_scale = scalars["curv"], scalars["logit_scale"]
-
   # Candidates are always whole: boxes of a batch are too often alike.
-  image_text = lorentz_logits(image, text, curv, logit_scale)
-  box_image_text = lorentz_logits(box_image, text, curv, logit_scale)
-  box_text_image = lorentz_logits(box_text, image, curv, logit_scale)
+  contrast = functools.partial(contrast, LORENTZ, scalars)
   contrastive_loss = (
-    cross_entropy(image_text)
-    + cross_entropy(image_text.T)
-    + cross_entropy(box_image_text, valid)
-    + cross_entropy(box_text_image, valid)
+    contrast(image, text)
+    + contrast(text, image)
+    + contrast(box_image, text, valid)
+    + contrast(box_text, image, valid)
   ) / 4
 
+  curv = scalars["curv"]
   inter, intra = inter_aperture_scale, intra_aperture_scale
   terms = {
     "text_image_entailment_loss": entailment(text, image, curv, inter),

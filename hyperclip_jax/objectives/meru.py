@@ -1,8 +1,14 @@
 """MERU (Desai et al., 2023, arXiv 2304.09172)."""
 
+import functools
+
 from jaxtyping import Array, Float
 
-from hyperclip_jax.objectives.contrastive import cross_entropy, lorentz_logits
+from hyperclip_jax.objectives.contrastive import (
+  LORENTZ,
+  Contrast,
+  cross_entropy,
+)
 from hyperclip_jax.objectives.embeddings import Embeddings
 from hyperclip_jax.objectives.entailment import entailment
 
@@ -10,6 +16,7 @@ from hyperclip_jax.objectives.entailment import entailment
 def meru(
   embeddings: Embeddings,
   scalars: dict[str, Float[Array, ""]],
+  contrast: Contrast = cross_entropy,
   entail_weight: float = 0.2,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """Contrast by geodesic distance; images lie in their captions' cones.
@@ -17,17 +24,16 @@ def meru(
   Args:
     embeddings: points on the hyperboloid.
     scalars: {"logit_scale", "curv"}.
+    contrast: the cross entropy's implementation.
     entail_weight: weight of the entailment term.
 
   Returns:
     The loss and its terms.
   """
-  curv = scalars["curv"]
-  logits = lorentz_logits(
-    embeddings.image, embeddings.text, curv, scalars["logit_scale"]
-  )
-  contrastive_loss = (cross_entropy(logits) + cross_entropy(logits.T)) / 2
-  entailment_loss = entailment(embeddings.text, embeddings.image, curv, 1.0)
+  image, text = embeddings.image, embeddings.text
+  contrast = functools.partial(contrast, LORENTZ, scalars)
+  contrastive_loss = (contrast(image, text) + contrast(text, image)) / 2
+  entailment_loss = entailment(text, image, scalars["curv"], 1.0)
   loss = contrastive_loss + entail_weight * entailment_loss
   return loss, {
     "contrastive_loss": contrastive_loss,

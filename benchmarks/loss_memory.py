@@ -1,0 +1,140 @@
+"""Memory and time of the naive and of the tiled contrastive loss.
+
+  python benchmarks/loss_memory.py [--objective hycoclip] [--dim 512]
+    [--memory 1024 ...] [--time 1024 ...] [--rounds 5] [--output FILE.json]
+
+The loss and all its gradients, of float32 embeddings on one device. Memory is
+XLA's own count of the temporaries of the compiled program, which is not run.
+Time is of batches that are run, naive and tiled in turn in every round, after
+one round that is not counted; medians of wall-clock seconds.
+"""
+
+import argparse
+import functools
+import json
+import pathlib
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, Mesh
+
+from hyperclip_jax.objectives import (
+  OBJECTIVES,
+  USES_BOXES,
+  Embeddings,
+  contrastive,
+  tiled,
+)
+
+CURV, LOGIT_SCALE = 1.0, 1 / 0.07  # as a model begins
+
+
+def one_device() -> Mesh:
+  """The mesh of a run on one device."""
+  axes = (AxisType.Auto,) * 2
+  return jax.make_mesh(
+    (1, 1), ("data", "model"), axes, devices=jax.devices()[:1]
+  )
+
+
+def gradients(objective: str, contrast: contrastive.Contrast) -> Callable:
+  """Jitted (embeddings, scalars) -> loss and gradients."""
+
+  def loss(embeddings: Embeddings, scalars: dict[str, jax.Array]) -> jax.Array:
+    return OBJECTIVES[objective](embeddings, scalars, contrast)[0]
+
+  return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+
+
+def arguments(objective: str, batch: int, dim: int) -> tuple[Any, Any]:
+  """Embeddings with pairs nearer than chance, and scalars."""
+  keys = jax.random.split(jax.random.key(0), 5)
+  shared, *own = (jax.random.normal(key, (batch, dim)) for key in keys)
+  points = [(shared + noise) / (2 * dim) ** 0.5 for noise in own]
+  if objective == "clip":
+    points = [p / jnp.linalg.norm(p, axis=1, keepdims=True) for p in points]
+  scalars = {"logit_scale": jnp.float32(LOGIT_SCALE)}
+  if objective != "clip":
+    scalars["curv"] = jnp.float32(CURV)
+  kinds = 4 if objective in USES_BOXES else 2
+  return Embeddings(*points[:kinds]), scalars
+
+
+def temporaries(
+  function: Callable, objective: str, batch: int, dim: int
+) -> int:
+  """Bytes, for shapes alone."""
+  make = functools.partial(arguments, objective, batch, dim)
+  compiled = function.lower(*jax.eval_shape(make)).compile()
+  return compiled.memory_analysis().temp_size_in_bytes
+
+
+def seconds(
+  functions: dict[str, Callable],
+  objective: str,
+  batch: int,
+  dim: int,
+  rounds: int,
+) -> dict[str, float]:
+  """Median seconds of each, taken in turn."""
+  given = arguments(objective, batch, dim)
+  taken: dict[str, list[float]] = {name: [] for name in functions}
+  for _ in range(1 + rounds):
+    for name, function in functions.items():
+      begin = time.perf_counter()
+      jax.block_until_ready(function(*given))
+      taken[name].append(time.perf_counter() - begin)
+  return {name: statistics.median(times[1:]) for name, times in taken.items()}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser()
+  parser.add_argument("--objective", choices=OBJECTIVES, default="hycoclip")
+  parser.add_argument("--dim", type=int, default=512)
+  sizes = [1024, 2048, 4096, 8192, 16384, 32768]
+  parser.add_argument("--memory", type=int, nargs="*", default=sizes)
+  parser.add_argument("--time", type=int, nargs="*", default=[1024, 4096])
+  parser.add_argument("--rounds", type=int, default=5)
+  parser.add_argument("--output", type=pathlib.Path)
+  args = parser.parse_args()
+
+  implementations = {
+    "naive": contrastive.cross_entropy,
+    "tiled": functools.partial(tiled.cross_entropy, one_device()),
+  }
+  functions = {
+    name: gradients(args.objective, contrast)
+    for name, contrast in implementations.items()
+  }
+  found = []
+  print(f"{args.objective}, {args.dim} wide, {jax.devices()[0].device_kind}")
+  print(f"{'batch':>7} {'':12} {'naive':>10} {'tiled':>10} {'ratio':>7}")
+  for batch in args.memory:
+    row = {
+      name: temporaries(function, args.objective, batch, args.dim)
+      for name, function in functions.items()
+    }
+    found.append({"batch": batch, "temporary_bytes": row})
+    _print(batch, "GB temporary", {k: v / 1e9 for k, v in row.items()})
+  for batch in args.time:
+    row = seconds(functions, args.objective, batch, args.dim, args.rounds)
+    found.append({"batch": batch, "seconds": row})
+    _print(batch, "seconds", row)
+  if args.output:
+    args.output.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _print(batch: int, what: str, row: dict[str, float]) -> None:
+  naive, tile = row["naive"], row["tiled"]
+  print(
+    f"{batch:7,} {what:12} {naive:10.3f} {tile:10.3f} {tile / naive:7.3f}",
+    flush=True,
+  )
+
+
+if __name__ == "__main__":
+  main()
