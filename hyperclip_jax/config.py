@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from hyperclip_jax.data.distortions import Options
+from hyperclip_jax.models.transformer import REMAT
 from hyperclip_jax.objectives import OBJECTIVES
 
 # A checker sees a union of every leaf's type behind each attribute otherwise.
@@ -72,6 +73,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         },
         "embed_dim": 512,
         "dtype": "bfloat16",  # of the towers; the rest is float32
+        "remat": "none",  # or "dots", "full": what blocks compute again
       },
       "optim": {
         "learning_rate": 5e-4,
@@ -181,6 +183,11 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
     yield (
       f"config.model.dtype must be one of {', '.join(DTYPES)}, "
       f"found {model.dtype!r}"
+    )
+  if model.remat not in REMAT:
+    yield (
+      f"config.model.remat must be one of {', '.join(REMAT)}, "
+      f"found {model.remat!r}"
     )
   if model.vision.patch > 0 and model.image_size % model.vision.patch:
     yield (
