@@ -60,6 +60,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
       "seed": 0,
       "steps": 500_000,
       "batch_size": 768,
+      "micro_batches": 1,  # that a batch is embedded in; the loss sees it whole
       "objective": {"name": objective, "args": _objective_args(objective)},
       "model": {
         "image_size": 224,
@@ -109,7 +110,10 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "image_size": 64,
         "seed": 0,
       },
-      "mesh": {"model": 1},  # devices that share a layer; the rest share data
+      "mesh": {
+        "model": 1,  # devices that share a layer; the rest share data
+        "fsdp": False,  # True splits parameters and moments over the rest, too
+      },
       "log_every": 100,
       "eval_every": 25_000,
       "checkpoint": {"every": 5_000, "keep": 3},
@@ -178,6 +182,14 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
       f"config.batch_size must be a multiple of the "
       f"{devices // config.mesh.model} devices that share it, "
       f"found {config.batch_size}"
+    )
+  elif min(config.mesh.model, config.micro_batches) > 0 and (
+    config.batch_size % (devices // config.mesh.model * config.micro_batches)
+  ):
+    yield (
+      f"config.micro_batches must divide the "
+      f"{config.batch_size // (devices // config.mesh.model)} examples on a "
+      f"device, found {config.micro_batches}"
     )
   if model.dtype not in DTYPES:
     yield (
