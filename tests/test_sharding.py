@@ -77,8 +77,7 @@ class Steps(NamedTuple):
 
 
 def take_steps(folder, fsdp, micro_batches):
-  config = small.config()
-  config.data.parts_per_image = 2
+  config = small.config("meru")
   config.data.distortions.flip = 0.5
   config.mesh.fsdp = fsdp
   config.micro_batches = micro_batches
