@@ -25,9 +25,10 @@ TILED_FROM = 4096
 def model(config: Config) -> DualEncoder:
   """The dual encoder of `config.model`, lifted as its objective wants."""
   dtype = jnp.dtype(config.model.dtype)
+  remat = config.model.get("remat", "none")  # older runs' configs have none
   return DualEncoder(
-    vision=ViT(**config.model.vision, dtype=dtype),
-    text=TextTransformer(**config.model.text, dtype=dtype),
+    vision=ViT(**config.model.vision, dtype=dtype, remat=remat),
+    text=TextTransformer(**config.model.text, dtype=dtype, remat=remat),
     embed_dim=config.model.embed_dim,
     hyperbolic=config.objective.name != "clip",
   )

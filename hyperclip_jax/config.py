@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from hyperclip_jax.data.distortions import Options
+from hyperclip_jax.models.transformer import REMAT
 from hyperclip_jax.objectives import OBJECTIVES
 
 # A checker sees a union of every leaf's type behind each attribute otherwise.
@@ -60,6 +61,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
       "seed": 0,
       "steps": 500_000,
       "batch_size": 768,
+      "micro_batches": 1,  # that a batch is embedded in; the loss sees it whole
       "objective": {
         "name": objective,
         "args": _objective_args(objective),
@@ -79,6 +81,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         },
         "embed_dim": 512,
         "dtype": "bfloat16",  # of the towers; the rest is float32
+        "remat": "none",  # or "dots", "full": what blocks compute again
       },
       "optim": {
         "learning_rate": 5e-4,
@@ -114,7 +117,10 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "image_size": 64,
         "seed": 0,
       },
-      "mesh": {"model": 1},  # devices that share a layer; the rest share data
+      "mesh": {
+        "model": 1,  # devices that share a layer; the rest share data
+        "fsdp": False,  # True splits parameters and moments over the rest, too
+      },
       "log_every": 100,
       "eval_every": 25_000,
       "checkpoint": {"every": 5_000, "keep": 3},
@@ -189,10 +195,23 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
       f"{devices // config.mesh.model} devices that share it, "
       f"found {config.batch_size}"
     )
+  elif min(config.mesh.model, config.micro_batches) > 0 and (
+    config.batch_size % (devices // config.mesh.model * config.micro_batches)
+  ):
+    yield (
+      f"config.micro_batches must divide the "
+      f"{config.batch_size // (devices // config.mesh.model)} examples on a "
+      f"device, found {config.micro_batches}"
+    )
   if model.dtype not in DTYPES:
     yield (
       f"config.model.dtype must be one of {', '.join(DTYPES)}, "
       f"found {model.dtype!r}"
+    )
+  if model.remat not in REMAT:
+    yield (
+      f"config.model.remat must be one of {', '.join(REMAT)}, "
+      f"found {model.remat!r}"
     )
   if model.vision.patch > 0 and model.image_size % model.vision.patch:
     yield (

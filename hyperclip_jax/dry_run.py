@@ -18,7 +18,10 @@ def dry_run(run: train.Run) -> None:
   initial, _ = train.first_state(run, None)
   say(parameter_overview.get_parameter_overview(initial.params))
   say(f"parameters  {_count(initial.params):,}")
-  say(f"state       {_gibibytes(initial):.2f} GiB with optimiser moments")
+  say(
+    f"state       {_gibibytes(initial):.2f} GiB with optimiser moments, "
+    f"{_gibibytes(jax.tree.map(_shard, initial)):.2f} on a device"
+  )
 
   batch = next(train.make_batches(run, 0, Faults(config.data.max_bad)))
   say(f"\nbatch of process {jax.process_index()}")
@@ -57,6 +60,10 @@ def dry_run(run: train.Run) -> None:
 
 def _count(tree) -> int:
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def _shard(leaf: jax.Array) -> jax.Array:
+  return leaf.addressable_shards[0].data
 
 
 def _gibibytes(tree) -> float:

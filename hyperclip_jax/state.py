@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from hyperclip_jax import gradient_cache
 from hyperclip_jax.models.dual_encoder import DualEncoder, bound_scalars
 from hyperclip_jax.objectives import Embeddings
 
@@ -88,29 +89,49 @@ def embed(model: DualEncoder, params: PyTree, inputs: Inputs) -> Embeddings:
 
 def update(
   state: TrainState,
-  inputs: Inputs,
+  batch: PyTree,
   model: DualEncoder,
   objective: Objective,
   optimizer: optax.GradientTransformation,
+  read: Callable[[Any], Inputs] = lambda batch: batch,
+  micro_batches: int = 1,
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
   """One optimiser step.
 
   The scalar parameters are projected into their bounds after the step rather
   than clamped before it, so their gradient survives at the bound.
 
+  Args:
+    state: before the step.
+    batch: what `read` takes; by default the `Inputs` themselves.
+    model: the towers.
+    objective: the loss over the whole batch.
+    optimizer: of the state.
+    read: batch -> inputs, row by row: augmentation.
+    micro_batches: in which the batch is read and embedded; results are those
+      of 1 up to rounding, in less memory and more time (`gradient_cache`).
+
   Returns:
     The next state, and loss, terms, scalars and gradient norm of this step
     (before the update).
   """
 
-  def loss_fn(params):
+  def embed_batch(params, batch):
+    return embed(model, params, read(batch))
+
+  def loss_of(params, embeddings):
     scalars: Any = model.apply({"params": params}, method="scalars")
-    loss, terms = objective(embed(model, params, inputs), scalars)
+    loss, terms = objective(embeddings, scalars)
     return loss, terms | scalars
 
-  (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-    state.params
-  )
+  if micro_batches > 1:
+    (loss, metrics), grads = gradient_cache.value_and_grad(
+      loss_of, embed_batch, state.params, batch, micro_batches
+    )
+  else:
+    (loss, metrics), grads = jax.value_and_grad(
+      lambda params: loss_of(params, embed_batch(params, batch)), has_aux=True
+    )(state.params)
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   params: Any = optax.apply_updates(state.params, updates)
   params = bound_scalars(params)

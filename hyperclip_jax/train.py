@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -49,6 +50,8 @@ MAY_CHANGE = (
   "eval_every",
   "log_every",
   "mesh.",
+  "micro_batches",
+  "model.remat",
   "objective.contrast",
   "shapes.folder",
 )
@@ -174,7 +177,8 @@ def first_state(
   """The newest checkpoint's state and examples seen, or a fresh state and 0."""
   init = build.init(run.config)
   shapes = jax.eval_shape(init)
-  shardings = sharding.tree_shardings(run.mesh, shapes)
+  fsdp = run.config.mesh.fsdp
+  shardings = sharding.tree_shardings(run.mesh, shapes, fsdp)
   if checkpoints is None or checkpoints.latest_step is None:
     return jax.jit(init, out_shardings=shardings)(), 0
   like = checkpoint.abstract(shapes, shardings)
@@ -190,13 +194,16 @@ def make_step(run: Run) -> Step:
   optimizer, schedule = build.optimizer(config), build.schedule(config)
   distortions = distort.Options(**config.data.distortions)
 
+  def read(batch: Batch) -> Inputs:
+    return augment(batch, config.model.image_size, distortions)
+
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    inputs = augment(batch, config.model.image_size, distortions)
-    new_state, metrics = state_lib.update(
-      state, inputs, model, objective, optimizer
-    )
+    with nn.intercept_methods(sharding.rows_over_data(run.mesh)):
+      new_state, metrics = state_lib.update(
+        state, batch, model, objective, optimizer, read, config.micro_batches
+      )
     metrics["learning_rate"] = jnp.asarray(schedule(state.step))
-    shardings = sharding.tree_shardings(run.mesh, new_state)
+    shardings = sharding.tree_shardings(run.mesh, new_state, config.mesh.fsdp)
     return jax.lax.with_sharding_constraint(new_state, shardings), metrics
 
   return jax.jit(step, donate_argnums=0)

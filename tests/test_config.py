@@ -32,6 +32,9 @@ BAD = [
   ("data.parts_per_image", 0),
   ("data.distortions.flip", 1.5),
   ("mesh.model", 3),
+  ("micro_batches", 0),
+  ("micro_batches", 5),  # of 96 examples on a device
+  ("model.remat", "some"),
   ("objective.name", "siglip"),
   ("objective.contrast", "fast"),
   ("checkpoint.every", 0),

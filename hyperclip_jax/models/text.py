@@ -21,6 +21,7 @@ class TextTransformer(nn.Module):
   vocab: int
   context: int
   dtype: DTypeLike = jnp.float32
+  remat: str = "none"
 
   @nn.compact
   def __call__(self, tokens_BL: Int[Array, "b l"]) -> Float[Array, "b width"]:
@@ -56,6 +57,7 @@ class TextTransformer(nn.Module):
         fc2=residual_std,
       ),
       dtype=self.dtype,
+      remat=self.remat,
       name="transformer",
     )(x_BLD)
     # The end token has the highest id of the vocabulary.

@@ -8,6 +8,14 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+# What a backward pass keeps of a block besides its input; it computes the rest
+# again. "none" computes nothing again.
+REMAT = {
+  "none": None,
+  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  "full": jax.checkpoint_policies.nothing_saveable,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class InitStd:
@@ -76,6 +84,7 @@ class Transformer(nn.Module):
   """`depth` blocks as one scanned block (one compile), then a LayerNorm.
 
   Parameters of the blocks are stacked on a leading axis of length `depth`.
+  `remat` is a key of `REMAT`.
   """
 
   depth: int
@@ -83,6 +92,7 @@ class Transformer(nn.Module):
   causal: bool
   init_std: InitStd
   dtype: DTypeLike
+  remat: str
 
   @nn.compact
   def __call__(self, x_BLD: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
@@ -92,7 +102,12 @@ class Transformer(nn.Module):
       split_rngs={"params": True},
       length=self.depth,
     )
-    block = Block(
+    policy = REMAT[self.remat]
+    # The scan itself keeps XLA from merging the two computations.
+    kind = (
+      nn.remat(Block, prevent_cse=False, policy=policy) if policy else Block
+    )
+    block = kind(
       self.heads, self.causal, self.init_std, self.dtype, name="blocks"
     )
     x_BLD, _ = blocks(block, x_BLD, None)

@@ -38,6 +38,7 @@ class ViT(nn.Module):
     init_std: of the blocks' kernels; 0.02 suits the published widths and is
       too faint for widths below a hundred.
     dtype: of the computation.
+    remat: what its backward pass computes again (`transformer.REMAT`).
   """
 
   width: int
@@ -46,6 +47,7 @@ class ViT(nn.Module):
   patch: int
   init_std: float = 0.02
   dtype: DTypeLike = jnp.float32
+  remat: str = "none"
 
   @nn.compact
   def __call__(
@@ -77,6 +79,7 @@ class ViT(nn.Module):
       causal=False,
       init_std=InitStd(*4 * (self.init_std,)),
       dtype=self.dtype,
+      remat=self.remat,
       name="transformer",
     )(x_BLD)
     return x_BLD[:, 0]
