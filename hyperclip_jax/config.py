@@ -39,6 +39,7 @@ MAY_BE_ZERO = {
   "optim.b2",
   "optim.warmup",
   "optim.weight_decay",
+  "profile.first",
   "seed",
   "shapes.objects",
   "shapes.seed",
@@ -121,6 +122,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "model": 1,  # devices that share a layer; the rest share data
         "fsdp": False,  # True splits parameters and moments over the rest, too
       },
+      "profile": {"first": 0, "steps": 5},  # steps to trace; first 0: none
       "log_every": 100,
       "eval_every": 25_000,
       "checkpoint": {"every": 5_000, "keep": 3},

@@ -54,7 +54,7 @@ def read(workdir: pathlib.Path) -> list[dict[str, int | float]]:
 
 
 class Progress:
-  """A line a log: step, speed, time left, loss terms."""
+  """A line a log: step, speed, waits, time left, loss terms."""
 
   def __init__(self, start: int, steps: int, batch_size: int):
     self._steps = steps
@@ -62,7 +62,12 @@ class Progress:
     self._last = (start, time.monotonic())
 
   def report(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
-    """Prints a line; returns {"samples_per_second"} since the last one."""
+    """Prints a line; returns {"samples_per_second"} since the last one.
+
+    Args:
+      step: the last one done.
+      values: means of the metrics, and the shares of `Clock.split`.
+    """
     now = time.monotonic()
     done, since = self._last
     rate = (step - done) / max(now - since, 1e-9)
@@ -75,7 +80,9 @@ class Progress:
     )
     say(
       f"step {step:>{len(str(self._steps))}}/{self._steps}  "
-      f"{rate * self._batch_size:.0f} samples/s  eta {left}  {terms}"
+      f"{rate * self._batch_size:.0f} samples/s  "
+      f"data {values['data_share']:.0%}  device {values['device_share']:.0%}  "
+      f"eta {left}  {terms}"
     )
     return {"samples_per_second": rate * self._batch_size}
 

@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from hyperclip_jax import build, checkpoint, metrics, sharding
+from hyperclip_jax import build, checkpoint, goodput, metrics, sharding
 from hyperclip_jax import config as config_lib
 from hyperclip_jax import state as state_lib
 from hyperclip_jax.config import Config
@@ -34,6 +34,7 @@ from hyperclip_jax.objectives import USES_BOXES
 from hyperclip_jax.pretrained import read_config
 from hyperclip_jax.release import CONFIG_FILE
 from hyperclip_jax.state import Inputs, TrainState
+from hyperclip_jax.trace import Trace
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -53,6 +54,7 @@ MAY_CHANGE = (
   "micro_batches",
   "model.remat",
   "objective.contrast",
+  "profile.",
   "shapes.folder",
 )
 
@@ -119,6 +121,7 @@ def train(run: Run) -> HyperCLIP | None:
   Returns:
     The trained model; None when stopped.
   """
+  clock = goodput.Clock()
   config, mesh = run.config, run.mesh
   main_process = jax.process_index() == 0
   run.workdir.mkdir(parents=True, exist_ok=True)
@@ -127,10 +130,12 @@ def train(run: Run) -> HyperCLIP | None:
   data = held_out(config, run.sources) if config.eval_every else None
   step_fn = make_step(run)
   pending: list[Metrics] = []
+  profile = run.workdir / "profile" if main_process else None
 
   with (
     checkpoint.Checkpoints(run.workdir, config.checkpoint.keep) as checkpoints,
     metrics.Writer(run.workdir if main_process else None) as writer,
+    Trace(profile, config.profile.first, config.profile.steps) as trace,
     _signals() as stop,
   ):
     state, examples_seen = first_state(run, checkpoints)
@@ -138,31 +143,40 @@ def train(run: Run) -> HyperCLIP | None:
     faults = Faults(config.data.max_bad)
     batches = make_batches(run, examples_seen, faults)
     progress = metrics.Progress(first - 1, config.steps, config.batch_size)
+    clock.started()
 
     for step in range(first, config.steps + 1):
-      batch = sharding.to_global(next(batches), mesh)
-      state, step_metrics = step_fn(state, batch)
+      trace.at(step, state)
+      with jax.profiler.StepTraceAnnotation("train", step_num=step):
+        with clock.on("data"):
+          batch = sharding.to_global(next(batches), mesh)
+        with clock.on_step(batch):
+          state, step_metrics = step_fn(state, batch)
       examples_seen += config.batch_size
       pending.append(step_metrics)
       stopped = stop(step)  # asked once: a signal may come at any line
       last = stopped or step == config.steps
 
       if last or step % config.log_every == 0:
-        values = _mean(pending)
+        with clock.on("device"):
+          values = _mean(pending)
         pending.clear()
         _check_finite(values, step)
-        values["bad_records"] = float(faults.bad)
+        values |= {"bad_records": float(faults.bad), **clock.split()}
         writer.write(step, values | progress.report(step, values))
       if last or step % config.checkpoint.every == 0:
         meta = {"examples_seen": examples_seen, "config": config.to_dict()}
-        checkpoints.save(state, meta)
+        with clock.on("checkpoint"):
+          checkpoints.save(state, meta)
+      if last:
+        writer.write(step, clock.report())
       if stopped:
         metrics.say(f"stopped; step {step} is saved, the same command goes on")
         return None
       if data and step % config.eval_every == 0 and not last:
         params = sharding.to_host(state.params)
         if main_process:
-          with progress.paused():
+          with progress.paused(), clock.on("evaluation"):
             results = suite.evaluate(_model(config, params), data).results
           metrics.say(f"eval {step}  {suite.summary(results)}")
           writer.write(step, results)
@@ -175,16 +189,20 @@ def first_state(
   run: Run, checkpoints: checkpoint.Checkpoints | None = None
 ) -> tuple[TrainState, int]:
   """The newest checkpoint's state and examples seen, or a fresh state and 0."""
-  init = build.init(run.config)
-  shapes = jax.eval_shape(init)
-  fsdp = run.config.mesh.fsdp
-  shardings = sharding.tree_shardings(run.mesh, shapes, fsdp)
+  shapes, shardings = _shapes(run)
   if checkpoints is None or checkpoints.latest_step is None:
-    return jax.jit(init, out_shardings=shardings)(), 0
+    return jax.jit(build.init(run.config), out_shardings=shardings)(), 0
   like = checkpoint.abstract(shapes, shardings)
   state, meta = checkpoints.restore(like)
   metrics.say(f"resumed from step {checkpoints.latest_step}")
   return state, meta["examples_seen"]
+
+
+def _shapes(run: Run) -> tuple[TrainState, TrainState]:
+  """The state's shapes and shardings."""
+  shapes = jax.eval_shape(build.init(run.config))
+  fsdp = run.config.mesh.fsdp
+  return shapes, sharding.tree_shardings(run.mesh, shapes, fsdp)
 
 
 def make_step(run: Run) -> Step:
@@ -203,10 +221,12 @@ def make_step(run: Run) -> Step:
         state, batch, model, objective, optimizer, read, config.micro_batches
       )
     metrics["learning_rate"] = jnp.asarray(schedule(state.step))
-    shardings = sharding.tree_shardings(run.mesh, new_state, config.mesh.fsdp)
-    return jax.lax.with_sharding_constraint(new_state, shardings), metrics
+    return new_state, metrics
 
-  return jax.jit(step, donate_argnums=0)
+  # Left to itself, XLA leaves mesh axes of size 1 out, and the second step,
+  # whose state is then another in name, would be compiled again.
+  _, shardings = _shapes(run)
+  return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
 
 
 def augment(

@@ -1,0 +1,334 @@
+"""Time, memory and MFU of the training step; against PyTorch where asked.
+
+  python benchmarks/step.py --size S B L [--batch 768] [--dtype bfloat16]
+    [--texts 77 77] [--objective hycoclip] [--devices N] [--set NAME=VALUE]
+    [--torch] [--compile] [--official CHECKOUT] [--output FILE.json]
+
+- hyperclip: `train.make_step` on a batch that lies on the device; crops of the
+  uint8 canvases included.
+- torch: the same towers and loss in plain PyTorch, on the cropped pixels and
+  with the same weights, eager; `--compile` adds torch.compile.
+- official: HyCoCLIP's own code, likewise; untested, as none was at hand.
+
+All take turns in every round, after two steps each that do not count. MFU is
+the share of the matmul rate that is measured in the same rounds, by the FLOPs
+of hyperclip_jax/models/flops.py. XLA's own count stands beside; it counts the
+body of a loop over layers once.
+"""
+
+import argparse
+import ast
+import json
+import pathlib
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh
+
+from hyperclip_jax import build, sharding, train
+from hyperclip_jax import config as config_lib
+from hyperclip_jax.config import Config
+from hyperclip_jax.data.distortions import Options
+from hyperclip_jax.models import flops
+from hyperclip_jax.objectives import USES_BOXES
+
+Work = Callable[[int], float]  # so many steps, and the loss of the last
+
+COLUMNS = {
+  "way": "",
+  "first_loss": ".5f",
+  "seconds": ".4f",
+  "cpu_seconds": ".3f",
+  "samples_per_second": ".1f",
+  "mfu": ".1%",
+  "of_hyperclip": ".2f",
+}
+
+
+def make_config(
+  size: str,
+  objective: str,
+  batch: int,
+  dtype: str,
+  texts: list[int],
+  values: list[str],
+) -> Config:
+  """The paper's recipe with what the flags change."""
+  config = config_lib.paper(objective, size)
+  config.batch_size = batch
+  config.model.dtype = dtype
+  config.model.text.context = max(77, *texts)
+  for value in values:
+    name, _, text = value.partition("=")
+    try:
+      parsed = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+      parsed = text
+    config.update_from_flattened_dict({name: parsed})
+  return config
+
+
+def make_batch(config: Config, texts: list[int]) -> dict[str, np.ndarray]:
+  """Random canvases, crops and tokens; the end token is the last."""
+  rng = np.random.default_rng(0)
+  rows, side = config.batch_size, config.data.canvas
+  end = config.model.text.vocab - 1
+
+  def pictures(image: str, crop: str, seed: str) -> dict[str, np.ndarray]:
+    canvas = rng.integers(0, 256, (rows, side, side, 3), np.uint8)
+    box = np.array([0, 0, side, side], np.float32)
+    return {
+      image: canvas,
+      crop: np.tile(box, (rows, 1)),
+      seed: rng.integers(2**32, size=rows, dtype=np.uint32),
+    }
+
+  def tokens(length: int) -> np.ndarray:
+    ids = rng.integers(1, end, (rows, length), np.int32)
+    ids[:, -1] = end
+    return ids
+
+  batch = pictures("image", "image_crop", "image_seed")
+  batch["text"] = tokens(texts[0])
+  if config.objective.name in USES_BOXES:
+    batch |= pictures("box_image", "box_crop", "box_seed")
+    batch |= {"box_text": tokens(texts[1]), "distinct": np.ones(rows, bool)}
+  return batch
+
+
+class HyperCLIP:
+  """The training step, compiled, with a state of its own."""
+
+  def __init__(self, config: Config, texts: list[int], devices: int):
+    mesh = Mesh(
+      np.array(jax.devices()[:devices]).reshape(-1, config.mesh.model),
+      ("data", "model"),
+      axis_types=(AxisType.Auto,) * 2,
+    )
+    run = train.Run(config, pathlib.Path(), [], mesh)
+    self.state, _ = train.first_state(run)
+    self.batch = sharding.to_global(make_batch(config, texts), mesh)
+    self.params = jax.device_get(self.state.params)
+    start = time.perf_counter()
+    lowered = train.make_step(run).lower(self.state, self.batch)
+    self.step = lowered.compile()
+    self.compile_seconds = time.perf_counter() - start
+
+  def work(self, steps: int) -> float:
+    for _ in range(steps):
+      self.state, metrics = self.step(self.state, self.batch)
+    return float(metrics["loss"])
+
+  def memory(self) -> dict[str, int]:
+    """Bytes a device: by XLA's plan, and as the device saw it where it can."""
+    plan = self.step.memory_analysis()
+    seen = jax.devices()[0].memory_stats() or {}
+    peak = {"peak_bytes": seen.get("peak_bytes_in_use")}
+    return {
+      "argument_bytes": plan.argument_size_in_bytes,
+      "temporary_bytes": plan.temp_size_in_bytes,
+    } | {name: value for name, value in peak.items() if value}
+
+  def xla_flops(self) -> float:
+    return float((self.step.cost_analysis() or {}).get("flops", 0.0))
+
+
+def torch_ways(
+  config: Config, size: str, ours: HyperCLIP, compiled: bool, checkout: str
+) -> dict[str, Work]:
+  """PyTorch's steps on the pixels and weights of `ours`."""
+  import torch
+  import torch_step
+
+  from hyperclip_jax.interop import torch_checkpoint
+
+  model, side = build.model(config), config.model.image_size
+  official = torch_checkpoint.Official(model, ours.params, side)
+  weights = torch_checkpoint.tensors(official)
+  cuda = jax.default_backend() == "gpu"
+  device = torch.device("cuda" if cuda else "cpu")
+  inputs: Any = train.augment(ours.batch, side, Options())
+
+  def tensor(array: jax.Array) -> torch.Tensor:
+    return torch.from_numpy(np.array(array)).to(device)
+
+  def pixels(array: jax.Array) -> torch.Tensor:
+    return tensor(array).permute(0, 3, 1, 2).contiguous()
+
+  batch = {
+    "images": pixels(inputs.image),
+    "texts": tensor(inputs.text).long(),
+  }
+  if inputs.box_image is not None:
+    batch["box_images"] = pixels(inputs.box_image)
+    batch["box_texts"] = tensor(inputs.box_text).long()
+
+  name = config.objective.name
+  models = {"torch": lambda: torch_step.Model(model, side, name, weights)}
+  if checkout:
+    path = pathlib.Path(checkout)
+    models["official"] = lambda: torch_step.official(
+      path, model, size, name, weights
+    )
+
+  def way(make: Callable[[], Any], compile_it: bool) -> Work:
+    bfloat16 = config.model.dtype == "bfloat16"
+    step = torch_step.step(make(), batch, bfloat16, compile_it)
+
+    def work(steps: int) -> float:
+      for _ in range(steps):
+        loss = step()
+      return loss.item()
+
+    return work
+
+  return {
+    f"{name}{' compiled' * compile_it}": way(make, compile_it)
+    for name, make in models.items()
+    for compile_it in (False, True)[: 1 + compiled]
+  }
+
+
+def matmul(dtype: str, side: int) -> Work:
+  """A square product on one device; `side`**3 multiply-adds a step."""
+  x = jax.random.normal(jax.random.key(0), (side, side), dtype)
+  product = jax.jit(lambda a, b: a @ b)
+
+  def work(steps: int) -> float:
+    y = x
+    for _ in range(steps):
+      y = product(x, y)
+    return float(y[0, 0])
+
+  return work
+
+
+def measure(
+  ways: dict[str, Work], rounds: int, steps: int
+) -> dict[str, dict[str, float]]:
+  """Medians over rounds, the least, and processor seconds, a step.
+
+  The first two steps of each do not count, but the first one's loss is kept:
+  it is that of the same weights and batch.
+  """
+  walls: dict[str, list[float]] = {name: [] for name in ways}
+  cpus: dict[str, list[float]] = {name: [] for name in ways}
+  first_losses = {name: work(1) for name, work in ways.items()}
+  for work in ways.values():
+    work(1)
+  for _ in range(rounds):
+    for name, work in ways.items():
+      wall, cpu = time.perf_counter(), time.process_time()
+      work(steps)
+      walls[name].append((time.perf_counter() - wall) / steps)
+      cpus[name].append((time.process_time() - cpu) / steps)
+  return {
+    name: {
+      "first_loss": first_losses[name],
+      "seconds": statistics.median(walls[name]),
+      "least_seconds": min(walls[name]),
+      "cpu_seconds": statistics.median(cpus[name]),
+    }
+    for name in ways
+  }
+
+
+def benchmark(size: str, flags: argparse.Namespace) -> dict[str, Any]:
+  """One size of the image tower, all ways."""
+  config = make_config(
+    size, flags.objective, flags.batch, flags.dtype, flags.texts, flags.set
+  )
+  devices = flags.devices or jax.device_count()
+  ours = HyperCLIP(config, flags.texts, devices)
+  ways: dict[str, Work] = {"hyperclip": ours.work}
+  if flags.torch or flags.official:
+    ways |= torch_ways(config, size, ours, flags.compile, flags.official)
+  ways["matmul"] = matmul(flags.dtype, flags.matmul)
+  found = measure(ways, flags.rounds, flags.steps)
+
+  peak = 2 * flags.matmul**3 / found.pop("matmul")["seconds"]
+  texts = flags.texts if flags.objective in USES_BOXES else flags.texts[:1]
+  operations = flops.train_step(
+    build.model(config), config.model.image_size, texts, flags.batch
+  )
+  for name, row in found.items():
+    used = devices if name == "hyperclip" else 1
+    row["samples_per_second"] = flags.batch / row["seconds"]
+    row["mfu"] = operations / row["seconds"] / peak / used
+    row["of_hyperclip"] = found["hyperclip"]["seconds"] / row["seconds"]
+  return {
+    "size": size,
+    "device": jax.devices()[0].device_kind,
+    "devices": devices,
+    "jax": jax.__version__,
+    "objective": flags.objective,
+    "batch": flags.batch,
+    "dtype": flags.dtype,
+    "texts": texts,
+    "set": flags.set,
+    "rounds": flags.rounds,
+    "steps": flags.steps,
+    "matmul_flops_per_second": peak,
+    "flops": operations,
+    "xla_flops": ours.xla_flops(),
+    "compile_seconds": ours.compile_seconds,
+    "memory": ours.memory(),
+    "ways": found,
+  }
+
+
+def table(results: list[dict[str, Any]]) -> str:
+  """A line a way, and what is common to a size above."""
+  lines = []
+  for result in results:
+    memory = {k: f"{v / 2**30:.2f} GiB" for k, v in result["memory"].items()}
+    lines += [
+      f"{result['size']}/16, {result['objective']}, batch {result['batch']}, "
+      f"{result['dtype']}, texts {result['texts']}, {result['devices']} x "
+      f"{result['device']}, jax {result['jax']}",
+      f"  compile {result['compile_seconds']:.1f} s, {memory}",
+      f"  {result['flops'] / 1e12:.3g} TFLOP a step (XLA counts "
+      f"{result['xla_flops'] / 1e12:.3g}), matmul "
+      f"{result['matmul_flops_per_second'] / 1e12:.3g} TFLOP/s",
+      "  " + "".join(f"{name:>20}" for name in COLUMNS),
+    ]
+    for way, row in result["ways"].items():
+      cells = row | {"way": way}
+      texts = (format(cells[name], spec) for name, spec in COLUMNS.items())
+      lines.append("  " + "".join(f"{text:>20}" for text in texts))
+  return "\n".join(lines)
+
+
+def main() -> None:
+  gpu = jax.default_backend() == "gpu"
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  add = parser.add_argument
+  add("--size", nargs="+", default=["S"], choices=["S", "B", "L"])
+  add("--objective", default="hycoclip")
+  add("--batch", type=int, default=768 if gpu else 8)
+  add("--dtype", default="bfloat16" if gpu else "float32")
+  add("--texts", type=int, nargs=2, default=[77, 77], help="caption, box text")
+  add("--devices", type=int, default=0, help="all by default")
+  add("--set", nargs="*", default=[], help="config values, NAME=VALUE")
+  add("--rounds", type=int, default=5)
+  add("--steps", type=int, default=10 if gpu else 1, help="a round")
+  add("--matmul", type=int, default=8192 if gpu else 2048, help="its side")
+  add("--torch", action="store_true", help="plain PyTorch in turn")
+  add("--compile", action="store_true", help="torch.compile, too")
+  add("--official", default="", help="a checkout of HyCoCLIP's own code")
+  add("--output", type=pathlib.Path)
+  flags = parser.parse_args()
+  results = []
+  for size in flags.size:
+    results.append(benchmark(size, flags))
+    print(table(results[-1:]), flush=True)
+    if flags.output:
+      flags.output.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+  main()
