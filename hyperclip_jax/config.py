@@ -30,6 +30,7 @@ VIT = {
 
 # Every other number in the tree must be more than zero.
 MAY_BE_ZERO = {
+  "checkpoint.keep_every",
   "data.max_bad",
   "eval_every",
   "objective.args.entail_weight",
@@ -110,7 +111,11 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
       "mesh": {"model": 1},  # devices that share a layer; the rest share data
       "log_every": 100,
       "eval_every": 25_000,
-      "checkpoint": {"every": 5_000, "keep": 3},
+      "checkpoint": {
+        "every": 5_000,  # steps
+        "keep": 3,  # so many of the newest, two at least
+        "keep_every": 0,  # and those whose step it divides; 0 for none
+      },
     },
     type_safe=True,
   )
@@ -225,6 +230,11 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
     Options(**data.distortions)
   except ValueError as error:
     yield f"config.data.distortions.{error}"
+  if config.checkpoint.keep == 1:
+    yield (
+      "config.checkpoint.keep must be at least 2, found 1: a run goes back to "
+      "the step before where the newest was damaged"
+    )
   globs = data.shards.split(",")
   if data.weights and (
     len(data.weights) != len(globs) or min(data.weights) <= 0

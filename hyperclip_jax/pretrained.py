@@ -84,7 +84,7 @@ def _from_run(workdir: pathlib.Path) -> HyperCLIP:
   shapes = jax.eval_shape(build.init(config))
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   like = abstract(shapes, jax.tree.map(lambda _: device, shapes))
-  with Checkpoints(workdir) as checkpoints:
+  with Checkpoints(workdir, read_only=True) as checkpoints:
     state, _ = checkpoints.restore(like)
   return HyperCLIP(
     config.objective.name,

@@ -125,7 +125,9 @@ def train(run: Run) -> HyperCLIP | None:
   pending: list[Metrics] = []
 
   with (
-    checkpoint.Checkpoints(run.workdir, config.checkpoint.keep) as checkpoints,
+    checkpoint.Checkpoints(
+      run.workdir, config.checkpoint.keep, config.checkpoint.keep_every
+    ) as checkpoints,
     metrics.Writer(run.workdir if main_process else None) as writer,
     _signals() as stop,
   ):
@@ -174,11 +176,11 @@ def first_state(
   init = build.init(run.config)
   shapes = jax.eval_shape(init)
   shardings = sharding.tree_shardings(run.mesh, shapes)
-  if checkpoints is None or checkpoints.latest_step is None:
+  if checkpoints is None or not checkpoint.steps(run.workdir):
     return jax.jit(init, out_shardings=shardings)(), 0
   like = checkpoint.abstract(shapes, shardings)
   state, meta = checkpoints.restore(like)
-  metrics.say(f"resumed from step {checkpoints.latest_step}")
+  metrics.say(f"resumed from step {int(state.step)}")
   return state, meta["examples_seen"]
 
 
