@@ -66,7 +66,7 @@ class Checkpoints:
     Raises:
       CheckpointError: this step or the one before cannot be written.
     """
-    self._wait()
+    self.wait()
     self._saving = int(state.step)
     args = ocp.args.Composite(
       state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
@@ -84,7 +84,18 @@ class Checkpoints:
       CheckpointError: it did.
     """
     if not self._manager.is_saving_in_progress():
-      self._wait()
+      self.wait()
+
+  def wait(self) -> None:
+    """Waits for what is being saved.
+
+    Raises:
+      CheckpointError: it failed.
+    """
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:
+      raise self._unwritten(error) from error
 
   def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
     """The newest good state and its meta.
@@ -117,7 +128,7 @@ class Checkpoints:
   def __exit__(self, kind: type[BaseException] | None, *_) -> None:
     """Waits for what is being saved; an error on its way out goes first."""
     try:
-      self._wait()
+      self.wait()
     except CheckpointError as error:
       if kind is None:
         raise
@@ -149,12 +160,6 @@ class Checkpoints:
       multihost_utils.sync_global_devices("bad steps are moved")
       self._manager.reload()  # it saves no step older than one it knows
     return good
-
-  def _wait(self) -> None:
-    try:
-      self._manager.wait_until_finished()
-    except Exception as error:
-      raise self._unwritten(error) from error
 
   def _unwritten(self, error: Exception) -> CheckpointError:
     return CheckpointError(

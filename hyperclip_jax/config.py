@@ -30,6 +30,8 @@ VIT = {
 
 # Every other number in the tree must be more than zero.
 MAY_BE_ZERO = {
+  "max_bad_steps",
+  "stall_seconds",
   "checkpoint.keep_every",
   "data.max_bad",
   "eval_every",
@@ -98,6 +100,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "text_buckets": (8, 16, 24, 32, 77),  # static lengths texts are cut to
         "threads": 16,
         "prefetch": 16,  # batches
+        "slow_seconds": 60.0,  # of waiting for one batch that are told
       },
       # The embedded data set: where to make it, and how much of it.
       "shapes": {
@@ -109,12 +112,15 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "seed": 0,
       },
       "mesh": {"model": 1},  # devices that share a layer; the rest share data
+      "max_bad_steps": 10,  # updates skipped in a row that are put up with
+      "stall_seconds": 1_800.0,  # without a step that end a run; 0 for never
       "log_every": 100,
       "eval_every": 25_000,
       "checkpoint": {
         "every": 5_000,  # steps
         "keep": 3,  # so many of the newest, two at least
         "keep_every": 0,  # and those whose step it divides; 0 for none
+        "allow_batch_size_change": False,  # goes on from the examples seen
       },
     },
     type_safe=True,
