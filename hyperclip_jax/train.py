@@ -304,8 +304,10 @@ def _check_workdir(config: Config, workdir: pathlib.Path) -> None:
   """A workdir goes on with the config it began with."""
   if not (workdir / CONFIG_FILE).exists():
     return
-  before = dict(config_lib.leaves(read_config(workdir)))
-  now = dict(config_lib.leaves(ConfigDict(json.loads(config.to_json()))))
+  before, now = (
+    dict(config_lib.leaves(ConfigDict(json.loads(tree.to_json()))))
+    for tree in (read_config(workdir), config)
+  )
   may_change = MAY_CHANGE
   if config.checkpoint.allow_batch_size_change:
     may_change += ("batch_size",)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from hyperclip_jax import checkpoint
 from tests.faults import processes
 from tests.faults.processes import Job
 
@@ -27,11 +28,10 @@ def job(tmp_path_factory):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_other_process_ends_with_its_stacks(number, job, tmp_path):
   workdir = tmp_path / "run"
-  begun = processes.makes_a_step(workdir)
   first, second = processes.start_pair(job, workdir)
   try:
     said = processes.log(workdir)
-    assert processes.wait_until(first, begun), said.read_text()
+    assert processes.wait_until(first, lambda: bool(checkpoint.steps(workdir)))
     second.send_signal(number)
     begin = time.monotonic()
     assert first.wait(timeout=300) == 1, said.read_text()
@@ -45,3 +45,7 @@ def test_the_other_process_ends_with_its_stacks(number, job, tmp_path):
   stacks = (workdir / "stacks/process-0.txt").read_text()
   assert "hyperclip_jax/train.py" in stacks
   assert stacks.count("hread 0x") >= 3
+  # What two processes saved, one goes on from.
+  state, meta = processes.state(workdir)
+  assert int(state.step) == checkpoint.steps(workdir)[-1]
+  assert meta["examples_seen"] == 16 * int(state.step)
