@@ -45,5 +45,5 @@ def get_config(objective: str = "hycoclip") -> Config:
 
   config.log_every = 20
   config.eval_every = 200
-  config.checkpoint = {"every": 200, "keep": 2}
+  config.checkpoint.update(every=200, keep=2)
   return config

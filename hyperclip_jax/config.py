@@ -32,6 +32,9 @@ VIT = {
 
 # Every other number in the tree must be more than zero.
 MAY_BE_ZERO = {
+  "max_bad_steps",
+  "stall_seconds",
+  "checkpoint.keep_every",
   "data.max_bad",
   "eval_every",
   "objective.args.entail_weight",
@@ -108,6 +111,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "text_buckets": (8, 16, 24, 32, 77),  # static lengths texts are cut to
         "threads": 16,
         "prefetch": 16,  # batches
+        "slow_seconds": 60.0,  # of waiting for one batch that are told
       },
       # The embedded data set: where to make it, and how much of it.
       "shapes": {
@@ -123,9 +127,16 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "fsdp": False,  # True splits parameters and moments over the rest, too
       },
       "profile": {"first": 0, "steps": 5},  # steps to trace; first 0: none
+      "max_bad_steps": 10,  # updates skipped in a row that are put up with
+      "stall_seconds": 1_800.0,  # without a step that end a run; 0 for never
       "log_every": 100,
       "eval_every": 25_000,
-      "checkpoint": {"every": 5_000, "keep": 3},
+      "checkpoint": {
+        "every": 5_000,  # steps
+        "keep": 3,  # so many of the newest, two at least
+        "keep_every": 0,  # and those whose step it divides; 0 for none
+        "allow_batch_size_change": False,  # goes on from the examples seen
+      },
     },
     type_safe=True,
   )
@@ -258,6 +269,11 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
     Options(**data.distortions)
   except ValueError as error:
     yield f"config.data.distortions.{error}"
+  if config.checkpoint.keep == 1:
+    yield (
+      "config.checkpoint.keep must be at least 2, found 1: a run goes back to "
+      "the step before where the newest was damaged"
+    )
   globs = data.shards.split(",")
   if data.weights and (
     len(data.weights) != len(globs) or min(data.weights) <= 0

@@ -7,7 +7,14 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from hyperclip_jax import cluster, commands, pretrained, train
+from hyperclip_jax import (
+  checkpoint,
+  cluster,
+  commands,
+  metrics,
+  pretrained,
+  train,
+)
 from hyperclip_jax.data.faults import TooManyFaults
 from hyperclip_jax.dry_run import dry_run
 from hyperclip_jax.reports import run as report
@@ -21,8 +28,9 @@ WORKDIR = flags.DEFINE_string(
 MODE = flags.DEFINE_enum(
   "mode",
   "train",
-  ["train", "eval", *commands.COMMANDS],
-  "eval reports on a trained workdir; the others use a trained --model.",
+  ["train", "eval", "verify", *commands.COMMANDS],
+  "eval reports on a trained workdir, verify looks for damage to its "
+  "checkpoints; the others use a trained --model.",
 )
 DRY_RUN = flags.DEFINE_bool(
   "dry_run", False, "Print sizes and costs, read a batch, take one step, end."
@@ -52,6 +60,8 @@ def main(argv: list[str]) -> None:
     if WORKDIR.value is None:
       raise ValueError("give --workdir, the folder of the run")
     workdir = pathlib.Path(WORKDIR.value)
+    if MODE.value == "verify":
+      sys.exit(verify(workdir))
     if MODE.value == "eval" and DRY_RUN.value:
       raise ValueError("--dry_run is of --mode=train: drop one of the two")
     if MODE.value == "eval":
@@ -71,13 +81,21 @@ def main(argv: list[str]) -> None:
     return
   try:
     model = model or train.train(run)
-  except (FloatingPointError, TooManyFaults) as error:
+  except (FloatingPointError, OSError, TooManyFaults) as error:
     sys.exit(f"error: {error}")
   if model is None:
     sys.exit(STOPPED_CODE.value)
   if jax.process_index() == 0:
     data = train.held_out(config, sources)
     report.evaluate(workdir, config, model, data)
+
+
+def verify(workdir: pathlib.Path) -> int:
+  """Says of each checkpoint whether it is good; the exit code is 1 or 0."""
+  found = checkpoint.verify(workdir)
+  for step, problem in found.items():
+    metrics.say(f"step {step}: {problem or 'good'}")
+  return int(any(found.values()))
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -5,25 +5,33 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
+import numpy as np
 from tensorboardX import SummaryWriter
 
 FILE = "metrics.jsonl"
 
 
 class Writer:
-  """Appends rows of metrics to `metrics.jsonl` and to TensorBoard's events."""
+  """Appends rows of metrics to `metrics.jsonl` and to TensorBoard's events.
 
-  def __init__(self, workdir: pathlib.Path | None):
-    """Writes into `workdir`; nothing at all if it is None."""
+  What was written after the step that a run goes on from is dropped from both:
+  those steps are made again.
+  """
+
+  def __init__(self, workdir: pathlib.Path | None, step: int = 0):
+    """Writes into `workdir` from `step` on; nothing at all if it is None."""
     self._workdir = workdir
+    self._step = step
 
   def __enter__(self) -> "Writer":
     if self._workdir:
+      _cut(self._workdir / FILE, self._step)
       self._file = (self._workdir / FILE).open("a", encoding="utf-8")
-      self._events = SummaryWriter(str(self._workdir / "tensorboard"))
+      folder = str(self._workdir / "tensorboard")
+      self._events = SummaryWriter(folder, purge_step=self._step + 1)
     return self
 
   def __exit__(self, *_) -> None:
@@ -51,6 +59,75 @@ def read(workdir: pathlib.Path) -> list[dict[str, int | float]]:
     row = json.loads(line)
     rows[row["step"]] = rows.get(row["step"], {}) | row
   return [rows[step] for step in sorted(rows)]
+
+
+def _cut(path: pathlib.Path, last: int) -> None:
+  """Drops the rows after a step, and one that was cut short by a kill."""
+  if not path.exists():
+    return
+  kept = []
+  for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    try:
+      row = json.loads(line)
+    except ValueError:
+      continue
+    if row["step"] <= last and line.endswith("\n"):
+      kept.append(line)
+  write_whole(path, "".join(kept))
+
+
+def write_whole(path: pathlib.Path, text: str) -> None:
+  """Writes a file whole or not at all, whenever the process is killed."""
+  temporary = path.with_name(f".{path.name}.tmp")
+  temporary.write_text(text, encoding="utf-8")
+  temporary.replace(path)
+
+
+class Window:
+  """The metrics of the steps since the last log.
+
+  Those of the newest steps stay on the device until somebody asks, so that the
+  loop runs ahead of it.
+  """
+
+  def __init__(
+    self,
+    rows: list[dict[str, float]],
+    look: Callable[[int, Mapping[str, float]], None],
+  ):
+    """Args:
+    rows: of a window that a checkpoint cut in two, as `rows` gave them.
+    look: is shown each step and its metrics, in order, once.
+    """
+    self._rows = rows
+    self._look = look
+    self._pending: list[tuple[int, Mapping[str, jax.Array]]] = []
+
+  def add(self, step: int, values: Mapping[str, jax.Array]) -> None:
+    """Takes a step's metrics, float32 scalars."""
+    self._pending.append((step, values))
+
+  def rows(self) -> list[dict[str, float]]:
+    """The metrics so far, a row a step; waits for the device."""
+    pending, self._pending = self._pending, []
+    for step, values in jax.device_get(pending):
+      row = {name: float(value) for name, value in values.items()}
+      self._rows.append(row)
+      self._look(int(step), row)
+    return self._rows
+
+  def close(self) -> dict[str, float]:
+    """Their means over the steps that were not skipped; begins a new window.
+
+    "skipped" is how many were.
+    """
+    rows, self._rows = self.rows(), []
+    good = [row for row in rows if not row["skipped"]]
+    means = {
+      name: float(np.mean([np.float32(row[name]) for row in good]))
+      for name in (good[0] if good else ())
+    }
+    return means | {"skipped": float(len(rows) - len(good))}
 
 
 class Progress:

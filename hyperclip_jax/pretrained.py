@@ -6,10 +6,12 @@ import jax
 from ml_collections import ConfigDict
 
 from hyperclip_jax import build, release
+from hyperclip_jax import config as config_lib
 from hyperclip_jax.checkpoint import Checkpoints, abstract
 from hyperclip_jax.config import Config
 from hyperclip_jax.hyperclip import HyperCLIP
 from hyperclip_jax.interop import hub, torch_checkpoint
+from hyperclip_jax.objectives import OBJECTIVES
 from hyperclip_jax.release import CONFIG_FILE, WEIGHTS_FILE
 
 
@@ -60,11 +62,12 @@ def load(
 
 
 def read_config(workdir: str | pathlib.Path) -> Config:
-  """The config a run was started with.
+  """The config a run was started with, and defaults for what came later.
 
   Raises:
     FileNotFoundError: there is no run.
-    ValueError: the config.json is none of a run.
+    ValueError: the config.json is none of a run, or has values of other types
+      than a config or such as none may have.
   """
   path = pathlib.Path(workdir) / CONFIG_FILE
   if not path.exists():
@@ -76,7 +79,14 @@ def read_config(workdir: str | pathlib.Path) -> Config:
     raise ValueError(
       f"{path}: not of a training run; found the keys {sorted(config)[:8]}"
     )
-  return ConfigDict(config)
+  try:
+    name = ConfigDict(config).objective.name
+    known = config_lib.paper(name if name in list(OBJECTIVES) else "clip")
+    known.update(config)  # refuses values of another type
+    config_lib.validate(known, devices=known.mesh.model)
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    raise ValueError(f"{path}: not a run's config: {error}") from error
+  return known
 
 
 def _from_run(workdir: pathlib.Path) -> HyperCLIP:
@@ -84,7 +94,7 @@ def _from_run(workdir: pathlib.Path) -> HyperCLIP:
   shapes = jax.eval_shape(build.init(config))
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   like = abstract(shapes, jax.tree.map(lambda _: device, shapes))
-  with Checkpoints(workdir) as checkpoints:
+  with Checkpoints(workdir, read_only=True) as checkpoints:
     state, _ = checkpoints.restore(like)
   return HyperCLIP(
     config.objective.name,

@@ -101,6 +101,10 @@ def update(
   The scalar parameters are projected into their bounds after the step rather
   than clamped before it, so their gradient survives at the bound.
 
+  An update with a number that is not finite is skipped: the step counts, for
+  its batch is spent, and parameters and optimiser stay as they were. The
+  optimiser counts its own updates, so its schedule is late by those skipped.
+
   Args:
     state: before the step.
     batch: what `read` takes; by default the `Inputs` themselves.
@@ -113,7 +117,7 @@ def update(
 
   Returns:
     The next state, and loss, terms, scalars and gradient norm of this step
-    (before the update).
+    (before the update), and "skipped": 1 if it was, else 0.
   """
 
   def embed_batch(params, batch):
@@ -136,4 +140,13 @@ def update(
   params: Any = optax.apply_updates(state.params, updates)
   params = bound_scalars(params)
   metrics = {"loss": loss, **metrics, "grad_norm": optax.tree.norm(grads)}
+  # A norm is finite only if every number is, and none near overflow.
+  good = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
+  good &= jnp.isfinite(optax.tree.norm(params))
+  params, opt_state = jax.tree.map(
+    lambda new, old: jnp.where(good, new, old),
+    (params, opt_state),
+    (state.params, state.opt_state),
+  )
+  metrics["skipped"] = 1.0 - good.astype(jnp.float32)
   return TrainState(state.step + 1, params, opt_state), metrics

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import signal
@@ -19,7 +18,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from hyperclip_jax import build, checkpoint, goodput, metrics, sharding
+from hyperclip_jax import build, checkpoint, goodput, health, metrics, sharding
 from hyperclip_jax import config as config_lib
 from hyperclip_jax import state as state_lib
 from hyperclip_jax.config import Config
@@ -35,6 +34,7 @@ from hyperclip_jax.pretrained import read_config
 from hyperclip_jax.release import CONFIG_FILE
 from hyperclip_jax.state import Inputs, TrainState
 from hyperclip_jax.trace import Trace
+from hyperclip_jax.watchdog import Watchdog
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -46,16 +46,19 @@ MAY_CHANGE = (
   "data.index_folder",
   "data.max_bad",
   "data.prefetch",
+  "data.slow_seconds",
   "data.shards",
   "data.threads",
   "eval_every",
   "log_every",
+  "max_bad_steps",
   "mesh.",
   "micro_batches",
   "model.remat",
   "objective.contrast",
   "profile.",
   "shapes.folder",
+  "stall_seconds",
 )
 
 
@@ -126,76 +129,101 @@ def train(run: Run) -> HyperCLIP | None:
   main_process = jax.process_index() == 0
   run.workdir.mkdir(parents=True, exist_ok=True)
   if main_process:
-    (run.workdir / CONFIG_FILE).write_text(config.to_json(indent=2) + "\n")
+    text = config.to_json(indent=2) + "\n"
+    metrics.write_whole(run.workdir / CONFIG_FILE, text)
   data = held_out(config, run.sources) if config.eval_every else None
   step_fn = make_step(run)
-  pending: list[Metrics] = []
-  profile = run.workdir / "profile" if main_process else None
 
-  with (
-    checkpoint.Checkpoints(run.workdir, config.checkpoint.keep) as checkpoints,
-    metrics.Writer(run.workdir if main_process else None) as writer,
-    Trace(profile, config.profile.first, config.profile.steps) as trace,
-    _signals() as stop,
-  ):
-    state, examples_seen = first_state(run, checkpoints)
-    first = int(state.step) + 1
+  with contextlib.ExitStack() as stack:
+    enter = stack.enter_context
+    keep, keep_every = config.checkpoint.keep, config.checkpoint.keep_every
+    checkpoints = enter(checkpoint.Checkpoints(run.workdir, keep, keep_every))
+    state, meta = first_state(run, checkpoints)
+    begin, examples_seen = int(state.step), meta["examples_seen"]
+    writer = metrics.Writer(run.workdir if main_process else None, begin)
+    enter(writer)
+    profile = run.workdir / "profile" if main_process else None
+    trace = enter(Trace(profile, config.profile.first, config.profile.steps))
+    stop = enter(_signals())
+    watchdog = Watchdog(
+      run.workdir, config.stall_seconds, config.data.slow_seconds
+    )
+    enter(watchdog)  # the last, to leave first
+    health = make_health(run, begin, examples_seen)
+    window = metrics.Window(meta["window"], health.look)
     faults = Faults(config.data.max_bad)
     batches = make_batches(run, examples_seen, faults)
-    progress = metrics.Progress(first - 1, config.steps, config.batch_size)
-    clock.started()
+    progress = metrics.Progress(begin, config.steps, config.batch_size)
 
-    for step in range(first, config.steps + 1):
+    def evaluate(step: int) -> None:
+      if not data or step % config.eval_every or not 0 < step < config.steps:
+        return
+      params = sharding.to_host(state.params)
+      if main_process:
+        with progress.paused(), clock.on("evaluation"):
+          results = suite.evaluate(_model(config, params), data).results
+        metrics.say(f"eval {step}  {suite.summary(results)}")
+        writer.write(step, results)
+
+    clock.started()
+    evaluate(begin)  # the run may have ended before it had done so
+    for step in range(begin + 1, config.steps + 1):
       trace.at(step, state)
       with jax.profiler.StepTraceAnnotation("train", step_num=step):
+        watchdog.waits_for("batch")
         with clock.on("data"):
           batch = sharding.to_global(next(batches), mesh)
+        watchdog.waits_for("step")
         with clock.on_step(batch):
           state, step_metrics = step_fn(state, batch)
       examples_seen += config.batch_size
-      pending.append(step_metrics)
+      window.add(step, step_metrics)
       stopped = stop(step)  # asked once: a signal may come at any line
-      last = stopped or step == config.steps
+      last = step == config.steps
 
       if last or step % config.log_every == 0:
         with clock.on("device"):
-          values = _mean(pending)
-        pending.clear()
-        _check_finite(values, step)
+          values = window.close()
         values |= {"bad_records": float(faults.bad), **clock.split()}
         writer.write(step, values | progress.report(step, values))
-      if last or step % config.checkpoint.every == 0:
-        meta = {"examples_seen": examples_seen, "config": config.to_dict()}
+      if last or stopped or step % config.checkpoint.every == 0:
+        meta = {
+          "examples_seen": examples_seen,
+          "window": window.rows(),
+          "config": config.to_dict(),
+        }
         with clock.on("checkpoint"):
           checkpoints.save(state, meta)
-      if last:
+      checkpoints.check()
+      if last or stopped:
         writer.write(step, clock.report())
       if stopped:
+        checkpoints.wait()
         metrics.say(f"stopped; step {step} is saved, the same command goes on")
         return None
-      if data and step % config.eval_every == 0 and not last:
-        params = sharding.to_host(state.params)
-        if main_process:
-          with progress.paused(), clock.on("evaluation"):
-            results = suite.evaluate(_model(config, params), data).results
-          metrics.say(f"eval {step}  {suite.summary(results)}")
-          writer.write(step, results)
+      evaluate(step)
+      watchdog.stepped()
 
     params = sharding.to_host(state.params)
+    checkpoints.wait()
     return _model(config, params)
 
 
 def first_state(
   run: Run, checkpoints: checkpoint.Checkpoints | None = None
-) -> tuple[TrainState, int]:
-  """The newest checkpoint's state and examples seen, or a fresh state and 0."""
+) -> tuple[TrainState, dict[str, Any]]:
+  """The newest checkpoint's state and meta, or a fresh state and its meta.
+
+  The meta tells the "examples_seen" and the "window" of metrics begun.
+  """
   shapes, shardings = _shapes(run)
-  if checkpoints is None or checkpoints.latest_step is None:
-    return jax.jit(build.init(run.config), out_shardings=shardings)(), 0
+  if checkpoints is None or not checkpoint.steps(run.workdir):
+    fresh = {"examples_seen": 0, "window": []}
+    return jax.jit(build.init(run.config), out_shardings=shardings)(), fresh
   like = checkpoint.abstract(shapes, shardings)
   state, meta = checkpoints.restore(like)
-  metrics.say(f"resumed from step {checkpoints.latest_step}")
-  return state, meta["examples_seen"]
+  metrics.say(f"resumed from step {int(state.step)}")
+  return state, meta
 
 
 def _shapes(run: Run) -> tuple[TrainState, TrainState]:
@@ -281,6 +309,19 @@ def make_batches(
   )
 
 
+def make_health(run: Run, step: int, examples_seen: int) -> health.Health:
+  """What looks after the steps of a run from `step` and `examples_seen` on."""
+  size, weights = run.config.batch_size, tuple(run.config.data.weights)
+
+  def names(which: int) -> list[str]:
+    first = examples_seen + (which - step - 1) * size
+    positions = range(first, first + size)
+    weighted = weights or (1.0,)
+    return pipeline.names(run.sources, weighted, run.config.seed, positions)
+
+  return health.Health(run.workdir, run.config.max_bad_steps, names)
+
+
 def _model(config: Config, params: Any) -> HyperCLIP:
   return HyperCLIP(
     config.objective.name, build.model(config), params, config.model.image_size
@@ -291,12 +332,17 @@ def _check_workdir(config: Config, workdir: pathlib.Path) -> None:
   """A workdir goes on with the config it began with."""
   if not (workdir / CONFIG_FILE).exists():
     return
-  before = dict(config_lib.leaves(read_config(workdir)))
-  now = dict(config_lib.leaves(ConfigDict(json.loads(config.to_json()))))
+  before, now = (
+    dict(config_lib.leaves(ConfigDict(json.loads(tree.to_json()))))
+    for tree in (read_config(workdir), config)
+  )
+  may_change = MAY_CHANGE
+  if config.checkpoint.allow_batch_size_change:
+    may_change += ("batch_size",)
   changed = [
     f"config.{name} was {before.get(name)}, now {now.get(name)}"
     for name in sorted(before.keys() | now.keys())
-    if before.get(name) != now.get(name) and not name.startswith(MAY_CHANGE)
+    if before.get(name) != now.get(name) and not name.startswith(may_change)
   ]
   if changed:
     raise ValueError(
@@ -358,18 +404,3 @@ def _signals() -> Iterator[Callable[[int], bool]]:
   finally:
     for number, handler in zip(numbers, before, strict=True):
       signal.signal(number, handler)
-
-
-def _mean(pending: list[Metrics]) -> dict[str, float]:
-  """Means over the steps since the last log; waits for the device."""
-  rows = jax.device_get(pending)
-  return {name: float(np.mean([r[name] for r in rows])) for name in rows[0]}
-
-
-def _check_finite(values: dict[str, float], step: int) -> None:
-  bad = [name for name, value in values.items() if not math.isfinite(value)]
-  if bad:
-    raise FloatingPointError(
-      f"{', '.join(bad)} not finite by step {step}: the run stops here; lower "
-      "config.optim.learning_rate, or use --config.model.dtype=float32"
-    )

@@ -186,6 +186,35 @@ def test_strangers_are_told(tmp_path):
     hyperclip_jax.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    (lambda c: c.update(objective="clip"), "not a run's config"),
+    (lambda c: c["objective"].update(name=["clip"]), "objective.name|type"),
+    (lambda c: c["objective"].update(name="__import__('os')"), "must be one"),
+    (lambda c: c.update(model=7), "not a run's config"),
+    (lambda c: c["model"].update(vision=None), "not a run's config"),
+    (lambda c: c["model"]["vision"].update(width="9" * 99), "width"),
+    (lambda c: c["model"]["vision"].update(heads=0), "heads must be finite"),
+    (lambda c: c["model"].update(embed_dim=-1), "embed_dim must be finite"),
+    (lambda c: c["model"].update(dtype="object"), "dtype must be one of"),
+    (lambda c: c["optim"].update(learning_rate=float("nan")), "learning_rate"),
+    (lambda c: c["data"]["distortions"].update(flip=[]), "flip"),
+    (lambda c: c.update({"a.b": 1}), "a.b"),
+    (lambda c: c.update(mesh={"model": "${HOME}"}), "model"),
+  ],
+)
+def test_a_runs_config_from_outside_is_named(change, message, tmp_path):
+  config = json.loads(small.config("clip").to_json())
+  change(config)
+  path = tmp_path / "config.json"
+  path.write_text(json.dumps(config))
+  with pytest.raises(ValueError, match=message) as error:
+    hyperclip_jax.load(tmp_path)
+  assert str(path) in str(error.value)
+  assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
 def test_heads_are_of_official_files_alone(folder):
   with pytest.raises(ValueError, match=r"heads are for a \.pth"):
     hyperclip_jax.load(folder, vision_heads=4)

@@ -10,7 +10,7 @@ from jax.sharding import AxisType, Mesh
 
 import hyperclip_jax
 from hyperclip_jax import metrics, sharding, train
-from hyperclip_jax.data import photos, prepare
+from hyperclip_jax.data import photos, pipeline, prepare
 from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.reports import run as report
 from hyperclip_jax.train import Run
@@ -70,7 +70,8 @@ def test_stopped_and_resumed_equals_unbroken(tmp_path):
     for _ in range(3):
       batch = sharding.to_global(next(batches), run.mesh)
       state, _ = step_fn(state, batch)
-    meta = {"examples_seen": 3 * halfway.batch_size, "config": {}}
+    seen = 3 * halfway.batch_size
+    meta = {"examples_seen": seen, "window": [], "config": {}}
     checkpoints.save(state, meta)
   resumed = train.train(train.prepare(small.config(), tmp_path / "b"))
   assert_same(resumed.params, unbroken.params)
@@ -134,11 +135,30 @@ def test_logging_may_change_between_runs(tmp_path):
   train.prepare(other, tmp_path)
 
 
-def test_non_finite_loss_stops_the_run(tmp_path):
-  config = small.config()
-  config.optim.learning_rate = 1e30
-  with pytest.raises(FloatingPointError, match=r"by step \d"):
+def test_non_finite_updates_are_skipped_and_then_stop_the_run(tmp_path):
+  config = small.config("clip")
+  config.optim.learning_rate = 1e30  # of the second step on
+  config.max_bad_steps = 1
+  config.checkpoint.every = 1
+  seen = pipeline.names(
+    train.open_sources(config), (1.0,), config.seed, range(16, 48)
+  )
+  with pytest.raises(FloatingPointError, match=r"2 updates .*by step 3"):
     train.train(train.prepare(config, tmp_path))
+  rows = (tmp_path / "skipped.jsonl").read_text().splitlines()
+  assert [json.loads(row)["step"] for row in rows] == [2, 3]
+  assert [n for row in rows for n in json.loads(row)["records"]] == seen
+  skipped = [row["skipped"] for row in metrics.read(tmp_path)]
+  assert skipped == [0.0, 1.0]
+  # Saved after the first skip: the batch is spent, and nothing else changed.
+  run = train.prepare(config, tmp_path)
+  fresh, _ = train.first_state(run)
+  with train.checkpoint.Checkpoints(tmp_path, read_only=True) as checkpoints:
+    state, meta = train.first_state(run, checkpoints)
+  assert (int(state.step), meta["examples_seen"]) == (2, 32)
+  assert_same(state.params, fresh.params)  # the first step's rate was 0
+  (count,) = {int(s.count) for s in state.opt_state if hasattr(s, "count")}
+  assert count == 1
 
 
 def test_photographs_go_through_loader_step_and_report(tmp_path):

@@ -27,6 +27,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import UInt32
 
+from hyperclip_jax.data import storage
 from hyperclip_jax.data.record import IMAGE_SUFFIXES, RecordError
 
 SUFFIX = ".index"
@@ -52,12 +53,8 @@ class Member(NamedTuple):
   size: int
 
   def read(self) -> bytes:
-    """Reads the bytes; opens the file each time, so any thread may call it."""
-    fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-      data = os.pread(fd, self.size, self.offset)
-    finally:
-      os.close(fd)
+    """Reads the bytes; any thread may call it."""
+    data = storage.read(self.path, self.offset, self.size)
     if len(data) != self.size:
       raise OSError(
         f"{self.path}: found {len(data)} of {self.size} bytes at offset "

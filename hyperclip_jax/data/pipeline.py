@@ -225,6 +225,44 @@ def _choose(parts: Sequence[Part], choices: np.ndarray) -> list[Part]:
   return [left.pop(int(pick * len(left))) for pick in picks]
 
 
+def order(
+  counts: Sequence[int], weights: Sequence[float], seed: int
+) -> grain.MapDataset[Draw]:
+  """The endless order of examples: position -> its draw.
+
+  Args:
+    counts: records of each source; each is shuffled anew every epoch.
+    weights: of each source, how often it is drawn from.
+    seed: of the order, which differs every epoch, and of each example.
+  """
+
+  def numbers(which: int) -> grain.MapDataset:
+    count = counts[which]
+    shuffled = grain.MapDataset.range(count).seed(seed + which).shuffle()
+    return shuffled.repeat().map(lambda record: (which, record))
+
+  return grain.MapDataset.mix(
+    [numbers(which) for which in range(len(counts))], weights
+  ).map_with_index(
+    lambda position, found: Draw(found[0], found[1], (seed, position))
+  )
+
+
+def names(
+  sources: Sequence[TarSource],
+  weights: Sequence[float],
+  seed: int,
+  positions: range,
+) -> list[str]:
+  """The shards and keys of the examples at some positions of the order.
+
+  Where a record is bad, the one after it was seen in its place.
+  """
+  draws = order([len(source) for source in sources], weights, seed)
+  found: list[Any] = [draws[position] for position in positions]
+  return [sources[draw.source].name(draw.record) for draw in found]
+
+
 def batches(
   sources: Sequence[TarSource],
   make: MakeBatch,
@@ -252,17 +290,7 @@ def batches(
     process_index: this host.
     process_count: of so many.
   """
-
-  def numbers(which: int) -> grain.MapDataset:
-    count = len(sources[which])
-    shuffled = grain.MapDataset.range(count).seed(seed + which).shuffle()
-    return shuffled.repeat().map(lambda record: (which, record))
-
-  draws = grain.MapDataset.mix(
-    [numbers(which) for which in range(len(sources))], weights
-  ).map_with_index(
-    lambda position, found: Draw(found[0], found[1], (seed, position))
-  )
+  draws = order([len(source) for source in sources], weights, seed)
   local = draws[examples_seen + process_index :: process_count]
   options = grain.ReadOptions(
     num_threads=threads, prefetch_buffer_size=prefetch

@@ -93,6 +93,21 @@ def test_position_resumes_exactly(source):
   assert rows(take(source, count=2, examples_seen=5)) == whole[5:13]
 
 
+def test_names_are_those_of_the_batches(source, tmp_path):
+  """Any position's record is known without reading what came before."""
+  members = [
+    m
+    for i in range(6)
+    for m in tars.raw_members(f"b{i}", i, caption=f"other {i}", noun_chunks=[])
+  ]
+  other = TarSource([tars.write_tar(tmp_path / "b.tar", members)], min_side=4)
+  sources, weights = (source, other), (1.0, 2.0)
+  batches = take(*sources, count=5, weights=weights, examples_seen=7)
+  found = pipeline.names(sources, weights, 0, range(7, 7 + 20))
+  by_name = {s.name(i): s[i].caption for s in sources for i in range(len(s))}
+  assert [by_name[name] for name in found] == captions(batches)
+
+
 def test_threads_do_not_matter(source):
   assert rows(take(source, count=4, threads=1)) == rows(
     take(source, count=4, threads=8)

@@ -1,0 +1,79 @@
+"""A run goes on on another number of devices, or with another batch size."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh
+
+from hyperclip_jax import checkpoint, sharding, train
+from hyperclip_jax.data import pipeline
+from hyperclip_jax.data.faults import Faults
+from tests import small
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+def mesh(devices):
+  shape = np.array(jax.devices()[:devices]).reshape(devices, 1)
+  return Mesh(shape, ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+
+
+def go_on(run, step_fn, steps):
+  """Makes steps from the newest checkpoint and saves; losses and captions."""
+  with checkpoint.Checkpoints(run.workdir) as checkpoints:
+    state, meta = train.first_state(run, checkpoints)
+    seen = meta["examples_seen"]
+    batches = train.make_batches(run, seen, Faults(0.0))
+    losses, texts = [], []
+    for batch in itertools.islice(batches, steps):
+      texts.append(batch["text"])
+      state, values = step_fn(state, sharding.to_global(batch, run.mesh))
+      losses.append(float(values["loss"]))
+    seen += steps * run.config.batch_size
+    checkpoints.save(state, {"examples_seen": seen, "window": []})
+  return losses, texts
+
+
+@pytest.mark.slow
+def test_eight_devices_one_two_four_and_back(tmp_path):
+  """Losses within 1e-6, and the same texts in the same order."""
+  config = small.config("clip")
+  eight = train.prepare(config, tmp_path / "unbroken")
+  assert eight.mesh.shape["data"] == 8
+  step_of_eight = train.make_step(eight)
+  wanted_losses, wanted_texts = go_on(eight, step_of_eight, 6)
+  losses, texts = [], []
+  for devices, steps in ((8, 2), (1, 1), (2, 1), (4, 1), (8, 1)):
+    run = train.Run(config, tmp_path / "moved", eight.sources, mesh(devices))
+    step_fn = step_of_eight if devices == 8 else train.make_step(run)
+    more_losses, more_texts = go_on(run, step_fn, steps)
+    losses += more_losses
+    texts += more_texts
+  jax.tree.map(np.testing.assert_array_equal, texts, wanted_texts)
+  np.testing.assert_allclose(losses, wanted_losses, rtol=1e-6)
+
+
+def test_another_batch_size_goes_on_from_the_examples_seen(tmp_path):
+  config = small.config("clip")
+  run = train.prepare(config, tmp_path)
+  (tmp_path / "config.json").write_text(config.to_json())
+  state, _ = train.first_state(run)
+  with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, {"examples_seen": 3 * 16, "window": []})
+  config.batch_size = 24
+  with pytest.raises(ValueError, match=r"config.batch_size was 16, now 24"):
+    train.prepare(config, tmp_path)
+  config.checkpoint.allow_batch_size_change = True
+  run = train.prepare(config, tmp_path)
+  with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    _, meta = train.first_state(run, checkpoints)
+  batch = next(train.make_batches(run, meta["examples_seen"], Faults(0.0)))
+  assert len(batch["text"]) == 24
+  names = pipeline.names(run.sources, (1.0,), config.seed, range(48, 72))
+  source = run.sources[0]
+  by_name = {source.name(i): source[i].caption for i in range(len(source))}
+  wanted = pipeline.Tokenizer()([by_name[name] for name in names], 32)
+  width = batch["text"].shape[1]
+  np.testing.assert_array_equal(batch["text"], wanted[:, :width])

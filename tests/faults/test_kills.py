@@ -1,0 +1,62 @@
+"""kill -9, for real: what a run has lost is made again, bit for bit."""
+
+import random
+
+import pytest
+
+from hyperclip_jax import checkpoint
+from tests.faults import processes
+from tests.faults.processes import Job, kill_in_a_save, kill_in_a_step
+
+STEPS = 80
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("job")
+  # Logs and saves at steps that do not meet: a window is cut in two.
+  config = {"steps": STEPS, "log_every": 2, "checkpoint.every": 5}
+  return Job(folder / "data", folder / "cache", config)
+
+
+@pytest.fixture(scope="module")
+def unbroken(job, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("unbroken") / "run"
+  processes.run(job, workdir)
+  return workdir
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_the_unbroken_run(job, unbroken, tmp_path):
+  """Final state and every logged number; all kills are real.
+
+  `tests/faults/soak.py` does it for as long as one likes.
+  """
+  workdir = tmp_path / "run"
+  faults = [kill_in_a_step, kill_in_a_save, kill_in_a_save]
+  told = processes.run_with_faults(
+    job, workdir, faults, random.Random(0), spread=0.2
+  )
+  assert len(told) == 3, told
+  found, meta = processes.state(workdir)
+  wanted, wanted_meta = processes.state(unbroken)
+  assert int(found.step) == STEPS
+  assert processes.same_bits(found, wanted)
+  assert meta == wanted_meta
+  assert processes.rows(workdir) == processes.rows(unbroken)
+  assert [r["step"] for r in processes.rows(workdir)] == list(
+    range(2, STEPS + 1, 2)
+  )
+  assert not any(checkpoint.verify(workdir).values())
+
+
+@pytest.mark.slow
+def test_the_same_seed_twice_is_the_same_run(job, unbroken, tmp_path):
+  processes.run(job, tmp_path / "run")
+  assert processes.same_bits(
+    processes.state(tmp_path / "run")[0], processes.state(unbroken)[0]
+  )
+  assert processes.rows(tmp_path / "run") == processes.rows(unbroken)
+  again = Job(job.data, job.cache, job.config | {"seed": 1, "steps": 2})
+  processes.run(again, tmp_path / "other")
+  assert processes.rows(tmp_path / "other") != processes.rows(unbroken)[:1]
