@@ -80,9 +80,10 @@ def read_config(workdir: str | pathlib.Path) -> Config:
       f"{path}: not of a training run; found the keys {sorted(config)[:8]}"
     )
   try:
-    name = ConfigDict(config).objective.name
+    found: Config = ConfigDict(config)
+    name = found.objective.name
     known = config_lib.paper(name if name in list(OBJECTIVES) else "clip")
-    known.update(config)  # refuses values of another type
+    known.update(found)  # refuses values of another type
     config_lib.validate(known, devices=known.mesh.model)
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     raise ValueError(f"{path}: not a run's config: {error}") from error

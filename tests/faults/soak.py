@@ -123,7 +123,12 @@ def main() -> None:
   parser.add_argument("--steps", type=int, default=3_000, help="of a run")
   parser.add_argument("--every", type=int, default=100, help="steps a save")
   parser.add_argument("--faults", type=int, default=8, help="of a run, at most")
-  parser.add_argument("--spread", type=float, default=60, help="seconds a life")
+  parser.add_argument(
+    "--spread", type=float, default=200, help="seconds a life"
+  )
+  parser.add_argument(
+    "--settled", type=float, default=60, help="seconds of a life before slopes"
+  )
   options = parser.parse_args()
   folder = options.workdir.absolute()
   folder.mkdir(parents=True)
@@ -157,7 +162,7 @@ def main() -> None:
     print(f"run {runs} is the clean run after", *told, sep="\n  ", flush=True)
   print(f"{runs} runs, {sum(counts.values())} faults: {dict(counts)}")
   print("data lost: none")
-  print(*watch.report(settled=10), sep="\n")
+  print(*watch.report(options.settled), sep="\n")
 
 
 if __name__ == "__main__":
