@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import random
 import signal
 import socket
@@ -20,7 +21,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 Process = subprocess.Popen[bytes]
 
 # What tells of the clock, and of batches made ahead, and not of the run.
-PASSING = ("samples_per_second", "bad_records")
+PASSING = re.compile(r"\w*_(second|seconds|share|records)|goodput|seconds")
 
 
 class Job(NamedTuple):
@@ -96,12 +97,16 @@ def run(job: Job, workdir: pathlib.Path) -> str:
 
 
 def rows(workdir: pathlib.Path) -> list[dict[str, float]]:
-  """The trace of a run: each line of its metrics, as it stands in the file."""
+  """The trace of a run: each line of its metrics, as it stands in the file.
+
+  But for the one on goodput, which tells of nothing but the clock.
+  """
   lines = (workdir / metrics.FILE).read_text().splitlines()
-  return [
-    {k: v for k, v in json.loads(line).items() if k not in PASSING}
+  found = [
+    {k: v for k, v in json.loads(line).items() if not PASSING.fullmatch(k)}
     for line in lines
   ]
+  return [row for row in found if row.keys() != {"step"}]
 
 
 def state(workdir: pathlib.Path) -> tuple[Any, dict[str, Any]]:
