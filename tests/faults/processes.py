@@ -3,8 +3,8 @@
 import json
 import os
 import pathlib
-import re
 import random
+import re
 import signal
 import socket
 import subprocess
