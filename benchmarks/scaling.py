@@ -75,11 +75,11 @@ def compile_here(size: str, batch: int, dtype: str) -> Counter[str]:
   import jax
   import step
 
-  from hyperclip_jax import sharding, train
+  from hyperclip_jax import runs, sharding, train
 
   rows = batch * jax.device_count()
   config = step.make_config(size, "hycoclip", rows, dtype, TEXTS, [])
-  run = train.Run(config, pathlib.Path(), [], sharding.make_mesh())
+  run = runs.Run(config, pathlib.Path(), [], sharding.make_mesh())
   state = jax.eval_shape(lambda: train.first_state(run)[0])
   whole = jax.sharding.NamedSharding(run.mesh, jax.sharding.PartitionSpec())
   split = sharding.batch_sharding(run.mesh)

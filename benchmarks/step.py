@@ -29,7 +29,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-from hyperclip_jax import build, sharding, train
+from hyperclip_jax import build, runs, sharding, train
 from hyperclip_jax import config as config_lib
 from hyperclip_jax.config import Config
 from hyperclip_jax.data.distortions import Options
@@ -109,7 +109,7 @@ class HyperCLIP:
       ("data", "model"),
       axis_types=(AxisType.Auto,) * 2,
     )
-    run = train.Run(config, pathlib.Path(), [], mesh)
+    run = runs.Run(config, pathlib.Path(), [], mesh)
     self.state, _ = train.first_state(run)
     self.batch = sharding.to_global(make_batch(config, texts), mesh)
     self.params = jax.device_get(self.state.params)

@@ -6,13 +6,13 @@ import time
 import jax
 from clu import parameter_overview
 
-from hyperclip_jax import build, sharding, train
+from hyperclip_jax import build, runs, sharding, train
 from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.metrics import say
 from hyperclip_jax.models import flops
 
 
-def dry_run(run: train.Run) -> None:
+def dry_run(run: runs.Run) -> None:
   """Prints sizes and costs, reads one batch, takes one step; saves nothing."""
   config, model = run.config, build.model(run.config)
   initial, _ = train.first_state(run, None)

@@ -13,6 +13,7 @@ from hyperclip_jax import (
   commands,
   metrics,
   pretrained,
+  runs,
   train,
 )
 from hyperclip_jax.data.faults import TooManyFaults
@@ -66,12 +67,12 @@ def main(argv: list[str]) -> None:
       raise ValueError("--dry_run is of --mode=train: drop one of the two")
     if MODE.value == "eval":
       config = pretrained.read_config(workdir)
-      sources, model = train.open_sources(config), pretrained.load(workdir)
+      sources, model = runs.open_sources(config), pretrained.load(workdir)
     else:
       if CONFIG.value is None:
         raise ValueError("give --config, such as configs/shapes_tiny.py")
       config, model = CONFIG.value, None
-      run = train.prepare(config, workdir)
+      run = runs.prepare(config, workdir)
       sources = run.sources
   except (ImportError, ValueError, OSError) as error:
     sys.exit(f"error: {error}")
@@ -86,7 +87,7 @@ def main(argv: list[str]) -> None:
   if model is None:
     sys.exit(STOPPED_CODE.value)
   if jax.process_index() == 0:
-    data = train.held_out(config, sources)
+    data = runs.held_out(config, sources)
     report.evaluate(workdir, config, model, data)
 
 

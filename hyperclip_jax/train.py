@@ -1,37 +1,33 @@
 """Training, from a config to a trained workdir."""
 
 import contextlib
-import dataclasses
-import json
-import os
-import pathlib
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from jax.experimental import multihost_utils
-from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from hyperclip_jax import build, checkpoint, goodput, health, metrics, sharding
-from hyperclip_jax import config as config_lib
+from hyperclip_jax import (
+  build,
+  checkpoint,
+  goodput,
+  health,
+  metrics,
+  sharding,
+  signals,
+)
 from hyperclip_jax import state as state_lib
 from hyperclip_jax.config import Config
 from hyperclip_jax.data import distortions as distort
-from hyperclip_jax.data import pipeline, shapes
+from hyperclip_jax.data import pipeline
 from hyperclip_jax.data.augment import crop_resize
 from hyperclip_jax.data.faults import Faults
-from hyperclip_jax.data.shards import TarSource, expand
 from hyperclip_jax.evals import suite
 from hyperclip_jax.hyperclip import HyperCLIP
 from hyperclip_jax.objectives import USES_BOXES
-from hyperclip_jax.pretrained import read_config
 from hyperclip_jax.release import CONFIG_FILE
+from hyperclip_jax.runs import Run, held_out
 from hyperclip_jax.state import Inputs, TrainState
 from hyperclip_jax.trace import Trace
 from hyperclip_jax.watchdog import Watchdog
@@ -39,83 +35,6 @@ from hyperclip_jax.watchdog import Watchdog
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-
-# What may differ between a run and its continuation.
-MAY_CHANGE = (
-  "checkpoint.",
-  "data.index_folder",
-  "data.max_bad",
-  "data.prefetch",
-  "data.slow_seconds",
-  "data.shards",
-  "data.threads",
-  "eval_every",
-  "log_every",
-  "max_bad_steps",
-  "mesh.",
-  "micro_batches",
-  "model.remat",
-  "objective.contrast",
-  "profile.",
-  "shapes.folder",
-  "stall_seconds",
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-  """What a run is made of, once its config is known to be good."""
-
-  config: Config
-  workdir: pathlib.Path
-  sources: list[TarSource]
-  mesh: Mesh
-
-
-def prepare(config: Config, workdir: pathlib.Path) -> Run:
-  """Checks all that can be checked before any work.
-
-  Makes the embedded data set on first use.
-
-  Raises:
-    ValueError, OSError: what is wrong with the config, workdir or data.
-  """
-  config_lib.validate(config, jax.device_count())
-  _check_workdir(config, workdir)
-  if config.shapes.folder:
-    _make_shapes(config.shapes)
-  mesh = sharding.make_mesh(config.mesh.model)
-  sources = open_sources(config)
-  _check_same(sources)
-  return Run(config, workdir, sources, mesh)
-
-
-def open_sources(config: Config) -> list[TarSource]:
-  """The training records: the embedded data set's, or `data.shards`.
-
-  One source, or one for each glob where these have weights.
-
-  Raises:
-    ValueError, OSError: a shard is bad, unless such are left out.
-  """
-  data = config.data
-  globs = data.shards.split(",")
-  if config.shapes.folder:
-    globs = [f"{config.shapes.folder}/train/*.tar"]
-  return [
-    TarSource(
-      expand(patterns),
-      data.min_side,
-      skip_bad=data.on_bad_shard == "skip",
-      index_folder=data.index_folder,
-    )
-    for patterns in (globs if data.weights else [globs])
-  ]
-
-
-def held_out(config: Config, sources: list[TarSource]) -> suite.HeldOut:
-  """What evaluations look at."""
-  return suite.load(config.shapes.folder, sources[0], config.data.min_side)
 
 
 def train(run: Run) -> HyperCLIP | None:
@@ -144,7 +63,7 @@ def train(run: Run) -> HyperCLIP | None:
     enter(writer)
     profile = run.workdir / "profile" if main_process else None
     trace = enter(Trace(profile, config.profile.first, config.profile.steps))
-    stop = enter(_signals())
+    stop = enter(signals.stopping())
     watchdog = Watchdog(
       run.workdir, config.stall_seconds, config.data.slow_seconds
     )
@@ -326,81 +245,3 @@ def _model(config: Config, params: Any) -> HyperCLIP:
   return HyperCLIP(
     config.objective.name, build.model(config), params, config.model.image_size
   )
-
-
-def _check_workdir(config: Config, workdir: pathlib.Path) -> None:
-  """A workdir goes on with the config it began with."""
-  if not (workdir / CONFIG_FILE).exists():
-    return
-  before, now = (
-    dict(config_lib.leaves(ConfigDict(json.loads(tree.to_json()))))
-    for tree in (read_config(workdir), config)
-  )
-  may_change = MAY_CHANGE
-  if config.checkpoint.allow_batch_size_change:
-    may_change += ("batch_size",)
-  changed = [
-    f"config.{name} was {before.get(name)}, now {now.get(name)}"
-    for name in sorted(before.keys() | now.keys())
-    if before.get(name) != now.get(name) and not name.startswith(may_change)
-  ]
-  if changed:
-    raise ValueError(
-      f"{workdir} holds a run with another config; give another --workdir or "
-      "the old values:\n  " + "\n  ".join(changed)
-    )
-
-
-def _check_same(sources: list[TarSource]) -> None:
-  """All processes must number the records alike, or they would drift apart."""
-  counts = np.array([len(source) for source in sources])
-  found = np.asarray(multihost_utils.process_allgather(counts))
-  found = found.reshape(-1, len(counts))
-  if (found != counts[None]).any():
-    raise ValueError(
-      "processes found different numbers of records, one row a process: "
-      f"{found.tolist()}; give each the same files in the same state"
-    )
-
-
-def _make_shapes(config: Config) -> None:
-  """Writes the embedded data set once, on the first process."""
-  if jax.process_index() == 0:
-    shapes.generate(
-      pathlib.Path(config.folder),
-      train=config.train,
-      val=config.val,
-      objects=config.objects,
-      image_size=config.image_size,
-      seed=config.seed,
-    )
-  multihost_utils.sync_global_devices("shapes")
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[Callable[[int], bool]]:
-  """Whether to stop after a step, as Ctrl-C and SIGTERM ask any process to.
-
-  A second Ctrl-C interrupts at once.
-  """
-  many = jax.process_count() > 1
-  stop = threading.Event()
-
-  def handle(number, _):
-    metrics.say(f"{signal.Signals(number).name}: saving after this step")
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    if many:
-      os.kill(os.getpid(), signal.SIGTERM)
-    stop.set()
-
-  # JAX hears SIGTERM where there are several, and has them agree on a step.
-  numbers = (signal.SIGINT,) if many else (signal.SIGINT, signal.SIGTERM)
-  before = [signal.signal(number, handle) for number in numbers]
-  try:
-    if many:
-      yield multihost_utils.reached_preemption_sync_point
-    else:
-      yield lambda _: stop.is_set()
-  finally:
-    for number, handler in zip(numbers, before, strict=True):
-      signal.signal(number, handler)

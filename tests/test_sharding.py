@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from hyperclip_jax import build, checkpoint, sharding, train
+from hyperclip_jax import build, checkpoint, runs, sharding, train
 from hyperclip_jax import config as config_lib
 from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.state import TrainState
@@ -60,7 +60,7 @@ def test_a_state_takes_about_an_eighth_on_eight_devices(model, least):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def both(tmp_path_factory):
   """Three steps of a run as it is, and by FSDP in micro-batches."""
   folder = tmp_path_factory.mktemp("runs")
   with pytest.MonkeyPatch.context() as patch:
@@ -70,7 +70,7 @@ def runs(tmp_path_factory):
 
 
 class Steps(NamedTuple):
-  run: train.Run
+  run: runs.Run
   metrics: list[dict[str, float]]
   state: TrainState
   compiled: Any
@@ -81,7 +81,7 @@ def take_steps(folder, fsdp, micro_batches):
   config.data.distortions.flip = 0.5
   config.mesh.fsdp = fsdp
   config.micro_batches = micro_batches
-  run = train.prepare(config, folder)
+  run = runs.prepare(config, folder)
   state, _ = train.first_state(run)
   batches = train.make_batches(run, 0, Faults(0.0))
   batch = sharding.to_global(next(batches), run.mesh)
@@ -93,9 +93,9 @@ def take_steps(folder, fsdp, micro_batches):
   return Steps(run, rows, state, compiled)
 
 
-def test_fsdp_in_micro_batches_trains_alike(runs):
-  plain, fsdp = runs
-  losses = [[row["loss"] for row in steps.metrics] for steps in runs]
+def test_fsdp_in_micro_batches_trains_alike(both):
+  plain, fsdp = both
+  losses = [[row["loss"] for row in steps.metrics] for steps in both]
   assert losses[0][2] < losses[0][0]
   np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)
   for name, value in plain.metrics[0].items():
@@ -104,8 +104,8 @@ def test_fsdp_in_micro_batches_trains_alike(runs):
     )
 
 
-def test_an_update_by_fsdp_stays_split(runs):
-  plain, fsdp = runs
+def test_an_update_by_fsdp_stays_split(both):
+  plain, fsdp = both
   whole = sum(leaf.nbytes for leaf in jax.tree.leaves(plain.state))
   own = sum(
     leaf.addressable_shards[0].data.nbytes
@@ -121,17 +121,17 @@ def test_an_update_by_fsdp_stays_split(runs):
   assert memory.temp_size_in_bytes < before.temp_size_in_bytes
 
 
-def test_fsdp_gathers_parameters_not_activations(runs):
+def test_fsdp_gathers_parameters_not_activations(both):
   """Activations have three axes; a look-up of tokens alone moves some."""
-  plain, fsdp = (set(collectives(run.compiled.as_text())) for run in runs)
+  plain, fsdp = (set(collectives(run.compiled.as_text())) for run in both)
   assert ("f32[32,128]", "all-gather") in fsdp  # a layer's fc1/kernel
   moved = {(shape, kind) for shape, kind in fsdp - plain if shape[0] == "f"}
   large = {(shape, kind) for shape, kind in moved if shape.count(",") >= 2}
   assert {kind for _, kind in large} <= {"all-to-all"}
 
 
-def test_checkpoints_go_between_fsdp_and_whole_states(runs, tmp_path):
-  plain, fsdp = runs
+def test_checkpoints_go_between_fsdp_and_whole_states(both, tmp_path):
+  plain, fsdp = both
   for source, target in ((fsdp, plain), (plain, fsdp)):
     folder = tmp_path / str(source.run.config.mesh.fsdp)
     with checkpoint.Checkpoints(folder) as checkpoints:

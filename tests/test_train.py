@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, Mesh
 
 import hyperclip_jax
-from hyperclip_jax import metrics, sharding, train
+from hyperclip_jax import metrics, runs, sharding, train
 from hyperclip_jax.data import photos, pipeline, prepare
 from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.reports import run as report
@@ -42,7 +42,7 @@ def assert_same(a, b):
 @pytest.mark.parametrize("objective", ["hycoclip", "meru", "clip"])
 def test_train_writes_metrics_and_checkpoints(objective, tmp_path):
   config = small.config(objective)
-  model = train.train(train.prepare(config, tmp_path))
+  model = train.train(runs.prepare(config, tmp_path))
   assert model is not None
   rows = metrics.read(tmp_path)
   assert [row["step"] for row in rows] == list(range(1, 7))
@@ -57,10 +57,10 @@ def test_train_writes_metrics_and_checkpoints(objective, tmp_path):
 
 
 def test_stopped_and_resumed_equals_unbroken(tmp_path):
-  unbroken = train.train(train.prepare(small.config(), tmp_path / "a"))
+  unbroken = train.train(runs.prepare(small.config(), tmp_path / "a"))
   halfway = small.config()
   # The same schedule, cut short: as a run that was killed after step 3.
-  run = train.prepare(halfway, tmp_path / "b")
+  run = runs.prepare(halfway, tmp_path / "b")
   state, _ = train.first_state(run)
   step_fn, batches = (
     train.make_step(run),
@@ -73,7 +73,7 @@ def test_stopped_and_resumed_equals_unbroken(tmp_path):
     seen = 3 * halfway.batch_size
     meta = {"examples_seen": seen, "window": [], "config": {}}
     checkpoints.save(state, meta)
-  resumed = train.train(train.prepare(small.config(), tmp_path / "b"))
+  resumed = train.train(runs.prepare(small.config(), tmp_path / "b"))
   assert_same(resumed.params, unbroken.params)
   assert [r["step"] for r in metrics.read(tmp_path / "b")] == [4, 5, 6]
   a, b = (metrics.read(tmp_path / name)[-1]["loss"] for name in "ab")
@@ -84,13 +84,13 @@ def test_two_seeds_differ_and_one_repeats(tmp_path):
   def losses(seed):
     config = small.config()
     config.seed = seed
-    return run_steps(train.prepare(config, tmp_path), 2)[0]
+    return run_steps(runs.prepare(config, tmp_path), 2)[0]
 
   def start(seed):
     """Parameters and the records of the first batch."""
     config = small.config("clip")
     config.seed = seed
-    run = train.prepare(config, tmp_path)
+    run = runs.prepare(config, tmp_path)
     names = pipeline.names(run.sources, (1.0,), seed, range(16))
     return train.first_state(run)[0].params, names
 
@@ -106,7 +106,7 @@ def test_two_seeds_differ_and_one_repeats(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["hycoclip", "meru", "clip"])
 def test_one_and_eight_devices_train_alike(objective, tmp_path):
-  run = train.prepare(small.config(objective, steps=50), tmp_path)
+  run = runs.prepare(small.config(objective, steps=50), tmp_path)
   assert run.mesh.shape == {"data": 8, "model": 1}
   one = Mesh(
     np.array(jax.devices()[:1]).reshape(1, 1),
@@ -120,9 +120,9 @@ def test_one_and_eight_devices_train_alike(objective, tmp_path):
 
 def test_model_axis_splits_layers_and_trains_alike(tmp_path):
   config = small.config()
-  plain, _ = run_steps(train.prepare(config, tmp_path), 4)
+  plain, _ = run_steps(runs.prepare(config, tmp_path), 4)
   config.mesh.model = 2
-  run = train.prepare(config, tmp_path)
+  run = runs.prepare(config, tmp_path)
   state, _ = train.first_state(run)
   kernel = state.params["vision"]["transformer"]["blocks"]["fc1"]["kernel"]
   assert kernel.sharding.shard_shape(kernel.shape) == (2, 32, 64)
@@ -131,20 +131,20 @@ def test_model_axis_splits_layers_and_trains_alike(tmp_path):
 
 
 def test_other_config_in_the_same_workdir_is_refused(tmp_path):
-  train.train(train.prepare(small.config(steps=2), tmp_path))
+  train.train(runs.prepare(small.config(steps=2), tmp_path))
   other = small.config(steps=2)
   other.model.embed_dim = 32
   with pytest.raises(
     ValueError, match=r"config.model.embed_dim was 16, now 32"
   ):
-    train.prepare(other, tmp_path)
+    runs.prepare(other, tmp_path)
 
 
 def test_logging_may_change_between_runs(tmp_path):
-  train.train(train.prepare(small.config(steps=2), tmp_path))
+  train.train(runs.prepare(small.config(steps=2), tmp_path))
   other = small.config(steps=2)
   other.log_every = 5
-  train.prepare(other, tmp_path)
+  runs.prepare(other, tmp_path)
 
 
 def test_non_finite_updates_are_skipped_and_then_stop_the_run(tmp_path):
@@ -153,17 +153,17 @@ def test_non_finite_updates_are_skipped_and_then_stop_the_run(tmp_path):
   config.max_bad_steps = 1
   config.checkpoint.every = 1
   seen = pipeline.names(
-    train.open_sources(config), (1.0,), config.seed, range(16, 48)
+    runs.open_sources(config), (1.0,), config.seed, range(16, 48)
   )
   with pytest.raises(FloatingPointError, match=r"2 updates .*by step 3"):
-    train.train(train.prepare(config, tmp_path))
+    train.train(runs.prepare(config, tmp_path))
   rows = (tmp_path / "skipped.jsonl").read_text().splitlines()
   assert [json.loads(row)["step"] for row in rows] == [2, 3]
   assert [n for row in rows for n in json.loads(row)["records"]] == seen
   skipped = [row["skipped"] for row in metrics.read(tmp_path)]
   assert skipped == [0.0, 1.0]
   # Saved after the first skip: the batch is spent, and nothing else changed.
-  run = train.prepare(config, tmp_path)
+  run = runs.prepare(config, tmp_path)
   fresh, _ = train.first_state(run)
   with train.checkpoint.Checkpoints(tmp_path, read_only=True) as checkpoints:
     state, meta = train.first_state(run, checkpoints)
@@ -179,10 +179,10 @@ def test_photographs_go_through_loader_step_and_report(tmp_path):
   config.data.shards = f"{tmp_path}/photos/*.tar"
   config.data.min_side = 32
   config.batch_size = 8
-  run = train.prepare(config, tmp_path / "run")
+  run = runs.prepare(config, tmp_path / "run")
   model = train.train(run)
   assert model is not None
-  data = train.held_out(config, run.sources)
+  data = runs.held_out(config, run.sources)
   assert len(data.records) == 8
   report.evaluate(tmp_path / "run", config, model, data)
   page = html.unescape((tmp_path / "run/report.html").read_text())
@@ -192,9 +192,9 @@ def test_photographs_go_through_loader_step_and_report(tmp_path):
 
 def test_bfloat16_towers_train(tmp_path):
   config = small.config(steps=3)
-  exact, _ = run_steps(train.prepare(config, tmp_path), 3)
+  exact, _ = run_steps(runs.prepare(config, tmp_path), 3)
   config.model.dtype = "bfloat16"
-  run = train.prepare(config, tmp_path)
+  run = runs.prepare(config, tmp_path)
   rounded, state = run_steps(run, 3)
   assert {leaf.dtype.name for leaf in jax.tree.leaves(state.params)} == {
     "float32"
@@ -223,7 +223,7 @@ def test_a_run_trains_from_each_layout(layout, tmp_path):
   config.data.shards = f"{tmp_path}/data/*.tar"
   config.data.parts_per_image = 2
   config.data.distortions.update(flip=0.5, jitter=0.5, hue=0.1, blur=0.5)
-  train.train(train.prepare(config, tmp_path / "run"))
+  train.train(runs.prepare(config, tmp_path / "run"))
   rows = metrics.read(tmp_path / "run")
   assert [row["step"] for row in rows] == [1, 2]
   assert all(np.isfinite(list(row.values())).all() for row in rows)

@@ -11,7 +11,7 @@ import sys
 
 import jax
 
-from hyperclip_jax import train
+from hyperclip_jax import runs, train
 from tests import small
 
 
@@ -23,7 +23,7 @@ def main() -> None:
   config = small.config("clip", steps=1)
   config.checkpoint.every = 5
   config.update_from_flattened_dict(options["config"])
-  train.train(train.prepare(config, workdir))
+  train.train(runs.prepare(config, workdir))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 
-from hyperclip_jax import checkpoint, sharding, train
+from hyperclip_jax import checkpoint, runs, sharding, train
 from hyperclip_jax.data import pipeline
 from hyperclip_jax.data.faults import Faults
 from tests import small
@@ -40,13 +40,13 @@ def go_on(run, step_fn, steps):
 def test_eight_devices_one_two_four_and_back(tmp_path):
   """Losses within 1e-6, and the same texts in the same order."""
   config = small.config("clip")
-  eight = train.prepare(config, tmp_path / "unbroken")
+  eight = runs.prepare(config, tmp_path / "unbroken")
   assert eight.mesh.shape["data"] == 8
   step_of_eight = train.make_step(eight)
   wanted_losses, wanted_texts = go_on(eight, step_of_eight, 6)
   losses, texts = [], []
   for devices, steps in ((8, 2), (1, 1), (2, 1), (4, 1), (8, 1)):
-    run = train.Run(config, tmp_path / "moved", eight.sources, mesh(devices))
+    run = runs.Run(config, tmp_path / "moved", eight.sources, mesh(devices))
     step_fn = step_of_eight if devices == 8 else train.make_step(run)
     more_losses, more_texts = go_on(run, step_fn, steps)
     losses += more_losses
@@ -57,16 +57,16 @@ def test_eight_devices_one_two_four_and_back(tmp_path):
 
 def test_another_batch_size_goes_on_from_the_examples_seen(tmp_path):
   config = small.config("clip")
-  run = train.prepare(config, tmp_path)
+  run = runs.prepare(config, tmp_path)
   (tmp_path / "config.json").write_text(config.to_json())
   state, _ = train.first_state(run)
   with checkpoint.Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(state, {"examples_seen": 3 * 16, "window": []})
   config.batch_size = 24
   with pytest.raises(ValueError, match=r"config.batch_size was 16, now 24"):
-    train.prepare(config, tmp_path)
+    runs.prepare(config, tmp_path)
   config.checkpoint.allow_batch_size_change = True
-  run = train.prepare(config, tmp_path)
+  run = runs.prepare(config, tmp_path)
   with checkpoint.Checkpoints(tmp_path) as checkpoints:
     _, meta = train.first_state(run, checkpoints)
   batch = next(train.make_batches(run, meta["examples_seen"], Faults(0.0)))

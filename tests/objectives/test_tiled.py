@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from hyperclip_jax import sharding, train
+from hyperclip_jax import runs, sharding, train
 from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.objectives import (
   Embeddings,
@@ -151,7 +151,7 @@ def test_training_steps_equal_naive(objective, tmp_path, monkeypatch):
 
   def two_steps(contrast):
     config.objective.contrast = contrast
-    run = train.prepare(config, tmp_path)
+    run = runs.prepare(config, tmp_path)
     state, _ = train.first_state(run)
     step, batches = (
       train.make_step(run),
