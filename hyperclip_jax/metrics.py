@@ -6,6 +6,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -101,10 +102,10 @@ class Window:
     """
     self._rows = rows
     self._look = look
-    self._pending: list[tuple[int, Mapping[str, jax.Array]]] = []
+    self._pending: list[tuple[int, Mapping[str, Any]]] = []
 
-  def add(self, step: int, values: Mapping[str, jax.Array]) -> None:
-    """Takes a step's metrics, float32 scalars."""
+  def add(self, step: int, values: Mapping[str, Any]) -> None:
+    """Takes a step's metrics: float32 scalars on the device."""
     self._pending.append((step, values))
 
   def rows(self) -> list[dict[str, float]]:
