@@ -42,7 +42,6 @@ def free_port():
     (("host:1", 2, 2), "numbers 0 to 1, found process 2"),
     (("host:1", 2, -1), "numbers 0 to 1, found process -1"),
     (("auto", 2, 0), "drop --processes and --process"),
-    (("auto", None, None), "--coordinator=auto found no cluster"),
   ],
 )
 def test_flags_that_do_not_say_who_meets_where(args, message, monkeypatch):
@@ -50,6 +49,13 @@ def test_flags_that_do_not_say_who_meets_where(args, message, monkeypatch):
     monkeypatch.delenv(name, raising=False)
   with pytest.raises(ValueError, match=message):
     cluster.join(*args)
+
+
+def test_no_cluster_is_told():
+  # In a process of its own: JAX wants to be told before it is used.
+  found = join("auto", None, None, 60)
+  assert found.returncode
+  assert "ValueError: --coordinator=auto found no cluster" in found.stderr
 
 
 def test_alone_without_a_coordinator():
