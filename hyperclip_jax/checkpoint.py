@@ -60,6 +60,11 @@ class Checkpoints:
       item_names=ITEMS,
     )
 
+  @property
+  def steps(self) -> list[int]:
+    """The steps that are there, ascending, good or bad."""
+    return steps(self._folder.parent)
+
   def save(self, state: TrainState, meta: dict[str, Any]) -> None:
     """Starts to save; `state` may be donated once this returns.
 
@@ -110,7 +115,7 @@ class Checkpoints:
       FileNotFoundError: there is no step.
       CheckpointError: there is no good one.
     """
-    found = steps(self._folder.parent)
+    found = self.steps
     if not found:
       raise FileNotFoundError(f"no checkpoint in {self._folder}")
     step = self._newest_good(found)
@@ -164,7 +169,7 @@ class Checkpoints:
   def _unwritten(self, error: Exception) -> CheckpointError:
     return CheckpointError(
       f"step {self._saving} cannot be saved in {self._folder}: {error}\n"
-      f"Steps {steps(self._folder.parent)} are safe: free some room or mend "
+      f"Steps {self.steps} are safe: free some room or mend "
       "the storage, and the same command goes on from the last"
     )
 

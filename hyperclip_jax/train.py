@@ -136,7 +136,7 @@ def first_state(
   The meta tells the "examples_seen" and the "window" of metrics begun.
   """
   shapes, shardings = _shapes(run)
-  if checkpoints is None or not checkpoint.steps(run.workdir):
+  if checkpoints is None or not checkpoints.steps:
     fresh = {"examples_seen": 0, "window": []}
     return jax.jit(build.init(run.config), out_shardings=shardings)(), fresh
   like = checkpoint.abstract(shapes, shardings)

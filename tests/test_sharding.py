@@ -137,8 +137,8 @@ def test_checkpoints_go_between_fsdp_and_whole_states(both, tmp_path):
     with checkpoint.Checkpoints(folder) as checkpoints:
       checkpoints.save(source.state, {"examples_seen": 48, "config": {}})
     with checkpoint.Checkpoints(folder) as checkpoints:
-      found, examples = train.first_state(target.run, checkpoints)
-    assert examples == 48
+      found, meta = train.first_state(target.run, checkpoints)
+    assert meta["examples_seen"] == 48
     jax.tree.map(np.testing.assert_array_equal, found, source.state)
     for a, b in zip(*map(jax.tree.leaves, (found, target.state)), strict=True):
       assert a.sharding.is_equivalent_to(b.sharding, a.ndim)
