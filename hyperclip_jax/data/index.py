@@ -4,118 +4,35 @@ A tar is walked once, header by header; afterwards each member is one `pread`.
 The index is kept in a file beside the tar and mapped into memory, so 20 million
 records cost 400 MB that the processes of a machine share. Readers make missing
 indices; `python -m hyperclip_jax.data.index PATH...` makes them ahead.
-
-Nothing is ever extracted, so a member's name is only a name: `../../x` or
-`/etc/x` cannot reach the file system.
 """
 
 import argparse
 import dataclasses
-import functools
-import itertools
+import operator
 import os
 import pathlib
-import re
 import sys
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 import numpy as np
 from absl import logging
 from jaxtyping import UInt32
 
-from hyperclip_jax.data import storage
-from hyperclip_jax.data.record import IMAGE_SUFFIXES, RecordError
+from hyperclip_jax.data import layouts, tars
+from hyperclip_jax.data.layouts import LAYOUTS, Layout
+from hyperclip_jax.data.record import RecordError
+from hyperclip_jax.data.tars import BLOCK, Member
 
 SUFFIX = ".index"
-BLOCK = tarfile.BLOCKSIZE
 MAX_RECORD = 2**28  # bytes
-
-# webdataset's rule: up to the first dot of the base name, and what follows it.
-_NAME = re.compile(r"((?:.*/|)[^./]+)\.([^/]+)", re.DOTALL)
-_ERRORS = "backslashreplace"  # keeps names that are not UTF-8 apart
 
 # An index file is little-endian words: magic, layout, bytes of the tar (low,
 # high), fingerprint, records, members, incomplete, repeated; then the arrays.
 _MAGIC = int.from_bytes(b"HCI1", "little")
 _WORD = np.dtype("<u4")
 _HEADER = 9
-
-
-class Member(NamedTuple):
-  """A stretch of bytes in a shard."""
-
-  path: str
-  offset: int
-  size: int
-
-  def read(self) -> bytes:
-    """Reads the bytes; any thread may call it."""
-    data = storage.read(self.path, self.offset, self.size)
-    if len(data) != self.size:
-      raise OSError(
-        f"{self.path}: found {len(data)} of {self.size} bytes at offset "
-        f"{self.offset}; the file was cut or changed after it was indexed"
-      )
-    return data
-
-
-class Layout(NamedTuple):
-  """What the members of a record are called.
-
-  Attributes:
-    name: of the layout.
-    needs: what a record must have: one suffix of each group. The last group
-      holds the suffix that tells the layout.
-    repeats: suffixes that come once for each part, numbered from 0.
-  """
-
-  name: str
-  needs: tuple[tuple[str, ...], ...]
-  repeats: tuple[str, ...] = ()
-
-  @functools.cache  # noqa: B019 (of three layouts, which live for ever)
-  def suffixes(self, count: int) -> tuple[str, ...]:
-    """The suffixes of a record of so many members, in the index's order."""
-    parts = itertools.count()
-    repeats = (name.format(part) for part in parts for name in self.repeats)
-    needs = (names[0] for names in self.needs)
-    return tuple(itertools.islice(itertools.chain(needs, repeats), count))
-
-  def pick(self, members: Mapping[str, Member]) -> list[Member | None]:
-    """The members of a record by position; [] if it lacks one it needs."""
-    found: list[Member | None] = []
-    for names in self.needs:
-      member = next((members[n] for n in names if n in members), None)
-      if member is None:
-        return []
-      found.append(member)
-    part = 0
-    while self.repeats:
-      row = [members.get(name.format(part)) for name in self.repeats]
-      if not any(row):
-        break
-      found += row
-      part += 1
-    return found
-
-
-RAW = Layout("raw GRIT", (IMAGE_SUFFIXES, ("json",)))
-PROCESSED = Layout(
-  "HyCoCLIP processed",
-  (("child.jpg",), ("child.txt",), ("numparents.txt",)),
-  ("parent{:03d}.jpg", "parent{:03d}.txt"),
-)
-PREPARED = Layout("prepared", (("jpg",), ("parts.json",)), ("part{:03d}.jpg",))
-LAYOUTS = (RAW, PROCESSED, PREPARED)
-WANTED = (
-  "raw GRIT (KEY.jpg, KEY.json), HyCoCLIP processed records (KEY.child.jpg, "
-  "KEY.child.txt, KEY.numparents.txt, KEY.parentNNN.jpg, KEY.parentNNN.txt) or "
-  "prepared ones (KEY.jpg, KEY.parts.json)"
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -172,18 +89,23 @@ class Index:
       RecordError: it is larger than any record should be.
       OSError: the tar cannot be read, or is not the one that was indexed.
     """
-    members = self.members(record)
-    start = min(member.offset for member in members.values()) - BLOCK
-    end = max(member.offset + member.size for member in members.values())
-    if end - start > MAX_RECORD:
+    first, end = self.starts[record : record + 2].tolist()
+    suffixes = self.layout.suffixes(end - first)
+    blocks = self.blocks[first:end].tolist()
+    sizes = self.sizes[first:end].tolist()
+    start = min(filter(None, blocks)) - 1
+    offsets = [(block - start) * BLOCK for block in blocks]
+    size = max(map(operator.add, offsets, sizes))
+    if size > MAX_RECORD:
       raise RecordError(
-        f"{self.path}: record {record} at offset {start} has {end - start} "
+        f"{self.path}: record {record} at offset {start * BLOCK} has {size} "
         f"bytes; the most is {MAX_RECORD}"
       )
-    data = Member(self.path, start, end - start).read()
+    data = Member(self.path, start * BLOCK, size).read()
     return self._key(data[:BLOCK]), {
-      suffix: data[offset - start : offset - start + size]
-      for suffix, (_, offset, size) in members.items()
+      suffix: data[offset : offset + size]
+      for suffix, offset, size in zip(suffixes, offsets, sizes, strict=True)
+      if offset > 0
     }
 
   def key(self, record: int) -> str:
@@ -196,19 +118,13 @@ class Index:
     return self._key(Member(self.path, (block - 1) * BLOCK, BLOCK).read())
 
   def _key(self, header: bytes) -> str:
-    if header[257:263] == b"ustar\0" and not header[345]:  # no prefix
-      # What nearly all are; `frombuf` takes ten times longer.
-      name = header[:100].partition(b"\0")[0].decode("utf-8", _ERRORS)
-    else:
-      try:
-        name = tarfile.TarInfo.frombuf(header, "utf-8", _ERRORS).name
-      except tarfile.HeaderError as error:
-        raise OSError(
-          f"{self.path}: found no tar header where one was ({error}); the file "
-          f"was changed after it was indexed, remove its {SUFFIX} file"
-        ) from error
-    match = _NAME.fullmatch(name)
-    return match[1] if match else name
+    try:
+      return tars.key(header)
+    except tarfile.HeaderError as error:
+      raise OSError(
+        f"{self.path}: found no tar header where one was ({error}); the file "
+        f"was changed after it was indexed, remove its {SUFFIX} file"
+      ) from error
 
 
 def load(path: str, folder: str = "") -> Index:
@@ -276,13 +192,13 @@ def build(path: str) -> Index:
   seen: set[str] = set()
   kept: list[dict[str, Member]] = []
   repeated = 0
-  for key, members in groups(path):
+  for key, group in tars.groups(path):
     if key in seen:
       repeated += 1
     else:
       seen.add(key)
-      kept.append(members)
-  layout = _layout(path, {suffix for members in kept for suffix in members})
+      kept.append(group)
+  layout = layouts.tell(path, {suffix for group in kept for suffix in group})
   rows = [row for row in map(layout.pick, kept) if row]
   cells = [cell for row in rows for cell in row]
   return Index(
@@ -329,84 +245,6 @@ def save(index: Index, file: str) -> None:
     except BaseException:
       os.unlink(temporary.name)
       raise
-
-
-def groups(path: str) -> Iterator[tuple[str, dict[str, Member]]]:
-  """Yields (key, suffix -> member) of each group of a tar, in order.
-
-  A group is a run of members of one key, as webdataset writes and reads them.
-  A key that comes back later, or a suffix that comes twice in a run, begins
-  another group of that key: members of two groups are never mixed. Suffixes
-  are lower-cased. Links, devices, directories, sparse files and names without
-  a key or a suffix are skipped.
-
-  Raises:
-    ValueError: no tar, or a damaged or truncated one.
-  """
-  last, group = None, {}
-  for name, member in _walk(path):
-    match = _NAME.fullmatch(name)
-    if match is None:
-      continue
-    key, suffix = match[1], match[2].lower()
-    if key != last or suffix in group:
-      if group:
-        yield str(last), group
-      last, group = key, {}
-    group[suffix] = member
-  if group:
-    yield str(last), group
-
-
-def _walk(path: str) -> Iterator[tuple[str, Member]]:
-  """Yields the name and place of each regular member of a tar."""
-  position = 0
-  try:
-    with tarfile.open(path, "r:", errors=_ERRORS) as tar:
-      for member in tar:
-        if member.offset_data <= position:
-          raise tarfile.ReadError("a header that points backwards")
-        position = member.offset_data
-        if member.isreg() and not member.issparse() and member.size < 2**32:
-          yield member.name, Member(path, position, member.size)
-      # tarfile takes a header that is cut or garbled for the end of the tar.
-      position = tar.offset
-      _check_end(tar, position)
-  except (tarfile.TarError, ValueError, OverflowError, MemoryError) as error:
-    # The last two: a garbled header may claim a member of any size.
-    if position == 0:
-      with open(path, "rb") as file:
-        head = file.read(8)
-      raise ValueError(
-        f"{path}: not a tar (begins with {head!r}); want an uncompressed tar "
-        f"of {WANTED}"
-      ) from error
-    raise ValueError(
-      f"{path}: damaged or truncated tar near offset {position} of "
-      f"{os.path.getsize(path)} bytes ({error}); fetch or write it again"
-    ) from error
-
-
-def _check_end(tar: tarfile.TarFile, offset: int) -> None:
-  """Raises unless the tar ends at this offset with a block of zeros."""
-  assert tar.fileobj is not None
-  tar.fileobj.seek(offset)
-  if tar.fileobj.read(BLOCK) != bytes(BLOCK):
-    raise tarfile.ReadError("no end-of-archive block")
-
-
-def _layout(path: str, suffixes: Iterable[str]) -> Layout:
-  """The layout that the suffixes of a tar tell."""
-  suffixes = sorted(suffixes)
-  found = [layout for layout in LAYOUTS if layout.needs[-1][0] in suffixes]
-  if not suffixes:
-    return RAW
-  if len(found) != 1:
-    raise ValueError(
-      f"{path}: unknown layout with the suffixes {', '.join(suffixes[:12])}; "
-      f"want {WANTED}"
-    )
-  return found[0]
 
 
 def _file(path: str, folder: str) -> str:

@@ -22,10 +22,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from hyperclip_jax.data import boxes, grounded, index, shards
+from hyperclip_jax.data import boxes, grounded, shards, tars
 from hyperclip_jax.data import sample as sample_lib
 from hyperclip_jax.data.grounded import Grounded
-from hyperclip_jax.data.index import Member
 from hyperclip_jax.data.record import IMAGE_SUFFIXES
 from hyperclip_jax.data.sample import (
   BadInputError,
@@ -34,6 +33,7 @@ from hyperclip_jax.data.sample import (
   Sample,
   Tally,
 )
+from hyperclip_jax.data.tars import Member
 
 _PARENT = re.compile(r"parent([0-9]{1,9})\.jpg")
 _ROWS = ("noun_chunks", "ref_exps")
@@ -117,7 +117,7 @@ def _read_tar(path: str, tally: Tally) -> Iterator[Sample]:
   seen: set[str] = set()
   unknown: set[str] = set()
   parquet = _Parquet(os.path.splitext(path)[0] + ".parquet")
-  for key, members in index.groups(path):
+  for key, members in tars.groups(path):
     if key in seen:
       tally.reject("duplicate key", key)
       continue

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-from hyperclip_jax.data import index
+from hyperclip_jax.data import tars
 
 FORMAT = "hyperclip-prepared"
 VERSION = 1  # of the layout and of the conversion
@@ -160,7 +160,7 @@ def _is_ours(folder: str, match: re.Match[str]) -> bool:
   if match[2] != "tar" or os.path.exists(f"{folder}/{match[1]}.json"):
     return True  # JSONs are looked at when they are read
   try:
-    groups = index.groups(os.path.join(folder, match[0]))
+    groups = tars.groups(os.path.join(folder, match[0]))
     return all("parts.json" in members for _, members in groups)
   except ValueError:
     return False

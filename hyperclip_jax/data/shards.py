@@ -7,25 +7,18 @@ import operator
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import SupportsIndex
 
 from absl import logging
 
 from hyperclip_jax.data import index as index_lib
-from hyperclip_jax.data import record
-from hyperclip_jax.data.index import Index, Layout
-from hyperclip_jax.data.record import Members, Record
+from hyperclip_jax.data.index import Index
+from hyperclip_jax.data.layouts import WANTED
+from hyperclip_jax.data.record import Record
 
 # From so many tars without an index on, they are walked by several processes.
 MANY = 64
-
-Parse = Callable[[str, str, Members, int], Record]
-PARSE: dict[Layout, Parse] = {
-  index_lib.RAW: record.parse_raw,
-  index_lib.PROCESSED: record.parse_processed,
-  index_lib.PREPARED: record.parse_prepared,
-}
 
 
 def expand(patterns: str | Sequence[str]) -> list[str]:
@@ -93,7 +86,7 @@ class TarSource:
     if not len(self):
       raise ValueError(
         f"no complete record in {len(paths)} tars ({', '.join(paths[:3])}); "
-        f"want {index_lib.WANTED}"
+        f"want {WANTED}"
       )
 
   def __len__(self) -> int:
@@ -108,7 +101,7 @@ class TarSource:
     """
     shard, row = self._locate(operator.index(index))
     key, members = shard.read(row)
-    return PARSE[shard.layout](shard.path, key, members, self._min_side)
+    return shard.layout.parse(shard.path, key, members, self._min_side)
 
   def name(self, number: int) -> str:
     """The shard of a record and its place there, for messages."""

@@ -4,7 +4,7 @@ import concurrent.futures
 import hashlib
 import os
 
-from hyperclip_jax.data import index, manifest
+from hyperclip_jax.data import index, manifest, tars
 from hyperclip_jax.data.manifest import Options, ShardResult
 
 
@@ -61,7 +61,7 @@ def _check(folder: str, options: Options, result: ShardResult) -> list[str]:
       sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 != result.sha256:
       return [*problems, f"{path}: its bytes have changed (sha256 {sha256})"]
-    records = sum(1 for _ in index.groups(path))
+    records = sum(1 for _ in tars.groups(path))
     if records != result.records:
       problems.append(f"{path}: {records} records, not {result.records}")
   except FileNotFoundError:

@@ -16,10 +16,9 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hyperclip_jax.data import index as index_lib
 from hyperclip_jax.data.images import Pixels
-from hyperclip_jax.data.index import Member
 from hyperclip_jax.data.record import IMAGE_SUFFIXES
+from hyperclip_jax.data.tars import Member, groups
 from hyperclip_jax.evals.encoding import decode, decode_file
 
 FILES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff", "gif")
@@ -144,7 +143,7 @@ def _tars(tars: list[pathlib.Path], names: pathlib.Path) -> Labelled:
     classes = tuple(line.strip() for line in lines if line.strip())
   rows: list[tuple[str, Member, Member]] = []
   for path in tars:
-    for key, members in index_lib.groups(str(path)):
+    for key, members in groups(str(path)):
       image = next((members[s] for s in IMAGE_SUFFIXES if s in members), None)
       if image is None or "cls" not in members:
         raise ValueError(

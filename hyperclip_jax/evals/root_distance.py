@@ -11,7 +11,7 @@ from absl import logging
 
 from hyperclip_jax.data import images
 from hyperclip_jax.data.images import Pixels
-from hyperclip_jax.data.index import WANTED
+from hyperclip_jax.data.layouts import WANTED
 from hyperclip_jax.data.record import RecordError
 from hyperclip_jax.data.shards import TarSource, expand
 from hyperclip_jax.evals import Model, encoding, norms

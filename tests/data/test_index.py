@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hyperclip_jax.data import index
+from hyperclip_jax.data import index, tars
 from hyperclip_jax.data.record import RecordError
 from hyperclip_jax.data.shards import TarSource
 from tests.data.tars import (
@@ -29,7 +29,7 @@ FORMATS = (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 def groups(path):
   """The first group of each key, read."""
   found = {}
-  for key, members in index.groups(path):
+  for key, members in tars.groups(path):
     found.setdefault(key, {s: m.read() for s, m in members.items()})
   return found
 
@@ -78,7 +78,7 @@ def test_every_grouped_member_is_a_member_of_the_tar(
   written = {}
   for name, data in contents:
     written.setdefault(name.rstrip("/"), []).append(data)
-  for key, members in index.groups(str(path)):
+  for key, members in tars.groups(str(path)):
     for suffix, member in members.items():
       assert member.read() in written[f"{key}.{suffix}"]
 
@@ -209,7 +209,7 @@ def test_index_from_its_file_is_the_index_of_the_walk(tmp_path, members):
   assert loaded.layout == built.layout
   for left, right in zip(arrays(loaded), arrays(built), strict=True):
     np.testing.assert_array_equal(left, right)
-  walked = list(index.groups(path))
+  walked = list(tars.groups(path))
   assert [loaded.key(i) for i in range(len(loaded))] == [k for k, _ in walked]
   for i, (_, want) in enumerate(walked):
     found = loaded.members(i)
@@ -288,7 +288,7 @@ def test_a_cut_file_is_an_io_error_with_path_and_offset(tmp_path):
   path = tmp_path / "a.tar"
   path.write_bytes(b"12345")
   with pytest.raises(OSError, match=r"a\.tar: found 2 of 9 bytes at offset 3"):
-    index.Member(str(path), 3, 9).read()
+    tars.Member(str(path), 3, 9).read()
 
 
 def test_a_record_of_any_size_is_not_read(tmp_path, monkeypatch):
@@ -321,9 +321,9 @@ def test_twenty_million_records_open_in_seconds(tmp_path):
     paths.append(f"{tmp_path}/{i:05d}.tar")
     with open(paths[-1], "wb") as file:
       for block in blocks[[0, -1]]:
-        file.seek((int(block) - 1) * index.BLOCK)
+        file.seek((int(block) - 1) * tars.BLOCK)
         file.write(header)
-      file.truncate(2 * count * member * index.BLOCK)
+      file.truncate(2 * count * member * tars.BLOCK)
     index.save(dataclasses.replace(big, path=paths[-1]), paths[-1] + ".index")
   before = _anonymous_mib()
   start = time.perf_counter()

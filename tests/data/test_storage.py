@@ -6,7 +6,7 @@ import os
 import pytest
 
 from hyperclip_jax.data import storage
-from hyperclip_jax.data.index import Member
+from hyperclip_jax.data.tars import Member
 
 
 @pytest.fixture
