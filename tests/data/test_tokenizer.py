@@ -143,6 +143,21 @@ def test_clean_without_ftfy_is_exact_for_ascii(text):
   assert tokenizer.clean(text) == cleaned_by_ftfy(text)
 
 
+@settings(deadline=None, max_examples=300)
+@given(
+  st.lists(
+    st.sampled_from([*map(chr, range(32, 127)), "'s", "'re", " it's"]).filter(
+      lambda piece: piece != "&"
+    ),
+    max_size=40,
+  ).map("".join)
+)
+def test_ascii_is_split_as_any_other_text(text):
+  (alone,), (before,) = TOKENIZER([text]), TOKENIZER([f"{text} é"])
+  (accent,) = TOKENIZER(["é"])
+  assert words(before) == [*words(alone), *words(accent)][:75]
+
+
 def test_clean():
   dirty = " \u201cCafÃ©\u201d&amp;amp;\tBAR\r\n\x00\ufb01n "
   assert tokenizer.clean(dirty) == '"café"& bar fin'
