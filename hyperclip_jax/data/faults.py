@@ -26,10 +26,10 @@ class Faults:
     self._seen = 0
     self._lock = threading.Lock()
 
-  def seen(self) -> None:
-    """Counts an example asked for."""
+  def seen(self, count: int) -> None:
+    """Counts examples asked for."""
     with self._lock:
-      self._seen += 1
+      self._seen += count
 
   def add(self, name: str, error: Exception) -> None:
     """Counts and logs a bad record.

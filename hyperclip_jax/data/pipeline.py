@@ -6,7 +6,7 @@ number: the examples seen so far. Host h of H reads positions start + h,
 start + h + H, and so on.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import grain
@@ -47,10 +47,6 @@ class Pictures(NamedTuple):
 
   pixels: np.ndarray
   region: np.ndarray
-
-  def rows(self, first: int, count: int) -> "Pictures":
-    """The room of so many of them."""
-    return Pictures(*(rows[first : first + count] for rows in self))
 
 
 class MakeBatch:
@@ -117,13 +113,20 @@ class MakeBatch:
     random = uniforms(keys, parts + (1 + parts) * _DRAWS)
     choices, random = random[:, :parts], random[:, parts:]
 
+    self._faults.seen(count)
+    candidates = [self._candidates(draw) for draw in draws]
+    # Decoders are quicker one after the other than between readers.
+    records = [next(found) for found in candidates]
     wholes, boxes = self._room(count), self._room(count * parts)
     captions, phrases, found = [], [], []
-    for i, draw in enumerate(draws):
-      caption, texts = self._example(
-        draw, choices[i], wholes.rows(i, 1), boxes.rows(i * parts, parts)
-      )
-      captions.append(caption)
+    for i, record in enumerate(records):
+      while True:
+        try:
+          texts = self._fill(record, choices[i], wholes, boxes, i)
+          break
+        except Exception as error:  # whatever is wrong with its images
+          record = candidates[i].throw(error)
+      captions.append(record.caption)
       phrases += texts + texts[-1:] * (parts - len(texts))
       found.append(len(texts))
 
@@ -166,16 +169,13 @@ class MakeBatch:
     )
     return crop, (random[:, 0] * 2**32).astype(np.uint32)
 
-  def _example(
-    self, draw: Draw, choices: np.ndarray, whole: Pictures, boxes: Pictures
-  ) -> tuple[str, list[str]]:
-    """Fills the room of an example; returns its caption and its phrases."""
+  def _candidates(self, draw: Draw) -> Generator[Record, None, None]:
+    """The record of a draw; after an error thrown in, the next that reads."""
     source = self._sources[draw.source]
-    self._faults.seen()
     for attempt in range(TRIES):
       number = (draw.record + attempt) % len(source)
       try:
-        return self._fill(source[number], choices, whole, boxes)
+        yield source[number]
       except Exception as error:  # whatever is wrong with it, others are good
         self._faults.add(source.name(number), error)
     raise TooManyFaults(
@@ -184,22 +184,29 @@ class MakeBatch:
     )
 
   def _fill(
-    self, record: Record, choices: np.ndarray, whole: Pictures, boxes: Pictures
-  ) -> tuple[str, list[str]]:
+    self,
+    record: Record,
+    choices: np.ndarray,
+    wholes: Pictures,
+    boxes: Pictures,
+    row: int,
+  ) -> list[str]:
+    """Fills the room of example `row`; returns its phrases."""
     # Boxes are cut from the full size; the whole is shrunk to the canvas.
     least = 0 if self._parts else self._canvas
-    image = self._place(record.image, WHOLE, whole, 0, least)
+    image = self._place(record.image, WHOLE, wholes, row, least)
     if not self._parts:
-      return record.caption, []
+      return []
     # A record without a good box is its own part.
     parts = record.parts or (Part(record.caption, record.image, WHOLE),)
     chosen = _choose(parts, choices)
-    for row, part in enumerate(chosen):
+    first = row * self._parts
+    for i, part in enumerate(chosen, first):
       own = part.image is not record.image
-      self._place(part.image if own else image, part.box, boxes, row)
+      self._place(part.image if own else image, part.box, boxes, i)
     for rows in boxes:
-      rows[len(chosen) :] = rows[len(chosen) - 1]
-    return record.caption, [part.text for part in chosen]
+      rows[i + 1 : first + self._parts] = rows[i]
+    return [part.text for part in chosen]
 
   def _place(
     self,
