@@ -14,6 +14,7 @@ from typing import NamedTuple
 from hyperclip_jax.evals import norms, paper, runner
 from hyperclip_jax.evals.runner import Outcome
 from hyperclip_jax.evals.tasks import Results
+from hyperclip_jax.files import write_whole
 from hyperclip_jax.reports import plots, words
 from hyperclip_jax.reports.markup import (
   Markup,
@@ -22,7 +23,6 @@ from hyperclip_jax.reports.markup import (
   facts,
   figure,
   note,
-  save,
   tag,
 )
 
@@ -59,9 +59,9 @@ def write(
 ) -> None:
   """Writes the three files, each in one step."""
   content = about._asdict() | {"tasks": [_plain(o) for o in outcomes]}
-  runner.save(folder / DATA, json.dumps(content, indent=1))
-  runner.save(folder / TABLE, _markdown(about, outcomes))
-  save(folder / PAGE, _page(about, outcomes))
+  write_whole(folder / DATA, json.dumps(content, indent=1) + "\n")
+  write_whole(folder / TABLE, _markdown(about, outcomes), errors="replace")
+  write_whole(folder / PAGE, _page(about, outcomes), errors="replace")
 
 
 def line(outcome: Outcome) -> str:
@@ -127,7 +127,7 @@ def _markdown(about: About, outcomes: Sequence[Outcome]) -> str:
       title = f"{outcome.task.name}: {outcome.status}"
       indented = outcome.message.replace("\n", "\n    ")
       lines += ["", f"## {title}", "", f"    {indented}"]
-  return "\n".join(lines)
+  return "\n".join(lines) + "\n"
 
 
 def _inert(text: str) -> str:
