@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
       )
     model = hyperclip_jax.load(flags.model)
     output.mkdir(parents=True, exist_ok=True)
-  except (ValueError, OSError) as error:
+  except (ImportError, OSError, ValueError) as error:
     sys.exit(f"error: {error}")
   digest = runner.digest(model)
   about = evaluation.About(flags.model, model.name, digest, flags.data)
