@@ -41,6 +41,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     outcomes.append(outcome)
     evaluation.write(output, about, outcomes)
     print(evaluation.line(outcome), flush=True)
+  absent = sum(outcome.status == "missing" for outcome in outcomes)
+  if absent:
+    print(
+      f"{absent} of {len(outcomes)} tasks lack their data: "
+      f"{output / evaluation.TABLE} says more of how to lay it out"
+    )
   print(f"written: {output / evaluation.PAGE}")
   if any(outcome.status == "failed" for outcome in outcomes):
     sys.exit(1)

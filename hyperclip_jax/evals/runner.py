@@ -35,6 +35,7 @@ class Outcome(NamedTuple):
     results: of the task, if done.
     message: what is missing or went wrong.
     seconds: it took, when it ran.
+    brief: the message on one line.
   """
 
   task: Task
@@ -42,6 +43,7 @@ class Outcome(NamedTuple):
   results: Results
   message: str = ""
   seconds: float = 0.0
+  brief: str = ""
 
 
 def run(
@@ -81,7 +83,7 @@ def _run(model: Model, task: Task, data: pathlib.Path) -> Outcome:
   try:
     results = task.run(model, data)
   except MissingData as error:
-    return Outcome(task, "missing", {}, str(error))
+    return Outcome(task, "missing", {}, str(error), brief=error.brief)
   except (ValueError, OSError) as error:
     return Outcome(task, "failed", {}, str(error))
   except Exception as error:  # a reader of others, or we, did not foresee it

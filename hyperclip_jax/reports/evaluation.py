@@ -29,6 +29,7 @@ from hyperclip_jax.reports.markup import (
 PAGE = "results.html"
 TABLE = "results.md"
 DATA = "results.json"
+SPREAD = tuple(f"_{name}" for name in norms.STATISTICS if name != "mean")
 
 ABOUT = (
   "Rates are fractions between 0 and 1; classification is the mean accuracy "
@@ -65,10 +66,15 @@ def write(
 
 
 def line(outcome: Outcome) -> str:
-  """One task for the terminal."""
+  """One task for the terminal, without how distances spread."""
   if outcome.status != "done":
-    return f"{outcome.task.name}: {outcome.status}: {outcome.message}"
-  values = (f"{k} {_shown(v)}" for k, v in _numbers(outcome.results).items())
+    message = outcome.brief or outcome.message
+    return f"{outcome.task.name}: {outcome.status}: {message}"
+  values = (
+    f"{name} {_shown(value)}"
+    for name, value in _numbers(outcome.results).items()
+    if not name.endswith(SPREAD)
+  )
   return f"{outcome.task.name}: {'  '.join(values)}"
 
 
