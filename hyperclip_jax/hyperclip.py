@@ -4,6 +4,7 @@ import functools
 import pathlib
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -82,14 +83,18 @@ class HyperCLIP:
     """
     images = _listed(images)
 
-    def pixels(batch):
-      squares = (
-        image_lib.center_square(_pixels(image), self.image_size)
-        for image in batch
-      )
-      return np.stack(list(squares))
+    def square(image):
+      return image_lib.center_square(_pixels(image), self.image_size)
 
-    return self._encode(images, pixels, "encode_image", lift)
+    with ThreadPoolExecutor(encoding.THREADS) as pool:
+      # One by one what is there already, as threads cost more than they gain.
+      files = all(isinstance(image, str | pathlib.Path) for image in images)
+      each = pool.map if files else map
+
+      def pixels(batch):
+        return np.stack([*each(square, batch)])
+
+      return self._encode(images, pixels, "encode_image", lift)
 
   def encode_text(
     self, texts: str | Sequence[str], lift: bool = True

@@ -1,5 +1,7 @@
 """A loaded model encodes, compares and scores."""
 
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from PIL import Image
 
 from hyperclip_jax import HyperCLIP, Index
 from hyperclip_jax.data import images as image_lib
+from hyperclip_jax.evals import encoding
 from hyperclip_jax.evals.zero_shot import class_embeddings
 from tests import golden_files
 
@@ -40,6 +43,23 @@ def test_an_array_of_images_is_many(model):
   np.testing.assert_array_equal(found, model.encode_image(arrays))
   index = model.index_images(arrays)
   assert len(model.search(np.stack(arrays), index, 1)) == 3
+
+
+def test_threads_read_files(model, tmp_path, monkeypatch):
+  paths = [tmp_path / f"{i}.png" for i in range(6)]
+  for path, array in zip(paths, pictures(), strict=True):
+    Image.fromarray(array).save(path)
+  wanted = model.encode_image(pictures())
+  together = threading.Barrier(2)
+  decode = encoding.decode_file
+
+  def slow(path):
+    together.wait(timeout=10)
+    return decode(path)
+
+  monkeypatch.setattr(encoding, "THREADS", 2)
+  monkeypatch.setattr(encoding, "decode_file", slow)
+  np.testing.assert_array_equal(model.encode_image(paths), wanted)
 
 
 def test_transparency_is_white_from_a_file_or_not(model, tmp_path):

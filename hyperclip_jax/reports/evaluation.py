@@ -35,7 +35,8 @@ ABOUT = (
   "Rates are fractions between 0 and 1; classification is the mean accuracy "
   "over classes; tie and lca count edges and ancestors, lower is better. The "
   "columns on the right are those of HyCoCLIP's paper (Pal et al., ICLR 2025), "
-  "trained on 20 million pairs. Its prompts differ in places."
+  "trained on 20 million pairs. Its prompts and its WordNet tree differ in "
+  "places."
 )
 
 
