@@ -9,11 +9,11 @@ It is made by
   apt-get download wordnet-base && dpkg -x wordnet-base_*.deb FOLDER
   python -m hyperclip_jax.evals.wordnet FOLDER/usr/share/wordnet/data.noun
 
-The paper measures on a smaller graph, of 1,371 edges, which has no licence to
-take it by. `tree` comes near: one parent a node, and no node with a single
-child, which leaves 1,369 edges. Nor is a class among its own ancestors there:
-of the published numbers, wrong answers have an LCA of half their TIE (3.04 and
-6.06 for CLIP), as |A(p)| - |A(p) & A(t)| + 1 has only without p in A(p).
+The paper measures on a smaller graph, of 1,371 edges, which is not copied here.
+`tree` comes near: one parent a node, and no node with a single child, which
+leaves 1,369 edges. Nor is a class among its own ancestors there: of the
+published numbers, wrong answers have an LCA of half their TIE (3.04 and 6.06
+for CLIP), as |A(p)| - |A(p) & A(t)| + 1 has only without p in A(p).
 """
 
 import argparse
