@@ -147,7 +147,9 @@ def _index(things: list[Any]) -> Callable[[HyperCLIP], Index]:
   path = pathlib.Path(INDEX.value) if INDEX.value else None
   if not things:
     if path is None:
-      raise ValueError("give --texts, or --index with an index")
+      raise ValueError(
+        "give --texts (to search, or --images), or --index with an index"
+      )
     index = Index.load(path)
     return lambda model: index
   if path and path.exists():

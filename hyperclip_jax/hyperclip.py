@@ -4,6 +4,7 @@ import functools
 import pathlib
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -11,17 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
-from tqdm import tqdm
 
 from hyperclip_jax import classification, release, walk
 from hyperclip_jax.classification import Classification
 from hyperclip_jax.data import images as image_lib
 from hyperclip_jax.data.tokenizer import Tokenizer, cut
-from hyperclip_jax.evals import traversal
+from hyperclip_jax.evals import encoding, traversal
 from hyperclip_jax.evals.zero_shot import class_embeddings
 from hyperclip_jax.geometry import lorentz
 from hyperclip_jax.interop import hub
 from hyperclip_jax.models.dual_encoder import DualEncoder
+from hyperclip_jax.progress import bar
 from hyperclip_jax.search import Hit, Index
 
 AnyImage = str | pathlib.Path | Image.Image | np.ndarray
@@ -30,7 +31,6 @@ Embeddings = Float[np.ndarray, "n dim"]
 Query = AnyImage | Sequence[AnyImage]
 
 TEXT_LENGTHS = (8, 16, 24, 32)  # and the context
-QUIET = 4  # batches that go without a progress bar
 
 
 class HyperCLIP:
@@ -73,21 +73,28 @@ class HyperCLIP:
     The short side is resized to the model's size, the centre cropped.
 
     Args:
-      images: one or many.
+      images: one or many; an array (n, h, w, 3) is n.
       lift: False gives tangent vectors at the root (CLIP: raw features), to
         average several before `lift`.
+
+    Raises:
+      ValueError: a file is no image, which is named, or an array none.
+      OSError: a file cannot be read.
     """
-    if isinstance(images, AnyImage):
-      images = [images]
+    images = _listed(images)
 
-    def pixels(batch):
-      squares = (
-        image_lib.center_square(_pixels(image), self.image_size)
-        for image in batch
-      )
-      return np.stack(list(squares))
+    def square(image):
+      return image_lib.center_square(_pixels(image), self.image_size)
 
-    return self._encode(images, pixels, "encode_image", lift)
+    with ThreadPoolExecutor(encoding.THREADS) as pool:
+      # One by one what is there already, as threads cost more than they gain.
+      files = all(isinstance(image, str | pathlib.Path) for image in images)
+      each = pool.map if files else map
+
+      def pixels(batch):
+        return np.stack([*each(square, batch)])
+
+      return self._encode(images, pixels, "encode_image", lift)
 
   def encode_text(
     self, texts: str | Sequence[str], lift: bool = True
@@ -198,8 +205,7 @@ class HyperCLIP:
     self._check_own(index)
     if isinstance(query, np.ndarray) and query.dtype == np.float32:
       return index.search(query, k)
-    if isinstance(query, AnyImage):
-      query = [query]
+    query = _listed(query)
     texts = [item for item in query if isinstance(item, str)]
     if len(texts) == len(query):
       return index.search(self.encode_text(texts), k)
@@ -284,9 +290,7 @@ class HyperCLIP:
       return np.zeros((0, self.model.embed_dim), np.float32)
     parts = []
     starts = range(0, len(items), self._batch_size)
-    # None shows the bar on a terminal alone.
-    quiet = True if len(starts) <= QUIET else None
-    for start in tqdm(starts, method, unit="batch", disable=quiet, leave=False):
+    for start in bar(starts, method, len(starts)):
       rows = to_array(items[start : start + self._batch_size])
       padding = [(0, self._batch_size - len(rows))] + [(0, 0)] * (rows.ndim - 1)
       out = _apply(self.model, method)(self.params, np.pad(rows, padding))
@@ -298,15 +302,24 @@ class HyperCLIP:
     return np.concatenate(parts)[: len(items)]
 
 
-def _pixels(image: AnyImage) -> np.ndarray:
-  if isinstance(image, np.ndarray):
-    return image
+def _listed(images: AnyImage | Sequence[AnyImage]) -> Sequence[AnyImage]:
+  """One image as a list of one; an array (n, h, w, 3) is many already."""
+  if isinstance(images, np.ndarray) and images.ndim == 4:
+    return list(images)
+  return [images] if isinstance(images, AnyImage) else images
+
+
+def _pixels(image: AnyImage) -> image_lib.Pixels:
   if isinstance(image, Image.Image):
-    return np.asarray(image.convert("RGB"))
-  try:
-    return image_lib.decode(pathlib.Path(image).read_bytes())
-  except image_lib.ImageError as error:
-    raise image_lib.ImageError(f"{image}: {error}") from error
+    return np.array(image_lib.to_rgb(image))
+  if not isinstance(image, np.ndarray):
+    return encoding.decode_file(image)
+  if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    raise ValueError(
+      "an image as an array is uint8 (height, width, 3); found "
+      f"{image.dtype} {image.shape}"
+    )
+  return image
 
 
 @functools.cache

@@ -12,7 +12,11 @@ import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from hyperclip_jax.files import write_whole
+
 FILE = "metrics.jsonl"
+
+Row = dict[str, int | float]
 
 
 class Writer:
@@ -50,38 +54,34 @@ class Writer:
       self._events.add_scalar(name, value, step)
 
 
-def read(workdir: pathlib.Path) -> list[dict[str, int | float]]:
+def read(workdir: pathlib.Path) -> list[Row]:
   """The rows so far by step; of what was written twice the last counts."""
-  path = workdir / FILE
-  if not path.exists():
-    return []
-  rows: dict[int, dict[str, int | float]] = {}
-  for line in path.read_text(encoding="utf-8").splitlines():
-    row = json.loads(line)
-    rows[row["step"]] = rows.get(row["step"], {}) | row
+  rows: dict[int, Row] = {}
+  for _, row in _lines(workdir / FILE):
+    step = int(row["step"])
+    rows[step] = rows.get(step, {}) | row
   return [rows[step] for step in sorted(rows)]
 
 
 def _cut(path: pathlib.Path, last: int) -> None:
   """Drops the rows after a step, and one that was cut short by a kill."""
+  kept = [line for line, row in _lines(path) if row["step"] <= last]
+  if path.exists():
+    write_whole(path, "".join(kept))
+
+
+def _lines(path: pathlib.Path) -> Iterator[tuple[str, Row]]:
+  """Each whole line and its row; what a kill cut short is left out."""
   if not path.exists():
     return
-  kept = []
-  for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+  text = path.read_text(encoding="utf-8", errors="replace")
+  for line in text.splitlines(keepends=True):
     try:
       row = json.loads(line)
     except ValueError:
       continue
-    if row["step"] <= last and line.endswith("\n"):
-      kept.append(line)
-  write_whole(path, "".join(kept))
-
-
-def write_whole(path: pathlib.Path, text: str) -> None:
-  """Writes a file whole or not at all, whenever the process is killed."""
-  temporary = path.with_name(f".{path.name}.tmp")
-  temporary.write_text(text, encoding="utf-8")
-  temporary.replace(path)
+    if line.endswith("\n") and isinstance(row, dict) and "step" in row:
+      yield line, row
 
 
 class Window:

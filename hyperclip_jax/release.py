@@ -16,6 +16,7 @@ from flax import traverse_util
 
 from hyperclip_jax import tensors
 from hyperclip_jax.config import DTYPES
+from hyperclip_jax.files import write_whole
 from hyperclip_jax.models.dual_encoder import DualEncoder, param_shapes
 from hyperclip_jax.models.text import TextTransformer
 from hyperclip_jax.models.vit import ViT
@@ -88,7 +89,7 @@ def write(folder: pathlib.Path, release: Release) -> None:
   flat = traverse_util.flatten_dict(release.params, sep=".")
   arrays = {name: np.asarray(leaf) for name, leaf in flat.items()}
   tensors.write(folder / WEIGHTS_FILE, arrays, {"format": FORMAT})
-  path.write_text(json.dumps(_config(release), indent=2) + "\n")
+  write_whole(path, json.dumps(_config(release), indent=2) + "\n")
 
 
 def read(folder: pathlib.Path) -> Release:

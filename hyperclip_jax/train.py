@@ -24,6 +24,7 @@ from hyperclip_jax.data import pipeline
 from hyperclip_jax.data.augment import crop_resize
 from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.evals import suite
+from hyperclip_jax.files import write_whole
 from hyperclip_jax.hyperclip import HyperCLIP
 from hyperclip_jax.objectives import USES_BOXES
 from hyperclip_jax.release import CONFIG_FILE
@@ -49,7 +50,7 @@ def train(run: Run) -> HyperCLIP | None:
   run.workdir.mkdir(parents=True, exist_ok=True)
   if main_process:
     text = config.to_json(indent=2) + "\n"
-    metrics.write_whole(run.workdir / CONFIG_FILE, text)
+    write_whole(run.workdir / CONFIG_FILE, text)
   data = held_out(config, run.sources) if config.eval_every else None
   step_fn = make_step(run)
 
@@ -230,13 +231,13 @@ def make_batches(
 
 def make_health(run: Run, step: int, examples_seen: int) -> health.Health:
   """What looks after the steps of a run from `step` and `examples_seen` on."""
-  size, weights = run.config.batch_size, tuple(run.config.data.weights)
+  size, seed = run.config.batch_size, run.config.seed
+  weights = tuple(run.config.data.weights) or (1.0,)
 
   def names(which: int) -> list[str]:
     first = examples_seen + (which - step - 1) * size
     positions = range(first, first + size)
-    weighted = weights or (1.0,)
-    return pipeline.names(run.sources, weighted, run.config.seed, positions)
+    return pipeline.names(run.sources, weights, seed, positions)
 
   return health.Health(run.workdir, run.config.max_bad_steps, names)
 

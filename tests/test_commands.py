@@ -127,7 +127,7 @@ def test_traverse(command, images, tmp_path):
       "text.png: cannot dec",
     ),
     (["--mode=search", "--texts=a"], "one of --query and --query_images"),
-    (["--mode=search", "--query=a"], "give --texts, or --index"),
+    (["--mode=search", "--query=a"], "or --images), or --index"),
     (["--mode=search", "--query=a", "--index=no.index"], "no.index"),
     (["--mode=search", "--query=a", "--index=TEXT"], "not a safetensors file"),
     (["--mode=search", "--query=a", "--index=TEXT", "--texts=a"], "exists: d"),

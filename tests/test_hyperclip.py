@@ -1,5 +1,7 @@
 """A loaded model encodes, compares and scores."""
 
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from PIL import Image
 
 from hyperclip_jax import HyperCLIP, Index
 from hyperclip_jax.data import images as image_lib
+from hyperclip_jax.evals import encoding
 from hyperclip_jax.evals.zero_shot import class_embeddings
 from tests import golden_files
 
@@ -32,6 +35,55 @@ def test_paths_images_and_arrays_are_the_same(model, tmp_path):
   assert found.shape == (4, 32)
   np.testing.assert_array_equal(found, np.broadcast_to(found[0], (4, 32)))
   np.testing.assert_array_equal(model.encode_image(array), found[:1])
+
+
+def test_an_array_of_images_is_many(model):
+  arrays = pictures(3)
+  found = model.encode_image(np.stack(arrays))
+  np.testing.assert_array_equal(found, model.encode_image(arrays))
+  index = model.index_images(arrays)
+  assert len(model.search(np.stack(arrays), index, 1)) == 3
+
+
+def test_threads_read_files(model, tmp_path, monkeypatch):
+  paths = [tmp_path / f"{i}.png" for i in range(6)]
+  for path, array in zip(paths, pictures(), strict=True):
+    Image.fromarray(array).save(path)
+  wanted = model.encode_image(pictures())
+  together = threading.Barrier(2)
+  decode = encoding.decode_file
+
+  def slow(path):
+    together.wait(timeout=10)
+    return decode(path)
+
+  monkeypatch.setattr(encoding, "THREADS", 2)
+  monkeypatch.setattr(encoding, "decode_file", slow)
+  np.testing.assert_array_equal(model.encode_image(paths), wanted)
+
+
+def test_transparency_is_white_from_a_file_or_not(model, tmp_path):
+  colours = np.dstack([pictures(1)[0], np.zeros((40, 50), np.uint8)])
+  clear = Image.fromarray(colours)
+  clear.save(tmp_path / "a.png")
+  found = model.encode_image([clear, tmp_path / "a.png"])
+  white = model.encode_image(np.full((40, 50, 3), 255, np.uint8))
+  np.testing.assert_array_equal(found, np.broadcast_to(white, found.shape))
+
+
+@pytest.mark.parametrize(
+  "array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)]
+)
+def test_arrays_that_are_no_images_are_told(model, array):
+  with pytest.raises(ValueError, match=r"uint8 \(height, width, 3\); found"):
+    model.encode_image(array)
+
+
+def test_a_file_that_is_no_image_is_named(model, tmp_path):
+  (tmp_path / "notes.txt").write_text("milk")
+  with pytest.raises(ValueError, match=r"notes\.txt: .*none of JPEG") as error:
+    model.encode_image(tmp_path / "notes.txt")
+  assert "BytesIO" not in str(error.value)
 
 
 def test_encoding_is_the_models_own(model):

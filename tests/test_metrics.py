@@ -30,6 +30,12 @@ def test_a_last_row_without_its_end_is_dropped(tmp_path):
   assert [row["step"] for row in metrics.read(tmp_path)] == [1, 3]
 
 
+def test_a_run_that_was_killed_can_be_read(tmp_path):
+  path = tmp_path / metrics.FILE
+  path.write_bytes(b'{"step": 1, "loss": 2.5}\nnull\n\0\xff\n{"step": 2, "l')
+  assert metrics.read(tmp_path) == [{"step": 1, "loss": 2.5}]
+
+
 def window(rows, seen):
   return metrics.Window(rows, lambda step, row: seen.append(step))
 

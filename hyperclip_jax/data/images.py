@@ -10,7 +10,7 @@ import math
 import numpy as np
 import simplejpeg
 from jaxtyping import Float32, Float64, UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from hyperclip_jax.data.boxes import Box
 
@@ -66,14 +66,16 @@ def decode(
         )
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
       _check_size(*image.size)
-      return np.array(_to_rgb(image))
+      return np.array(to_rgb(image))
   except ImageError:
     raise
   except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
     raise TooLargeError(f"{bomb}; the most is {MAX_PIXELS:,}") from bomb
   except Exception as error:  # decoders raise nearly anything on bad bytes
+    unknown = isinstance(error, UnidentifiedImageError)  # tells of a BytesIO
+    reason = f"none of {', '.join(_FORMATS)}" if unknown else error
     raise ImageError(
-      f"cannot decode {len(data)} bytes that begin with {data[:8]!r}: {error}"
+      f"cannot decode {len(data)} bytes that begin with {data[:8]!r}: {reason}"
     ) from error
 
 
@@ -193,7 +195,8 @@ def _check_size(width: int, height: int) -> None:
     )
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+  """RGB of any mode: transparent ones are laid on white, 16 bits made 8."""
   if image.mode.startswith("I"):
     # 16-bit greys. Pillow's own conversion clips them at 255.
     grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255)

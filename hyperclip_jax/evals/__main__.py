@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
       )
     model = hyperclip_jax.load(flags.model)
     output.mkdir(parents=True, exist_ok=True)
-  except (ValueError, OSError) as error:
+  except (ImportError, OSError, ValueError) as error:
     sys.exit(f"error: {error}")
   digest = runner.digest(model)
   about = evaluation.About(flags.model, model.name, digest, flags.data)
@@ -41,6 +41,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     outcomes.append(outcome)
     evaluation.write(output, about, outcomes)
     print(evaluation.line(outcome), flush=True)
+  absent = sum(outcome.status == "missing" for outcome in outcomes)
+  if absent:
+    print(
+      f"{absent} of {len(outcomes)} tasks lack their data: "
+      f"{output / evaluation.TABLE} says more of how to lay it out"
+    )
   print(f"written: {output / evaluation.PAGE}")
   if any(outcome.status == "failed" for outcome in outcomes):
     sys.exit(1)

@@ -1,7 +1,8 @@
 """Retrieval on COCO and Flickr30k: images, and several captions of each.
 
-Images are squashed to a square, as in the papers: a crop could lose what a
-caption tells of. HyCoCLIP reports COCO's val2017; others Karpathy's split.
+Images are squashed to a square, as in the code of MERU and HyCoCLIP: a crop
+could lose what a caption tells of. Both report COCO's val2017 and Karpathy's
+split of Flickr30k; others Karpathy's of COCO too.
 """
 
 import json

@@ -1,7 +1,9 @@
 """Zero-shot classification on the 20 data sets of MERU and HyCoCLIP.
 
-Splits are theirs, and so is the measure, accuracy averaged over classes; names
-of classes and prompts are those of clip-benchmark (see assets/NOTICE).
+Splits are theirs (meru/evaluation/catalog.py of
+https://github.com/facebookresearch/meru), and so is the measure, accuracy
+averaged over classes; names of classes and prompts are those of clip-benchmark
+(see assets/NOTICE).
 """
 
 import functools

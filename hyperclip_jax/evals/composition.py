@@ -1,6 +1,7 @@
 """Compositional accuracy: is the true caption nearer than an altered one?
 
-SugarCrepe: Hsieh et al., NeurIPS 2023. VL-CheckList: Zhao et al., 2022.
+SugarCrepe: Hsieh et al., NeurIPS 2023. VL-CheckList: Zhao et al., 2022, its
+evaluation "itc". Both compare as their authors' code does.
 """
 
 import pathlib

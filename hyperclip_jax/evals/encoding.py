@@ -15,6 +15,7 @@ from PIL import Image
 from hyperclip_jax.data import images
 from hyperclip_jax.data.images import Pixels
 from hyperclip_jax.evals import Model
+from hyperclip_jax.progress import bar
 
 CHUNK = 64  # Images in one call of the encoder: a batch of HyperCLIP.
 AHEAD = 4  # Groups that are read while one is encoded.
@@ -58,9 +59,9 @@ def encode(
     read: the pixels of an image by its number; called from many threads. Ready
       squares of the model's size save the encoder's thread the work.
   """
-  return np.concatenate(
-    [model.encode_image(chunk) for chunk in ahead(chunks(count), read)]
-  )
+  groups = chunks(count)
+  ready = bar(ahead(groups, read), "images", len(groups))
+  return np.concatenate([model.encode_image(chunk) for chunk in ready])
 
 
 def chunks(count: int) -> list[range]:

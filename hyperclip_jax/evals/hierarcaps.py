@@ -5,9 +5,11 @@ Representations", ECCV 2024. A chain is "bird => blue bird => blue bird sitting
 on top of branch => A blue bird sitting on the top of a branch ...": four
 captions, each entailed by the next.
 
-Traversal (`precision`, `recall`) and `d_corr` follow the authors' evaluation
-code. It covers CLIP alone, with the empty caption as the root; that the root is
-the hyperboloid's where there is one, and distances geodesic, is our reading.
+Traversal (`precision`, `recall`) and `d_corr` were checked against the authors'
+code (https://github.com/TAU-VAILab/hierarcaps, code/evaluation). It covers CLIP
+alone, with the empty caption as the root; that the root is the hyperboloid's
+where there is one, and distances geodesic, is our reading. It breaks ties of
+distances by their order, where `d_corr` takes them for neither.
 
 Neither AP nor AUROC of entailment is in that code. `image_entailment` follows
 the code of Hyper3-CLIP (https://github.com/Hyper3Labs/hyper3-clip), which was

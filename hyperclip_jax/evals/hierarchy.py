@@ -2,7 +2,8 @@
 
 The hierarchy is a mapping from a node to its parents; a node may have several
 (WordNet has), and the root has none. A(n) is n together with its ancestors.
-The metrics are those of HyCoCLIP (Pal et al., ICLR 2025, Sec. 3.3).
+The metrics are those of HyCoCLIP (Pal et al., ICLR 2025, Sec. 3.3), which
+counts without n itself.
 """
 
 import graphlib
@@ -14,7 +15,10 @@ Parents = Mapping[str, tuple[str, ...]]
 
 
 def hierarchy(
-  parents: Parents, predictions: Sequence[str], truths: Sequence[str]
+  parents: Parents,
+  predictions: Sequence[str],
+  truths: Sequence[str],
+  own: bool = True,
 ) -> dict[str, float]:
   """Means over the pairs (prediction p, truth t).
 
@@ -22,6 +26,9 @@ def hierarchy(
     parents: The hierarchy, node -> its parents.
     predictions: The predicted nodes.
     truths: The right nodes, as many.
+    own: Whether A(n) holds n itself. Without, which is how the paper counts,
+      mistakes between children of one parent are no mistakes to `jaccard`,
+      `precision` and `recall`.
 
   Returns:
     tie: Tree-induced error, the edges on the shortest path from p to t, lower
@@ -34,7 +41,8 @@ def hierarchy(
 
   Raises:
     ValueError: There are no pairs, the lengths differ, a node is unknown, the
-      hierarchy has a cycle, or no path joins a prediction to its truth.
+      hierarchy has a cycle, no path joins a prediction to its truth, or a root
+      is asked for that has no ancestors.
   """
   if not truths or len(predictions) != len(truths):
     raise ValueError(
@@ -42,7 +50,12 @@ def hierarchy(
       f"of each, and at least one"
     )
   validate(parents)
-  above = {n: ancestors(parents, n) for n in {*predictions, *truths}}
+  above = {
+    n: ancestors(parents, n) - (set() if own else {n})
+    for n in {*predictions, *truths}
+  }
+  if not all(above.values()):
+    raise ValueError("a root has no ancestors but itself")
   neighbours = _neighbours(parents)
   edges = {truth: _edges_from(truth, neighbours) for truth in set(truths)}
   rows = []

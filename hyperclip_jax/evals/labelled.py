@@ -97,6 +97,8 @@ def _prepared(data: pathlib.Path, name: str, split: str) -> Labelled:
       f"{data / name} was prepared in a format without random access; remove "
       f"it, and: tfds build {name} --file_format=array_record --data_dir={data}"
     ) from error
+  except ValueError as error:
+    raise ValueError(f"{data / name}: {split}: {error}") from error
   counted = name == "clevr"  # Labelled by how many objects there are.
   classes = (
     tuple(str(n) for n in range(3, 11))

@@ -9,7 +9,6 @@ change of the data.
 import hashlib
 import json
 import math
-import os
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
@@ -17,9 +16,11 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
+from absl import logging
 
 from hyperclip_jax.evals import Model
 from hyperclip_jax.evals.tasks import MissingData, Results, Task
+from hyperclip_jax.files import write_whole
 from hyperclip_jax.hyperclip import HyperCLIP
 
 FOLDER = "tasks"  # Of the kept results, in the output folder.
@@ -34,6 +35,7 @@ class Outcome(NamedTuple):
     results: of the task, if done.
     message: what is missing or went wrong.
     seconds: it took, when it ran.
+    brief: the message on one line.
   """
 
   task: Task
@@ -41,6 +43,7 @@ class Outcome(NamedTuple):
   results: Results
   message: str = ""
   seconds: float = 0.0
+  brief: str = ""
 
 
 def run(
@@ -71,7 +74,7 @@ def run(
     outcome = _kept(path, key, task) or _run(model, task, data)
     if outcome.status == "done":
       found = {"results": plain(outcome.results), "seconds": outcome.seconds}
-      save(path, json.dumps(key | found, indent=1))
+      write_whole(path, json.dumps(key | found, indent=1) + "\n")
     yield outcome
 
 
@@ -80,9 +83,13 @@ def _run(model: Model, task: Task, data: pathlib.Path) -> Outcome:
   try:
     results = task.run(model, data)
   except MissingData as error:
-    return Outcome(task, "missing", {}, str(error))
+    return Outcome(task, "missing", {}, str(error), brief=error.brief)
   except (ValueError, OSError) as error:
     return Outcome(task, "failed", {}, str(error))
+  except Exception as error:  # a reader of others, or we, did not foresee it
+    logging.exception("task %s", task.name)
+    message = f"{type(error).__name__}: {error}; its stack is in the log"
+    return Outcome(task, "failed", {}, message)
   seconds = round(time.perf_counter() - start, 3)
   return Outcome(task, "done", results, seconds=seconds)
 
@@ -130,10 +137,3 @@ def plain(results: Results) -> dict[str, float | list[float] | None]:
     name: value if isinstance(value, list) or math.isfinite(value) else None
     for name, value in results.items()
   }
-
-
-def save(path: pathlib.Path, text: str) -> None:
-  """Writes a file in one step: whoever is interrupted leaves the old one."""
-  partial = path.with_name(f"{path.name}.partial")
-  partial.write_text(f"{text}\n", encoding="utf-8")
-  os.replace(partial, path)

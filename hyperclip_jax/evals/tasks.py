@@ -44,6 +44,7 @@ class MissingData(FileNotFoundError):
     where: it is to be had.
     layout: the files wanted, one a line, from the folder of all data sets.
     lacks: which file, if not all is missing.
+    brief: all of that on one line, with the first layout if there are several.
   """
 
   def __init__(self, name: str, where: str, layout: str, lacks: str = ""):
@@ -56,3 +57,5 @@ class MissingData(FileNotFoundError):
     )
     self.name, self.where, self.layout = name, where, layout
     self.lacks = lacks
+    wanted = layout.partition(", or\n")[0].replace("\n", ", ")
+    self.brief = f"wants {lacks or wanted}, from {where}"

@@ -162,7 +162,7 @@ def labelled_map(
     if all(gap.any() for gap in apart):
       taken.append(place)
       axes.annotate(
-        cones.short(name),
+        shortened(name, cones.TITLE),
         tuple(place),
         (6, 3),
         textcoords="offset points",

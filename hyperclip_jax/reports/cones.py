@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from hyperclip_jax.explore import Cone
+from hyperclip_jax.reports.markup import shortened
 from hyperclip_jax.reports.plots import FAINT, INK, KINDS, STYLE
 
 COLUMNS = 4
+TITLE = 28  # Characters of a phrase that fit.
 RIM = 0.9999
 
 
@@ -75,7 +77,7 @@ def _draw(axes, cone: Cone, curv: float) -> None:
   degrees = abs(np.degrees(cone.margin))
   verdict = "inside by" if inside else "outside by"
   axes.set_title(
-    f"{short(cone.phrase)}\n{verdict} {degrees:.0f}°",
+    f"{shortened(cone.phrase, TITLE)}\n{verdict} {degrees:.0f}°",
     fontsize=10,
     color=INK if inside else "#6b7280",
     fontweight="bold" if inside else "normal",
@@ -106,8 +108,3 @@ def outline(
 def radius(distance: float, curv: float) -> float:
   """In the Poincare disk of the unit radius: tanh(sqrt(curv) d / 2)."""
   return float(np.tanh(curv**0.5 * distance / 2))
-
-
-def short(text: str) -> str:
-  """A name that fits beside a point."""
-  return text if len(text) <= 28 else text[:27] + "…"

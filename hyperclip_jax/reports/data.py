@@ -17,6 +17,7 @@ from hyperclip_jax.data import images
 from hyperclip_jax.data.images import ImageError
 from hyperclip_jax.data.record import Record, RecordError
 from hyperclip_jax.data.shards import TarSource, expand
+from hyperclip_jax.files import write_whole
 from hyperclip_jax.reports import census as census_lib
 from hyperclip_jax.reports import preparation
 from hyperclip_jax.reports.census import Census
@@ -27,7 +28,6 @@ from hyperclip_jax.reports.markup import (
   document,
   facts,
   note,
-  save,
   shortened,
   tag,
 )
@@ -96,7 +96,7 @@ def write_report(
     facts(known),
     *(tag("section", tag("h2", k), *parts) for k, parts in sections if parts),
   )
-  save(output, page)
+  write_whole(output, page, errors="replace")
   return census
 
 

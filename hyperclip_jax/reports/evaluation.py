@@ -14,6 +14,7 @@ from typing import NamedTuple
 from hyperclip_jax.evals import norms, paper, runner
 from hyperclip_jax.evals.runner import Outcome
 from hyperclip_jax.evals.tasks import Results
+from hyperclip_jax.files import write_whole
 from hyperclip_jax.reports import plots, words
 from hyperclip_jax.reports.markup import (
   Markup,
@@ -22,19 +23,20 @@ from hyperclip_jax.reports.markup import (
   facts,
   figure,
   note,
-  save,
   tag,
 )
 
 PAGE = "results.html"
 TABLE = "results.md"
 DATA = "results.json"
+SPREAD = tuple(f"_{name}" for name in norms.STATISTICS if name != "mean")
 
 ABOUT = (
   "Rates are fractions between 0 and 1; classification is the mean accuracy "
   "over classes; tie and lca count edges and ancestors, lower is better. The "
   "columns on the right are those of HyCoCLIP's paper (Pal et al., ICLR 2025), "
-  "trained on 20 million pairs. Its prompts differ in places."
+  "trained on 20 million pairs. Its prompts and its WordNet tree differ in "
+  "places."
 )
 
 
@@ -59,16 +61,21 @@ def write(
 ) -> None:
   """Writes the three files, each in one step."""
   content = about._asdict() | {"tasks": [_plain(o) for o in outcomes]}
-  runner.save(folder / DATA, json.dumps(content, indent=1))
-  runner.save(folder / TABLE, _markdown(about, outcomes))
-  save(folder / PAGE, _page(about, outcomes))
+  write_whole(folder / DATA, json.dumps(content, indent=1) + "\n")
+  write_whole(folder / TABLE, _markdown(about, outcomes), errors="replace")
+  write_whole(folder / PAGE, _page(about, outcomes), errors="replace")
 
 
 def line(outcome: Outcome) -> str:
-  """One task for the terminal."""
+  """One task for the terminal, without how distances spread."""
   if outcome.status != "done":
-    return f"{outcome.task.name}: {outcome.status}: {outcome.message}"
-  values = (f"{k} {_shown(v)}" for k, v in _numbers(outcome.results).items())
+    message = outcome.brief or outcome.message
+    return f"{outcome.task.name}: {outcome.status}: {message}"
+  values = (
+    f"{name} {_shown(value)}"
+    for name, value in _numbers(outcome.results).items()
+    if not name.endswith(SPREAD)
+  )
   return f"{outcome.task.name}: {'  '.join(values)}"
 
 
@@ -127,7 +134,7 @@ def _markdown(about: About, outcomes: Sequence[Outcome]) -> str:
       title = f"{outcome.task.name}: {outcome.status}"
       indented = outcome.message.replace("\n", "\n    ")
       lines += ["", f"## {title}", "", f"    {indented}"]
-  return "\n".join(lines)
+  return "\n".join(lines) + "\n"
 
 
 def _inert(text: str) -> str:

@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -80,24 +79,15 @@ def counts(
   return tag("table", tag("tbody", *body), cls="counts")
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, longest: int = LONGEST) -> str:
   """The text, cut where it is too long to show: a caption may be 100 kB."""
-  return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+  return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def document(title: str, *children: Markup) -> str:
   """The whole page, as text."""
   body = tag("main", *children)
   return PAGE.format(title=html.escape(title), style=STYLE, body=body)
-
-
-def save(path: str | os.PathLike[str], page: str) -> None:
-  """Writes a page in one step: whoever is interrupted leaves the old one."""
-  partial = f"{os.fspath(path)}.partial"
-  # Half a surrogate pair, which a caption may hold, has no UTF-8.
-  with open(partial, "w", encoding="utf-8", errors="replace") as file:
-    file.write(page)
-  os.replace(partial, path)
 
 
 # The policy forbids scripts and anything from outside, whatever a caption says.

@@ -12,6 +12,7 @@ import numpy as np
 
 from hyperclip_jax.data.boxes import Box
 from hyperclip_jax.evals import norms
+from hyperclip_jax.files import write_whole
 from hyperclip_jax.reports import plots, words
 from hyperclip_jax.reports.drawing import Picture, drawn
 from hyperclip_jax.reports.markup import (
@@ -21,7 +22,6 @@ from hyperclip_jax.reports.markup import (
   figure,
   inline_image,
   note,
-  save,
   tag,
 )
 
@@ -123,7 +123,7 @@ def write_report(
     facts({"objective": objective, "date": date, "config": digest}),
     *(tag("section", tag("h2", name), *parts) for name, parts in sections),
   )
-  save(path, page)
+  write_whole(path, page, errors="replace")
 
 
 def _results(summary: Mapping[str, float], spread: Mapping[str, float]):

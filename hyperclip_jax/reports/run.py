@@ -11,6 +11,7 @@ from hyperclip_jax import metrics
 from hyperclip_jax.config import Config
 from hyperclip_jax.evals import suite, traversal
 from hyperclip_jax.evals.suite import Evaluation, HeldOut
+from hyperclip_jax.files import write_whole
 from hyperclip_jax.hyperclip import HyperCLIP
 from hyperclip_jax.reports import page
 
@@ -52,8 +53,8 @@ def write(
     examples=_examples(model, data, evaluation),
     config_text=config_text,
   )
-  (workdir / "results.json").write_text(
-    json.dumps(evaluation.results, indent=1) + "\n"
+  write_whole(
+    workdir / "results.json", json.dumps(evaluation.results, indent=1) + "\n"
   )
   return path
 

@@ -57,6 +57,16 @@ def test_encode_gives_a_row_an_image(monkeypatch, make_model):
   assert found.shape == (5, 3)
 
 
+def test_long_work_shows_a_bar_on_a_terminal(monkeypatch, make_model, capsys):
+  monkeypatch.setattr(encoding, "CHUNK", 1)
+  monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+  shade = np.zeros((8, 8, 3), np.uint8)
+  encoding.encode(make_model(False), 4, lambda i: shade)
+  assert not capsys.readouterr().err
+  encoding.encode(make_model(False), 5, lambda i: shade)
+  assert "images" in capsys.readouterr().err
+
+
 def test_groups_may_be_of_any_size():
   groups = ["a", "", "bcd"]
   assert [*encoding.ahead(groups, str.upper)] == [["A"], [], ["B", "C", "D"]]

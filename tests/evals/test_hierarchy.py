@@ -35,6 +35,24 @@ def test_by_hand(prediction, truth, expected):
   assert list(result.values()) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+  ("prediction", "truth", "expected"),
+  [
+    # A(dog) = {animal, pet, thing}.
+    ("dog", "dog", (0, 1, 1, 1, 1)),
+    ("dog", "cat", (2, 1, 1, 1, 1)),
+    ("wolf", "dog", (2, 1, 2 / 3, 1, 2 / 3)),
+    ("car", "dog", (3, 1, 1 / 3, 1, 1 / 3)),
+    ("dog", "wolf", (2, 2, 2 / 3, 2 / 3, 1)),
+  ],
+)
+def test_by_hand_without_the_nodes_themselves(prediction, truth, expected):
+  result = hierarchy.hierarchy(ZOO, [prediction], [truth], own=False)
+  assert list(result.values()) == pytest.approx(expected)
+  with pytest.raises(ValueError, match="a root has no ancestors"):
+    hierarchy.hierarchy(ZOO, [prediction], ["thing"], own=False)
+
+
 def test_results_are_means_over_pairs():
   result = hierarchy.hierarchy(ZOO, ["dog", "car"], ["dog", "dog"])
   assert result["tie"] == 1.5

@@ -1,5 +1,6 @@
 import json
 import math
+import sys
 
 import pytest
 
@@ -80,10 +81,22 @@ def test_a_problem_of_one_task_does_not_stop_the_rest(outcomes):
   assert [o.status for o in found] == ["missing", "failed", "done"]
   assert "https://cocodataset.org" in found[0].message
   assert "coco/val2017/" in found[0].message
+  assert found[0].brief == "wants coco/val2017/, from https://cocodataset.org"
   assert found[1].message == "a.jpg: no image"
   # What is missing is looked for again.
   tasks[0].run.error = None
   assert outcomes(tasks)[0].status == "done"
+
+
+def test_a_surprise_does_not_stop_the_rest(outcomes, caplog):
+  tasks = [
+    Task("odd", Counted(error=KeyError("label")), {}),
+    Task("fine", Counted(), {}),
+  ]
+  found = outcomes(tasks)
+  assert [o.status for o in found] == ["failed", "done"]
+  assert found[0].message.startswith("KeyError: 'label'; its stack")
+  assert "Traceback" in caplog.text
 
 
 def test_digest_is_of_all_that_matters(tmp_path):
@@ -148,11 +161,13 @@ def test_a_failed_task_makes_exit_code_1(monkeypatch, tmp_path):
     (("--tasks=,",), "no task ','"),
     (("--data=/none",), "--data=/none: no such folder"),
     ((), "config.json"),
+    (("--model=hf-hub:org/name",), r"hyperclip-jax[hub]"),
   ],
 )
 def test_bad_flags_end_before_any_work(monkeypatch, tmp_path, flags, message):
   count = Counted()
   monkeypatch.setattr(catalog, "TASKS", (Task("one", count, {}),))
+  monkeypatch.setitem(sys.modules, "huggingface_hub", None)
   with pytest.raises(SystemExit) as stop:
     call(tmp_path, f"--model={tmp_path}/none", *flags)
   assert str(stop.value.code).startswith("error: ")

@@ -1,0 +1,22 @@
+"""A progress bar on long work."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+QUIET = 4  # batches that go without one
+
+T = TypeVar("T")
+
+
+def bar(batches: Iterable[T], name: str, count: int) -> Iterable[T]:
+  """The batches, with a bar where they are many and somebody watches.
+
+  Args:
+    batches: what is worked on.
+    name: of the work.
+    count: of batches.
+  """
+  quiet = True if count <= QUIET else None  # None: on a terminal alone
+  return tqdm(batches, name, count, unit="batch", disable=quiet, leave=False)
