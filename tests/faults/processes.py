@@ -189,6 +189,12 @@ def makes_a_step(workdir: pathlib.Path) -> Callable[[], bool]:
   return condition
 
 
+def is_saving(workdir: pathlib.Path) -> Callable[[], bool]:
+  """True in the middle of a save."""
+  folder = workdir / checkpoint.FOLDER
+  return lambda: any(folder.glob("*.orbax-checkpoint-tmp*/*"))
+
+
 def kill_in_a_step(life: Life, rng: random.Random) -> str:
   """kill -9 of one process, at this moment."""
   return kill(life, rng)
@@ -196,8 +202,7 @@ def kill_in_a_step(life: Life, rng: random.Random) -> str:
 
 def kill_in_a_save(life: Life, rng: random.Random) -> str:
   """kill -9 of one process, in the middle of the next save."""
-  folder = life.workdir / checkpoint.FOLDER
-  wait_until(life, lambda: any(folder.glob("*.orbax-checkpoint-tmp*/*")))
+  wait_until(life, is_saving(life.workdir))
   return kill(life, rng)
 
 

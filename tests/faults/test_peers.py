@@ -33,6 +33,8 @@ def test_the_other_process_ends_with_its_stacks(number, job, tmp_path):
   try:
     said = processes.log(workdir)
     assert processes.wait_until(life, lambda: bool(checkpoint.steps(workdir)))
+    # A collective fails in a save with another error than in a step.
+    assert processes.wait_until(life, processes.is_saving(workdir))
     second.send_signal(number)
     begin = time.monotonic()
     assert first.wait(timeout=300) == 1, said.read_text()
