@@ -164,13 +164,13 @@ def parse_args() -> argparse.Namespace:
     default=(3_500, 1_200),
     help="of a run of one process, and of two",
   )
-  parser.add_argument("--every", type=int, default=100, help="steps a save")
+  parser.add_argument("--every", type=int, default=50, help="steps a save")
   parser.add_argument("--faults", type=int, default=8, help="of a run, at most")
   parser.add_argument(
-    "--spread", type=float, default=200, help="most seconds to a fault"
+    "--spread", type=float, default=80, help="most seconds to a fault"
   )
   parser.add_argument(
-    "--settled", type=float, default=60, help="seconds of a life before slopes"
+    "--settled", type=float, default=120, help="seconds of a life before slopes"
   )
   return parser.parse_args()
 
