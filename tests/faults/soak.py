@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import sys
 import threading
@@ -49,12 +50,13 @@ class Watch:
           command = (child / "cmdline").read_bytes()
           status = (child / "status").read_text()
           ours = f"PPid:\t{os.getpid()}\n" in status
-          if not ours or b"tests.faults.job" not in command:
+          # Not the pages of files, which the kernel drops as it likes.
+          memory = re.search(r"RssAnon:\s+(\d+) kB", status)
+          if not (ours and memory and b"tests.faults.job" in command):
             continue
-          pages = int((child / "statm").read_text().split()[1])
           row = (
             time.monotonic(),
-            pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+            int(memory[1]) / 2**10,
             len(list((child / "fd").iterdir())),
             len(list((child / "task").iterdir())),
           )
