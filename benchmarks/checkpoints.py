@@ -1,9 +1,13 @@
 """What a save costs: the time a run stands still, and the work behind it.
 
 JAX_PLATFORMS=cpu python benchmarks/checkpoints.py --config=configs/FILE.py
+
+With --windows=N it also trains, from N windows of `checkpoint.every` steps
+that begin with a save and N without one, in turn: what a save adds to them.
 """
 
 import argparse
+import dataclasses
 import importlib.util
 import pathlib
 import statistics
@@ -12,39 +16,37 @@ import time
 
 import jax
 
-from hyperclip_jax import build, checkpoint, digests
+from hyperclip_jax import build, checkpoint, digests, runs, sharding, train
+from hyperclip_jax.config import Config
+from hyperclip_jax.data.faults import Faults
+from hyperclip_jax.state import TrainState
 
 
-def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--config", required=True)
-  parser.add_argument("--saves", type=int, default=7)
-  options = parser.parse_args()
-  spec = importlib.util.spec_from_file_location("run_file", options.config)
+def read_config(path: str) -> Config:
+  spec = importlib.util.spec_from_file_location("run_file", path)
   assert spec is not None
   assert spec.loader is not None
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  state = jax.jit(build.init(module.get_config()))()
-  size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+  return module.get_config()
+
+
+def measure_saves(state: TrainState, workdir: pathlib.Path, saves: int) -> None:
   blocked, behind, cpu, hashing = [], [], [], []
-  with tempfile.TemporaryDirectory() as folder:
-    workdir = pathlib.Path(folder)
-    with checkpoint.Checkpoints(workdir, keep=2) as checkpoints:
-      for _ in range(options.saves + 1):  # the first makes folders and caches
-        state = state.replace(step=state.step + 1)
-        begin, work = time.monotonic(), time.process_time()
-        checkpoints.save(state, {})
-        blocked.append(time.monotonic() - begin)
-        checkpoints.wait()
-        behind.append(time.monotonic() - begin - blocked[-1])
-        cpu.append(time.process_time() - work)
-    newest = workdir / checkpoint.FOLDER / str(int(state.step))
-    for _ in range(options.saves + 1):
-      begin = time.process_time()
-      assert digests.problem(newest) is None
-      hashing.append(time.process_time() - begin)
-  print(f"{options.config}: a state of {size / 2**20:.0f} MiB")
+  with checkpoint.Checkpoints(workdir, keep=2) as checkpoints:
+    for _ in range(saves + 1):  # the first makes folders and caches
+      state = dataclasses.replace(state, step=state.step + 1)
+      begin, work = time.monotonic(), time.process_time()
+      checkpoints.save(state, {})
+      blocked.append(time.monotonic() - begin)
+      checkpoints.wait()
+      behind.append(time.monotonic() - begin - blocked[-1])
+      cpu.append(time.process_time() - work)
+  newest = workdir / checkpoint.FOLDER / str(int(state.step))
+  for _ in range(saves + 1):
+    begin = time.process_time()
+    assert digests.problem(newest) is None
+    hashing.append(time.process_time() - begin)
   for name, values in (
     ("the run stands still", blocked),
     ("then in the background", behind),
@@ -52,6 +54,58 @@ def main() -> None:
     ("of it, digests take", hashing),
   ):
     print(f"  {name}: {1e3 * statistics.median(values[1:]):.0f} ms (median)")
+
+
+def measure_training(
+  config: Config, workdir: pathlib.Path, windows: int
+) -> None:
+  run = runs.prepare(config, workdir)
+  step, (state, meta) = train.make_step(run), train.first_state(run)
+  batches = train.make_batches(run, 0, Faults(0.0))
+  every = config.checkpoint.every
+  wall: tuple[list[float], ...] = ([], [])
+  cpu: tuple[list[float], ...] = ([], [])
+  with checkpoint.Checkpoints(workdir, keep=2) as checkpoints:
+
+    def window(state: TrainState, saving: bool) -> TrainState:
+      if saving:
+        checkpoints.save(state, meta)
+      for _ in range(every):
+        state, _ = step(state, sharding.to_global(next(batches), run.mesh))
+      checkpoints.wait()
+      return jax.block_until_ready(state)
+
+    state = window(state, True)  # compiles
+    for i in range(2 * windows):
+      begin, work = time.monotonic(), time.process_time()
+      state = window(state, bool(i % 2))
+      wall[i % 2].append(1e3 * (time.monotonic() - begin) / every)
+      cpu[i % 2].append(1e3 * (time.process_time() - work) / every)
+  for name, times in (("time", wall), ("CPU time", cpu)):
+    without, saving = map(statistics.median, times)
+    print(
+      f"  {name} of a step: {without:.2f} ms, with a save every {every} steps "
+      f"{saving:.2f} ms, {saving / without - 1:+.1%} (medians of {windows})"
+    )
+    for values in times:
+      print("    " + " ".join(f"{value:.2f}" for value in values))
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--config", required=True)
+  parser.add_argument("--saves", type=int, default=7)
+  parser.add_argument("--windows", type=int, default=0)
+  options = parser.parse_args()
+  config = read_config(options.config)
+  state = jax.jit(build.init(config))()
+  size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+  print(f"{options.config}: a state of {size / 2**20:.0f} MiB")
+  with tempfile.TemporaryDirectory() as folder:
+    measure_saves(state, pathlib.Path(folder), options.saves)
+  if options.windows:
+    with tempfile.TemporaryDirectory() as folder:
+      measure_training(config, pathlib.Path(folder), options.windows)
 
 
 if __name__ == "__main__":

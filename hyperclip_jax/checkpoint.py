@@ -169,8 +169,8 @@ class Checkpoints:
   def _unwritten(self, error: Exception) -> CheckpointError:
     return CheckpointError(
       f"step {self._saving} cannot be saved in {self._folder}: {error}\n"
-      f"Steps {self.steps} are safe: free some room or mend "
-      "the storage, and the same command goes on from the last"
+      f"Steps {self.steps} are safe: free some room, mend the storage or see "
+      "why a peer died, and the same command goes on from the last"
     )
 
   def _write_digests(self) -> None:

@@ -15,6 +15,8 @@ import traceback
 import jax
 from absl import logging
 
+from hyperclip_jax.health import BadNumbersError
+
 FOLDER = "stacks"
 EXIT_CODE = 1
 
@@ -26,8 +28,8 @@ class Watchdog:
   """Ends the process when no step completes for a while.
 
   Also keeps the stacks where JAX itself ends the process, as it does when the
-  coordinator is lost, and ends one of several at once when a collective fails:
-  the others are not waited for.
+  coordinator is lost, and ends one of several at once when it fails, as it does
+  when a peer died: JAX would have it wait for that one to leave with it.
   """
 
   def __init__(
@@ -58,11 +60,14 @@ class Watchdog:
     self._thread.start()
     return self
 
-  def __exit__(self, kind: type[BaseException] | None, *_) -> None:
-    if kind and issubclass(kind, jax.errors.JaxRuntimeError):
+  def __exit__(self, kind: object, error: BaseException | None, *_) -> None:
+    # A collective fails with one type in a step and with another in a save.
+    # All come to the verdict of bad numbers at one step, and leave together.
+    failed = isinstance(error, Exception)
+    agreed = isinstance(error, BadNumbersError)
+    if failed and not agreed and jax.process_count() > 1:
       traceback.print_exc()
-      if jax.process_count() > 1:
-        self._end("a collective failed, as a peer that died makes it")
+      self._end(f"{error}")
     self._stop.set()
     self._thread.join()
     if self._catches:

@@ -1,7 +1,8 @@
 """One process of a small run: python -m tests.faults.job WORKDIR OPTIONS.
 
 OPTIONS is JSON: "data", where the scenes are made; "config", what differs from
-the small config, by dotted names; and "distributed", the arguments of
+the small config, by dotted names; "bad_every", steps from one batch with bad
+numbers to the next, 0 for none; and "distributed", the arguments of
 `jax.distributed.initialize` where there are several processes.
 """
 
@@ -10,9 +11,28 @@ import pathlib
 import sys
 
 import jax
+import numpy as np
 
 from hyperclip_jax import runs, train
 from tests import small
+
+
+def with_bad_numbers(make_batches, every: int):
+  """`train.make_batches`, whose every so many-th batch has no finite picture.
+
+  By the step, so that a run meets them again wherever it goes on from.
+  """
+
+  def make(run, examples_seen, faults):
+    first = examples_seen // run.config.batch_size + 1
+    for step, batch in enumerate(
+      make_batches(run, examples_seen, faults), first
+    ):
+      if step % every == 0:
+        batch["image_crop"] = np.full_like(batch["image_crop"], np.nan)
+      yield batch
+
+  return make
 
 
 def main() -> None:
@@ -23,6 +43,10 @@ def main() -> None:
   config = small.config("clip", steps=1)
   config.checkpoint.every = 5
   config.update_from_flattened_dict(options["config"])
+  if options["bad_every"]:
+    train.make_batches = with_bad_numbers(
+      train.make_batches, options["bad_every"]
+    )
   train.train(runs.prepare(config, workdir))
 
 

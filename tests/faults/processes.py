@@ -5,7 +5,6 @@ import os
 import pathlib
 import random
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -15,10 +14,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from hyperclip_jax import build, checkpoint, metrics, pretrained
+from hyperclip_jax import build, checkpoint, metrics, pretrained, watchdog
 
 ROOT = pathlib.Path(__file__).parents[2]
-Process = subprocess.Popen[bytes]
 
 # What tells of the clock, and of batches made ahead, and not of the run.
 PASSING = re.compile(r"\w*_(second|seconds|share|records)|goodput|seconds")
@@ -31,22 +29,71 @@ class Job(NamedTuple):
     data: folder for the scenes.
     cache: folder of compiled steps, so that only the first run compiles.
     config: what differs from the small config, by dotted names.
+    processes: of a run, joined by `jax.distributed`.
     devices: fake ones, of each process.
+    bad_every: steps from one batch with bad numbers to the next; 0 for none.
   """
 
   data: pathlib.Path
   cache: pathlib.Path
   config: dict[str, Any]
+  processes: int = 1
   devices: int = 1
+  bad_every: int = 0
 
 
-def start(
-  job: Job, workdir: pathlib.Path, distributed: dict[str, Any] | None = None
-) -> Process:
-  """A process of a run; what it says is appended to WORKDIR.N.log."""
+class Life(NamedTuple):
+  """The processes of a run, from a start of it until they end."""
+
+  job: Job
+  workdir: pathlib.Path
+  processes: list[subprocess.Popen[bytes]]
+
+  def ended(self) -> bool:
+    """Whether one of them has."""
+    return any(process.poll() is not None for process in self.processes)
+
+  def wait(self, seconds: float = 900.0) -> list[int]:
+    """Waits for all; their exit codes."""
+    return [process.wait(seconds) for process in self.processes]
+
+  def said(self) -> str:
+    return "".join(
+      f"process {i}:\n{log(self.workdir, i).read_text()}"
+      for i in range(len(self.processes))
+    )
+
+
+# Does something to a life, at moments of its choice; says what, or nothing if
+# the run came to its end before.
+Fault = Callable[[Life, random.Random], str]
+
+
+def start(job: Job, workdir: pathlib.Path) -> Life:
+  """Starts a run; what process I says is appended to WORKDIR.I.log."""
+  if job.processes == 1:
+    return Life(job, workdir, [_process(job, workdir, None)])
+  with socket.socket() as sock:
+    sock.bind(("localhost", 0))
+    address = f"localhost:{sock.getsockname()[1]}"
+  places = [
+    {
+      "coordinator_address": address,
+      "num_processes": job.processes,
+      "process_id": i,
+    }
+    for i in range(job.processes)
+  ]
+  return Life(job, workdir, [_process(job, workdir, place) for place in places])
+
+
+def _process(
+  job: Job, workdir: pathlib.Path, distributed: dict[str, Any] | None
+) -> subprocess.Popen[bytes]:
   options = {
     "data": str(job.data),
     "config": job.config,
+    "bad_every": job.bad_every,
     "distributed": distributed,
   }
   flags = f"--xla_force_host_platform_device_count={job.devices}"
@@ -55,7 +102,8 @@ def start(
     return subprocess.Popen(
       [sys.executable, "-m", "tests.faults.job", workdir, json.dumps(options)],
       cwd=ROOT,
-      stderr=file,
+      stdout=file,
+      stderr=subprocess.STDOUT,
       start_new_session=True,
       env=os.environ
       | {
@@ -70,30 +118,14 @@ def start(
     )
 
 
-def start_pair(job: Job, workdir: pathlib.Path) -> list[Process]:
-  """The two processes of one run."""
-  with socket.socket() as sock:
-    sock.bind(("localhost", 0))
-    address = f"localhost:{sock.getsockname()[1]}"
-  return [
-    start(
-      job,
-      workdir,
-      {"coordinator_address": address, "num_processes": 2, "process_id": i},
-    )
-    for i in range(2)
-  ]
-
-
 def log(workdir: pathlib.Path, process: int = 0) -> pathlib.Path:
   return workdir.with_name(f"{workdir.name}.{process}.log")
 
 
-def run(job: Job, workdir: pathlib.Path) -> str:
-  """A whole run; returns what it said."""
-  process = start(job, workdir)
-  assert process.wait(timeout=900) == 0, log(workdir).read_text()
-  return log(workdir).read_text()
+def run(job: Job, workdir: pathlib.Path) -> None:
+  """A whole run, or what is left of it."""
+  life = start(job, workdir)
+  assert not any(life.wait(seconds=3_600.0)), life.said()
 
 
 def rows(workdir: pathlib.Path) -> list[dict[str, float]]:
@@ -126,16 +158,22 @@ def same_bits(a: Any, b: Any) -> bool:
 
 
 def wait_until(
-  process: Process, condition: Callable[[], bool], seconds: float = 900.0
+  life: Life, condition: Callable[[], bool], seconds: float = 900.0
 ) -> bool:
-  """Waits for a condition; false if the process ends before it."""
+  """Waits for a condition; false if a process ends before it."""
   end = time.monotonic() + seconds
   while not condition():
-    if process.poll() is not None:
+    if life.ended():
       return False
     assert time.monotonic() < end, "nothing came of it"
     time.sleep(0.001)
   return True
+
+
+def let_run(life: Life, seconds: float) -> None:
+  """Waits for so long, or until a process ends."""
+  moment = time.monotonic() + seconds
+  wait_until(life, lambda: time.monotonic() > moment)
 
 
 def makes_a_step(workdir: pathlib.Path) -> Callable[[], bool]:
@@ -157,55 +195,67 @@ def is_saving(workdir: pathlib.Path) -> Callable[[], bool]:
   return lambda: any(folder.glob("*.orbax-checkpoint-tmp*/*"))
 
 
-def kill_in_a_step(process: Process, workdir: pathlib.Path) -> bool:
-  """kill -9 at this moment; false if the process ended before."""
-  del workdir
-  return kill(process)
+def kill_in_a_step(life: Life, rng: random.Random) -> str:
+  """kill -9 of one process, at this moment."""
+  return kill(life, rng)
 
 
-def kill_in_a_save(process: Process, workdir: pathlib.Path) -> bool:
-  """kill -9 in the middle of the next save; false if there is none."""
-  return wait_until(process, is_saving(workdir)) and kill(process)
+def kill_in_a_save(life: Life, rng: random.Random) -> str:
+  """kill -9 of one process, in the middle of the next save."""
+  wait_until(life, is_saving(life.workdir))
+  return kill(life, rng)
 
 
-def kill(process: Process, number=signal.SIGKILL) -> bool:
-  """Sends a signal and waits; false if the process had ended before."""
-  if process.poll() is not None:
-    return False
-  process.send_signal(number)
-  process.wait(timeout=300)
-  return True
+def kill(life: Life, rng: random.Random) -> str:
+  """kill -9 of one; the others end by themselves, and leave their stacks."""
+  if life.ended():
+    return ""
+  victim = rng.randrange(len(life.processes))
+  life.processes[victim].kill()
+  begin = time.monotonic()
+  codes = life.wait()
+  for i, code in enumerate(codes):
+    stacks = life.workdir / watchdog.FOLDER / f"process-{i}.txt"
+    if i != victim and made(life.workdir) < life.job.config["steps"]:
+      assert code != 0, life.said()
+      assert "hread 0x" in stacks.read_text(), life.said()
+  seconds = time.monotonic() - begin
+  return f"process {victim}, codes {codes} after {seconds:.1f} s"
 
 
 def run_with_faults(
-  job: Job,
+  lives: Iterable[tuple[Job, Fault]],
   workdir: pathlib.Path,
-  faults: Iterable[Callable[[Process, pathlib.Path], bool]],
   rng: random.Random,
   spread: float,
 ) -> list[str]:
   """Starts a run again after each fault, until it comes to its end.
 
   Args:
-    job: the run.
+    lives: what each life of the run is, and what becomes of it; the last is
+      lived on to the end.
     workdir: of the run.
-    faults: functions as `kill_in_a_step`, one for each life of the run.
     rng: of the moments.
-    spread: the most seconds of training before a fault.
+    spread: the most seconds of training before a fault; most come early.
 
   Returns:
     A line for each fault that came in time.
   """
   told = []
-  for fault in faults:
+  for job, fault in lives:
     begun = makes_a_step(workdir)
-    process = start(job, workdir)
-    alive = wait_until(process, begun)
-    time.sleep(rng.uniform(0, spread))
-    if not alive or not fault(process, workdir):
-      break
+    life = start(job, workdir)
+    if wait_until(life, begun):
+      let_run(life, spread * rng.random() ** 2)
+    done = fault(life, rng)
+    if not done:
+      assert not any(life.wait()), life.said()
+      return told
     saved = checkpoint.steps(workdir)
-    told.append(f"{fault.__name__} after step {made(workdir)}, kept {saved}")
+    told.append(
+      f"{fault.__name__} of {job.processes}: {done}; "
+      f"made {made(workdir)} steps, kept {saved}"
+    )
     # A save may be under way, and the one before it is the last that counts.
     lost = made(workdir) - (saved[-1] if saved else 0)
     assert lost <= 2 * job.config["checkpoint.every"], told

@@ -2,36 +2,40 @@
 
   python -m tests.faults.soak --workdir=DIR --minutes=60 --seed=0
 
-One run is left in peace; others are killed in steps and in saves, stopped by
-SIGTERM, and their newest checkpoint is damaged, until the time is over. Each
-must end with the clean run's trace, parameters and optimiser, bit for bit. The
-memory, file handles and threads of the processes are watched.
+Runs of one process and of two, in turn. A clean one of each is left in peace;
+in the others processes are killed in steps and in saves, stopped by SIGTERM,
+and the newest checkpoint is damaged. Of two processes one is hit, and the other
+must end by itself. Some batches hold bad numbers. Each run must end with the
+clean run's trace, parameters and optimiser, bit for bit. The memory, file
+handles and threads of the processes are watched (DIR/samples.json), and none
+may be left over.
 """
 
 import argparse
 import collections
+import itertools
+import json
 import os
 import pathlib
 import random
+import re
 import signal
-import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
 
 import numpy as np
 
 from hyperclip_jax import checkpoint
 from tests.faults import processes
-from tests.faults.processes import Job, kill_in_a_save, kill_in_a_step
+from tests.faults.processes import Job, Life, kill_in_a_save, kill_in_a_step
 
 
 class Watch:
   """Samples what the processes of runs hold, once a second.
 
   Attributes:
-    samples: of each life, (seconds, MiB, file handles, threads) rows.
+    samples: of each process, (seconds, MiB, file handles, threads) rows.
   """
 
   def __init__(self):
@@ -46,12 +50,13 @@ class Watch:
           command = (child / "cmdline").read_bytes()
           status = (child / "status").read_text()
           ours = f"PPid:\t{os.getpid()}\n" in status
-          if not ours or b"tests.faults.job" not in command:
+          # Not the pages of files, which the kernel drops as it likes.
+          memory = re.search(r"RssAnon:\s+(\d+) kB", status)
+          if not (ours and memory and b"tests.faults.job" in command):
             continue
-          pages = int((child / "statm").read_text().split()[1])
           row = (
             time.monotonic(),
-            pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+            int(memory[1]) / 2**10,
             len(list((child / "fd").iterdir())),
             len(list((child / "task").iterdir())),
           )
@@ -59,109 +64,166 @@ class Watch:
           continue
         self.samples.setdefault(int(child.name), []).append(row)
 
+  def left(self) -> list[int]:
+    """Processes that are there still, of those watched and what they began.
+
+    Each was the first of a session, which its children are in, orphans too.
+    """
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*"):
+      try:
+        if os.getsid(int(path.name)) in self.samples:
+          found.append(int(path.name))
+      except ProcessLookupError:
+        continue
+    return found
+
   def report(self, settled: float) -> list[str]:
-    """Slopes over each life, but for its first seconds."""
-    slopes, handles, threads = [], [], []
-    for rows in self.samples.values():
-      table = np.array([r for r in rows if r[0] > rows[0][0] + settled])
-      if len(table) >= 30:
-        slopes.append(np.polyfit(table[:, 0], table[:, 1], 1)[0] * 60)
-        handles.append(table[-1, 2] - table[0, 2])
-        threads.append(table[-1, 3] - table[0, 3])
-    if not slopes:
+    """What each minute added over each process's life, but for its beginning.
+
+    Args:
+      settled: seconds of the beginning; the life must be twice as long.
+    """
+    tables = [np.array(rows) for rows in self.samples.values()]
+    tables = [table - [table[0, 0], 0, 0, 0] for table in tables]
+    tables = [t[t[:, 0] > settled] for t in tables if t[-1, 0] > 2 * settled]
+    if not tables:
       return ["no life was long enough for a slope"]
-    return [
-      f"{len(slopes)} lives of 30 s and more after their first {settled:g} s:",
-      f"  memory {statistics.median(slopes):+.2f} MiB a minute (median), "
-      f"{max(slopes):+.2f} at most",
-      f"  file handles {max(handles):+g} at most, threads {max(threads):+g}",
+    minutes = np.array([(t[-1, 0] - t[0, 0]) / 60 for t in tables])
+    slopes = np.array(
+      [60 * np.polyfit(t[:, 0], t[:, 1:], 1)[0] for t in tables]
+    )
+    longest = tables[int(np.argmax(minutes))]
+    lines = [
+      f"{len(tables)} of {len(self.samples)} processes lived {2 * settled:g} s "
+      f"and more; of the {minutes.sum():.0f} minutes after their first "
+      f"{settled:g} s, a minute added:"
     ]
+    for i, what in enumerate(("MiB of memory", "file handles", "threads")):
+      mean = np.average(slopes[:, i], weights=minutes)
+      first, last = (
+        np.median(part, axis=0)
+        for part in np.array_split(longest[:, 1 + i], 10)[::9]
+      )
+      lines.append(
+        f"  {mean:+.2f} {what} in the mean, {np.min(slopes[:, i]):+.2f} to "
+        f"{np.max(slopes[:, i]):+.2f}; {first:.0f} to {last:.0f} in the "
+        f"longest, of {minutes.max():.1f} minutes"
+      )
+    return lines
 
 
-def stop(process: processes.Process, workdir: pathlib.Path) -> bool:
-  """SIGTERM, as preemption sends it: saved, and exit code 0."""
-  if not processes.kill(process, signal.SIGTERM):
-    return False
-  assert process.returncode == 0, processes.log(workdir).read_text()
-  return True
+def stop(life: Life, rng: random.Random) -> str:
+  """SIGTERM to one, as preemption sends it: all save, and exit with 0."""
+  steps = life.job.config["steps"]
+  if life.ended() or processes.made(life.workdir) >= steps:
+    return ""
+  which = rng.randrange(len(life.processes))
+  life.processes[which].send_signal(signal.SIGTERM)
+  assert not any(life.wait()), life.said()
+  saved = checkpoint.steps(life.workdir)[-1]
+  assert saved >= processes.made(life.workdir), life.said()
+  return f"process {which}, all saved step {saved}"
 
 
-def damaging(
-  rng: random.Random,
-) -> Callable[[processes.Process, pathlib.Path], bool]:
+def damage(life: Life, rng: random.Random) -> str:
   """kill -9, and a file of the newest step is flipped, cut or removed."""
+  processes.wait_until(life, lambda: len(checkpoint.steps(life.workdir)) > 1)
+  done = processes.kill(life, rng)
+  if not done:
+    return ""
+  found = checkpoint.steps(life.workdir)
+  folder = life.workdir / checkpoint.FOLDER / str(found[-1])
+  items = [folder / item for item in checkpoint.ITEMS]
+  files = [p for item in items for p in sorted(item.rglob("*"))]
+  path = rng.choice([p for p in files if p.is_file() and p.stat().st_size])
+  data = bytearray(path.read_bytes())
+  how = rng.choice(("flipped", "cut", "removed"))
+  if how == "flipped":
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+  elif how == "cut":
+    path.write_bytes(data[: rng.randrange(len(data))])
+  else:
+    path.unlink()
+  return f"{done}, {path.relative_to(folder.parent)} {how}"
 
-  def damage(process: processes.Process, workdir: pathlib.Path) -> bool:
-    if not processes.kill(process):
-      return False
-    found = checkpoint.steps(workdir)
-    if len(found) < 2:
-      return True
-    folder = workdir / checkpoint.FOLDER / str(found[-1])
-    items = [folder / item for item in checkpoint.ITEMS]
-    files = [p for item in items for p in sorted(item.rglob("*"))]
-    path = rng.choice([p for p in files if p.is_file() and p.stat().st_size])
-    data = bytearray(path.read_bytes())
-    how = rng.choice(("flip", "cut", "remove"))
-    if how == "flip":
-      data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-      path.write_bytes(data)
-    elif how == "cut":
-      path.write_bytes(data[: rng.randrange(len(data))])
-    else:
-      path.unlink()
-    return True
 
-  return damage
+FAULTS = (kill_in_a_step, kill_in_a_save, stop, damage)
+
+
+def parse_args() -> argparse.Namespace:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--workdir", type=pathlib.Path, required=True)
+  parser.add_argument(
+    "--minutes", type=float, default=60, help="no run begins that takes longer"
+  )
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument(
+    "--steps",
+    type=int,
+    nargs=2,
+    default=(3_500, 1_200),
+    help="of a run of one process, and of two",
+  )
+  parser.add_argument("--every", type=int, default=50, help="steps a save")
+  parser.add_argument("--faults", type=int, default=8, help="of a run, at most")
+  parser.add_argument(
+    "--spread", type=float, default=80, help="most seconds to a fault"
+  )
+  parser.add_argument(
+    "--settled", type=float, default=120, help="seconds of a life before slopes"
+  )
+  return parser.parse_args()
+
+
+def is_clean(workdir: pathlib.Path, clean: pathlib.Path) -> bool:
+  """Whether a run ended as the clean one, bit for bit."""
+  (state, meta), (wanted, wanted_meta) = map(processes.state, (workdir, clean))
+  return (
+    processes.same_bits(state, wanted)
+    and meta == wanted_meta
+    and processes.rows(workdir) == processes.rows(clean)
+  )
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--workdir", type=pathlib.Path, required=True)
-  parser.add_argument("--minutes", type=float, default=60)
-  parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--steps", type=int, default=3_000, help="of a run")
-  parser.add_argument("--every", type=int, default=100, help="steps a save")
-  parser.add_argument("--faults", type=int, default=8, help="of a run, at most")
-  parser.add_argument(
-    "--spread", type=float, default=200, help="seconds a life"
-  )
-  parser.add_argument(
-    "--settled", type=float, default=60, help="seconds of a life before slopes"
-  )
-  options = parser.parse_args()
+  options = parse_args()
+  end = time.monotonic() + 60 * options.minutes
   folder = options.workdir.absolute()
   folder.mkdir(parents=True)
-  config = {
-    "steps": options.steps,
-    "log_every": 7,
-    "checkpoint.every": options.every,
-  }
-  job = Job(folder / "data", folder / "cache", config)
-  rng = random.Random(options.seed)
-  faults = [kill_in_a_step, kill_in_a_save, stop, damaging(rng)]
-  end = time.monotonic() + 60 * options.minutes
-  processes.run(job, folder / "clean")
-  wanted = processes.state(folder / "clean")
-  rows = processes.rows(folder / "clean")
-  watch, counts = Watch(), collections.Counter()
-  runs = 0
-  while time.monotonic() < end:
+  watch, rng, jobs = Watch(), random.Random(options.seed), {}
+  for count, steps in enumerate(options.steps, 1):
+    config = {
+      "steps": steps,
+      "log_every": 7,
+      "checkpoint.every": options.every,
+      "stall_seconds": 120,
+    }
+    job = Job(folder / "data", folder / "cache", config, count, bad_every=101)
+    clean = folder / f"clean{count}"
+    processes.run(job, clean)
+    jobs[clean] = job
+  faults, runs = collections.Counter(), 0
+  longest = 2 * (time.monotonic() - end + 60 * options.minutes)
+  for clean, job in itertools.cycle(jobs.items()):
+    begin = time.monotonic()
+    if begin + longest > end:
+      break
     workdir = folder / f"run{runs}"
-    lives = [rng.choice(faults) for _ in range(options.faults)]
-    told = processes.run_with_faults(job, workdir, lives, rng, options.spread)
-    counts.update(line.split()[0] for line in told)
-    found = processes.state(workdir)
-    if not (
-      processes.same_bits(found[0], wanted[0])
-      and found[1] == wanted[1]
-      and processes.rows(workdir) == rows
-    ):
-      sys.exit(f"LOST: {workdir} is not the clean run, after {told}")
+    lives = [(job, rng.choice(FAULTS)) for _ in range(options.faults)]
+    told = processes.run_with_faults(lives, workdir, rng, options.spread)
+    faults.update(line.split(":")[0] for line in told)
+    if not is_clean(workdir, clean):
+      sys.exit(f"LOST: {workdir} is not {clean}, after {told}")
+    if left := watch.left():
+      sys.exit(f"LEFT: {workdir} has ended, and processes {left} have not")
+    (folder / "samples.json").write_text(json.dumps(watch.samples))
     runs += 1
-    print(f"run {runs} is the clean run after", *told, sep="\n  ", flush=True)
-  print(f"{runs} runs, {sum(counts.values())} faults: {dict(counts)}")
-  print("data lost: none")
+    longest = max(longest, time.monotonic() - begin)
+    print(f"run {runs} is {clean.name} after", *told, sep="\n  ", flush=True)
+  print(f"{runs} runs, {faults.total()} faults: {dict(faults)}")
+  print("data lost: none; processes left: none")
   print(*watch.report(options.settled), sep="\n")
 
 

@@ -1,6 +1,8 @@
-"""A run goes on on another number of devices, or with another batch size."""
+"""A run goes on on other devices or processes, or with another batch size."""
 
 import itertools
+import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -11,6 +13,7 @@ from hyperclip_jax import checkpoint, runs, sharding, train
 from hyperclip_jax.data import pipeline
 from hyperclip_jax.data.faults import Faults
 from tests import small
+from tests.faults import processes
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -36,21 +39,53 @@ def go_on(run, step_fn, steps):
   return losses, texts
 
 
+def texts_of_two(run, examples_seen, steps):
+  """What two processes read, each for itself, in the global order."""
+  parts = []
+  for which in range(2):
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setattr(jax, "process_count", lambda: 2)
+      patch.setattr(jax, "process_index", lambda which=which: which)
+      batches = train.make_batches(run, examples_seen, Faults(0.0))
+    parts.append([batch["text"] for batch in itertools.islice(batches, steps)])
+  return [np.stack(two, 1).reshape(-1, 32) for two in zip(*parts, strict=True)]
+
+
 @pytest.mark.slow
-def test_eight_devices_one_two_four_and_back(tmp_path):
+def test_devices_and_processes_come_and_go(tmp_path):
   """Losses within 1e-6, and the same texts in the same order."""
   config = small.config("clip")
+  config.data.text_buckets = (32,)  # as several processes have it
   eight = runs.prepare(config, tmp_path / "unbroken")
   assert eight.mesh.shape["data"] == 8
   step_of_eight = train.make_step(eight)
   wanted_losses, wanted_texts = go_on(eight, step_of_eight, 6)
+
+  workdir = tmp_path / "moved"
   losses, texts = [], []
-  for devices, steps in ((8, 2), (1, 1), (2, 1), (4, 1), (8, 1)):
-    run = runs.Run(config, tmp_path / "moved", eight.sources, mesh(devices))
+
+  def live(devices):
+    run = runs.Run(config, workdir, eight.sources, mesh(devices))
     step_fn = step_of_eight if devices == 8 else train.make_step(run)
-    more_losses, more_texts = go_on(run, step_fn, steps)
-    losses += more_losses
-    texts += more_texts
+    more_losses, more_texts = go_on(run, step_fn, 1)
+    losses.extend(more_losses)
+    texts.extend(more_texts)
+
+  for devices in (8, 2, 4, 1):
+    live(devices)
+  # Two processes make steps 5 and 6, and lose the last.
+  folder = pathlib.Path(small.shapes_folder())
+  options = {"steps": 6, "checkpoint.every": 1, "data.text_buckets": (32,)}
+  job = processes.Job(folder, tmp_path / "cache", options, processes=2)
+  processes.run(job, workdir)
+  losses += [row["loss"] for row in processes.rows(workdir)]
+  texts += texts_of_two(eight, 4 * 16, 2)
+  shutil.rmtree(workdir / checkpoint.FOLDER / "6")
+  live(8)
+
+  wanted_losses, wanted_texts = (
+    [*wanted, wanted[-1]] for wanted in (wanted_losses, wanted_texts)
+  )
   jax.tree.map(np.testing.assert_array_equal, texts, wanted_texts)
   np.testing.assert_allclose(losses, wanted_losses, rtol=1e-6)
 

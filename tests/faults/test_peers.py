@@ -21,17 +21,20 @@ def job(tmp_path_factory):
     "checkpoint.every": 5,
     "stall_seconds": STALL,
   }
-  return Job(folder / "data", folder / "cache", config)
+  return Job(folder / "data", folder / "cache", config, processes=2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_other_process_ends_with_its_stacks(number, job, tmp_path):
   workdir = tmp_path / "run"
-  first, second = processes.start_pair(job, workdir)
+  life = processes.start(job, workdir)
+  first, second = life.processes
   try:
     said = processes.log(workdir)
-    assert processes.wait_until(first, lambda: bool(checkpoint.steps(workdir)))
+    assert processes.wait_until(life, lambda: bool(checkpoint.steps(workdir)))
+    # A collective fails in a save with another error than in a step.
+    assert processes.wait_until(life, processes.is_saving(workdir))
     second.send_signal(number)
     begin = time.monotonic()
     assert first.wait(timeout=300) == 1, said.read_text()
