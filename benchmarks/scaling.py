@@ -1,137 +1,196 @@
 """What the training step sends between devices, and how well it would scale.
 
-  python benchmarks/scaling.py [--size B] [--batch 96] [--compile 2 4 8]
-    [--dtype float32] [--output FILE.json]
+  python benchmarks/scaling.py [--size B] [--batch 96] [--dtype bfloat16]
+    [--texts 77 16] [--devices 1 8 256] [--platforms gpu tpu cpu]
+    [--set NAME=VALUE] [--output FILE.json]
 
 The step with `--batch` examples a device is compiled for each number of
-simulated CPU devices, in a process each, and the bytes of its collectives are
-counted in XLA's program, those inside a loop as often as the loop runs. The
-bytes for other numbers of devices, up to 512, lie on the line through the two
-largest that were compiled: parameters cost the same at any number, embeddings
-in proportion to it.
+devices, not run. XLA's program tells the memory that a device needs, and the
+bytes of its collectives. None of the devices need be there:
+
+- gpu: H200s, 8 a node; wants `pip install "jax[cuda12]"`. A100s and H100s would
+  send the same.
+- tpu: slices of v5e, two of them for 512; wants `pip install "jax[tpu]"`.
+- cpu: simulated devices, where neither is installed. XLA sums gradients in
+  float32 there, elsewhere in the towers' dtype.
 
 The efficiency is predicted from that, not measured. Assumed: MACHINES; that a
-device computes at MFU of its peak; rings, in which an all-reduce moves
-2 (n - 1) / n of its bytes and any other collective (n - 1) / n; latency left
-out. `worst` hides nothing of it, `best` all that fits beside the backward
+device computes at MFU of its peak, alone as among others; rings, in which an
+all-reduce moves 2 (n - 1) / n of its bytes and any other (n - 1) / n; latency
+left out. `worst` hides nothing of it, `best` all that fits beside the backward
 pass, which is two thirds of the step.
 """
 
 import argparse
+import contextlib
+import importlib.util
 import json
-import os
 import pathlib
-import re
-import subprocess
-import sys
-from collections import Counter
+import time
+import types
+from typing import Any, NamedTuple
+from unittest import mock
 
-# Peak bf16 FLOP/s; bytes/s of a ring inside a node and of one between nodes,
-# where all cards of a node work together; devices a node. Makers' figures.
+import jax
+import numpy as np
+import step
+from collectives import collectives
+from jax._src.cudnn import fused_attention_stablehlo as cudnn
+from jax.experimental import topologies
+from jax.sharding import AxisType, Mesh
+
+from hyperclip_jax import build, runs, sharding, train
+from hyperclip_jax.models import flops
+
+
+class Machine(NamedTuple):
+  """Makers' figures.
+
+  Attributes:
+    platform: whose program it runs; that of "cpu" stands for all.
+    peak: bfloat16 FLOP/s.
+    inside: bytes/s of a ring inside a node, each way.
+    between: of one over several nodes, whose devices send together.
+    node: devices.
+  """
+
+  platform: str
+  peak: float
+  inside: float
+  between: float
+  node: int
+
+
 MACHINES = {
-  "A100": (312e12, 300e9, 200e9, 8),
-  "H100/H200": (989e12, 450e9, 400e9, 8),
-  "TPU v5e": (197e12, 100e9, 100e9, 256),
+  "A100": Machine("gpu", 312e12, 300e9, 200e9, 8),
+  "H100/H200": Machine("gpu", 989e12, 450e9, 400e9, 8),
+  "TPU v5e": Machine("tpu", 197e12, 90e9, 90e9, 256),
 }
+PLUGINS = {"gpu": "jax_cuda12_plugin", "tpu": "libtpu"}
 MFU = {"S": 0.30, "B": 0.42, "L": 0.50}  # the gates, not measured
-TEXTS = [77, 16]
-PREDICTED = [2**i for i in range(10)]
 
-SIZES = {"bf16": 2, "f32": 4, "s32": 4, "u32": 4, "pred": 1, "u8": 1}
-KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
-COLLECTIVE = re.compile(rf" = (\(?\w+\[.*?) ({KINDS})(?:-start)?\(")
-LOOP = re.compile(r"body=%?([\w.-]+).*known_trip_count\D*(\d+)")
-COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$")
-
-
-def collectives(program: str) -> Counter[str]:
-  """Bytes of the results of each kind of collective in XLA's program."""
-  times, computation, rows = {}, "", []
-  for line in program.splitlines():
-    if head := COMPUTATION.match(line):
-      computation = head[1]
-    elif loop := LOOP.search(line):
-      times[loop[1]] = int(loop[2])
-    elif found := COLLECTIVE.search(line):
-      rows.append((computation, found[2], _bytes(found[1])))
-  total: Counter[str] = Counter()
-  for computation, kind, size in rows:
-    total[kind] += size * times.get(computation, 1)
-  return total
-
-
-def _bytes(shapes: str) -> int:
-  total = 0
-  for dtype, dims in re.findall(r"(\w+)\[([\d,]*)\]", shapes):
-    size = SIZES[dtype]
-    for dim in filter(None, dims.split(",")):
-      size *= int(dim)
-    total += size
-  return total
+# What XLA must know of a GPU that is not there.
+H200 = """
+gpu_device_info {
+  cuda_compute_capability { major: 9 }
+  core_count: 132
+  fpus_per_core: 128
+  clock_rate_ghz: 1.98
+  memory_bandwidth: 4800000000000
+  device_memory_size: 150754820096
+  l2_cache_size: 52428800
+  threads_per_warp: 32
+  threads_per_block_limit: 1024
+  threads_per_core_limit: 2048
+  registers_per_block_limit: 65536
+  registers_per_core_limit: 65536
+  shared_memory_per_block: 49152
+  shared_memory_per_block_optin: 232448
+  shared_memory_per_core: 233472
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+}
+platform_name: "CUDA"
+device_description_str: "NVIDIA H200"
+dnn_version_info { major: 9 minor: 10 }
+runtime_version { major: 12 minor: 8 }
+"""
 
 
-def compile_here(size: str, batch: int, dtype: str) -> Counter[str]:
-  """What the program for all devices of this process sends."""
-  import jax
-  import step
+def make_mesh(platform: str, devices: int) -> Mesh:
+  """So many devices, all on the axis `data`; none of them need exist."""
+  if platform == "cpu":
+    found = jax.devices("cpu")[:devices]
+  elif platform == "gpu":
+    nodes = max(1, devices // 8)
+    found = topologies.get_topology_desc(
+      "",
+      "cuda",
+      target_config=H200,
+      topology=f"1x{nodes}x{devices // nodes}",
+    ).devices
+  else:
+    slices = max(1, devices // 256)
+    power = (devices // slices).bit_length() - 1
+    rows, columns = 2 ** (power // 2), 2 ** (power - power // 2)
+    found = topologies.get_topology_desc(
+      f"v5e:{rows}x{columns}",
+      "tpu",
+      chips_per_host_bounds=(min(rows, 2), min(columns, 2), 1),
+      num_slices=slices,
+    ).devices
+  grid = np.array(found).reshape(-1, 1)
+  return Mesh(grid, ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
-  from hyperclip_jax import runs, sharding, train
 
-  rows = batch * jax.device_count()
-  config = step.make_config(size, "hycoclip", rows, dtype, TEXTS, [])
-  run = runs.Run(config, pathlib.Path(), [], sharding.make_mesh())
-  state = jax.eval_shape(lambda: train.first_state(run)[0])
-  whole = jax.sharding.NamedSharding(run.mesh, jax.sharding.PartitionSpec())
-  split = sharding.batch_sharding(run.mesh)
+@contextlib.contextmanager
+def tracing_for(platform: str):
+  """The model asks JAX where it runs: attention is cuDNN's on a GPU."""
+  if platform != "gpu":
+    yield
+    return
+  versions = types.SimpleNamespace(cudnn_get_version=lambda: 91000)
+  with (
+    mock.patch.object(cudnn, "cuda_versions", versions),
+    mock.patch.object(jax, "default_backend", return_value="gpu"),
+  ):
+    yield
 
-  def describe(tree, where):
-    return jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree
+
+def compiled(mesh: Mesh, flags: argparse.Namespace) -> Any:
+  """The step on a mesh, `flags.batch` examples a device."""
+  rows = flags.batch * mesh.size
+  config, one = (
+    step.make_config(
+      flags.size, "hycoclip", batch, flags.dtype, flags.texts, flags.set
     )
-
-  data = step.make_batch(config, TEXTS)
-  lowered = train.make_step(run).lower(
-    describe(state, whole), describe(data, split)
+    for batch in (rows, 1)
   )
-  return collectives(lowered.compile().as_text())
+  run = runs.Run(config, pathlib.Path(), [], mesh)
 
-
-def compile_for(devices: int, arguments: list[str]) -> Counter[str]:
-  """`compile_here` in a process that has so many devices."""
-  flags = f"--xla_force_host_platform_device_count={devices}"
-  done = subprocess.run(
-    [sys.executable, __file__, "--here", *arguments],
-    env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
-    check=True,
-    stdout=subprocess.PIPE,
-    text=True,
+  state = jax.eval_shape(build.init(config))
+  state = jax.tree.map(
+    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
+    state,
+    sharding.tree_shardings(mesh, state, config.mesh.fsdp),
   )
-  return Counter(json.loads(done.stdout))
-
-
-def at(devices: int, counted: dict[int, Counter[str]]) -> dict[str, float]:
-  """Bytes of each kind: as counted, or on the line through the last two."""
-  if devices in counted or devices == 1:
-    return dict(counted.get(devices, {}))
-  low, high = sorted(counted)[-2:]
-  share = (devices - low) / (high - low)
-  return {
-    kind: counted[low][kind] + share * (value - counted[low][kind])
-    for kind, value in counted[high].items()
+  split = sharding.batch_sharding(mesh)
+  batch = {
+    name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype, sharding=split)
+    for name, x in step.make_batch(one, flags.texts).items()
   }
+  return train.make_step(run).lower(state, batch).compile()
+
+
+def memory(program: Any) -> int:
+  """Bytes a device needs at once; the state is donated."""
+  plan = program.memory_analysis()
+  return (
+    plan.argument_size_in_bytes
+    + plan.output_size_in_bytes
+    - plan.alias_size_in_bytes
+    + plan.temp_size_in_bytes
+  )
 
 
 def efficiency(
-  machine: str, size: str, flops: float, devices: int, sent: dict[str, float]
+  machine: Machine, compute: float, devices: int, sent: dict[str, int]
 ) -> tuple[float, float]:
-  """(worst, best) share of `devices` times the speed of one."""
-  peak, inside, between, node = MACHINES[machine]
-  compute = flops / (MFU[size] * peak)
+  """(worst, best) share of `devices` times the speed of one.
+
+  Args:
+    machine: of which there are so many devices.
+    compute: seconds a step without any sending.
+    devices: how many.
+    sent: bytes of each kind of collective.
+  """
   moved = sum(
-    (2 if kind == "all-reduce" else 1) * value * (devices - 1) / devices
-    for kind, value in sent.items()
+    (2 if kind == "all-reduce" else 1) * size * (devices - 1) / devices
+    for kind, size in sent.items()
   )
-  send = moved / (inside if devices <= node else between)
+  bandwidth = machine.inside if devices <= machine.node else machine.between
+  send = moved / bandwidth
   left = max(0.0, send - compute * 2 / 3)
   return compute / (compute + send), compute / (compute + left)
 
@@ -139,44 +198,68 @@ def efficiency(
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   add = parser.add_argument
+  powers = [2**i for i in range(10)]
+  installed = [
+    name for name, plugin in PLUGINS.items() if importlib.util.find_spec(plugin)
+  ]
   add("--size", default="B", choices=list(MFU))
   add("--batch", type=int, default=96, help="examples a device")
-  add("--dtype", default="float32")
-  add("--compile", type=int, nargs="+", default=[2, 4, 8], help="devices")
-  add("--here", action="store_true", help=argparse.SUPPRESS)
+  add("--dtype", default="bfloat16")
+  add("--texts", type=int, nargs=2, default=[77, 16], help="caption, box text")
+  add("--devices", type=int, nargs="+", default=powers, choices=powers)
+  add("--platforms", nargs="+", default=installed or ["cpu"])
+  add("--set", nargs="*", default=[], help="config values, NAME=VALUE")
   add("--output", type=pathlib.Path)
   flags = parser.parse_args()
-  if flags.here:
-    print(json.dumps(compile_here(flags.size, flags.batch, flags.dtype)))
-    return
-  if len(set(flags.compile)) < 2 or min(flags.compile) < 2:
-    parser.error("--compile wants two numbers of devices or more, from 2 on")
+  jax.config.update("jax_platforms", "cpu")
+  jax.config.update("jax_num_cpu_devices", max(flags.devices))
 
-  from hyperclip_jax import build, config
-  from hyperclip_jax.models import flops
-
-  model = build.model(config.paper("hycoclip", flags.size))
-  operations = flops.train_step(model, 224, TEXTS, flags.batch)
-  same = ["--size", flags.size, "--batch", str(flags.batch)]
-  counted = {}
-  for devices in sorted(flags.compile):
-    counted[devices] = compile_for(devices, [*same, "--dtype", flags.dtype])
-    print(f"{devices} devices: {dict(counted[devices])}", flush=True)
-
-  print(f"{'devices':>8}{'MB sent':>10}", *(f"{m:>16}" for m in MACHINES))
-  rows = []
-  for devices in PREDICTED:
-    sent = at(devices, counted)
-    found = {
-      machine: efficiency(machine, flags.size, operations, devices, sent)
-      for machine in MACHINES
+  config = step.make_config(
+    flags.size, "hycoclip", flags.batch, flags.dtype, flags.texts, flags.set
+  )
+  operations = flops.train_step(
+    build.model(config), config.model.image_size, flags.texts, flags.batch
+  )
+  results = []
+  for platform in flags.platforms:
+    machines = {
+      name: machine
+      for name, machine in MACHINES.items()
+      if platform in (machine.platform, "cpu")
     }
-    rows.append({"devices": devices, "bytes": sent, "efficiency": found})
-    cells = (f"{worst:.1%} - {best:.1%}" for worst, best in found.values())
-    megabytes = sum(sent.values()) / 1e6
-    print(f"{devices:>8}{megabytes:>10.1f}", *(f"{c:>16}" for c in cells))
+    columns = ("devices", "compile s", "GiB each", "MB sent", *machines)
+    print(platform, "".join(f"{name:>16}" for name in columns), sep="\n")
+    for devices in flags.devices:
+      start = time.perf_counter()
+      with tracing_for(platform):
+        program = compiled(make_mesh(platform, devices), flags)
+      seconds = time.perf_counter() - start
+      sent = collectives(program.as_text() or "", devices)
+      found = {
+        name: efficiency(
+          m, operations / MFU[flags.size] / m.peak, devices, sent
+        )
+        for name, m in machines.items()
+      }
+      cells = (
+        devices,
+        f"{seconds:.0f}",
+        f"{memory(program) / 2**30:.2f}",
+        f"{sum(sent.values()) / 1e6:.1f}",
+        *(f"{worst:.1%} - {best:.1%}" for worst, best in found.values()),
+      )
+      print("".join(f"{cell:>16}" for cell in cells), flush=True)
+      results.append(
+        {
+          "platform": platform,
+          "devices": devices,
+          "bytes": sent,
+          "memory": memory(program),
+          "efficiency": found,
+        }
+      )
   if flags.output:
-    flags.output.write_text(json.dumps(rows, indent=1) + "\n")
+    flags.output.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

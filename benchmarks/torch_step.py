@@ -238,7 +238,9 @@ def official(
   models = importlib.import_module("hycoclip.models")
   images = importlib.import_module("hycoclip.encoders.image_encoders")
   texts = importlib.import_module("hycoclip.encoders.text_encoders")
-  text, sizes = model.text, {"S": "small", "B": "base", "L": "large"}
+  text = model.text
+  # timm's small one has 6 heads; theirs has 12.
+  sizes = {"S": "small_mocov3", "B": "base", "L": "large"}
   visual = images.build_timm_vit(
     arch=f"vit_{sizes[vit]}_patch16_224",
     global_pool="token",

@@ -16,10 +16,12 @@ from hyperclip_jax.models.vit import ViT
 from hyperclip_jax.objectives import OBJECTIVES, contrastive, tiled
 from hyperclip_jax.state import Objective, TrainState
 
-# Batch from which "auto" tiles the contrastive loss. With gradients, HyCoCLIP's
-# needs 2.3 GB of temporaries in the naive form and 0.3 in tiles there, and 0.6
-# either way at half of it, which is one tile (XLA's count, one device).
-TILED_FROM = 4096
+# Logits a device from which "auto" tiles the contrastive loss: those of a batch
+# of 4,096 on one. With gradients, HyCoCLIP's needs 2.3 GB of temporaries in the
+# naive form and 0.3 in tiles there, and 0.6 either way at half the batch (XLA's
+# count). A batch that many devices share stays naive for longer: embeddings are
+# gathered at once, while tiles take as many turns round as there are devices.
+TILED_FROM = 4096**2
 
 
 def model(config: Config) -> DualEncoder:
@@ -38,7 +40,8 @@ def objective(config: Config, mesh: Mesh) -> Objective:
   """The loss (embeddings, scalars) -> (loss, terms), over a mesh's devices."""
   chosen = config.objective.contrast
   if chosen == "auto":
-    chosen = "tiled" if config.batch_size >= TILED_FROM else "naive"
+    logits = config.batch_size**2 // mesh.shape["data"]
+    chosen = "tiled" if logits >= TILED_FROM else "naive"
   contrast = contrastive.cross_entropy
   if chosen == "tiled":
     contrast = functools.partial(tiled.cross_entropy, mesh)

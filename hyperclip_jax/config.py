@@ -70,7 +70,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "name": objective,
         "args": _objective_args(objective),
         # Of the logits: "naive" keeps all, in memory quadratic in the batch,
-        # "tiled" computes them twice, in linear; "auto" picks by the batch.
+        # "tiled" computes them twice, in linear; "auto" goes by their number.
         "contrast": "auto",
       },
       "model": {

@@ -169,11 +169,16 @@ def test_training_steps_equal_naive(objective, tmp_path, monkeypatch):
     assert found == pytest.approx(wanted, rel=1e-5)
 
 
-def test_auto_goes_by_the_batch():
+@pytest.mark.parametrize(
+  ("batch", "devices", "tiles"),
+  [(16, 1, False), (4096, 1, True), (4096, 8, False), (2**15, 8, True)],
+)
+def test_auto_goes_by_the_logits_of_a_device(batch, devices, tiles):
   config = small.config()
-  chosen = {}
-  for batch in (16, 2**15):
-    config.batch_size = batch
-    chosen[batch] = train.build.objective(config, mesh(1)).keywords["contrast"]
-  assert chosen[16] is contrastive.cross_entropy
-  assert chosen[2**15].func is tiled.cross_entropy
+  config.batch_size = batch
+  objective = train.build.objective(config, mesh(devices))
+  contrast = objective.keywords["contrast"]
+  if tiles:
+    assert contrast.func is tiled.cross_entropy
+  else:
+    assert contrast is contrastive.cross_entropy
