@@ -14,7 +14,11 @@ assert VERSION is not None
 EXTRAS = {
   "gpu": ["jax[cuda12]"],
   "tpu": ["jax[tpu]"],
-  "eval": ["pycocotools>=2.0.11", "tensorflow-datasets"],
+  "eval": [
+    "importlib_resources",  # which tensorflow-datasets 4.9.10 forgets to name
+    "pycocotools>=2.0.11",
+    "tensorflow-datasets",
+  ],
   "torch": ["torch>=2.10"],
   "hub": ["huggingface_hub"],
   "faiss": ["faiss-cpu"],
@@ -25,6 +29,7 @@ EXTRAS = {
 }
 EXTRAS["test"] = [
   *EXTRAS["prepare"],
+  *EXTRAS["eval"],
   *EXTRAS["torch"],
   *EXTRAS["hub"],
   *EXTRAS["faiss"],
@@ -34,7 +39,6 @@ EXTRAS["test"] = [
   "ipykernel",
   "nbclient",
   "networkx",
-  "pycocotools>=2.0.11",
   "pyright",
   "pytest",
   "pyyaml",

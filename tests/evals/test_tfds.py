@@ -4,6 +4,7 @@ import io
 import sys
 
 import pytest
+import tensorflow_datasets as tfds
 
 from hyperclip_jax.evals import labelled
 from tests.evals import pictures
@@ -16,9 +17,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.fixture
 def prepared(tmp_path):
   """A data set of TFDS's name and layout: a red 2 and a green 7."""
-  reason = "needs the extra eval"
-  tfds = pytest.importorskip("tensorflow_datasets", reason=reason)
-  pytest.importorskip("array_record", reason=reason)
 
   class Mnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version("3.0.1")
