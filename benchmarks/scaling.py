@@ -25,6 +25,7 @@ import argparse
 import contextlib
 import importlib.util
 import json
+import os
 import pathlib
 import time
 import types
@@ -211,6 +212,7 @@ def main() -> None:
   add("--set", nargs="*", default=[], help="config values, NAME=VALUE")
   add("--output", type=pathlib.Path)
   flags = parser.parse_args()
+  os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no TPU to ask about
   jax.config.update("jax_platforms", "cpu")
   jax.config.update("jax_num_cpu_devices", max(flags.devices))
 

@@ -8,7 +8,7 @@
   uint8 canvases included.
 - torch: the same towers and loss in plain PyTorch, on the cropped pixels and
   with the same weights, eager; `--compile` adds torch.compile.
-- official: HyCoCLIP's own code, likewise; untested, as none was at hand.
+- official: HyCoCLIP's own code, likewise.
 
 All take turns in every round, after two steps each that do not count. MFU is
 the share of the matmul rate that is measured in the same rounds, by the FLOPs

@@ -2,8 +2,8 @@
 
 - `Model`: the towers and losses in plain PyTorch, of the same shapes and with
   the official parameter names, so that converted weights fit.
-- `official`: HyCoCLIP's own model from a checkout of its repository, built by
-  the signatures of its public code. Untested: no checkout was at hand.
+- `official`: HyCoCLIP's own model from a checkout of its repository, which
+  wants timm, torchvision and loguru.
 """
 
 import collections
