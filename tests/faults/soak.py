@@ -192,7 +192,8 @@ def main() -> None:
   end = time.monotonic() + 60 * options.minutes
   folder = options.workdir.absolute()
   folder.mkdir(parents=True)
-  watch, rng, jobs = Watch(), random.Random(options.seed), {}
+  watch, rng = Watch(), random.Random(options.seed)
+  jobs, takes = {}, {}  # what a run of a job may take, in seconds
   for count, steps in enumerate(options.steps, 1):
     config = {
       "steps": steps,
@@ -201,14 +202,13 @@ def main() -> None:
       "stall_seconds": 120,
     }
     job = Job(folder / "data", folder / "cache", config, count, bad_every=101)
-    clean = folder / f"clean{count}"
+    clean, begin = folder / f"clean{count}", time.monotonic()
     processes.run(job, clean)
-    jobs[clean] = job
+    jobs[clean], takes[clean] = job, 2 * (time.monotonic() - begin)
   faults, runs = collections.Counter(), 0
-  longest = 2 * (time.monotonic() - end + 60 * options.minutes)
   for clean, job in itertools.cycle(jobs.items()):
     begin = time.monotonic()
-    if begin + longest > end:
+    if begin + takes[clean] > end:
       break
     workdir = folder / f"run{runs}"
     lives = [(job, rng.choice(FAULTS)) for _ in range(options.faults)]
@@ -220,7 +220,7 @@ def main() -> None:
       sys.exit(f"LEFT: {workdir} has ended, and processes {left} have not")
     (folder / "samples.json").write_text(json.dumps(watch.samples))
     runs += 1
-    longest = max(longest, time.monotonic() - begin)
+    takes[clean] = time.monotonic() - begin
     print(f"run {runs} is {clean.name} after", *told, sep="\n  ", flush=True)
   print(f"{runs} runs, {faults.total()} faults: {dict(faults)}")
   print("data lost: none; processes left: none")
