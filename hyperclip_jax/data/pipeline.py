@@ -6,6 +6,7 @@ number: the examples seen so far. Host h of H reads positions start + h,
 start + h + H, and so on.
 """
 
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from hyperclip_jax.data import images
 from hyperclip_jax.data.boxes import WHOLE, Box
 from hyperclip_jax.data.buffers import Buffers
 from hyperclip_jax.data.faults import Faults, TooManyFaults
+from hyperclip_jax.data.order import Draw, Order
 from hyperclip_jax.data.record import Part, Record
 from hyperclip_jax.data.shards import TarSource
 from hyperclip_jax.data.tokenizer import Tokenizer, cut
@@ -27,14 +29,6 @@ Batch = dict[str, Any]
 TRIES = 100
 
 _DRAWS = 1 + images.DRAWS  # random numbers of a picture: its seed and its crop
-
-
-class Draw(NamedTuple):
-  """What an example is made from: a record, and the seed of its randomness."""
-
-  source: int
-  record: int
-  seed: tuple[int, int]
 
 
 class Pictures(NamedTuple):
@@ -232,29 +226,6 @@ def _choose(parts: Sequence[Part], choices: np.ndarray) -> list[Part]:
   return [left.pop(int(pick * len(left))) for pick in picks]
 
 
-def order(
-  counts: Sequence[int], weights: Sequence[float], seed: int
-) -> grain.MapDataset[Draw]:
-  """The endless order of examples: position -> its draw.
-
-  Args:
-    counts: records of each source; each is shuffled anew every epoch.
-    weights: of each source, how often it is drawn from.
-    seed: of the order, which differs every epoch, and of each example.
-  """
-
-  def numbers(which: int) -> grain.MapDataset:
-    count = counts[which]
-    shuffled = grain.MapDataset.range(count).seed(seed + which).shuffle()
-    return shuffled.repeat().map(lambda record: (which, record))
-
-  return grain.MapDataset.mix(
-    [numbers(which) for which in range(len(counts))], weights
-  ).map_with_index(
-    lambda position, found: Draw(found[0], found[1], (seed, position))
-  )
-
-
 def names(
   sources: Sequence[TarSource],
   weights: Sequence[float],
@@ -265,9 +236,9 @@ def names(
 
   Where a record is bad, the one after it was seen in its place.
   """
-  draws = order([len(source) for source in sources], weights, seed)
-  found: list[Any] = [draws[position] for position in positions]
-  return [sources[draw.source].name(draw.record) for draw in found]
+  order = Order([len(source) for source in sources], weights, seed)
+  draws = [order(position) for position in positions]
+  return [sources[draw.source].name(draw.record) for draw in draws]
 
 
 def batches(
@@ -297,11 +268,16 @@ def batches(
     process_index: this host.
     process_count: of so many.
   """
-  draws = order([len(source) for source in sources], weights, seed)
-  local = draws[examples_seen + process_index :: process_count]
+  order = Order([len(source) for source in sources], weights, seed)
+
+  def make_at(number: int) -> Batch:
+    start = examples_seen + number * batch_size * process_count
+    end = start + batch_size * process_count
+    positions = range(start + process_index, end, process_count)
+    return make([order(position) for position in positions])
+
   options = grain.ReadOptions(
     num_threads=threads, prefetch_buffer_size=prefetch
   )
-  return iter(
-    local.batch(batch_size, batch_fn=list).map(make).to_iter_dataset(options)
-  )
+  endless = grain.MapDataset.range(sys.maxsize)
+  return iter(endless.map(make_at).to_iter_dataset(options))
