@@ -8,7 +8,6 @@ indices; `python -m hyperclip_jax.data.index PATH...` makes them ahead.
 
 import argparse
 import dataclasses
-import operator
 import os
 import pathlib
 import sys
@@ -65,17 +64,9 @@ class Index:
 
   def members(self, record: int) -> dict[str, Member]:
     """The members of a record, by suffix."""
-    first, end = self.starts[record : record + 2].tolist()
-    rows = zip(
-      self.layout.suffixes(end - first),
-      self.blocks[first:end].tolist(),
-      self.sizes[first:end].tolist(),
-      strict=True,
-    )
     return {
-      suffix: Member(self.path, block * BLOCK, size)
-      for suffix, block, size in rows
-      if block
+      suffix: Member(self.path, offset, size)
+      for suffix, offset, size in self._places(record)
     }
 
   def read(self, record: int) -> tuple[str, dict[str, bytes]]:
@@ -89,23 +80,18 @@ class Index:
       RecordError: it is larger than any record should be.
       OSError: the tar cannot be read, or is not the one that was indexed.
     """
-    first, end = self.starts[record : record + 2].tolist()
-    suffixes = self.layout.suffixes(end - first)
-    blocks = self.blocks[first:end].tolist()
-    sizes = self.sizes[first:end].tolist()
-    start = min(filter(None, blocks)) - 1
-    offsets = [(block - start) * BLOCK for block in blocks]
-    size = max(map(operator.add, offsets, sizes))
+    places = self._places(record)
+    start = min(offset for _, offset, _ in places) - BLOCK
+    size = max(offset + size for _, offset, size in places) - start
     if size > MAX_RECORD:
       raise RecordError(
-        f"{self.path}: record {record} at offset {start * BLOCK} has {size} "
-        f"bytes; the most is {MAX_RECORD}"
+        f"{self.path}: record {record} at offset {start} has {size} bytes; "
+        f"the most is {MAX_RECORD}"
       )
-    data = Member(self.path, start * BLOCK, size).read()
+    data = Member(self.path, start, size).read()
     return self._key(data[:BLOCK]), {
-      suffix: data[offset : offset + size]
-      for suffix, offset, size in zip(suffixes, offsets, sizes, strict=True)
-      if offset > 0
+      suffix: data[offset - start : offset - start + size]
+      for suffix, offset, size in places
     }
 
   def key(self, record: int) -> str:
@@ -116,6 +102,17 @@ class Index:
     """
     block = int(self.blocks[self.starts[record]])
     return self._key(Member(self.path, (block - 1) * BLOCK, BLOCK).read())
+
+  def _places(self, record: int) -> list[tuple[str, int, int]]:
+    """Suffix, offset and size of each member of a record."""
+    first, end = self.starts[record : record + 2].tolist()
+    rows = zip(
+      self.layout.suffixes(end - first),
+      self.blocks[first:end].tolist(),
+      self.sizes[first:end].tolist(),
+      strict=True,
+    )
+    return [(name, block * BLOCK, size) for name, block, size in rows if block]
 
   def _key(self, header: bytes) -> str:
     try:

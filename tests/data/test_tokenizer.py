@@ -190,6 +190,15 @@ def test_long_captions_are_cut_beyond_any_row():
   np.testing.assert_array_equal(TOKENIZER([text]), limited)
 
 
+def test_long_words_are_not_kept():
+  word = "ab" * 4000
+  TOKENIZER([word])
+  kept = tokenizer._kept_ids.cache_info().currsize
+  first, second = TOKENIZER([f"x{word}", f"y{word}"])
+  assert tokenizer._kept_ids.cache_info().currsize == kept
+  assert words(first) != words(second)
+
+
 def test_threads_agree():
   texts = [f"{i} wörds in a caption of many threads" for i in range(400)]
   want = TOKENIZER(texts)
