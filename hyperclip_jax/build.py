@@ -27,10 +27,14 @@ TILED_FROM = 4096**2
 def model(config: Config) -> DualEncoder:
   """The dual encoder of `config.model`, lifted as its objective wants."""
   dtype = jnp.dtype(config.model.dtype)
-  remat = config.model.get("remat", "none")  # older runs' configs have none
+  # Older runs' configs have neither.
+  blocks = {
+    "remat": config.model.get("remat", "none"),
+    "unroll": config.model.get("unroll", 1),
+  }
   return DualEncoder(
-    vision=ViT(**config.model.vision, dtype=dtype, remat=remat),
-    text=TextTransformer(**config.model.text, dtype=dtype, remat=remat),
+    vision=ViT(**config.model.vision, dtype=dtype, **blocks),
+    text=TextTransformer(**config.model.text, dtype=dtype, **blocks),
     embed_dim=config.model.embed_dim,
     hyperbolic=config.objective.name != "clip",
   )

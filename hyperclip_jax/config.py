@@ -86,6 +86,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "embed_dim": 512,
         "dtype": "bfloat16",  # of the towers; the rest is float32
         "remat": "none",  # or "dots", "full": what blocks compute again
+        "unroll": 1,  # blocks a turn of the loop; more: faster, longer compile
       },
       "optim": {
         "learning_rate": 5e-4,
@@ -226,6 +227,12 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
       f"config.model.remat must be one of {', '.join(REMAT)}, "
       f"found {model.remat!r}"
     )
+  elif model.unroll > 1 and model.remat != "none":
+    yield (
+      f"config.model.unroll must be 1 with config.model.remat="
+      f"{model.remat!r}, found {model.unroll}: XLA would merge what blocks of "
+      "one turn compute twice"
+    )
   if model.vision.patch > 0 and model.image_size % model.vision.patch:
     yield (
       f"config.model.image_size must be a multiple of the patch "
@@ -243,9 +250,15 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
       f"config.optim.warmup must be at most the {config.steps} steps, "
       f"found {optim.warmup}"
     )
+  # Within these, finite gradients make finite parameters (`state.update`).
   for name in ("b1", "b2"):
-    if optim[name] >= 1:
-      yield f"config.optim.{name} must be below 1, found {optim[name]}"
+    if optim[name] > 0.999999:
+      yield f"config.optim.{name} must be at most 0.999999, found {optim[name]}"
+  for name in ("learning_rate", "weight_decay"):
+    if optim[name] > 1:
+      yield f"config.optim.{name} must be at most 1, found {optim[name]}"
+  if optim.eps < 1e-30:
+    yield f"config.optim.eps must be at least 1e-30, found {optim.eps}"
   low, high = data.crop_scale
   if not 0 < low <= high <= 1:
     yield (

@@ -34,6 +34,7 @@ MAY_CHANGE = (
   "mesh.",
   "micro_batches",
   "model.remat",
+  "model.unroll",
   "objective.contrast",
   "profile.",
   "shapes.folder",

@@ -140,9 +140,10 @@ def update(
   params: Any = optax.apply_updates(state.params, updates)
   params = bound_scalars(params)
   metrics = {"loss": loss, **metrics, "grad_norm": optax.tree.norm(grads)}
-  # A norm is finite only if every number is, and none near overflow.
+  # A norm is finite only if every number is, and none near overflow. To look at
+  # the new parameters as well would keep two copies of them; `config.validate`
+  # sees to it that finite gradients make finite ones.
   good = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
-  good &= jnp.isfinite(optax.tree.norm(params))
   params, opt_state = jax.tree.map(
     lambda new, old: jnp.where(good, new, old),
     (params, opt_state),

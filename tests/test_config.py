@@ -35,6 +35,11 @@ BAD = [
   ("micro_batches", 0),
   ("micro_batches", 5),  # of 96 examples on a device
   ("model.remat", "some"),
+  ("model.unroll", 0),
+  ("optim.b2", 0.99999999),
+  ("optim.eps", 1e-50),
+  ("optim.learning_rate", 1e30),
+  ("optim.weight_decay", 2.0),
   ("objective.name", "siglip"),
   ("objective.contrast", "fast"),
   ("checkpoint.every", 0),
@@ -64,6 +69,13 @@ def test_all_bad_values_are_named_at_once():
   with pytest.raises(ValueError, match=r"config\.steps") as error:
     config_lib.validate(config, devices=1)
   assert "config.optim.learning_rate" in str(error.value)
+
+
+def test_unrolled_blocks_cannot_be_computed_again():
+  config = config_lib.paper()
+  config.model.unroll, config.model.remat = 12, "dots"
+  with pytest.raises(ValueError, match=r"unroll must be 1 .*'dots', found 12"):
+    config_lib.validate(config, devices=8)
 
 
 def test_unknown_objective_lists_the_known():

@@ -22,6 +22,7 @@ class TextTransformer(nn.Module):
   context: int
   dtype: DTypeLike = jnp.float32
   remat: str = "none"
+  unroll: int = 1
 
   @nn.compact
   def __call__(self, tokens_BL: Int[Array, "b l"]) -> Float[Array, "b width"]:
@@ -58,6 +59,7 @@ class TextTransformer(nn.Module):
       ),
       dtype=self.dtype,
       remat=self.remat,
+      unroll=self.unroll,
       name="transformer",
     )(x_BLD)
     # The end token has the highest id of the vocabulary.

@@ -133,7 +133,9 @@ class Transformer(nn.Module):
   """`depth` blocks as one scanned block (one compile), then a LayerNorm.
 
   Parameters of the blocks are stacked on a leading axis of length `depth`.
-  `remat` is a key of `REMAT`.
+  `remat` is a key of `REMAT`. `unroll` blocks are compiled for each turn of the
+  loop, which then copies less of what the backward pass needs; it takes `remat`
+  "none", as XLA would merge what is computed twice in one turn.
   """
 
   depth: int
@@ -142,6 +144,7 @@ class Transformer(nn.Module):
   init_std: InitStd
   dtype: DTypeLike
   remat: str
+  unroll: int = 1
 
   @nn.compact
   def __call__(self, x_BLD: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
@@ -150,9 +153,10 @@ class Transformer(nn.Module):
       variable_axes={"params": 0},
       split_rngs={"params": True},
       length=self.depth,
+      unroll=self.unroll,
     )
     policy = REMAT[self.remat]
-    # The scan itself keeps XLA from merging the two computations.
+    # The loop itself keeps XLA from merging the two computations.
     kind = (
       nn.remat(Block, prevent_cse=False, policy=policy) if policy else Block
     )

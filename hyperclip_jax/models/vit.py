@@ -39,6 +39,7 @@ class ViT(nn.Module):
       too faint for widths below a hundred.
     dtype: of the computation.
     remat: what its backward pass computes again (`transformer.REMAT`).
+    unroll: blocks compiled for each turn of the loop over depth.
   """
 
   width: int
@@ -48,6 +49,7 @@ class ViT(nn.Module):
   init_std: float = 0.02
   dtype: DTypeLike = jnp.float32
   remat: str = "none"
+  unroll: int = 1
 
   @nn.compact
   def __call__(
@@ -80,6 +82,7 @@ class ViT(nn.Module):
       init_std=InitStd(*4 * (self.init_std,)),
       dtype=self.dtype,
       remat=self.remat,
+      unroll=self.unroll,
       name="transformer",
     )(x_BLD)
     return x_BLD[:, 0]

@@ -17,8 +17,8 @@ from hyperclip_jax import runs, train
 from tests import small
 
 
-def with_bad_numbers(make_batches, every: int):
-  """`train.make_batches`, whose every so many-th batch has no finite picture.
+def with_bad_numbers(make_batches, is_bad):
+  """`train.make_batches`, some of whose batches have no finite picture.
 
   By the step, so that a run meets them again wherever it goes on from.
   """
@@ -28,7 +28,7 @@ def with_bad_numbers(make_batches, every: int):
     for step, batch in enumerate(
       make_batches(run, examples_seen, faults), first
     ):
-      if step % every == 0:
+      if is_bad(step):
         batch["image_crop"] = np.full_like(batch["image_crop"], np.nan)
       yield batch
 
@@ -45,7 +45,7 @@ def main() -> None:
   config.update_from_flattened_dict(options["config"])
   if options["bad_every"]:
     train.make_batches = with_bad_numbers(
-      train.make_batches, options["bad_every"]
+      train.make_batches, lambda step: step % options["bad_every"] == 0
     )
   train.train(runs.prepare(config, workdir))
 
