@@ -30,7 +30,7 @@ def model(config: Config) -> DualEncoder:
   # Older runs' configs have neither.
   blocks = {
     "remat": config.model.get("remat", "none"),
-    "unroll": config.model.get("unroll", 1),
+    "unroll": config.model.get("unroll", False),
   }
   return DualEncoder(
     vision=ViT(**config.model.vision, dtype=dtype, **blocks),

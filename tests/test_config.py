@@ -35,7 +35,6 @@ BAD = [
   ("micro_batches", 0),
   ("micro_batches", 5),  # of 96 examples on a device
   ("model.remat", "some"),
-  ("model.unroll", 0),
   ("optim.b2", 0.99999999),
   ("optim.eps", 1e-50),
   ("optim.learning_rate", 1e30),
@@ -73,8 +72,8 @@ def test_all_bad_values_are_named_at_once():
 
 def test_unrolled_blocks_cannot_be_computed_again():
   config = config_lib.paper()
-  config.model.unroll, config.model.remat = 12, "dots"
-  with pytest.raises(ValueError, match=r"unroll must be 1 .*'dots', found 12"):
+  config.model.unroll, config.model.remat = True, "dots"
+  with pytest.raises(ValueError, match=r"unroll must be False .*'dots'"):
     config_lib.validate(config, devices=8)
 
 

@@ -22,7 +22,7 @@ class TextTransformer(nn.Module):
   context: int
   dtype: DTypeLike = jnp.float32
   remat: str = "none"
-  unroll: int = 1
+  unroll: bool = False
 
   @nn.compact
   def __call__(self, tokens_BL: Int[Array, "b l"]) -> Float[Array, "b width"]:

@@ -133,9 +133,9 @@ class Transformer(nn.Module):
   """`depth` blocks as one scanned block (one compile), then a LayerNorm.
 
   Parameters of the blocks are stacked on a leading axis of length `depth`.
-  `remat` is a key of `REMAT`. `unroll` blocks are compiled for each turn of the
-  loop, which then copies less of what the backward pass needs; it takes `remat`
-  "none", as XLA would merge what is computed twice in one turn.
+  `remat` is a key of `REMAT`. With `unroll` each block is compiled by itself,
+  and what the backward pass needs is not copied into stacks; it takes `remat`
+  "none", as XLA would merge what is then computed twice in one piece.
   """
 
   depth: int
@@ -144,7 +144,7 @@ class Transformer(nn.Module):
   init_std: InitStd
   dtype: DTypeLike
   remat: str
-  unroll: int = 1
+  unroll: bool = False
 
   @nn.compact
   def __call__(self, x_BLD: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
@@ -153,7 +153,7 @@ class Transformer(nn.Module):
       variable_axes={"params": 0},
       split_rngs={"params": True},
       length=self.depth,
-      unroll=self.unroll,
+      unroll=self.depth if self.unroll else 1,
     )
     policy = REMAT[self.remat]
     # The loop itself keeps XLA from merging the two computations.

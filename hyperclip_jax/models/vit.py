@@ -39,7 +39,7 @@ class ViT(nn.Module):
       too faint for widths below a hundred.
     dtype: of the computation.
     remat: what its backward pass computes again (`transformer.REMAT`).
-    unroll: blocks compiled for each turn of the loop over depth.
+    unroll: whether each block is compiled by itself, rather than a loop of one.
   """
 
   width: int
@@ -49,7 +49,7 @@ class ViT(nn.Module):
   init_std: float = 0.02
   dtype: DTypeLike = jnp.float32
   remat: str = "none"
-  unroll: int = 1
+  unroll: bool = False
 
   @nn.compact
   def __call__(
