@@ -1,6 +1,9 @@
 """Strict JAX: rank and dtype promotion raise, 8 devices, checked shapes."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ["XLA_FLAGS"] = " ".join(
   [
@@ -17,11 +20,18 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["MPLBACKEND"] = "Agg"
 
+# Each program is compiled once, by whichever test or process comes first.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("hyperclip_jax", "beartype.beartype")
+atexit.register(
+  shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
+)
 
 
 @pytest.fixture
