@@ -21,6 +21,7 @@ else:
 DTYPES = ("float32", "bfloat16")
 ON_BAD_SHARD = ("fail", "skip")
 CONTRASTS = ("auto", "naive", "tiled")
+LEAST_SHARE = 1e-5  # of a source; once in `data.order.PERIOD`
 
 # Vision transformers as the HyCoCLIP paper trains them; S has 12 heads.
 VIT = {
@@ -86,7 +87,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "embed_dim": 512,
         "dtype": "bfloat16",  # of the towers; the rest is float32
         "remat": "none",  # or "dots", "full": what blocks compute again
-        "unroll": False,  # True: faster, in less memory; compiles for longer
+        "unroll": False,  # True: less memory; see docs/performance.md
       },
       "optim": {
         "learning_rate": 5e-4,
@@ -249,15 +250,25 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
       f"config.optim.warmup must be at most the {config.steps} steps, "
       f"found {optim.warmup}"
     )
-  # Within these, finite gradients make finite parameters (`state.update`).
+  # Within these, finite gradients make finite parameters (`state.update`): of a
+  # finite norm they are below 2e19, and no step of AdamW is longer than 2e31.
   for name in ("b1", "b2"):
     if optim[name] > 0.999999:
       yield f"config.optim.{name} must be at most 0.999999, found {optim[name]}"
-  for name in ("learning_rate", "weight_decay"):
-    if optim[name] > 1:
-      yield f"config.optim.{name} must be at most 1, found {optim[name]}"
-  if optim.eps < 1e-30:
-    yield f"config.optim.eps must be at least 1e-30, found {optim.eps}"
+  if optim.eps < 1e-12:
+    yield f"config.optim.eps must be at least 1e-12, found {optim.eps}"
+  if optim.learning_rate > 1:
+    yield (
+      "config.optim.learning_rate must be at most 1, "
+      f"found {optim.learning_rate}"
+    )
+  if optim.learning_rate * optim.weight_decay > 1:
+    yield (
+      "config.optim.weight_decay must be at most 1 / config.optim."
+      f"learning_rate, found {optim.weight_decay}"
+    )
+  if config.seed >= 2**32:
+    yield f"config.seed must be below 2**32, found {config.seed}"
   low, high = data.crop_scale
   if not 0 < low <= high <= 1:
     yield (
@@ -293,6 +304,11 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
     yield (
       f"config.data.weights must be () or positive, one for each of the "
       f"{len(globs)} globs of data.shards, found {data.weights}"
+    )
+  elif data.weights and min(data.weights) < LEAST_SHARE * sum(data.weights):
+    yield (
+      "config.data.weights must each be 1 / 100,000 of their sum at least, "
+      f"found {data.weights}: give the rare more, or leave them out"
     )
   if not (data.shards or config.shapes.folder):
     yield "config.data.shards is empty: give a glob of training shards"

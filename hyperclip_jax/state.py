@@ -101,8 +101,8 @@ def update(
   The scalar parameters are projected into their bounds after the step rather
   than clamped before it, so their gradient survives at the bound.
 
-  An update with a number that is not finite is skipped: the step counts, for
-  its batch is spent, and parameters and optimiser stay as they were. The
+  An update whose loss or gradient is not finite is skipped: the step counts,
+  for its batch is spent, and parameters and optimiser stay as they were. The
   optimiser counts its own updates, so its schedule is late by those skipped.
 
   Args:
@@ -141,8 +141,8 @@ def update(
   params = bound_scalars(params)
   metrics = {"loss": loss, **metrics, "grad_norm": optax.tree.norm(grads)}
   # A norm is finite only if every number is, and none near overflow. To look at
-  # the new parameters as well would keep two copies of them; `config.validate`
-  # sees to it that finite gradients make finite ones.
+  # the new parameters as well would keep one more copy of them: that finite
+  # gradients make finite ones is what `config.validate` sees to.
   good = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
   params, opt_state = jax.tree.map(
     lambda new, old: jnp.where(good, new, old),

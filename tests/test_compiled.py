@@ -19,17 +19,20 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 PATCHES, CAPTION, PHRASE = 65, 17, 15
 
 
-def make_run(tmp_path, dtype="bfloat16"):
-  """One device, so that its program can be lowered for another platform."""
-  config = small.config()
-  config.model.dtype = dtype
-  config.model.vision.patch = 4
-  mesh = Mesh(
-    np.array(jax.devices()[:1]).reshape(1, 1),
+def make_mesh(data=1, model=1):
+  """By default of one: its programs can be lowered for another platform."""
+  return Mesh(
+    np.array(jax.devices()[: data * model]).reshape(data, model),
     ("data", "model"),
     axis_types=(AxisType.Auto,) * 2,
   )
-  return runs.Run(config, tmp_path, [], mesh)
+
+
+def make_run(tmp_path, dtype="bfloat16"):
+  config = small.config()
+  config.model.dtype = dtype
+  config.model.vision.patch = 4
+  return runs.Run(config, tmp_path, [], make_mesh())
 
 
 def make_batch(caption=CAPTION, phrase=PHRASE):
@@ -108,6 +111,22 @@ def test_cpu_step_has_no_mask_over_patches(tmp_path):
   pairs = [t for t, s in shapes(jaxpr) if s[-2:] == (PATCHES, PATCHES)]
   assert pairs
   assert "bool" not in pairs
+
+
+@pytest.mark.parametrize(
+  ("fsdp", "data", "model"), [(False, 1, 1), (True, 2, 2)]
+)
+def test_unrolled_blocks_leave_no_loop(tmp_path, fsdp, data, model):
+  config = small.config()
+  config.mesh.fsdp = fsdp
+
+  def loops(unroll):
+    config.model.unroll = unroll
+    run = runs.Run(config, tmp_path, [], make_mesh(data, model))
+    return trace(run).lower().as_text().count("stablehlo.while")
+
+  assert loops(False) == 3 * 2  # forward and backward of three embeddings
+  assert loops(True) == 0
 
 
 def test_state_is_donated_and_each_bucket_compiles_once(tmp_path):

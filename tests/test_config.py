@@ -36,9 +36,10 @@ BAD = [
   ("micro_batches", 5),  # of 96 examples on a device
   ("model.remat", "some"),
   ("optim.b2", 0.99999999),
-  ("optim.eps", 1e-50),
+  ("optim.eps", 1e-30),
   ("optim.learning_rate", 1e30),
-  ("optim.weight_decay", 2.0),
+  ("optim.weight_decay", 2001.0),
+  ("seed", 2**32),
   ("objective.name", "siglip"),
   ("objective.contrast", "fast"),
   ("checkpoint.every", 0),
@@ -68,6 +69,16 @@ def test_all_bad_values_are_named_at_once():
   with pytest.raises(ValueError, match=r"config\.steps") as error:
     config_lib.validate(config, devices=1)
   assert "config.optim.learning_rate" in str(error.value)
+
+
+def test_a_source_that_would_hardly_come_is_refused():
+  config = config_lib.paper()
+  config.data.shards = "a/*.tar,b/*.tar"
+  config.data.weights = (1.0, 1e-7)
+  with pytest.raises(ValueError, match=r"weights must .*found \(1.0, 1e-07\)"):
+    config_lib.validate(config, devices=8)
+  config.data.weights = (1.0, 1e-4)
+  config_lib.validate(config, devices=8)
 
 
 def test_unrolled_blocks_cannot_be_computed_again():

@@ -2,10 +2,14 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from hyperclip_jax import health
+from hyperclip_jax import build, health, state
 from hyperclip_jax.health import BadNumbersError, Health
+from tests import small
 
 GOOD = {"loss": 1.0, "grad_norm": 1.0, "skipped": 0.0, "curv": 1.0}
 BAD = GOOD | {"loss": float("nan"), "skipped": 1.0}
@@ -60,3 +64,25 @@ def test_a_scalar_at_its_bound_is_told_once(name, value, side, watch, caplog):
     watch.look(step, GOOD | {name: value * (1 + 1e-7) if step > 3 else 1.0})
   (record,) = caplog.records
   assert f"step 4: {name} is at its {side} bound" in record.getMessage()
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_finite_loss_of_a_bad_gradient_is_skipped():
+  config = small.config("clip")
+  before = build.init(config)()
+  inputs = state.Inputs(jnp.zeros((2, 32, 32, 3)), jnp.ones((2, 16), jnp.int32))
+
+  def objective(embeddings, scalars):
+    return jnp.sqrt(jnp.sum(0 * embeddings.image)), {}
+
+  after, values = state.update(
+    before, inputs, build.model(config), objective, build.optimizer(config)
+  )
+  assert (float(values["loss"]), float(values["skipped"])) == (0.0, 1.0)
+  assert not np.isfinite(float(values["grad_norm"]))
+  assert int(after.step) == 1
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    (after.params, after.opt_state),
+    (before.params, before.opt_state),
+  )

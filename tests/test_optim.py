@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
 from hyperclip_jax import build, config, optim
@@ -48,3 +49,26 @@ def test_schedule_without_warmup_starts_at_the_peak():
 def test_paper_recipe_peaks_after_warmup():
   rate = build.schedule(config.paper())
   assert rate(4_000) == pytest.approx(5e-4)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("b1", [0.0, 0.9, 0.999999])
+@pytest.mark.parametrize("b2", [0.0, 0.9, 0.999999])
+@pytest.mark.parametrize("decay", [0.0, 1.0])
+def test_finite_gradients_make_finite_parameters(b1, b2, decay):
+  """At what `config.validate` still takes; `state.update` relies on it."""
+  optimizer = optim.adamw(lambda _: 1.0, b1, b2, 1e-12, decay, True)
+  # The largest whose square is finite, and then none, or less and less.
+  spike = {"kernel": jnp.array([1.8e19, 1e13, 1e-20])}
+  fall = jnp.array([0.0, 0.5, 0.99])
+
+  def step(carry, _):
+    params, state, gradient = carry
+    updates, state = optimizer.update(gradient, state, params)
+    params = optax.apply_updates(params, updates)
+    return (params, state, {"kernel": fall * gradient["kernel"]}), None
+
+  params = {"kernel": jnp.ones(3)}
+  carry = (params, optimizer.init(params), spike)
+  carry, _ = jax.lax.scan(step, carry, length=3000)
+  assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(carry))

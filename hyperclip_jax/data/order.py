@@ -1,7 +1,7 @@
 """The endless order of examples: which record, of which source, is where.
 
 It depends on the seed and the position alone, so it goes on from anywhere, on
-any number of hosts, and no release of a library changes it.
+any number of hosts.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from grain.experimental import index_shuffle
 
 # Positions in which sources come as often as their weights say, to one in each.
-PERIOD = 1000
+PERIOD = 100_000
 
 
 class Draw(NamedTuple):
@@ -35,11 +35,12 @@ class Order:
   ):
     """Args:
     counts: records of each source.
-    weights: of each source, how often it is drawn from.
+    weights: of each source, how often it is drawn from; each at least a
+      `PERIOD`-th of their sum.
     seed: of the order, and of each example with its position.
     """
     shares = PERIOD * np.array(weights) / np.sum(weights)
-    turns = np.maximum(1, np.rint(shares).astype(int))
+    turns = np.rint(shares).astype(int)
     sources = np.repeat(np.arange(len(turns)), turns)
     numbers = np.concatenate([np.arange(n) for n in turns])
     spread = np.argsort((numbers + 0.5) / turns[sources], kind="stable")

@@ -14,10 +14,20 @@ def records(order, positions):
   return [(draw.source, draw.record) for draw in map(order, positions)]
 
 
+def assert_every_record_comes_once_an_epoch(counts, weights, seed, positions):
+  found = collections.defaultdict(list)
+  for source, record in records(Order(counts, weights, seed), range(positions)):
+    found[source].append(record)
+  for source, numbers in found.items():
+    count = counts[source]
+    for first in range(0, len(numbers) - count + 1, count):
+      assert sorted(numbers[first : first + count]) == list(range(count))
+
+
 @settings(deadline=None, max_examples=8)  # few records are slow to shuffle
 @given(
   st.lists(
-    st.tuples(st.integers(1, 200), st.sampled_from((1e-4, 0.5, 1.0, 7.0))),
+    st.tuples(st.integers(1, 200), st.sampled_from((1e-3, 0.5, 1.0, 7.0))),
     min_size=1,
     max_size=4,
   ),
@@ -25,15 +35,12 @@ def records(order, positions):
 )
 def test_every_record_of_a_source_comes_once_an_epoch(sources, seed):
   counts, weights = zip(*sources, strict=True)
-  order = Order(counts, weights, seed)
-  found = collections.defaultdict(list)
-  for source, record in records(order, range(PERIOD)):
-    found[source].append(record)
-  assert found.keys() == set(range(len(counts)))
-  for source, numbers in found.items():
-    count = counts[source]
-    for first in range(0, len(numbers) - count + 1, count):
-      assert sorted(numbers[first : first + count]) == list(range(count))
+  assert_every_record_comes_once_an_epoch(counts, weights, seed, 2000)
+
+
+def test_epochs_go_on_over_periods():
+  counts = (50_000, 20_000)
+  assert_every_record_comes_once_an_epoch(counts, (3.0, 1.0), 0, 2 * PERIOD)
 
 
 def test_sources_come_by_their_weights_at_any_time():
@@ -43,6 +50,13 @@ def test_sources_come_by_their_weights_at_any_time():
     seen = collections.Counter(found)
     for source, wanted in enumerate((60, 20, 10)):
       assert abs(seen[source] - wanted) <= 2
+
+
+def test_a_rare_source_comes_as_often_as_its_weight_says():
+  counts, weights = (20_000_000, 5_000, 20), (1.0, 2.5e-4, 1.5e-3)
+  found = records(Order(counts, weights, 0), range(2 * PERIOD))
+  seen = collections.Counter(source for source, _ in found)
+  assert (seen[1], seen[2]) == (50, 300)
 
 
 def test_epochs_seeds_and_sources_are_shuffled_each_in_its_own_way():
