@@ -1,6 +1,5 @@
 """kill -9, for real: what a run has lost is made again, bit for bit."""
 
-import dataclasses
 import random
 
 import pytest
@@ -35,7 +34,7 @@ def test_a_killed_run_is_the_unbroken_run(job, unbroken, tmp_path):
   `tests/faults/soak.py` does it for as long as one likes.
   """
   workdir = tmp_path / "run"
-  job = dataclasses.replace(job, cache=tmp_path / "cache")  # compiled again
+  job = job._replace(cache=tmp_path / "cache")  # compiled again
   lives = [(job, kill_in_a_step), (job, kill_in_a_save)]
   told = processes.run_with_faults(lives, workdir, random.Random(0), spread=0.2)
   assert len(told) == 2, told
