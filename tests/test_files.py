@@ -1,9 +1,13 @@
-"""Files are whole, or as they were."""
+"""Files are whole, or as they were; names of others do no harm."""
 
+import os
 import pathlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from hyperclip_jax import files
 from hyperclip_jax.files import write_whole
 
 
@@ -31,3 +35,62 @@ def test_half_a_pair_is_written_where_it_may_be(tmp_path):
   assert not (tmp_path / "a").exists()
   write_whole(tmp_path / "a", "caption \ud83d", errors="replace")
   assert (tmp_path / "a").read_text() == "caption ?"
+
+
+@pytest.mark.parametrize(
+  ("content", "match"),
+  [
+    (b"{", "not JSON"),
+    (b"[" * 100_000, "not JSON"),
+    (b"9" * 5000, "not JSON"),
+    (b"\xff\xfe", "not UTF-8"),
+  ],
+)
+def test_damaged_json_is_named(tmp_path, content, match):
+  path = tmp_path / "x.json"
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match=rf"x\.json: {match}"):
+    files.read_json(path)
+
+
+def test_names_lead_nowhere_else(tmp_path):
+  assert files.inside(tmp_path, "a/b.jpg") == tmp_path / "a" / "b.jpg"
+  for name in ("/etc/passwd", "../x", "a/../../x", "", ".", "a\0b", 3, None):
+    with pytest.raises(ValueError, match="no file inside"):
+      files.inside(tmp_path, name)
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+  path = tmp_path / "x.txt"
+  path.write_bytes(b"\xef\xbb\xbfred\r\nblue\xe2\x80\xa8green\n\n")
+  assert files.lines(files.read_text(path)) == ["red", "blue\u2028green"]
+
+
+def test_only_regular_files_are_read(tmp_path):
+  os.mkfifo(tmp_path / "pipe")
+  for path in (tmp_path / "pipe", pathlib.Path("/dev/zero")):
+    with pytest.raises(ValueError, match="not a regular file"):
+      files.read_text(path)
+  (tmp_path / "large").write_bytes(b"1234")
+  with pytest.raises(ValueError, match="4 bytes; at most 3"):
+    files.read_bytes(tmp_path / "large", most=3)
+
+
+def test_home_is_expanded(monkeypatch, tmp_path):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  assert files.expanded("~/x") == tmp_path / "x"
+  assert files.expanded("a/~") == pathlib.Path("a/~")
+
+
+@given(st.text())
+def test_what_is_shown_moves_no_cursor(text):
+  found = files.shown(text)
+  assert len(found) <= 10 * files.SHOWN
+  assert all(c.isprintable() or c in "\u200c\u200d" for c in found)
+  if text.isprintable() and len(text) <= files.SHOWN:
+    assert found == text
+
+
+def test_long_names_are_cut():
+  assert len(files.shown("a" * 4_000_000)) <= files.SHOWN
+  assert files.shown("\x1b[2Jx\u202ey") == "\\x1b[2Jx\\u202ey"

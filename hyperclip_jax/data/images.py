@@ -10,7 +10,7 @@ import math
 import numpy as np
 import simplejpeg
 from jaxtyping import Float32, Float64, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from hyperclip_jax.data.boxes import Box
 
@@ -35,7 +35,10 @@ class TooLargeError(ImageError):
 
 
 def decode(
-  data: bytes, min_side: int = 0, room: Pixels | None = None
+  data: bytes,
+  min_side: int = 0,
+  room: Pixels | None = None,
+  upright: bool = False,
 ) -> Pixels:
   """Decodes an image to RGB; transparent ones are laid on white.
 
@@ -45,11 +48,15 @@ def decode(
       short side stays at least this long, which is faster.
     room: where to put a JPEG of just this size, in place of new memory; it is
       what is returned then.
+    upright: turn the image as its EXIF orientation says, as viewers do. The
+      pixels are those stored otherwise, which is what boxes refer to.
 
   Raises:
     ImageError: broken or unknown data.
     TooLargeError: above `MAX_PIXELS`, by the header: nothing is decoded.
   """
+  if upright:
+    return turned(decode(data, min_side), orientation(data))
   try:
     if data.startswith(b"\xff\xd8\xff"):
       height, width, space, _ = simplejpeg.decode_jpeg_header(data)
@@ -77,6 +84,28 @@ def decode(
     raise ImageError(
       f"cannot decode {len(data)} bytes that begin with {data[:8]!r}: {reason}"
     ) from error
+
+
+def orientation(data: bytes) -> int:
+  """The EXIF orientation of an encoded image, 1 to 8; 1 is upright."""
+  if b"Exif" not in data and b"eXIf" not in data and b"EXIF" not in data:
+    return 1  # nearly all, without a parser
+  try:
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+      return _orientation(image)
+  except Exception:  # of broken bytes, which `decode` has a word for
+    return 1
+
+
+def turned(image: Pixels, orientation: int) -> Pixels:
+  """An image turned and mirrored as an EXIF orientation (1 to 8) says."""
+  if orientation >= 5:
+    image = image.transpose(1, 0, 2)
+  if orientation in (2, 3, 6, 7):
+    image = image[:, ::-1]
+  if orientation in (3, 4, 7, 8):
+    image = image[::-1]
+  return np.ascontiguousarray(image)
 
 
 def crop(image: Pixels, box: Box) -> Pixels:
@@ -186,6 +215,11 @@ def center_square(image: Pixels, size: int) -> Pixels:
     box=(left, top, left + side, top + side),
   )
   return np.asarray(square)
+
+
+def _orientation(image: Image.Image) -> int:
+  found = image.getexif().get(ExifTags.Base.Orientation, 1)
+  return found if found in range(1, 9) else 1
 
 
 def _check_size(width: int, height: int) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from hyperclip_jax.evals import Model, encoding, paper
-from hyperclip_jax.evals.files import inside
 from hyperclip_jax.evals.retrieval import retrieval
 from hyperclip_jax.evals.tasks import MissingData, Task
+from hyperclip_jax.files import inside
 
 KS = (1, 5, 10)
 

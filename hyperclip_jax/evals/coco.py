@@ -4,7 +4,8 @@ import math
 import pathlib
 from typing import Any, NamedTuple
 
-from hyperclip_jax.evals.files import Source, inside, read_json, require
+from hyperclip_jax.evals.files import Source, require
+from hyperclip_jax.files import inside, read_json
 
 WANTED = Source(
   "coco",

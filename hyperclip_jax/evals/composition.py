@@ -14,14 +14,9 @@ from jaxtyping import Float
 from hyperclip_jax.data.images import center_square
 from hyperclip_jax.evals import Model
 from hyperclip_jax.evals.encoding import encode_files
-from hyperclip_jax.evals.files import (
-  Source,
-  inside,
-  read_json,
-  require,
-  unique,
-)
+from hyperclip_jax.evals.files import Source, require, unique
 from hyperclip_jax.evals.tasks import MissingData, Task, within
+from hyperclip_jax.files import inside, read_json
 
 BATCH = 128  # Pairs scored at once: all captions against all images of them.
 

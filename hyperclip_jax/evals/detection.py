@@ -29,9 +29,10 @@ from hyperclip_jax.evals.coco_ap import (
   tools,
 )
 from hyperclip_jax.evals.encoding import ahead, decode_file, squash
-from hyperclip_jax.evals.files import Source, read_json, require
+from hyperclip_jax.evals.files import Source, require
 from hyperclip_jax.evals.tasks import Task, within
 from hyperclip_jax.evals.zero_shot import class_embeddings
+from hyperclip_jax.files import read_json
 
 TEMPLATES = ("a photo of a {}.",)
 SHARPNESS = 100.0  # Of the softmax: where training caps the logit scale.

@@ -1,6 +1,5 @@
-"""Files of the data sets: they may be missing, damaged or hostile."""
+"""Files of the data sets: they may be missing."""
 
-import json
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -33,39 +32,6 @@ def require(paths: Iterable[pathlib.Path], source: Source) -> None:
   if absent:
     others = f" ({len(absent):,} are missing)" if len(absent) > 1 else ""
     raise MissingData(*source, lacks=f"{absent[0]}{others}")
-
-
-def read_text(path: pathlib.Path) -> str:
-  """The text of a UTF-8 file, or a ValueError that names it."""
-  try:
-    return path.read_text(encoding="utf-8")
-  except UnicodeDecodeError as error:
-    raise ValueError(f"{path}: not UTF-8 text: {error}") from error
-
-
-def read_json(path: pathlib.Path) -> Any:
-  """The content of a JSON file, or a ValueError that names it."""
-  text = read_text(path)
-  try:
-    return json.loads(text)
-  except (ValueError, RecursionError) as error:
-    raise ValueError(f"{path}: not JSON: {error}") from error
-
-
-def inside(folder: pathlib.Path, name: Any) -> pathlib.Path:
-  """The path of a file that a data set names, which may not lead elsewhere.
-
-  Args:
-    folder: what the name is relative to.
-    name: as found in the data.
-
-  Raises:
-    ValueError: the name is no text, empty, absolute or goes up.
-  """
-  parts = pathlib.PurePosixPath(name).parts if isinstance(name, str) else ()
-  if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
-    raise ValueError(f"{name!r} is no file inside the data set")
-  return folder.joinpath(*parts)
 
 
 def unique(

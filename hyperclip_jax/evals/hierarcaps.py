@@ -35,14 +35,9 @@ from hyperclip_jax.evals.caption_entailment import (
   entailment_of_images,
 )
 from hyperclip_jax.evals.encoding import encode_files
-from hyperclip_jax.evals.files import (
-  Source,
-  inside,
-  read_text,
-  require,
-  unique,
-)
+from hyperclip_jax.evals.files import Source, require, unique
 from hyperclip_jax.evals.tasks import Task, within
+from hyperclip_jax.files import inside, read_text
 
 LEVELS = 4
 STEPS = 50  # Radii at which a walk stops, as in the authors' code.

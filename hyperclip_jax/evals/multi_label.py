@@ -14,15 +14,11 @@ from jaxtyping import Float, Int8
 from hyperclip_jax.evals import Model
 from hyperclip_jax.evals.coco import read_instances
 from hyperclip_jax.evals.encoding import encode_files, squash
-from hyperclip_jax.evals.files import (
-  Source,
-  inside,
-  read_text,
-  require,
-)
+from hyperclip_jax.evals.files import Source, require
 from hyperclip_jax.evals.ranking import mean_average_precision
 from hyperclip_jax.evals.tasks import Task, within
 from hyperclip_jax.evals.zero_shot import class_embeddings
+from hyperclip_jax.files import inside, read_text
 
 TEMPLATES = ("a photo of a {}.",)
 

@@ -5,7 +5,7 @@ import pytest
 import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from hyperclip_jax.data import images
 from tests.data import tars
@@ -271,3 +271,22 @@ def test_center_square_is_resize_then_centre_crop():
   found = images.center_square(pixels, 24)
   assert np.abs(found.astype(int) - want).max() <= 1
   assert images.center_square(found, 24) is found
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_images_are_turned_as_pillow_turns_them(kind, orientation):
+  rng = np.random.default_rng(orientation)
+  stored = Image.fromarray(rng.integers(0, 255, (24, 40, 3), dtype=np.uint8))
+  exif = Image.Exif()
+  exif[ExifTags.Base.Orientation] = orientation
+  out = io.BytesIO()
+  stored.save(out, kind, exif=exif, lossless=True)
+  data = out.getvalue()
+  as_stored = images.decode(data)
+  with Image.open(io.BytesIO(data)) as image:
+    wanted = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+  found = images.decode(data, upright=True)
+  assert as_stored.shape == (24, 40, 3)
+  assert found.shape == wanted.shape
+  np.testing.assert_allclose(found.astype(int), wanted, atol=3)
