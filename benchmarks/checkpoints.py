@@ -1,6 +1,6 @@
 """What a save costs: the time a run stands still, and the work behind it.
 
-JAX_PLATFORMS=cpu python benchmarks/checkpoints.py --config=configs/FILE.py
+JAX_PLATFORMS=cpu python -m benchmarks.checkpoints --config=configs/FILE.py
 
 With --windows=N it also trains, from N windows of `checkpoint.every` steps
 that begin with a save and N without one, in turn: what a save adds to them.

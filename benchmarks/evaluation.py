@@ -1,6 +1,6 @@
 """Images a second of an evaluation, against those of the bare encoder.
 
-  python benchmarks/evaluation.py [--size B] [--images 1000] [--rounds 3]
+  python -m benchmarks.evaluation [--size B] [--images 1000] [--rounds 3]
 
 - bare: the image tower and its lift on a full batch that lies on the device,
   jitted.

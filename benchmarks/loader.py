@@ -1,6 +1,6 @@
 """Samples a second on one core: the loader against the official chain.
 
-  python benchmarks/loader.py [--side 224] [--records 512] [--rounds 5]
+  python -m benchmarks.loader [--side 224] [--records 512] [--rounds 5]
     [--output FILE.json]
 
 Four ways to read the same processed shard, one after the other in every round,

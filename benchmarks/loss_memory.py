@@ -1,6 +1,6 @@
 """Memory and time of the naive and of the tiled contrastive loss.
 
-  python benchmarks/loss_memory.py [--objective hycoclip] [--dim 512]
+  python -m benchmarks.loss_memory [--objective hycoclip] [--dim 512]
     [--memory 1024 ...] [--time 1024 ...] [--rounds 5] [--output FILE.json]
 
 The loss and all its gradients, of float32 embeddings on one device. Memory is

@@ -1,6 +1,6 @@
 """What the training step sends between devices, and how well it would scale.
 
-  python benchmarks/scaling.py [--size B] [--batch 96] [--dtype bfloat16]
+  python -m benchmarks.scaling [--size B] [--batch 96] [--dtype bfloat16]
     [--texts 77 16] [--devices 1 8 256] [--platforms gpu tpu cpu]
     [--set NAME=VALUE] [--output FILE.json]
 
@@ -34,12 +34,12 @@ from unittest import mock
 
 import jax
 import numpy as np
-import step
-from collectives import collectives
 from jax._src.cudnn import fused_attention_stablehlo as cudnn
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
+from benchmarks import step
+from benchmarks.collectives import collectives
 from hyperclip_jax import build, runs, sharding, train
 from hyperclip_jax.models import flops
 

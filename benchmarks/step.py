@@ -1,11 +1,13 @@
 """Time, memory and MFU of the training step; against PyTorch where asked.
 
-  python benchmarks/step.py --size S B L [--batch 768] [--dtype bfloat16]
+  python -m benchmarks.step --size S B L [--batch 768] [--dtype bfloat16]
     [--texts 77 77] [--objective hycoclip] [--devices N] [--set NAME=VALUE]
-    [--torch] [--compile] [--official CHECKOUT] [--output FILE.json]
+    [--variants NAME:KEY=VALUE,...] [--torch] [--compile]
+    [--official CHECKOUT] [--output FILE.json]
 
 - hyperclip: `train.make_step` on a batch that lies on the device; crops of the
-  uint8 canvases included.
+  uint8 canvases included. Each of `--variants`, such as
+  `scan:model.remat=dots unroll:model.unroll=True`, is one more.
 - torch: the same towers and loss in plain PyTorch, on the cropped pixels and
   with the same weights, eager; `--compile` adds torch.compile.
 - official: HyCoCLIP's own code, likewise.
@@ -18,11 +20,13 @@ body of a loop over layers once.
 
 import argparse
 import ast
+import collections
 import json
 import pathlib
+import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -62,7 +66,7 @@ def make_config(
   config.batch_size = batch
   config.model.dtype = dtype
   config.model.text.context = max(77, *texts)
-  for value in values:
+  for value in filter(None, values):
     name, _, text = value.partition("=")
     try:
       parsed = ast.literal_eval(text)
@@ -115,6 +119,7 @@ class HyperCLIP:
     self.params = jax.device_get(self.state.params)
     start = time.perf_counter()
     lowered = train.make_step(run).lower(self.state, self.batch)
+    self.lower_seconds = time.perf_counter() - start
     self.step = lowered.compile()
     self.compile_seconds = time.perf_counter() - start
 
@@ -136,14 +141,38 @@ class HyperCLIP:
   def xla_flops(self) -> float:
     return float((self.step.cost_analysis() or {}).get("flops", 0.0))
 
+  def calls(self) -> dict[str, int]:
+    """How often the program calls each library: cuDNN, cuBLAS, Triton."""
+    return library_calls(self.step.as_text() or "")
+
+  def about(self) -> dict[str, Any]:
+    """What compilation took and made."""
+    return {
+      "lower_seconds": self.lower_seconds,
+      "compile_seconds": self.compile_seconds,
+      "xla_flops": self.xla_flops(),
+      "memory": self.memory(),
+      "calls": self.calls(),
+    }
+
+
+def library_calls(program: str) -> dict[str, int]:
+  """Custom calls of an XLA program by target, and its Triton fusions.
+
+  The body of a loop counts once.
+  """
+  targets = re.findall(r'custom_call_target="([^"]+)"', program)
+  kinds = re.findall(r'"kind":"(__triton[a-z_]*)"', program)
+  return dict(collections.Counter(targets + kinds).most_common())
+
 
 def torch_ways(
   config: Config, size: str, ours: HyperCLIP, compiled: bool, checkout: str
 ) -> dict[str, Work]:
   """PyTorch's steps on the pixels and weights of `ours`."""
   import torch
-  import torch_step
 
+  from benchmarks import torch_step
   from hyperclip_jax.interop import torch_checkpoint
 
   model, side = build.model(config), config.model.image_size
@@ -237,16 +266,31 @@ def measure(
   }
 
 
+def variant(text: str) -> tuple[str, list[str]]:
+  """Splits NAME:KEY=VALUE,KEY=VALUE into the name and its settings."""
+  name, _, values = text.partition(":")
+  return name, values.split(",")
+
+
 def benchmark(size: str, flags: argparse.Namespace) -> dict[str, Any]:
-  """One size of the image tower, all ways."""
-  config = make_config(
-    size, flags.objective, flags.batch, flags.dtype, flags.texts, flags.set
-  )
+  """One size of the image tower, all ways in turn."""
   devices = flags.devices or jax.device_count()
-  ours = HyperCLIP(config, flags.texts, devices)
-  ways: dict[str, Work] = {"hyperclip": ours.work}
+  variants = dict(map(variant, flags.variants)) or {"hyperclip": []}
+  ours: dict[str, HyperCLIP] = {}
+  for name, values in variants.items():
+    config = make_config(
+      size,
+      flags.objective,
+      flags.batch,
+      flags.dtype,
+      flags.texts,
+      flags.set + values,
+    )
+    ours[name] = HyperCLIP(config, flags.texts, devices)
+  ways: dict[str, Work] = {name: each.work for name, each in ours.items()}
   if flags.torch or flags.official:
-    ways |= torch_ways(config, size, ours, flags.compile, flags.official)
+    first = next(iter(ours.values()))
+    ways |= torch_ways(config, size, first, flags.compile, flags.official)
   ways["matmul"] = matmul(flags.dtype, flags.matmul)
   found = measure(ways, flags.rounds, flags.steps)
 
@@ -255,11 +299,12 @@ def benchmark(size: str, flags: argparse.Namespace) -> dict[str, Any]:
   operations = flops.train_step(
     build.model(config), config.model.image_size, texts, flags.batch
   )
+  least = min(found[name]["seconds"] for name in ours)
   for name, row in found.items():
-    used = devices if name == "hyperclip" else 1
+    used = devices if name in ours else 1
     row["samples_per_second"] = flags.batch / row["seconds"]
     row["mfu"] = operations / row["seconds"] / peak / used
-    row["of_hyperclip"] = found["hyperclip"]["seconds"] / row["seconds"]
+    row["of_hyperclip"] = least / row["seconds"]
   return {
     "size": size,
     "device": jax.devices()[0].device_kind,
@@ -270,13 +315,12 @@ def benchmark(size: str, flags: argparse.Namespace) -> dict[str, Any]:
     "dtype": flags.dtype,
     "texts": texts,
     "set": flags.set,
+    "variants": flags.variants,
     "rounds": flags.rounds,
     "steps": flags.steps,
     "matmul_flops_per_second": peak,
     "flops": operations,
-    "xla_flops": ours.xla_flops(),
-    "compile_seconds": ours.compile_seconds,
-    "memory": ours.memory(),
+    "programs": {name: each.about() for name, each in ours.items()},
     "ways": found,
   }
 
@@ -285,14 +329,20 @@ def table(results: list[dict[str, Any]]) -> str:
   """A line a way, and what is common to a size above."""
   lines = []
   for result in results:
-    memory = {k: f"{v / 2**30:.2f} GiB" for k, v in result["memory"].items()}
-    lines += [
+    lines.append(
       f"{result['size']}/16, {result['objective']}, batch {result['batch']}, "
       f"{result['dtype']}, texts {result['texts']}, {result['devices']} x "
-      f"{result['device']}, jax {result['jax']}",
-      f"  compile {result['compile_seconds']:.1f} s, {memory}",
-      f"  {result['flops'] / 1e12:.3g} TFLOP a step (XLA counts "
-      f"{result['xla_flops'] / 1e12:.3g}), matmul "
+      f"{result['device']}, jax {result['jax']}"
+    )
+    for name, program in result["programs"].items():
+      memory = {k: f"{v / 2**30:.2f} GiB" for k, v in program["memory"].items()}
+      lines += [
+        f"  {name}: lowered and compiled in {program['compile_seconds']:.1f} s,"
+        f" {memory}, XLA counts {program['xla_flops'] / 1e12:.3g} TFLOP",
+        f"  {name}: calls {program['calls']}",
+      ]
+    lines += [
+      f"  {result['flops'] / 1e12:.3g} TFLOP a step, matmul "
       f"{result['matmul_flops_per_second'] / 1e12:.3g} TFLOP/s",
       "  " + "".join(f"{name:>20}" for name in COLUMNS),
     ]
@@ -303,7 +353,7 @@ def table(results: list[dict[str, Any]]) -> str:
   return "\n".join(lines)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
   gpu = jax.default_backend() == "gpu"
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   add = parser.add_argument
@@ -314,6 +364,7 @@ def main() -> None:
   add("--texts", type=int, nargs=2, default=[77, 77], help="caption, box text")
   add("--devices", type=int, default=0, help="all by default")
   add("--set", nargs="*", default=[], help="config values, NAME=VALUE")
+  add("--variants", nargs="*", default=[], help="NAME:KEY=VALUE,... in turn")
   add("--rounds", type=int, default=5)
   add("--steps", type=int, default=10 if gpu else 1, help="a round")
   add("--matmul", type=int, default=8192 if gpu else 2048, help="its side")
@@ -321,7 +372,7 @@ def main() -> None:
   add("--compile", action="store_true", help="torch.compile, too")
   add("--official", default="", help="a checkout of HyCoCLIP's own code")
   add("--output", type=pathlib.Path)
-  flags = parser.parse_args()
+  flags = parser.parse_args(argv)
   results = []
   for size in flags.size:
     results.append(benchmark(size, flags))

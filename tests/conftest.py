@@ -1,4 +1,8 @@
-"""Strict JAX: rank and dtype promotion raise, 8 devices, checked shapes."""
+"""Strict JAX: rank and dtype promotion raise, 8 devices, checked shapes.
+
+Tests run on the CPU; HYPERCLIP_TEST_PLATFORM=cuda runs those of one device on a
+GPU, with JAX_DEFAULT_MATMUL_PRECISION=highest as the tolerances want it.
+"""
 
 import atexit
 import os
@@ -15,7 +19,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     "--xla_cpu_collective_timeout_seconds=900",
   ]
 )
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_PLATFORMS"] = os.environ.get("HYPERCLIP_TEST_PLATFORM", "cpu")
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["MPLBACKEND"] = "Agg"

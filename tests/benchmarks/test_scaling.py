@@ -1,24 +1,18 @@
 import importlib
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec
 
+from benchmarks import collectives
 from hyperclip_jax import sharding
 
-BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 ALL, ROWS = PartitionSpec(), PartitionSpec("data")
 
 
-@pytest.fixture(autouse=True)
-def benchmarks_are_found(monkeypatch):
-  monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-
 def count(program, devices):
-  return importlib.import_module("collectives").collectives(program, devices)
+  return collectives.collectives(program, devices)
 
 
 def compile_for_all(function, in_spec, out_spec, shape):
@@ -112,7 +106,7 @@ def test_programs_of_accelerators():
 
 
 def test_efficiency():
-  scaling = importlib.import_module("scaling")
+  scaling = importlib.import_module("benchmarks.scaling")
   machine = scaling.Machine("cpu", 1e12, 100.0, 50.0, 8)
   assert scaling.efficiency(machine, 3.0, 1, {"all-reduce": 10**9}) == (1, 1)
   # In a node 2 * 100 * 7 / 8 + 8 * 7 / 8 bytes at 100 a second, all hidden.

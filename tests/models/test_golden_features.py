@@ -4,20 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import golden_files
+from tests import golden_files, golden_runs
 
 
 @pytest.mark.parametrize("name", golden_files.OBJECTIVES)
 def test_features_equal_official(name):
-  golden = golden_files.arrays(f"{name}_mini")
-  model, params = golden_files.model(name)
-  image, text = model.apply(
-    {"params": params},
-    jnp.asarray(golden["images"][0]),
-    jnp.asarray(golden["tokens"][0]),
-  )
-  np.testing.assert_allclose(image, golden["feat/image"], atol=1e-5, rtol=0)
-  np.testing.assert_allclose(text, golden["feat/text"], atol=1e-5, rtol=0)
+  for kind, found, wanted in golden_runs.features(name):
+    np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=0, err_msg=kind)
 
 
 @pytest.mark.parametrize("name", golden_files.OBJECTIVES)

@@ -1,0 +1,1 @@
+"""Measurements; RESULTS.md says what they found."""
