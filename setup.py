@@ -12,7 +12,8 @@ VERSION = re.search(
 assert VERSION is not None
 
 EXTRAS = {
-  "gpu": ["jax[cuda12]"],
+  "gpu": ["jax[cuda13]"],  # drivers from 580 on; gpu-cuda12 for older ones
+  "gpu-cuda12": ["jax[cuda12]"],
   "tpu": ["jax[tpu]"],
   "eval": [
     "importlib_resources",  # which tensorflow-datasets 4.9.10 forgets to name

@@ -8,8 +8,8 @@ The step with `--batch` examples a device is compiled for each number of
 devices, not run. XLA's program tells the memory that a device needs, and the
 bytes of its collectives. None of the devices need be there:
 
-- gpu: H200s, 8 a node; wants `pip install "jax[cuda12]"`. A100s and H100s would
-  send the same.
+- gpu: H200s, 8 a node; wants `pip install "jax[cuda13]"` (or cuda12). A100s and
+  H100s would send the same.
 - tpu: slices of v5e, two of them for 512; wants `pip install "jax[tpu]"`.
 - cpu: simulated devices, where neither is installed. XLA sums gradients in
   float32 there, elsewhere in the towers' dtype.
@@ -67,7 +67,10 @@ MACHINES = {
   "H100/H200": Machine("gpu", 989e12, 450e9, 400e9, 8),
   "TPU v5e": Machine("tpu", 197e12, 90e9, 90e9, 256),
 }
-PLUGINS = {"gpu": "jax_cuda12_plugin", "tpu": "libtpu"}
+PLUGINS = {
+  "gpu": ("jax_cuda13_plugin", "jax_cuda12_plugin"),
+  "tpu": ("libtpu",),
+}
 MFU = {"S": 0.30, "B": 0.42, "L": 0.50}  # the gates, not measured
 
 # What XLA must know of a GPU that is not there.
@@ -201,7 +204,9 @@ def main() -> None:
   add = parser.add_argument
   powers = [2**i for i in range(10)]
   installed = [
-    name for name, plugin in PLUGINS.items() if importlib.util.find_spec(plugin)
+    name
+    for name, plugins in PLUGINS.items()
+    if any(map(importlib.util.find_spec, plugins))
   ]
   add("--size", default="B", choices=list(MFU))
   add("--batch", type=int, default=96, help="examples a device")
