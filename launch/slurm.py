@@ -1,11 +1,12 @@
 """Submits a job, or a sweep's, to SLURM.
 
   python -m launch.slurm --config=configs/grit_vitb.py --workdir=runs/vitb \
-    --nodes=4 --gpus=8 --time=24:00:00 --partition=a100
+    --nodes=4 --gpus=8 --cpus=16 --time=24:00:00 --partition=a100
 """
 
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from collections.abc import Sequence
 
 from launch import jobs
 
+MOUNT = re.compile(r"/[^,:]+")
+# What SLURM takes as a time: minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S.
+TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 SCRIPT = pathlib.Path(__file__).with_name("slurm.sbatch")
 
 
@@ -23,9 +27,35 @@ def main(argv: Sequence[str] | None = None) -> int:
   flags.add_argument(
     "--gpus", type=int, default=1, help="of a node; 0 for a CPU process a node"
   )
+  flags.add_argument(
+    "--cpus",
+    type=int,
+    help="of a process, for the loader's threads; by default they share what "
+    "the job gets of a node",
+  )
   flags.add_argument("--time", help="limit of one stretch, as in 24:00:00")
+  flags.add_argument(
+    "--notice",
+    type=int,
+    default=120,
+    help="seconds before the limit at which a run stops and saves",
+  )
+  flags.add_argument(
+    "--restarts",
+    type=int,
+    default=0,
+    help="how often a job that failed starts again",
+  )
   flags.add_argument("--partition")
   flags.add_argument("--container", help="image for Pyxis")
+  flags.add_argument(
+    "--mount",
+    action="append",
+    default=[],
+    metavar="FOLDER",
+    help="a further folder for the container; may be repeated. The checkout, "
+    "the workdir and folders that config values name are mounted",
+  )
   flags.add_argument(
     "--sbatch",
     action="append",
@@ -36,17 +66,38 @@ def main(argv: Sequence[str] | None = None) -> int:
   options, todo = jobs.parse(flags, argv)
   if options.nodes < 1 or options.gpus < 0:
     flags.error("--nodes must be at least 1 and --gpus at least 0")
-  more = {"time": options.time, "partition": options.partition}
+  if options.notice < 1 or options.restarts < 0:
+    flags.error("--notice must be at least 1 and --restarts at least 0")
+  if options.cpus is not None and options.cpus < 1:
+    flags.error(f"--cpus must be at least 1, found {options.cpus}")
+  if (options.mount or options.container) and not options.container:
+    flags.error("--mount is of a --container")
+  bad = [path for path in options.mount if not MOUNT.fullmatch(path)]
+  if bad:
+    flags.error(
+      f"--mount must be an absolute folder without , or :, found {bad}"
+    )
+  more = {
+    "time": options.time,
+    "partition": options.partition,
+    "cpus-per-task": options.cpus and str(options.cpus),
+    "signal": f"TERM@{options.notice}",
+  }
   try:
     more |= jobs.pairs(options.sbatch, "--sbatch")
+    check_time(more["time"], options.notice)
   except ValueError as error:
     flags.error(str(error))
-  added = {"HYPERCLIP_CONTAINER": options.container or ""}
+  added = {
+    "HYPERCLIP_CONTAINER": options.container or "",
+    "HYPERCLIP_MOUNTS": ",".join(options.mount),
+    "HYPERCLIP_RESTARTS": str(options.restarts),
+  }
   for job in todo:
     line = command(job, options.nodes, options.gpus, more)
     if options.dry_run:
-      variables = f"HYPERCLIP_CONTAINER={shlex.quote(options.container or '')}"
-      print(f"{variables} {shlex.join(line)}")
+      variables = (f"{k}={shlex.quote(v)}" for k, v in added.items())
+      print(f"{' '.join(variables)} {shlex.join(line)}")
       continue
     # SLURM makes no folder for its output.
     pathlib.Path(job.workdir).mkdir(parents=True, exist_ok=True)
@@ -57,6 +108,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     if done.returncode:
       return done.returncode
   return 0
+
+
+def seconds(time: str) -> int:
+  """A time limit in SLURM's notation, in seconds.
+
+  Raises:
+    ValueError: it is none.
+  """
+  match = TIME.fullmatch(time)
+  if match is None:
+    raise ValueError(
+      f"--time must be MINUTES, H:M:S or DAYS-H:M:S, found {time!r}"
+    )
+  days, *rest = match.groups()
+  first, second, third = (int(text or 0) for text in rest)
+  if days is not None:
+    return int(days) * 86_400 + first * 3_600 + second * 60 + third
+  if rest[2] is not None:
+    return first * 3_600 + second * 60 + third
+  return first * 60 + second
+
+
+def check_time(time: str | None, notice: int) -> None:
+  """Refuses a limit in which a run would stop before it got anywhere.
+
+  SLURM sends the signal up to a minute early, and a run has to start, compile
+  and save in what is left, or it would be queued again for ever.
+
+  Args:
+    time: the limit; None is the partition's, which is not known here.
+    notice: seconds before it at which the run stops.
+
+  Raises:
+    ValueError: the limit is too short, or malformed.
+  """
+  if time is None or time.lower() in ("infinite", "unlimited", "0"):
+    return
+  least = 2 * notice + 60
+  if seconds(time) < least:
+    raise ValueError(
+      f"--time={time} is {seconds(time)} s: with a --notice of {notice} s it "
+      f"must be at least {least} s, or the run stops before it gets anywhere"
+    )
 
 
 def command(

@@ -16,7 +16,7 @@ printf '%s\\0' "$SRUN_CPUS_PER_TASK" "$@" > srun
 exit {code}
 """
 SCONTROL = """#!/bin/bash
-echo "$@" > scontrol
+echo "$@" >> scontrol
 """
 
 
@@ -45,6 +45,12 @@ def batch(*args, **environ):
     capture_output=True,
     text=True,
   )
+
+
+def requeues():
+  """What scontrol was asked to queue again."""
+  lines = pathlib.Path("scontrol").read_text().splitlines()
+  return [line for line in lines if line.startswith("requeue")]
 
 
 def test_one_task_a_gpu():
@@ -124,7 +130,7 @@ def test_the_script_runs_main_in_every_task(programs):
     f"--stopped_code={jobs.STOPPED}",
     *JOB.args,
   ]
-  assert not pathlib.Path("scontrol").exists()
+  assert not requeues()
 
 
 def test_the_script_enters_a_container(programs):
@@ -134,9 +140,87 @@ def test_the_script_enters_a_container(programs):
   assert f"--container-image={HOSTILE}" in words
 
 
+def test_a_container_sees_what_the_run_reads_and_writes(programs, tmp_path):
+  programs("srun", SRUN.format(code=0))
+  workdir = tmp_path / "scratch" / "vitb"
+  batch(
+    f"--workdir={workdir}",
+    "--config.data.shards=/data/grit/*.tar,/more/{0..9}.tar",
+    "--config.data.index_folder=/index/of grit",
+    "--config.seed=1",
+    HYPERCLIP_CONTAINER="image",
+    HYPERCLIP_MOUNTS="/home/me/a b,/etc/x",
+  )
+  words = pathlib.Path("srun").read_text().split("\0")
+  (mounts,) = (word for word in words if word.startswith("--container-mounts="))
+  folders = [pair.split(":")[0] for pair in mounts.partition("=")[2].split(",")]
+  assert folders == [
+    str(tmp_path),
+    str(workdir),
+    "/data/grit",
+    "/more",
+    "/index",
+    "/home/me/a b",
+    "/etc/x",
+  ]
+  assert workdir.is_dir()
+
+
+@pytest.mark.parametrize(
+  ("time", "wanted"),
+  [
+    ("5", 300),
+    ("5:30", 330),
+    ("1:00:00", 3600),
+    ("1-12", 129_600),
+    ("1-0:30", 88_200),
+    ("2-00:00:01", 172_801),
+  ],
+)
+def test_times_as_slurm_writes_them(time, wanted):
+  assert slurm.seconds(time) == wanted
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--time=00:02:00"], "must be at least 300 s"),
+    (["--time=4", "--notice=120"], "must be at least 300 s"),
+    (["--sbatch=time=1"], "must be at least 300 s"),
+    (["--time=soon"], "found 'soon'"),
+    (["--cpus=0"], "--cpus must be at least 1, found 0"),
+    (["--restarts=-1"], "--restarts at least 0"),
+    (["--mount=/data"], "--mount is of a --container"),
+    (["--container=a", "--mount=data"], "absolute folder"),
+  ],
+)
+def test_what_cannot_work_is_refused(flags, message, capsys):
+  with pytest.raises(SystemExit):
+    slurm.main(["--config=a.py", "--workdir=a", "--dry_run", *flags])
+  assert message in capsys.readouterr().err
+
+
+def test_flags_reach_the_script(capsys):
+  slurm.main(
+    [
+      "--config=a.py", "--workdir=a", "--cpus=16", "--notice=60", "--time=10",
+      "--restarts=3", "--container=i", "--mount=/a", "--mount=/b", "--dry_run",
+    ]
+  )  # fmt: skip
+  words = shlex.split(capsys.readouterr().out)
+  assert {
+    "--cpus-per-task=16",
+    "--signal=TERM@60",
+    "--time=10",
+    "HYPERCLIP_RESTARTS=3",
+    "HYPERCLIP_MOUNTS=/a,/b",
+  } <= set(words)
+
+
 @pytest.mark.parametrize(
   ("code", "queued", "ends"),
-  [(0, False, 0), (jobs.STOPPED, True, 0), (1, False, 1)],
+  # 143 is SIGTERM that Python could not answer yet.
+  [(0, False, 0), (jobs.STOPPED, True, 0), (143, True, 0), (1, False, 1)],
 )
 def test_only_a_run_that_was_stopped_is_queued_again(
   code, queued, ends, programs
@@ -144,9 +228,43 @@ def test_only_a_run_that_was_stopped_is_queued_again(
   programs("srun", SRUN.format(code=code))
   programs("scontrol", SCONTROL)
   assert batch().returncode == ends
-  assert pathlib.Path("scontrol").exists() == queued
-  if queued:
-    assert pathlib.Path("scontrol").read_text() == "requeue 17\n"
+  assert requeues() == ["requeue 17"] * queued
+
+
+def test_a_failed_run_is_queued_again_as_often_as_asked(programs):
+  programs("srun", SRUN.format(code=137))  # killed, as out of memory
+  programs("scontrol", SCONTROL)
+  for restarts, ends in (("0", 137), ("2", 0), ("2", 0), ("2", 137)):
+    done = batch("--workdir=a", HYPERCLIP_RESTARTS=restarts)
+    assert done.returncode == ends, done.stderr
+  assert requeues() == ["requeue 17"] * 2
+
+
+def test_processes_meet_at_the_first_node_that_slurm_names(programs):
+  programs("srun", '#!/bin/bash\necho "$JAX_COORDINATOR_ADDRESS" > address\n')
+  programs(
+    "scontrol",
+    "#!/bin/bash\n"
+    '[[ "$1 $2 $3" == "show hostnames r[1,3]c[02-04]" ]] && '
+    "printf 'r1c02\\nr1c03\\n'\n",
+  )
+  batch(SLURM_JOB_NODELIST="r[1,3]c[02-04]")
+  assert pathlib.Path("address").read_text() == "r1c02:61457\n"
+
+
+@pytest.mark.parametrize(
+  ("environ", "cpus"),
+  [
+    ({"SLURM_CPUS_PER_TASK": "12", "SLURM_CPUS_ON_NODE": "96"}, "12"),
+    ({"SLURM_CPUS_ON_NODE": "96", "SLURM_NTASKS_PER_NODE": "8"}, "12"),
+    ({"SLURM_CPUS_ON_NODE": "1", "SLURM_NTASKS_PER_NODE": "8"}, "1"),
+    ({}, "1"),
+  ],
+)
+def test_tasks_get_the_cpus_of_the_job(environ, cpus, programs):
+  programs("srun", SRUN.format(code=0))
+  batch(**environ)
+  assert pathlib.Path("srun").read_text().split("\0")[0] == cpus
 
 
 def test_the_script_hears_of_its_end_and_may_be_requeued():
