@@ -3,14 +3,16 @@
 import functools
 import json
 import math
-import pathlib
+import os
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from hyperclip_jax import tensors
+from hyperclip_jax import inputs, spaces, tensors
+from hyperclip_jax.files import expanded, shown
 
 FORMAT = "hyperclip-jax index 1"
 LARGE = 100_000  # rows from which faiss is asked, where it is installed
@@ -35,28 +37,54 @@ class Hit(NamedTuple):
 class Index:
   """Embeddings to search, each with a name.
 
-  The Lorentz inner product of x and y is the inner product of (x, x0) and
-  (y, -y0), x0 and y0 their times, and falls as their distance grows: the
-  nearest points are a maximum inner product search.
+  Nearest neighbours are a maximum inner product search (see `spaces`): float32
+  products find candidates, float64 ones put them in order.
 
   Attributes:
     embeddings: (n, dim) float32.
     names: n strings.
     curv: the curvature is -curv; 0 for the unit vectors of CLIP.
+    model: fingerprint of the model that made the embeddings; None if unknown.
   """
 
   def __init__(
     self,
-    embeddings: Float[np.ndarray, "n dim"],
+    embeddings: inputs.Rows,
     names: Sequence[str],
     curv: float,
+    model: str | None = None,
   ):
-    if len(names) != len(embeddings):
-      raise ValueError(f"{len(names)} names for {len(embeddings)} embeddings")
-    self.names = list(names)
-    self.curv = curv
-    self._keys = np.ascontiguousarray(_with_time(embeddings, curv), np.float32)
-    self._dim = embeddings.shape[1]
+    """Keeps a float32 copy of the embeddings.
+
+    Args:
+      embeddings: array of floats (n, dim).
+      names: n strings.
+      curv: 0 for the unit vectors of CLIP.
+      model: `HyperCLIP.fingerprint` of the model that made them.
+
+    Raises:
+      TypeError: the names are no list of strings, the embeddings no floats.
+      ValueError: their numbers differ, or a row is not finite.
+    """
+    self.names = inputs.strings("names", names)
+    array = np.asarray(embeddings)
+    width = array.shape[1] if array.ndim == 2 else 0
+    array = inputs.rows("embeddings", array, width)
+    if len(self.names) != len(array):
+      raise ValueError(f"{len(self.names)} names for {len(array)} embeddings")
+    inputs.finite("embeddings", array)
+    self.curv, self.model = curv, model
+    self._space = spaces.of(curv)
+    self._keys = np.ascontiguousarray(self._space.keys(array), np.float32)
+    self._dim = width
+
+  def __repr__(self) -> str:
+    some = ", ".join(shown(repr(name), 30) for name in self.names[:3])
+    more = ", ..." if len(self) > 3 else ""
+    return (
+      f"Index({len(self):,} x {self._dim}, curv {self.curv:g}, "
+      f"model {self.model}: {some}{more})"
+    )
 
   @property
   def embeddings(self) -> Float[np.ndarray, "n dim"]:
@@ -65,56 +93,83 @@ class Index:
   def __len__(self) -> int:
     return len(self.names)
 
-  def search(
-    self, queries: Float[np.ndarray, "q dim"], k: int
-  ) -> list[list[Hit]]:
+  def check_model(self, width: int, curv: float, model: str) -> None:
+    """Refuses to be another model's, before any work.
+
+    Args:
+      width: of the model's embeddings.
+      curv: as of the attributes.
+      model: its fingerprint.
+
+    Raises:
+      ValueError: another one made the index.
+    """
+    if self._dim != width or not math.isclose(self.curv, curv, rel_tol=1e-5):
+      raise ValueError(
+        f"the index is another model's: {self._dim} wide with curv "
+        f"{self.curv}, this one has {width} and {curv}"
+      )
+    if self.model not in (None, model):
+      raise ValueError(
+        f"the index is another model's: it was made by {shown(self.model)}, "
+        f"and this one is {model}; make it again"
+      )
+
+  def search(self, queries: inputs.Rows, k: int) -> list[list[Hit]]:
     """The `k` nearest of each query, best first; ties by row.
 
     Args:
-      queries: embeddings of the model that made the index.
+      queries: embeddings (q, dim), or one (dim,), of the model that made the
+        index.
       k: how many; of a smaller index all are given.
 
     Raises:
-      ValueError: `k` is not positive, or the widths differ.
+      TypeError: the queries are no floats.
+      ValueError: `k` is not positive, the widths differ, or a query is not
+        finite.
     """
     if k < 1:
       raise ValueError(f"k is {k}: ask for at least 1")
-    if queries.shape[1] != self._dim:
-      raise ValueError(
-        f"queries are {queries.shape[1]} wide and the index {self._dim}: "
-        "it is another model's"
-      )
+    found = inputs.rows("queries", queries, self._dim)
+    inputs.finite("queries", found)
     if not len(self):
-      return [[] for _ in queries]
-    wanted = _with_time(queries.astype(np.float64), self.curv)
-    if self.curv:
-      wanted[:, -1] *= -1
-    found = self._candidates(
+      return [[] for _ in found]
+    wanted = self._space.queries(found.astype(np.float64))
+    candidates = self._candidates(
       wanted.astype(np.float32), min(k + SPARE, len(self))
     )
     return [
       self._ranked(query, rows, k)
-      for query, rows in zip(wanted, found, strict=True)
+      for query, rows in zip(wanted, candidates, strict=True)
     ]
 
-  def save(self, path: str | pathlib.Path) -> None:
-    """Writes a safetensors file, which `load` reads back."""
+  def save(self, path: str | os.PathLike[str]) -> None:
+    """Writes a safetensors file, which `load` reads back.
+
+    Args:
+      path: file to write; folders that are missing are made.
+    """
     names = np.frombuffer(json.dumps(self.names).encode(), np.uint8)
-    tensors.write(
-      pathlib.Path(path),
-      {"embeddings": self.embeddings, "names": names},
-      {"format": FORMAT, "curv": repr(self.curv)},
-    )
+    metadata = {"format": FORMAT, "curv": repr(self.curv)}
+    if self.model is not None:
+      metadata["model"] = self.model
+    path = expanded(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {"embeddings": self.embeddings, "names": names}
+    tensors.write(path, arrays, metadata)
 
   @classmethod
-  def load(cls, path: str | pathlib.Path) -> "Index":
+  def load(cls, path: str | os.PathLike[str]) -> "Index":
     """Reads an index; nothing in it is executed.
+
+    One that names no model, as all did at first, is read with a warning: it
+    can only be told from another model's by its width and curvature.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: it is no index.
     """
-    path = pathlib.Path(path)
+    path = expanded(path)
     with tensors.opened(path) as file:
       metadata = file.metadata() or {}
       kinds = {n: file.get_slice(n).get_dtype() for n in file.keys()}  # noqa: SIM118
@@ -128,16 +183,20 @@ class Index:
       names, curv = json.loads(packed.tobytes()), float(metadata["curv"])
     except (KeyError, ValueError, RecursionError) as error:
       raise ValueError(f"{path}: damaged index: {error!r}") from error
-    sound = (
-      embeddings.ndim == 2
-      and isinstance(names, list)
-      and all(isinstance(name, str) for name in names)
-      and 0 <= curv < math.inf
-      and np.isfinite(embeddings).all()
-    )
-    if not sound:
-      raise ValueError(f"{path}: damaged index: bad names, curv or numbers")
-    return cls(embeddings, names, curv)
+    sound = embeddings.ndim == 2 and 0 <= curv < math.inf
+    if not (sound and isinstance(names, list)):
+      raise ValueError(f"{path}: damaged index: bad names, curv or shape")
+    try:
+      found = cls(embeddings, names, curv, metadata.get("model"))
+    except (TypeError, ValueError) as error:
+      raise ValueError(f"{path}: damaged index: {error}") from error
+    if found.model is None:
+      warnings.warn(
+        f"{path} does not say which model made it: an answer of another model "
+        "of the same width cannot be noticed; make it again",
+        stacklevel=2,
+      )
+    return found
 
   def _candidates(
     self, queries: Float[np.ndarray, "q keys"], count: int
@@ -171,18 +230,9 @@ class Index:
     k: int,
   ) -> list[Hit]:
     """The best of the candidates by float64 products."""
-    keys = _with_time(self.embeddings[rows].astype(np.float64), self.curv)
+    keys = self._space.keys(self.embeddings[rows].astype(np.float64))
     scores = keys @ query
     order = np.lexsort((rows, -scores))[:k]
     return [
       Hit(int(rows[i]), self.names[rows[i]], float(scores[i])) for i in order
     ]
-
-
-def _with_time(
-  x: Float[np.ndarray, "n dim"], curv: float
-) -> Float[np.ndarray, "n keys"]:
-  if not curv:
-    return x
-  squares = np.sum(np.square(x, dtype=np.float64), axis=1, keepdims=True)
-  return np.concatenate([x, np.sqrt(1 / curv + squares)], axis=1)

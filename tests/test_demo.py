@@ -68,9 +68,9 @@ def test_explore_agrees_with_the_model(begun):
   model, begin = begun
   image, phrases = pictures(1)[0], ["a cat", "a red circle", "thing"]
   found = explore.explore(model, image, phrases, begin.things)
-  want = model.search([image], model.index_texts(phrases), 8)[0]
+  want = model.search_image(image, model.index_texts(phrases), 8)[0]
   assert [hit.row for hit in found.nearest] == [hit.row for hit in want]
-  assert found.walk[-1].candidate == -1
+  assert found.walk[-1].name == "root"
   if model.hyperbolic:
     texts = model.encode_text(phrases)
     margins = model.entailment_score(

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     output.mkdir(parents=True, exist_ok=True)
   except (ImportError, OSError, ValueError) as error:
     sys.exit(f"error: {error}")
-  digest = runner.digest(model)
+  digest = model.fingerprint
   about = evaluation.About(flags.model, model.name, digest, flags.data)
   outcomes = []
   for outcome in runner.run(model, tasks, data, output, digest):

@@ -2,12 +2,13 @@
 
 The classes are the 48 base and 17 novel ones of open-vocabulary detection; all
 65 compete. It is much like the zero-shot evaluation of RegionCLIP, by its code
-(https://github.com/microsoft/RegionCLIP): a softmax at a temperature of 0.01,
-doubles above an IoU of 0.5 suppressed, at most 100 detections an image, and a
-proposal's own score by the geometric mean, which ranks as the product does
-here. But RegionCLIP pools boxes from a map of features, has a class for
-background, and suppresses doubles among annotated boxes too: compare models
-here, not with published tables.
+(https://github.com/microsoft/RegionCLIP): doubles above an IoU of 0.5
+suppressed, at most 100 detections an image, and a proposal's own score by the
+geometric mean, which ranks as the product does here. But the probability of a
+class is the model's own, at its trained scale, where RegionCLIP's softmax has a
+temperature of 0.01; and RegionCLIP pools boxes from a map of features, has a
+class for background, and suppresses doubles among annotated boxes too: compare
+models here, not with published tables.
 """
 
 import itertools
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 
 from hyperclip_jax.data import images
 from hyperclip_jax.evals import Model
@@ -28,14 +29,14 @@ from hyperclip_jax.evals.coco_ap import (
   split,
   tools,
 )
-from hyperclip_jax.evals.encoding import ahead, decode_file, squash
+from hyperclip_jax.evals.encoding import ahead, squash
 from hyperclip_jax.evals.files import Source, require
 from hyperclip_jax.evals.tasks import Task, within
 from hyperclip_jax.evals.zero_shot import class_embeddings
 from hyperclip_jax.files import read_json
+from hyperclip_jax.inputs import decode_file
 
 TEMPLATES = ("a photo of a {}.",)
-SHARPNESS = 100.0  # Of the softmax: where training caps the logit scale.
 CHUNK = 1024  # Boxes embedded at once: little of the last batch is padding.
 OVERLAP = 0.5  # Proposals of one class above this IoU are one detection.
 
@@ -130,8 +131,8 @@ def detect(
   """Names the boxes.
 
   A box is cut out and squashed to a square, so that all of it is seen. Its
-  score for a class is its own times the softmax of 100 x similarity over the
-  classes. An image keeps its 100 best pairs of a box and a class.
+  score for a class is its own times the class's of `Model.probabilities`. An
+  image keeps its 100 best pairs of a box and a class.
 
   Args:
     model: The model.
@@ -151,12 +152,12 @@ def detect(
   found = []
   for group, crops in zip(groups, ahead(groups, read), strict=True):
     flat = model.encode_image(list(itertools.chain(*crops)))
-    logits = SHARPNESS * model.similarity(flat, classes)
-    if np.isnan(logits).any():
+    shares = model.probabilities(flat, classes)
+    if np.isnan(shares).any():
       raise ValueError("the model's similarities are NaN")
     ends = np.cumsum([len(of.boxes) for of in group])
-    for of, rows in zip(group, np.split(logits, ends[:-1]), strict=True):
-      scores = of.scores[:, None] * _softmax(rows)
+    for of, rows in zip(group, np.split(shares, ends[:-1]), strict=True):
+      scores = of.scores[:, None] * rows
       for box, label in _best(of.boxes, scores, overlap):
         place = tuple(of.boxes[box].tolist())
         score = float(scores[box, label])
@@ -221,7 +222,7 @@ def _groups(given: Sequence[Given]) -> list[list[Given]]:
 def _crops(data: Instances, given: Given, side: int) -> list[images.Pixels]:
   """The boxes of an image as squares to encode."""
   photo = data.images[given.image]
-  pixels = decode_file(photo.path)
+  pixels = decode_file(photo.path, upright=False)  # what boxes refer to
   height, width, _ = pixels.shape
   if (width, height) != (photo.width, photo.height):
     raise ValueError(
@@ -235,15 +236,6 @@ def _crops(data: Instances, given: Given, side: int) -> list[images.Pixels]:
     squash(images.crop(pixels, tuple(box)), side)
     for box in np.clip(corners / size, 0, 1).tolist()
   ]
-
-
-def _softmax(
-  logits: Float[np.ndarray, "boxes classes"],
-) -> Float64[np.ndarray, "boxes classes"]:
-  """In float64, in which sure and surer ones still differ."""
-  logits = logits.astype(np.float64)
-  shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-  return shares / shares.sum(axis=1, keepdims=True)
 
 
 def _best(
@@ -277,6 +269,6 @@ def _iou(
 
 
 TASKS = (
-  Task("coco_boxes", within("coco", coco_boxes), {}),
-  Task("coco_proposals", within("coco", coco_proposals), {}),
+  Task("coco_boxes", within("coco", coco_boxes), {}, version=2),
+  Task("coco_proposals", within("coco", coco_proposals), {}, version=2),
 )

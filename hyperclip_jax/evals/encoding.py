@@ -3,7 +3,6 @@
 import collections
 import concurrent.futures
 import itertools
-import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -12,14 +11,13 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-from hyperclip_jax.data import images
 from hyperclip_jax.data.images import Pixels
 from hyperclip_jax.evals import Model
+from hyperclip_jax.inputs import THREADS, decode_file
 from hyperclip_jax.progress import bar
 
 CHUNK = 64  # Images in one call of the encoder: a batch of HyperCLIP.
 AHEAD = 4  # Groups that are read while one is encoded.
-THREADS = min(16, os.cpu_count() or 1)
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -99,22 +97,3 @@ def squash(image: Pixels, size: int) -> Pixels:
   """The whole image as a square, bicubic; its proportions are lost."""
   square = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
   return np.asarray(square)
-
-
-def decode_file(path: str | os.PathLike[str]) -> Pixels:
-  """The pixels of an image file.
-
-  Raises:
-    ImageError: it is no image, or too large; the message names the file.
-    OSError: it cannot be read.
-  """
-  with open(path, "rb") as file:
-    return decode(file.read(), os.fspath(path))
-
-
-def decode(data: bytes, where: str) -> Pixels:
-  """The pixels of an encoded image, or an ImageError that begins with where."""
-  try:
-    return images.decode(data)
-  except images.ImageError as error:
-    raise images.ImageError(f"{where}: {error}") from error

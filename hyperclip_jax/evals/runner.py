@@ -6,7 +6,6 @@ again while all three are the same. Remove a file to measure afresh, as after a
 change of the data.
 """
 
-import hashlib
 import json
 import math
 import pathlib
@@ -14,14 +13,11 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
-import jax
-import numpy as np
 from absl import logging
 
 from hyperclip_jax.evals import Model
 from hyperclip_jax.evals.tasks import MissingData, Results, Task
 from hyperclip_jax.files import write_whole
-from hyperclip_jax.hyperclip import HyperCLIP
 
 FOLDER = "tasks"  # Of the kept results, in the output folder.
 
@@ -60,7 +56,7 @@ def run(
     tasks: to run, in this order.
     data: folder of all data sets.
     output: results are kept below it.
-    digest: of the model.
+    digest: `HyperCLIP.fingerprint` of the model.
   """
   folder = output / FOLDER
   folder.mkdir(parents=True, exist_ok=True)
@@ -116,19 +112,6 @@ def _number(value: Any) -> float | list[float]:
   if isinstance(value, list):
     return [float(number) for number in value]
   return math.nan if value is None else float(value)
-
-
-def digest(model: HyperCLIP) -> str:
-  """Identifies all that the embeddings of a model depend on."""
-  found = hashlib.sha256(
-    f"{model.name} {model.image_size} {model.model!r}".encode()
-  )
-  for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):
-    array = np.asarray(leaf)
-    name = jax.tree_util.keystr(path)
-    found.update(f"{name} {array.shape} {array.dtype}".encode())
-    found.update(array.tobytes())
-  return found.hexdigest()[:16]
 
 
 def plain(results: Results) -> dict[str, float | list[float] | None]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
+from hyperclip_jax.classification import prompts
 from hyperclip_jax.evals import Model
 
 BATCH = 4096  # Images scored at once: 16 MB of scores for 1,000 classes.
@@ -27,15 +28,16 @@ def class_embeddings(
 
   Returns:
     One lifted embedding a class.
+
+  Raises:
+    TypeError: Names or templates are no list of strings.
+    ValueError: One is empty, or a template has braces other than one `{}`.
   """
-  if not templates:
-    raise ValueError("templates is empty: give at least one, such as '{}'")
-  total = 0.0
-  for template in templates:  # One at a time: 1,000 x 80 prompts are a lot.
-    prompts = [template.format(name) for name in names]
-    features = model.encode_text(prompts, lift=False)
+  total, groups = 0.0, prompts(names, templates)
+  for texts in groups:  # One at a time: 1,000 x 80 prompts are a lot.
+    features = model.encode_text(texts, lift=False)
     total += features if model.hyperbolic else model.lift(features)
-  return model.lift(np.asarray(total / len(templates), np.float32))
+  return model.lift(np.asarray(total / len(groups), np.float32))
 
 
 def predict(

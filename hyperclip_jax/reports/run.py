@@ -7,13 +7,14 @@ import time
 
 import numpy as np
 
-from hyperclip_jax import metrics
+from hyperclip_jax import metrics, walk
 from hyperclip_jax.config import Config
-from hyperclip_jax.evals import suite, traversal
+from hyperclip_jax.evals import suite
 from hyperclip_jax.evals.suite import Evaluation, HeldOut
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.hyperclip import HyperCLIP
 from hyperclip_jax.reports import page
+from hyperclip_jax.search import Index
 
 FILE = "report.html"
 WALKS = 6
@@ -69,21 +70,23 @@ def _walks(
     [model.encode_text(texts), evaluation.embeddings["box_image"]]
   )
 
-  def landmark(stop: traversal.Stop) -> page.Landmark:
-    if stop.candidate == traversal.ROOT:
+  def landmark(stop: walk.Stop) -> page.Landmark:
+    if stop.row == walk.ROOT_ROW:
       return page.Landmark("[ROOT]", stop.t)
-    if stop.candidate < len(texts):
-      return page.Landmark(texts[stop.candidate], stop.t)
-    i = stop.candidate - len(texts)
-    return page.Landmark(data.box_text[i], stop.t, data.box_image[i])
+    if stop.row < len(texts):
+      return page.Landmark(stop.name, stop.t)
+    i = stop.row - len(texts)
+    return page.Landmark(stop.name, stop.t, data.box_image[i])
 
-  starts = model.encode_image(data.image[:WALKS], lift=False)
-  walks = traversal.traverse(model, starts, candidates)
+  index = Index(candidates, [*texts, *data.box_text], model.space.curv)
+  root = model.space.root(candidates)
+  starts = evaluation.embeddings["image"][:WALKS]
+  walks = [walk.to_root(start, root, index) for start in starts]
   return [
     page.Traversal(
-      data.image[i], data.text[i], [landmark(stop) for stop in walk]
+      data.image[i], data.text[i], [landmark(stop) for stop in stops]
     )
-    for i, walk in enumerate(walks)
+    for i, stops in enumerate(walks)
   ]
 
 
