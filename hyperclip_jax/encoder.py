@@ -1,7 +1,7 @@
 """The towers on a device: images and texts to features, in batches.
 
 XLA compiles a program for each size, so there are three sizes of a batch and
-five lengths of a text, and the rows of others are padded.
+three lengths of a text, and the rows of others are padded.
 """
 
 import functools
@@ -24,7 +24,7 @@ from hyperclip_jax.files import shown
 from hyperclip_jax.models.dual_encoder import DualEncoder
 from hyperclip_jax.progress import bar
 
-TEXT_LENGTHS = (8, 16, 24, 32)  # and the context
+TEXT_LENGTHS = (16, 32)  # and the context
 # One thing is answered at once; some do not cost a whole batch.
 ONE, SOME, MOST_OF_SOME = 1, 8, 32
 

@@ -52,12 +52,7 @@ class HyperCLIP:
   ):
     """Puts the parameters on the first local device.
 
-    Args:
-      name: as of the attributes, and so the next three.
-      model: towers and lift.
-      params: of the model.
-      image_size: in pixels.
-      batch_size: most images or texts computed at once.
+    Args: as of the attributes; batch_size: most rows computed at once.
     """
     self.name = name
     self.model: Any = model
@@ -247,7 +242,7 @@ class HyperCLIP:
     return Index(rows, names, self.space.curv, self.fingerprint)
 
   def search(self, queries: Rows, index: Index, k: int = 5) -> list[list[Hit]]:
-    """The `k` nearest of an index to each embedding.
+    """The `k` nearest of an index to each embedding, best first.
 
     `search_text` and `search_image` take what is not embedded yet.
 
@@ -255,9 +250,6 @@ class HyperCLIP:
       queries: embeddings.
       index: made by this model.
       k: how many; of a smaller index all are given.
-
-    Returns:
-      For each query its hits, the nearest first.
 
     Raises:
       TypeError: the queries are no embeddings.

@@ -135,12 +135,15 @@ class Index:
     if not len(self):
       return [[] for _ in found]
     wanted = self._space.queries(found.astype(np.float64))
-    candidates = self._candidates(
-      wanted.astype(np.float32), min(k + SPARE, len(self))
-    )
+    count = min(k + SPARE, len(self))
+    rows = self._candidates(wanted.astype(np.float32), count)
+    step = max(1, SCORES // (8 * count * wanted.shape[1]))
     return [
-      self._ranked(query, rows, k)
-      for query, rows in zip(wanted, candidates, strict=True)
+      hits
+      for start in range(0, len(rows), step)
+      for hits in self._ranked(
+        wanted[start : start + step], rows[start : start + step], k
+      )
     ]
 
   def save(self, path: str | os.PathLike[str]) -> None:
@@ -225,14 +228,18 @@ class Index:
 
   def _ranked(
     self,
-    query: Float[np.ndarray, " keys"],
-    rows: Int[np.ndarray, " count"],
+    queries: Float[np.ndarray, "q keys"],
+    rows: Int[np.ndarray, "q count"],
     k: int,
-  ) -> list[Hit]:
+  ) -> list[list[Hit]]:
     """The best of the candidates by float64 products."""
-    keys = self._space.keys(self.embeddings[rows].astype(np.float64))
-    scores = keys @ query
-    order = np.lexsort((rows, -scores))[:k]
+    keys = self._space.keys(self.embeddings[rows.ravel()].astype(np.float64))
+    scores = np.einsum(
+      "qcd,qd->qc", keys.reshape(*rows.shape, -1), queries, optimize=True
+    )
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    rows, scores = (np.take_along_axis(a, order, 1) for a in (rows, scores))
     return [
-      Hit(int(rows[i]), self.names[rows[i]], float(scores[i])) for i in order
+      [Hit(i, self.names[i], score) for i, score in zip(*pair, strict=True)]
+      for pair in zip(rows.tolist(), scores.tolist(), strict=True)
     ]

@@ -162,7 +162,7 @@ def test_an_index_is_met_with_pictures_where_names_are_files(loaded, file):
   model.index_images([file, pictures(2)[1]], [file, "gone.png"]).save(path)
   begin = demo.start(model, str(folder), path)
   assert [p is None for p in begin.things.pictures] == [False, True]
-  model.index(np.zeros((1, 3), np.float32), ["x"]).save(path)
+  hyperclip_jax.Index(np.zeros((1, 3)), ["x"], 1.0, "other").save(path)
   with pytest.raises(ValueError, match="another model's"):
     demo.start(model, str(folder), path)
 
