@@ -90,11 +90,11 @@ def pixels(image: Any) -> Pixels:
     raise TypeError(
       f"a file object gave {_described(data)}: open images as binary"
     )
-  return decode(bytes(data), "image")
+  return decode(bytes(data), "image", upright=True)
 
 
-def decode_file(path: str | os.PathLike[str], upright: bool = True) -> Pixels:
-  """The pixels of an image file; `upright` as of `images.decode`.
+def decode_file(path: str | os.PathLike[str]) -> Pixels:
+  """The pixels of an image file, turned upright by its EXIF tag.
 
   Raises:
     ImageError: it is no image, or too large; the message names the file.
@@ -102,11 +102,17 @@ def decode_file(path: str | os.PathLike[str], upright: bool = True) -> Pixels:
     ValueError: it is no regular file.
   """
   path = os.fspath(path)
-  return decode(read_bytes(expanded(path)), path, upright)
+  return decode(read_bytes(expanded(path)), path, upright=True)
 
 
-def decode(data: bytes, where: str, upright: bool = True) -> Pixels:
-  """The pixels of an encoded image, or an ImageError that begins with where."""
+def decode(data: bytes, where: str, upright: bool = False) -> Pixels:
+  """The pixels of an encoded image, or an ImageError that begins with where.
+
+  Args:
+    data: the encoded image.
+    where: name of the image for messages.
+    upright: whether to turn it by its EXIF tag. Boxes refer to stored pixels.
+  """
   try:
     return image_lib.decode(data, upright=upright)
   except ImageError as error:

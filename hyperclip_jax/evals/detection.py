@@ -29,12 +29,11 @@ from hyperclip_jax.evals.coco_ap import (
   split,
   tools,
 )
-from hyperclip_jax.evals.encoding import ahead, squash
+from hyperclip_jax.evals.encoding import ahead, decode, squash
 from hyperclip_jax.evals.files import Source, require
 from hyperclip_jax.evals.tasks import Task, within
 from hyperclip_jax.evals.zero_shot import class_embeddings
 from hyperclip_jax.files import read_json
-from hyperclip_jax.inputs import decode_file
 
 TEMPLATES = ("a photo of a {}.",)
 CHUNK = 1024  # Boxes embedded at once: little of the last batch is padding.
@@ -220,9 +219,12 @@ def _groups(given: Sequence[Given]) -> list[list[Given]]:
 
 
 def _crops(data: Instances, given: Given, side: int) -> list[images.Pixels]:
-  """The boxes of an image as squares to encode."""
+  """The boxes of an image as squares to encode, cut from the stored pixels.
+
+  An EXIF tag does not turn them: the annotations are of the pixels as stored.
+  """
   photo = data.images[given.image]
-  pixels = decode_file(photo.path, upright=False)  # what boxes refer to
+  pixels = decode(photo.path.read_bytes(), str(photo.path))
   height, width, _ = pixels.shape
   if (width, height) != (photo.width, photo.height):
     raise ValueError(

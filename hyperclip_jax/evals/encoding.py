@@ -14,6 +14,7 @@ from PIL import Image
 from hyperclip_jax.data.images import Pixels
 from hyperclip_jax.evals import Model
 from hyperclip_jax.inputs import THREADS, decode_file
+from hyperclip_jax.inputs import decode as decode
 from hyperclip_jax.progress import bar
 
 CHUNK = 64  # Images in one call of the encoder: a batch of HyperCLIP.

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from hyperclip_jax.data.images import Pixels
 from hyperclip_jax.data.record import IMAGE_SUFFIXES
 from hyperclip_jax.data.tars import Member, groups
-from hyperclip_jax.inputs import decode, decode_file
+from hyperclip_jax.evals.encoding import decode, decode_file
 
 FILES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff", "gif")
 
