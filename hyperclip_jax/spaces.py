@@ -67,8 +67,8 @@ class Sphere:
 
   def root(self, rows: Rows) -> Float64[np.ndarray, " dim"]:
     """The mean direction of a set, which stands for a root (MERU, 4.3)."""
-    mean = np.mean(rows, axis=0, dtype=np.float64, keepdims=True)
-    return self.lift(mean)[0]
+    total = np.sum(rows, axis=0, dtype=np.float64)
+    return self.lift(np.reshape(total, (1, -1)))[0]
 
   def keys(self, x: Rows) -> Rows:
     """Rows whose inner products with `queries` are similarities."""

@@ -124,6 +124,25 @@ def test_groups_of_images_change_nothing(make_model, folder, monkeypatch):
   assert detection.coco_boxes(model, folder) == together
 
 
+@pytest.mark.parametrize("hyperbolic", [True, False])
+def test_a_score_is_the_models_probability(
+  make_model, folder, monkeypatch, hyperbolic
+):
+  model = make_model(hyperbolic, table())
+  model.logit_scale = 2.0
+  found = []
+  monkeypatch.setattr(
+    detection, "average_precisions", lambda data, d: found.extend(d) or {}
+  )
+  detection.coco_boxes(model, folder)
+  classes = model.encode_text([f"a photo of a {name}." for name in NAMES])
+  cat = model.encode_image([np.array([[RED]])])
+  wanted = model.probabilities(cat, classes)[0, NAMES.index("cat")]
+  assert wanted < 0.5  # far from saturated
+  best = max(d.score for d in found if d.image == 1)
+  assert best == pytest.approx(wanted, abs=0.01)  # by JPEG's colours
+
+
 def record(model):
   """The images that the model will be given."""
   seen, encode = [], model.encode_image
