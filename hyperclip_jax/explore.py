@@ -82,6 +82,7 @@ def explore(
   """
   if not phrases:
     raise ValueError("type one phrase or more, one a line")
+  model.check_index(things.index)
   image, texts = model.encode_image([picture]), model.encode_text(phrases)
   known = [i for i, shown in enumerate(things.pictures) if shown is None]
   named = [*phrases, *(things.index.names[i] for i in known)]

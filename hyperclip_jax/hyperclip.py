@@ -114,9 +114,9 @@ class HyperCLIP:
     """Embeds image files; those that cannot be read are left out and named.
 
     Args:
-      paths: any number; what each holds is as of `encode_image`.
+      paths: any number; files as of `encode_image`.
     """
-    found = self._encoder.files(inputs.images(paths))
+    found = self._encoder.files(inputs.paths(paths))
     return found._replace(embeddings=self.lift(found.embeddings))
 
   def encode_text(self, texts: Texts, lift: bool = True) -> Embeddings:
@@ -241,6 +241,10 @@ class HyperCLIP:
     rows = self._rows("embeddings", embeddings)
     return Index(rows, names, self.space.curv, self.fingerprint)
 
+  def check_index(self, index: Index) -> None:
+    """Raises ValueError where another model made the index."""
+    index.check_model(self.model.embed_dim, self.space.curv, self.fingerprint)
+
   def search(self, queries: Rows, index: Index, k: int = 5) -> list[list[Hit]]:
     """The `k` nearest of an index to each embedding, best first.
 
@@ -255,7 +259,7 @@ class HyperCLIP:
       TypeError: the queries are no embeddings.
       ValueError: the index is another model's, or a query is not finite.
     """
-    self._check_own(index)
+    self.check_index(index)
     instead = "; search_text takes texts, search_image pictures"
     return index.search(self._rows("queries", queries, instead), k)
 
@@ -263,14 +267,14 @@ class HyperCLIP:
     self, texts: Texts, index: Index, k: int = 5
   ) -> list[list[Hit]]:
     """`search` for texts, given as for `encode_text`."""
-    self._check_own(index)
+    self.check_index(index)
     return index.search(self.encode_text(texts), k)
 
   def search_image(
     self, images: Images, index: Index, k: int = 5
   ) -> list[list[Hit]]:
     """`search` for images, given as for `encode_image`: a string is a path."""
-    self._check_own(index)
+    self.check_index(index)
     return index.search(self.encode_image(images), k)
 
   def traverse(
@@ -292,7 +296,7 @@ class HyperCLIP:
     Raises:
       ValueError: the index is another model's, or `to` is several images.
     """
-    self._check_own(index)
+    self.check_index(index)
     starts = self.encode_image(images)
     if to is None:
       return [walk.to_root(x, self.root, index, steps) for x in starts]
@@ -331,6 +335,3 @@ class HyperCLIP:
     self, name: str, given: Rows, instead: str = ""
   ) -> Float[np.ndarray, "n dim"]:
     return inputs.rows(name, given, self.model.embed_dim, instead)
-
-  def _check_own(self, index: Index) -> None:
-    index.check_model(self.model.embed_dim, self.space.curv, self.fingerprint)

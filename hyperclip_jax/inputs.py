@@ -63,6 +63,15 @@ def images(given: Images) -> list[Any]:
   return items
 
 
+def paths(given: Any) -> list[Any]:
+  """One path or many, as a list; raises as `images`."""
+  items = images(given)
+  for i, item in enumerate(items):
+    if not isinstance(item, str | os.PathLike):
+      raise TypeError(f"paths[{i}] is {_described(item)}: give paths")
+  return items
+
+
 def is_file(image: Any) -> bool:
   """Whether an image is encoded, so that threads speed its reading up."""
   return _is_image(image) and not isinstance(image, Image.Image)
@@ -208,7 +217,8 @@ def _array(given: Any, name: str) -> np.ndarray:
 
 def _listed(name: str, given: Any, wanted: str) -> list[Any]:
   ordered = not isinstance(given, Mapping | set | frozenset | bytes | bytearray)
-  if not (ordered and isinstance(given, Iterable)):
+  scalar = getattr(given, "ndim", 1) == 0
+  if scalar or not (ordered and isinstance(given, Iterable)):
     raise TypeError(f"{name} is {_described(given)}: give {wanted}")
   return list(given)
 

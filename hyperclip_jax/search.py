@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
 from hyperclip_jax import inputs, spaces, tensors
 from hyperclip_jax.files import expanded, shown
@@ -68,14 +68,14 @@ class Index:
     """
     self.names = inputs.strings("names", names)
     array = np.asarray(embeddings)
-    width = array.shape[1] if array.ndim == 2 else 0
+    width = array.shape[-1] if array.ndim else 0
     array = inputs.rows("embeddings", array, width)
     if len(self.names) != len(array):
       raise ValueError(f"{len(self.names)} names for {len(array)} embeddings")
-    inputs.finite("embeddings", array)
     self.curv, self.model = curv, model
     self._space = spaces.of(curv)
-    self._keys = np.ascontiguousarray(self._space.keys(array), np.float32)
+    self._keys = _single(self._space.keys(_single(array)))
+    inputs.finite("embeddings", self._keys)
     self._dim = width
 
   def __repr__(self) -> str:
@@ -131,12 +131,13 @@ class Index:
     if k < 1:
       raise ValueError(f"k is {k}: ask for at least 1")
     found = inputs.rows("queries", queries, self._dim)
-    inputs.finite("queries", found)
+    inputs.finite("queries", _single(found))
+    wanted = self._space.queries(found.astype(np.float64))
+    single = _single(wanted)
     if not len(self):
       return [[] for _ in found]
-    wanted = self._space.queries(found.astype(np.float64))
     count = min(k + SPARE, len(self))
-    rows = self._candidates(wanted.astype(np.float32), count)
+    rows = self._candidates(single, count)
     step = max(1, SCORES // (8 * count * wanted.shape[1]))
     return [
       hits
@@ -243,3 +244,10 @@ class Index:
       [Hit(i, self.names[i], score) for i, score in zip(*pair, strict=True)]
       for pair in zip(rows.tolist(), scores.tolist(), strict=True)
     ]
+
+
+def _single(
+  x: Float[np.ndarray, "n keys"],
+) -> Float32[np.ndarray, "n keys"]:
+  with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused
+    return np.ascontiguousarray(x, np.float32)

@@ -184,6 +184,7 @@ def test_texts_are_strings_in_a_list():
     ({"a": 1}, "texts is of type dict"),
     ([pathlib.Path("a")], r"texts\[0\] is of type PosixPath"),
     (3, "texts is 3 of type int"),
+    (np.array("a dog"), "texts is of type ndarray"),
   ],
 )
 def test_other_texts_are_refused_by_name(given, message):
@@ -233,3 +234,15 @@ def test_rows_that_are_not_finite_are_counted():
   rows[2, 1], rows[3, 0] = np.nan, np.inf
   with pytest.raises(ValueError, match=r"queries: 2 of 4 rows .* row 2"):
     inputs.finite("queries", rows)
+
+
+def test_paths_are_paths(tmp_path):
+  assert inputs.paths("a.png") == ["a.png"]
+  assert inputs.paths([tmp_path, "a.png"]) == [tmp_path, "a.png"]
+  for other in (
+    b"a.png",
+    np.zeros((2, 2, 3), np.uint8),
+    Image.new("RGB", (1, 1)),
+  ):
+    with pytest.raises(TypeError, match=r"paths\[1\] is .*: give paths"):
+      inputs.paths(["a.png", other])

@@ -115,13 +115,13 @@ def test_names_are_strings_when_it_is_made(names):
 
 
 @pytest.mark.filterwarnings("ignore:.*Swig.*:DeprecationWarning")
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200])
 @pytest.mark.parametrize("large", [100_000, 1])
 def test_what_is_not_finite_is_refused(bad, large, monkeypatch):
   monkeypatch.setattr(search, "LARGE", large)
   x = points(5, 1.0)
   index = index_of(x, 1.0)
-  broken = x.copy()
+  broken = x.astype(np.float64)  # 1e200 has no float32
   broken[3, 1] = bad
   with pytest.raises(ValueError, match=r"embeddings: 1 of 5 .* row 3"):
     index_of(broken, 1.0)
