@@ -52,7 +52,9 @@ class HyperCLIP:
   ):
     """Puts the parameters on the first local device.
 
-    Args: as of the attributes; batch_size: most rows computed at once.
+    Args:
+      name, model, params, image_size: see the attributes.
+      batch_size: most images or texts computed at once.
     """
     self.name = name
     self.model: Any = model
@@ -241,8 +243,13 @@ class HyperCLIP:
     rows = self._rows("embeddings", embeddings)
     return Index(rows, names, self.space.curv, self.fingerprint)
 
-  def check_index(self, index: Index) -> None:
+  def check_index(self, index: Any) -> None:
     """Raises ValueError where another model made the index."""
+    if not isinstance(index, Index):
+      raise TypeError(
+        f"index is of type {type(index).__name__}: give an Index, such as of "
+        "index_texts or Index.load"
+      )
     index.check_model(self.model.embed_dim, self.space.curv, self.fingerprint)
 
   def search(self, queries: Rows, index: Index, k: int = 5) -> list[list[Hit]]:

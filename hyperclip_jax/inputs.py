@@ -154,7 +154,7 @@ def strings(name: str, given: Any) -> list[str]:
   for i, item in enumerate(items):
     if not isinstance(item, str):
       raise TypeError(f"{name}[{i}] is {_described(item)}: give strings")
-  return items
+  return [str(item) for item in items]
 
 
 def rows(
@@ -205,7 +205,8 @@ def _is_image(item: Any) -> bool:
 
 def _is_array(item: Any) -> bool:
   """Whether it is an array of NumPy, JAX, PyTorch or their like."""
-  return hasattr(item, "__array__") and not isinstance(item, Image.Image)
+  others = (Image.Image, np.generic)  # which can become arrays
+  return hasattr(item, "__array__") and not isinstance(item, others)
 
 
 def _array(given: Any, name: str) -> np.ndarray:

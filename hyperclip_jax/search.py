@@ -64,8 +64,10 @@ class Index:
 
     Raises:
       TypeError: the names are no list of strings, the embeddings no floats.
-      ValueError: their numbers differ, or a row is not finite.
+      ValueError: their numbers differ, a row is not finite, or curv is none.
     """
+    if not 0 <= curv < math.inf:
+      raise ValueError(f"curv is {curv}: give 0 or more")
     self.names = inputs.strings("names", names)
     array = np.asarray(embeddings)
     width = array.shape[-1] if array.ndim else 0
@@ -187,9 +189,8 @@ class Index:
       names, curv = json.loads(packed.tobytes()), float(metadata["curv"])
     except (KeyError, ValueError, RecursionError) as error:
       raise ValueError(f"{path}: damaged index: {error!r}") from error
-    sound = embeddings.ndim == 2 and 0 <= curv < math.inf
-    if not (sound and isinstance(names, list)):
-      raise ValueError(f"{path}: damaged index: bad names, curv or shape")
+    if embeddings.ndim != 2 or not isinstance(names, list):
+      raise ValueError(f"{path}: damaged index: bad names or shape")
     try:
       found = cls(embeddings, names, curv, metadata.get("model"))
     except (TypeError, ValueError) as error:

@@ -319,6 +319,11 @@ def test_index_of_another_model_is_refused(model, tmp_path):
       asked.traverse(pictures(1), of)
 
 
+def test_what_is_no_index_is_named(model):
+  with pytest.raises(TypeError, match=r"of type str: give an Index"):
+    model.check_index("words.index")
+
+
 def test_the_fingerprint_is_of_what_embeddings_depend_on(model, tmp_path):
   wanted = model.fingerprint
   module = model.model

@@ -75,6 +75,7 @@ def test_many_images_in_any_order_that_is_one():
     (None, "images is None: give a path"),
     (3, "images is 3 of type int"),
     ([3], "image 0 is 3 of type int: an image is a path"),
+    ([np.int64(3)], "image 0 is of type int64: an image is a path"),
     (["a.png", None], "image 1 is None"),
     ([[1, 2]], "image 0 is of type list"),
     ({"a": "b.png"}, "images is of type dict"),
@@ -169,6 +170,7 @@ def test_texts_are_strings_in_a_list():
   assert inputs.texts("a dog") == ["a dog"]
   for many in (["a", "b"], ("a", "b"), iter("ab"), np.array(["a", "b"])):
     assert inputs.texts(many) == ["a", "b"]
+    assert all(type(text) is str for text in inputs.texts(["a", np.str_("b")]))
 
 
 @pytest.mark.parametrize(
