@@ -15,6 +15,7 @@ from PIL import Image
 from hyperclip_jax.data import images
 from hyperclip_jax.data.images import Pixels
 from hyperclip_jax.evals import Model
+from hyperclip_jax.files import shown
 from hyperclip_jax.progress import bar
 
 CHUNK = 64  # Images in one call of the encoder: a batch of HyperCLIP.
@@ -29,39 +30,75 @@ def encode_files(
   model: Model,
   paths: Sequence[pathlib.Path],
   square: Callable[[Pixels, int], Pixels],
-) -> Float32[np.ndarray, "images dim"]:
-  """Lifted embeddings of image files.
+) -> tuple[Float32[np.ndarray, "good dim"], list[int], dict[pathlib.Path, str]]:
+  """Lifted embeddings of image files, turned upright by their EXIF tag.
+
+  A file that is no image or cannot be read is left out.
 
   Args:
     model: the model.
     paths: one or more.
     square: `images.center_square` or `squash`.
 
+  Returns:
+    The embeddings of the good images; for each, its place in `paths`; and why
+    each of the others was left out, by its path.
+
   Raises:
-    ImageError: a file is no image, or too large; the message names it.
-    OSError: it cannot be read.
+    ValueError: none is good; the message names the first.
   """
 
   def read(number: int) -> Pixels:
     return square(decode_file(paths[number]), model.image_size)
 
-  return encode(model, len(paths), read)
+  embeddings, good, bad = encode(model, len(paths), read)
+  left_out = {
+    paths[number]: reason.removeprefix(f"{paths[number]}: ")
+    for number, reason in bad.items()
+  }
+  return embeddings, good, left_out
 
 
 def encode(
   model: Model, count: int, read: Callable[[int], Pixels]
-) -> Float32[np.ndarray, "images dim"]:
-  """Lifted embeddings of the images 0 to count - 1.
+) -> tuple[Float32[np.ndarray, "good dim"], list[int], dict[int, str]]:
+  """Lifted embeddings of the images 0 to count - 1, without bad ones.
 
   Args:
     model: the model.
     count: of images.
     read: the pixels of an image by its number; called from many threads. Ready
-      squares of the model's size save the encoder's thread the work.
+      squares of the model's size save the encoder's thread the work. An
+      ImageError or OSError leaves the image out.
+
+  Returns:
+    The embeddings of the good images, their numbers, and why each of the others
+    was left out, by its number.
+
+  Raises:
+    ValueError: none is good; the message names the first.
   """
+
+  def attempt(number: int) -> Pixels | str:
+    try:
+      return read(number)
+    except (images.ImageError, OSError) as error:
+      return str(error)
+
   groups = chunks(count)
-  ready = bar(ahead(groups, read), "images", len(groups))
-  return np.concatenate([model.encode_image(chunk) for chunk in ready])
+  rows, good, bad = [], [], {}
+  ready = bar(ahead(groups, attempt), "images", len(groups))
+  for numbers, chunk in zip(groups, ready, strict=True):
+    found = [*zip(numbers, chunk, strict=True)]
+    bad |= {n: reason for n, reason in found if isinstance(reason, str)}
+    whole = {n: image for n, image in found if not isinstance(image, str)}
+    if whole:
+      rows.append(model.encode_image([*whole.values()]))
+      good += whole
+  if not good:
+    first = f"; the first: {shown(bad[0])}" if bad else ""
+    raise ValueError(f"none of {count:,} images can be read{first}")
+  return np.concatenate(rows), good, bad
 
 
 def chunks(count: int) -> list[range]:
@@ -102,19 +139,25 @@ def squash(image: Pixels, size: int) -> Pixels:
 
 
 def decode_file(path: str | os.PathLike[str]) -> Pixels:
-  """The pixels of an image file.
+  """The pixels of an image file, turned upright by its EXIF tag.
 
   Raises:
     ImageError: it is no image, or too large; the message names the file.
     OSError: it cannot be read.
   """
   with open(path, "rb") as file:
-    return decode(file.read(), os.fspath(path))
+    return decode(file.read(), os.fspath(path), upright=True)
 
 
-def decode(data: bytes, where: str) -> Pixels:
-  """The pixels of an encoded image, or an ImageError that begins with where."""
+def decode(data: bytes, where: str, upright: bool = False) -> Pixels:
+  """The pixels of an encoded image, or an ImageError that begins with where.
+
+  Args:
+    data: the encoded image.
+    where: name of the image for messages.
+    upright: whether to turn it by its EXIF tag. Boxes refer to stored pixels.
+  """
   try:
-    return images.decode(data)
+    return images.decode(data, upright=upright)
   except images.ImageError as error:
     raise images.ImageError(f"{where}: {error}") from error

@@ -157,7 +157,8 @@ def test_a_failed_task_makes_exit_code_1(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
-    (("--tasks=one,imagnet",), "no task imagnet; there are all, one"),
+    (("--tasks=one,zzz",), "no task zzz; there are\n  all, one"),
+    (("--tasks=onne",), "no task onne; did you mean one? There are\n  all, "),
     (("--tasks=,",), "no task ','"),
     (("--data=/none",), "--data=/none: no such folder"),
     ((), "config.json"),
