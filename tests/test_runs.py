@@ -3,17 +3,14 @@
 import json
 import pathlib
 
-import numpy as np
+import jax
 import pytest
 
 from hyperclip_jax import runs, train
-from hyperclip_jax.evals import suite
 from hyperclip_jax.reports import run as report
 from tests import small
 from tests.data import tars
 from tests.reports.reader import Reader
-
-SHAPES = "zero_shot/top1"
 
 
 def write(path: pathlib.Path, first: int, count: int = 24) -> None:
@@ -106,7 +103,8 @@ def trained(tmp_path_factory):
   config.batch_size = 8
   config.eval_every = 1
   run = runs.prepare(config, folder / "run")
-  model = train.train(run)
+  with jax.numpy_dtype_promotion("standard"):
+    model = train.train(run)
   assert model is not None
   return config, run, model, folder
 
@@ -132,33 +130,4 @@ def test_no_number_of_training_records_is_called_held_out(
   assert logged == {"train_sample"}  # The run itself had none held out.
   page = Reader((run.workdir / "report.html").read_text())
   assert ("held-out records" in page.text) == held_out
-  assert ("sample of the training records" in page.text) != held_out
-
-
-def test_the_results_come_with_errors_chances_and_counts():
-  data = runs.sample(small.config())
-
-  class Blind:
-    hyperbolic = False
-
-    def encode_image(self, images, lift=True):
-      return np.ones((len(images), 2), np.float32)
-
-    def encode_text(self, texts, lift=True):
-      return np.ones((len(texts), 2), np.float32)
-
-    def lift(self, tangents):
-      return tangents
-
-    def similarity(self, x, y):
-      return x @ y.T
-
-    def distance_to_root(self, x):
-      return np.zeros(len(x), np.float32)
-
-  found = suite.evaluate(Blind(), data)
-  assert found.results[f"eval/{SHAPES}"] == pytest.approx(1 / 96)
-  assert found.context[f"eval/{SHAPES}_chance"] == pytest.approx(1 / 96)
-  assert found.context["eval/zero_shot/images"] == 96
-  assert found.context["eval/retrieval/i2t_r5_chance"] == pytest.approx(5 / 48)
-  assert not found.results.keys() & found.context.keys()
+  assert ("nothing was held out" in page.text) != held_out
