@@ -21,7 +21,14 @@ from jaxtyping import Float
 
 from hyperclip_jax.data import images
 from hyperclip_jax.evals import Model
-from hyperclip_jax.evals.coco import WANTED, Instances, read_instances, xywh
+from hyperclip_jax.evals.coco import (
+  WANTED,
+  Instances,
+  is_finite,
+  read_instances,
+  whole,
+  xywh,
+)
 from hyperclip_jax.evals.coco_ap import (
   PER_IMAGE,
   Detection,
@@ -31,9 +38,9 @@ from hyperclip_jax.evals.coco_ap import (
 )
 from hyperclip_jax.evals.encoding import ahead, decode, squash
 from hyperclip_jax.evals.files import Source, require
-from hyperclip_jax.evals.tasks import Task, within
+from hyperclip_jax.evals.tasks import Results, Task, left, within
 from hyperclip_jax.evals.zero_shot import class_embeddings
-from hyperclip_jax.files import read_json
+from hyperclip_jax.files import read_json, shown
 
 TEMPLATES = ("a photo of a {}.",)
 CHUNK = 1024  # Boxes embedded at once: little of the last batch is padding.
@@ -64,7 +71,7 @@ class Given(NamedTuple):
   scores: Float[np.ndarray, "boxes"]
 
 
-def coco_boxes(model: Model, folder: pathlib.Path) -> dict[str, float]:
+def coco_boxes(model: Model, folder: pathlib.Path) -> Results:
   """Classifies the annotated boxes of COCO val2017, crowds left out.
 
   Args:
@@ -72,7 +79,8 @@ def coco_boxes(model: Model, folder: pathlib.Path) -> dict[str, float]:
     folder: What holds annotations and val2017.
 
   Returns:
-    What `average_precisions` returns.
+    What `average_precisions` returns, and counts. An image that cannot be
+    read is left out with its boxes.
 
   Raises:
     MissingData: Says what is missing and where to get it.
@@ -89,11 +97,10 @@ def coco_boxes(model: Model, folder: pathlib.Path) -> dict[str, float]:
     Given(image, np.array(boxes), np.ones(len(boxes)))
     for image, boxes in rows.items()
   ]
-  found = detect(model, data, given, overlap=1.0)
-  return average_precisions(data, found)
+  return _scored(model, data, given, overlap=1.0)
 
 
-def coco_proposals(model: Model, folder: pathlib.Path) -> dict[str, float]:
+def coco_proposals(model: Model, folder: pathlib.Path) -> Results:
   """Classifies supplied boxes on COCO val2017.
 
   Images that show none of the 65 classes are left out, as is usual.
@@ -103,7 +110,8 @@ def coco_proposals(model: Model, folder: pathlib.Path) -> dict[str, float]:
     folder: What holds annotations, with proposals_val2017.json, and val2017.
 
   Returns:
-    What `average_precisions` returns.
+    What `average_precisions` returns, and counts. An image that cannot be
+    read is left out with its boxes.
 
   Raises:
     MissingData: Says what is missing and where to get it.
@@ -120,13 +128,28 @@ def coco_proposals(model: Model, folder: pathlib.Path) -> dict[str, float]:
     raise ValueError(
       f"{path}: none of the boxes lies in an image of the 65 classes"
     )
-  found = detect(model, data, given, overlap=OVERLAP)
-  return average_precisions(data, found)
+  return _scored(model, data, given, overlap=OVERLAP)
+
+
+def _scored(
+  model: Model, data: Instances, given: Sequence[Given], overlap: float
+) -> Results:
+  """Results without the images that cannot be read, and their boxes."""
+  found, left_out = detect(model, data, given, overlap)
+  images = {i: image for i, image in data.images.items() if i not in left_out}
+  boxes = [box for box in data.boxes if box.image in images]
+  seen = data._replace(images=images, boxes=boxes)
+  return {
+    **average_precisions(seen, found),
+    "images": float(len(images)),
+    "classes": float(len(data.categories)),
+    **left({data.images[i].path: reason for i, reason in left_out.items()}),
+  }
 
 
 def detect(
   model: Model, data: Instances, given: Sequence[Given], overlap: float
-) -> list[Detection]:
+) -> tuple[list[Detection], dict[int, str]]:
   """Names the boxes.
 
   A box is cut out and squashed to a square, so that all of it is seen. Its
@@ -139,17 +162,34 @@ def detect(
     given: The boxes.
     overlap: Of two boxes of one class and a greater IoU, the better one stays;
       1 keeps all.
+
+  Returns:
+    The detections, and why each image that cannot be read was left out, by its
+    id.
+
+  Raises:
+    ValueError: An image has another size than its annotations say, none can be
+      read, or a similarity is NaN.
   """
   names = list(data.categories.values())
   ids = list(data.categories)
   classes = class_embeddings(model, names, TEMPLATES)
   groups = _groups(given)
 
-  def read(of: Given) -> list[images.Pixels]:
-    return _crops(data, of, model.image_size)
+  def read(of: Given) -> list[images.Pixels] | str:
+    try:
+      return _crops(data, of, model.image_size)
+    except (images.ImageError, OSError) as error:
+      return str(error).removeprefix(f"{data.images[of.image].path}: ")
 
-  found = []
-  for group, crops in zip(groups, ahead(groups, read), strict=True):
+  found, left_out = [], {}
+  for numbered, read_ones in zip(groups, ahead(groups, read), strict=True):
+    pairs = [*zip(numbered, read_ones, strict=True)]
+    left_out |= {of.image: c for of, c in pairs if isinstance(c, str)}
+    group = [of for of, c in pairs if not isinstance(c, str)]
+    crops = [c for _, c in pairs if not isinstance(c, str)]
+    if not group:
+      continue
     flat = model.encode_image(list(itertools.chain(*crops)))
     shares = model.probabilities(flat, classes)
     if np.isnan(shares).any():
@@ -161,7 +201,11 @@ def detect(
         place = tuple(of.boxes[box].tolist())
         score = float(scores[box, label])
         found.append(Detection(of.image, ids[label], place, score))
-  return found
+  if len(left_out) == len(given):
+    image, reason = next(iter(left_out.items()))
+    path = data.images[image].path
+    raise ValueError(f"no image can be read; the first: {path}: {reason}")
+  return found, left_out
 
 
 def _open_vocabulary(data: Instances) -> Instances:
@@ -176,10 +220,10 @@ def _open_vocabulary(data: Instances) -> Instances:
     )
   categories = {names[name]: name for name in wanted}
   boxes = [box for box in data.boxes if box.category in categories]
-  shown = dict.fromkeys(box.image for box in boxes)
-  if not shown:
+  showing = dict.fromkeys(box.image for box in boxes)
+  if not showing:
     raise ValueError("instances_val2017.json: no box is of the 65 classes")
-  return Instances({i: data.images[i] for i in shown}, categories, boxes)
+  return Instances({i: data.images[i] for i in showing}, categories, boxes)
 
 
 def _proposals(path: pathlib.Path, data: Instances) -> list[Given]:
@@ -189,15 +233,15 @@ def _proposals(path: pathlib.Path, data: Instances) -> list[Given]:
   rows: dict[int, list[tuple[float, ...]]] = {}
   for number, record in enumerate(content):
     try:
-      image, score = int(record["image_id"]), float(record["score"])
+      image, score = whole(record["image_id"]), record["score"]
       if image not in data.images:
         raise ValueError(f"image {image} is not in instances_val2017.json")
-      if not 0 <= score <= 1:
-        raise ValueError(f"score {score} is not from 0 to 1")
+      if not (is_finite(score) and 0 <= score <= 1):
+        raise ValueError(f"score {score!r:.80} is not from 0 to 1")
       rows.setdefault(image, []).append((*xywh(record["bbox"]), score))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
       raise ValueError(
-        f"{path}: box number {number}: {type(error).__name__}: {error}"
+        f"{path}: box number {number}: {type(error).__name__}: {shown(error)}"
       ) from error
   return [
     Given(image, array[:, :4], array[:, 4])

@@ -2,8 +2,9 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from hyperclip_jax.evals import coco_ap, detection
+from hyperclip_jax.evals import coco_ap, detection, rates
 from hyperclip_jax.evals.tasks import MissingData
 from tests.evals import data_sets, pictures
 from tests.evals.data_sets import annotation, write_json
@@ -43,6 +44,8 @@ def folder(tmp_path):
 @pytest.mark.parametrize("hyperbolic", [True, False])
 def test_annotated_boxes_by_hand(make_model, folder, hyperbolic):
   result = detection.coco_boxes(make_model(hyperbolic, table()), folder)
+  assert (result["images"], result["classes"]) == (2, 65)
+  result = rates.measured(result)
   # The first cat is right and best. The second comes last: as every class of
   # every box counts, the car of the first image is a cat before. So precision
   # is 1 up to a recall of .5 (51 points of 101), then 2 / 3.
@@ -176,8 +179,11 @@ def test_boxes_are_squashed_not_cut(make_model, tmp_path):
     ([], "not a list of boxes"),
     ([proposal(9, LEFT, 1)], "box number 0: ValueError: image 9 is not in"),
     ([proposal(1, LEFT, 1), 3], "box number 1: TypeError"),
-    ([proposal(1, LEFT, 2)], "box number 0: .*score 2.0 is not from 0 to 1"),
+    ([proposal(1, LEFT, 2)], "box number 0: .*score 2 is not from 0 to 1"),
     ([proposal(1, LEFT, float("nan"))], "box number 0: .*score nan"),
+    ([proposal(1, LEFT, "0.5")], "box number 0: .*score '0.5'"),
+    ([proposal(1, LEFT, True)], "box number 0: .*score True"),
+    ([proposal(1.5, LEFT, 1)], "box number 0: .*no whole number"),
     ([proposal(1, [0, 0, -1, 2], 1)], "box number 0: .*is no box"),
     ([{"image_id": 1, "score": 1}], "box number 0: KeyError: 'bbox'"),
     ([proposal(3, LEFT, 1)], "none of the boxes lies in an image of the 65"),
@@ -240,3 +246,27 @@ def test_a_diverged_model_is_told(make_model, folder):
   broken = dict.fromkeys(table(), (np.nan, 0, 0))
   with pytest.raises(ValueError, match="similarities are NaN"):
     detection.coco_boxes(make_model(table=broken), folder)
+
+
+def test_a_bad_image_is_left_out_with_its_boxes(make_model, folder):
+  path = folder / "val2017" / "000000000002.jpg"
+  path.write_bytes(b"nothing")
+  result = detection.coco_boxes(make_model(False, table()), folder)
+  assert result["ap_novel"] == pytest.approx(1)  # The other cat is gone.
+  assert result["images"] == 1
+  assert list(result["left_out"]) == [str(path)]
+  (folder / "val2017" / "000000000001.jpg").write_bytes(b"")
+  with pytest.raises(ValueError, match=r"no image can be read.*01\.jpg"):
+    detection.coco_boxes(make_model(False, table()), folder)
+
+
+def test_boxes_are_cut_from_the_pixels_as_stored(make_model, folder):
+  path = folder / "val2017" / "000000000001.jpg"
+  before = Image.open(path)
+  exif = before.getexif()
+  exif[0x0112] = 3  # Upside down: the size stays.
+  before.save(path, exif=exif, quality=95)
+  model = make_model(False, table())
+  seen = record(model)
+  detection.coco_boxes(model, folder)
+  np.testing.assert_allclose(seen[0][4, 4], RED, atol=30)
