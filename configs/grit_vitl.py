@@ -1,7 +1,12 @@
 """HyCoCLIP ViT-L/16 on GRIT: the paper's recipe with the large image tower.
 
 python -m hyperclip_jax.main --config=configs/grit_vitl.py --workdir=DIR \
-  --config.data.shards='/data/grit/*.tar'
+  --config.data.shards='/data/grit/*.tar' \
+  --config.data.held_out='/data/held_out/*.tar'
+
+Evaluation and report measure the shards of `data.held_out`, which must be none
+of `data.shards`. Without them they measure a sample of the training records,
+and name their numbers `train_sample/...`.
 
 The paper has no numbers at this size. `:meru` and `:clip` train the baselines.
 """

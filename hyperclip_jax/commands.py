@@ -90,7 +90,8 @@ def search() -> Rows:
     queries = _paths("query_images", QUERY_IMAGES.value)
   index_of = _index(_things())
   model = _model()
-  hits = model.search(queries, index_of(model), TOP.value)
+  search_in = model.search_text if QUERY.value else model.search_image
+  hits = search_in(queries, index_of(model), TOP.value)
   return [
     {
       "query": str(query),
@@ -105,14 +106,14 @@ def search() -> Rows:
 def traverse() -> Rows:
   """--images to --to: what is met among --texts, or in an index."""
   images = _paths("images", IMAGES.value)
-  to = TO.value if TO.value == ROOT else _paths("to", [TO.value])[0]
+  to = None if TO.value == ROOT else _paths("to", [TO.value])[0]
   index_of = _index(_lines("texts", TEXTS.value) if TEXTS.value else [])
   model = _model()
   walks = model.traverse(images, index_of(model), to, STEPS.value)
   return [
     {
       "image": str(image),
-      "to": str(to),
+      "to": str(to or ROOT),
       "found": [{"name": point.name, "t": point.t} for point in walk],
     }
     for image, walk in zip(images, walks, strict=True)

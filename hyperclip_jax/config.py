@@ -100,6 +100,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
       },
       "data": {
         "shards": "data/grit/*.tar",  # a glob, or several joined by commas
+        "held_out": "",  # likewise, of records to evaluate that train nothing
         "canvas": 256,  # images are stored on the device up to this size
         "weights": (),  # of each glob; () takes them for one set
         "index_folder": "",  # of the shards' indices; "" is beside them

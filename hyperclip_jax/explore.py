@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from hyperclip_jax import walk
 from hyperclip_jax.data.images import Pixels
-from hyperclip_jax.evals import traversal
-from hyperclip_jax.geometry import lorentz
 from hyperclip_jax.hyperclip import HyperCLIP
 from hyperclip_jax.search import Hit, Index
 
@@ -51,14 +49,14 @@ class Answer(NamedTuple):
 
   Attributes:
     nearest: phrases and texts of the index, the nearest first.
-    walk: what is met on the way to the root; a candidate is a row of the
-      phrases, or of the things after them.
+    walk: what is met on the way to the root; rows are of the phrases, and of
+      the things after them.
     cones: of each phrase, the clearest first; none without hyperbolic geometry.
     embeddings: lifted: "image" (1, dim) and "text" (phrases, dim).
   """
 
   nearest: list[Hit]
-  walk: tuple[traversal.Stop, ...]
+  walk: tuple[walk.Stop, ...]
   cones: list[Cone]
   embeddings: dict[str, Float[np.ndarray, "_ dim"]]
 
@@ -84,21 +82,22 @@ def explore(
   """
   if not phrases:
     raise ValueError("type one phrase or more, one a line")
-  tangent = model.encode_image([picture], lift=False)
-  image, texts = model.lift(tangent), model.encode_text(phrases)
+  model.check_index(things.index)
+  image, texts = model.encode_image([picture]), model.encode_text(phrases)
   known = [i for i, shown in enumerate(things.pictures) if shown is None]
   named = [*phrases, *(things.index.names[i] for i in known)]
   rows = np.concatenate([texts, things.index.embeddings[known]])
   (nearest,) = model.search(image, model.index(rows, named), count)
   candidates = np.concatenate([texts, things.index.embeddings])
-  (walk,) = traversal.traverse(model, tangent, candidates)
+  met = model.index(candidates, [*phrases, *things.index.names])
+  stops = walk.to_root(image[0], model.root, met)
   cones = _cones(model, image, phrases, texts) if model.hyperbolic else []
-  return Answer(nearest, walk, cones, {"image": image, "text": texts})
+  return Answer(nearest, stops, cones, {"image": image, "text": texts})
 
 
 def _cones(model, image, phrases, texts) -> list[Cone]:
-  margins = model.entailment_score(texts, np.broadcast_to(image, texts.shape))
-  apertures = np.asarray(lorentz.half_aperture(jnp.asarray(texts), model.curv))
+  margins = model.entailment_score(texts, image)
+  apertures = model.space.half_aperture(texts)
   lengths = np.linalg.norm(texts, axis=1) * np.linalg.norm(image)
   cosines = (texts @ image[0]) / np.maximum(lengths, 1e-12)
   angles = np.arccos(np.clip(cosines, -1, 1))

@@ -1,51 +1,45 @@
 """A trained model to use: encode, compare, and ask what entails what."""
 
 import functools
+import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
-from PIL import Image
+from jaxtyping import Float, Float32, Float64
 
-from hyperclip_jax import classification, release, walk
-from hyperclip_jax.classification import Classification
-from hyperclip_jax.data import images as image_lib
-from hyperclip_jax.data.tokenizer import Tokenizer, cut
-from hyperclip_jax.evals import encoding, traversal
+from hyperclip_jax import encoder, inputs, release, spaces, walk
+from hyperclip_jax.classification import Classification, softmax
+from hyperclip_jax.encoder import EncodedFiles, Encoder
 from hyperclip_jax.evals.zero_shot import class_embeddings
-from hyperclip_jax.geometry import lorentz
+from hyperclip_jax.inputs import Images, Rows, Texts
 from hyperclip_jax.interop import hub
 from hyperclip_jax.models.dual_encoder import DualEncoder
-from hyperclip_jax.progress import bar
 from hyperclip_jax.search import Hit, Index
 
-AnyImage = str | pathlib.Path | Image.Image | np.ndarray
-Embeddings = Float[np.ndarray, "n dim"]
-
-Query = AnyImage | Sequence[AnyImage]
-
-TEXT_LENGTHS = (8, 16, 24, 32)  # and the context
+Embeddings = Float32[np.ndarray, "n dim"]
 
 
 class HyperCLIP:
   """CLIP, MERU or HyCoCLIP with its parameters, for inference.
 
   Embeddings are float32 numpy arrays (n, dim): space components of points on
-  the hyperboloid, or unit vectors for CLIP.
+  the hyperboloid, or unit vectors for CLIP. What is computed from them is
+  computed on the host in float64 (see `spaces`), for any number of rows.
 
   Attributes:
     name: "hycoclip", "meru" or "clip".
     model: the Flax module.
     params: its parameters.
     image_size: side of the square the image tower reads.
-    hyperbolic: whether embeddings live on a hyperboloid.
+    space: where embeddings live, `spaces.Lorentz` or `spaces.Sphere`.
+    hyperbolic: whether that is a hyperboloid.
     curv: its curvature is -curv; 1.0 where not hyperbolic.
+    logit_scale: multiplies cosines or minus distances in `probabilities`.
   """
 
   def __init__(
@@ -56,186 +50,267 @@ class HyperCLIP:
     image_size: int,
     batch_size: int = 64,
   ):
+    """Puts the parameters on the first local device.
+
+    Args:
+      name, model, params, image_size: see the attributes.
+      batch_size: most images or texts computed at once.
+    """
     self.name = name
     self.model: Any = model
     self.params = jax.device_put(params, jax.local_devices()[0])
     self.image_size = image_size
     self.hyperbolic = model.hyperbolic
     self.curv = float(jnp.exp(params["curv"])) if model.hyperbolic else 1.0
-    self._batch_size = batch_size
-    self._tokenizer = Tokenizer(model.text.vocab)
+    self.logit_scale = float(jnp.exp(params["logit_scale"]))
+    self.space = spaces.of(self.curv if model.hyperbolic else 0.0)
+    self._encoder = Encoder(model, self.params, image_size, batch_size)
 
-  def encode_image(
-    self, images: AnyImage | Sequence[AnyImage], lift: bool = True
-  ) -> Embeddings:
-    """Embeds images: paths, PIL images or uint8 arrays (h, w, 3).
+  def __repr__(self) -> str:
+    count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+    return (
+      f"HyperCLIP({self.name}: {count:,} parameters, images of "
+      f"{self.image_size} x {self.image_size}, texts of "
+      f"{self.model.text.context} tokens, {self.model.embed_dim} dimensions, "
+      f"{self.space})"
+    )
 
-    The short side is resized to the model's size, the centre cropped.
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    """16 hexadecimal digits, of all that the embeddings depend on."""
+    return encoder.fingerprint(self.model, self.params, self.image_size)
+
+  @functools.cached_property
+  def root(self) -> Float32[np.ndarray, " dim"]:
+    """The most general point: the hyperboloid's origin.
+
+    CLIP has none of its own. The embedding of the empty text stands for it, as
+    in HierarCaps (Alper and Averbuch-Elor, 2024).
+    """
+    if self.hyperbolic:
+      return np.zeros(self.model.embed_dim, np.float32)
+    return self.encode_text("")[0]
+
+  def encode_image(self, images: Images, lift: bool = True) -> Embeddings:
+    """Embeds images.
+
+    Those that a camera stored sideways are turned upright, as their EXIF tag
+    says. The short side is resized to the model's size, the centre cropped.
 
     Args:
-      images: one or many; an array (n, h, w, 3) is n.
+      images: one or a list of: paths, bytes of image files, file objects of
+        them, PIL images, or uint8 arrays (height, width, 3) of NumPy, JAX or
+        PyTorch; an array (n, height, width, 3) is n. A string is a path.
       lift: False gives tangent vectors at the root (CLIP: raw features), to
         average several before `lift`.
 
     Raises:
-      ValueError: a file is no image, which is named, or an array none.
+      TypeError: something else is given, which is named.
+      ValueError: a file or bytes are no image, or an array is of another kind.
       OSError: a file cannot be read.
     """
-    images = _listed(images)
+    found = self._encoder.images(inputs.images(images))
+    return self.lift(found) if lift else found
 
-    def square(image):
-      return image_lib.center_square(_pixels(image), self.image_size)
+  def encode_files(self, paths: Sequence[str | os.PathLike]) -> EncodedFiles:
+    """Embeds image files; those that cannot be read are left out and named.
 
-    with ThreadPoolExecutor(encoding.THREADS) as pool:
-      # One by one what is there already, as threads cost more than they gain.
-      files = all(isinstance(image, str | pathlib.Path) for image in images)
-      each = pool.map if files else map
+    Args:
+      paths: any number; files as of `encode_image`.
+    """
+    found = self._encoder.files(inputs.paths(paths))
+    return found._replace(embeddings=self.lift(found.embeddings))
 
-      def pixels(batch):
-        return np.stack([*each(square, batch)])
+  def encode_text(self, texts: Texts, lift: bool = True) -> Embeddings:
+    """Embeds texts; those longer than the context are cut, with a warning.
 
-      return self._encode(images, pixels, "encode_image", lift)
+    Args:
+      texts: a string, or a list of them.
+      lift: as of `encode_image`.
 
-  def encode_text(
-    self, texts: str | Sequence[str], lift: bool = True
-  ) -> Embeddings:
-    """Embeds texts; arguments as for `encode_image`."""
-    texts = [texts] if isinstance(texts, str) else texts
-    context = self.model.text.context
+    Raises:
+      TypeError: something else is given, which is named.
+    """
+    found = self._encoder.texts(inputs.texts(texts))
+    return self.lift(found) if lift else found
 
-    def tokens(batch):
-      lengths = [n for n in TEXT_LENGTHS if n < context]
-      return cut(self._tokenizer(batch, context), [*lengths, context])
-
-    return self._encode(texts, tokens, "encode_text", lift)
-
-  def lift(self, tangents: Embeddings) -> Embeddings:
+  def lift(self, tangents: Rows) -> Embeddings:
     """Tangent vectors at the root -> embeddings."""
-    return np.asarray(_apply(self.model, "lift")(self.params, tangents))
+    with np.errstate(over="ignore", invalid="ignore"):  # of a diverged model
+      lifted = self.space.lift(self._rows("tangents", tangents))
+      return lifted.astype(np.float32)
 
-  def similarity(
-    self, x: Embeddings, y: Float[np.ndarray, "m dim"]
-  ) -> Float[np.ndarray, "n m"]:
-    """Higher is nearer: Lorentz inner product, or cosine for CLIP."""
-    if self.hyperbolic:
-      inner = lorentz.pairwise_inner(jnp.asarray(x), jnp.asarray(y), self.curv)
-      return np.asarray(inner)
-    return x @ y.T
+  def similarity(self, x: Rows, y: Rows) -> Float64[np.ndarray, "n m"]:
+    """Of all pairs, higher is nearer: Lorentz inner product, or cosine."""
+    return self.space.similarity(self._rows("x", x), self._rows("y", y))
+
+  def probabilities(
+    self, images: Rows, classes: Rows
+  ) -> Float64[np.ndarray, "images classes"]:
+    """The softmax over classes that the objectives train.
+
+    Of minus the geodesic distance, or of the cosine for CLIP, times the trained
+    scale. Rows sum to 1.
+
+    Args:
+      images: embeddings.
+      classes: embeddings, such as of `evals.zero_shot.class_embeddings`.
+    """
+    x, y = self._rows("images", images), self._rows("classes", classes)
+    return softmax(self.logit_scale * self.space.nearness(x, y))
 
   def entailment_score(
-    self, general: Embeddings, specific: Embeddings
-  ) -> Float[np.ndarray, " n"]:
+    self, general: Rows, specific: Rows
+  ) -> Float32[np.ndarray, " n"]:
     """Row by row: does `general` entail `specific`? Lower is a clearer yes.
 
     The exterior angle minus the half aperture in radians: at most zero where
     the specific point lies in the general one's cone. CLIP has no cones; its
     score is minus the cosine.
-    """
-    if self.hyperbolic:
-      apex, point = jnp.asarray(general), jnp.asarray(specific)
-      angle = lorentz.exterior_angle(apex, point, self.curv)
-      return np.asarray(angle - lorentz.half_aperture(apex, self.curv))
-    return -np.sum(general * specific, axis=-1)
 
-  def distance_to_root(self, x: Embeddings) -> Float[np.ndarray, " n"]:
-    """Geodesic distance; for CLIP the cosine distance to the mean of `x`."""
-    if self.hyperbolic:
-      return np.asarray(lorentz.dist0(jnp.asarray(x), self.curv))
-    mean = np.mean(x, axis=0)
-    return 1 - x @ (mean / max(float(np.linalg.norm(mean)), 1e-12))
+    Args:
+      general: n embeddings, or one for all of `specific`.
+      specific: n embeddings, or one for all of `general`.
+
+    Raises:
+      ValueError: the numbers of rows differ.
+    """
+    x, y = self._rows("general", general), self._rows("specific", specific)
+    if len(x) != len(y) and 1 not in (len(x), len(y)):
+      raise ValueError(f"{len(x)} general rows for {len(y)} specific ones")
+    return self.space.cone_margin(x, y).astype(np.float32)
+
+  def distance_to_root(
+    self, x: Rows, root: Rows | None = None
+  ) -> Float32[np.ndarray, " n"]:
+    """Geodesic distance of each row to the root; cosine distance for CLIP.
+
+    Args:
+      x: embeddings.
+      root: one embedding; None is `self.root`. To compare CLIP with published
+        numbers give the mean direction of a set, `space.root(embeddings)`.
+    """
+    root = self._rows("root", self.root if root is None else root)
+    if len(root) != 1:
+      raise ValueError(f"root is {len(root)} rows: give one")
+    return self.space.distance(self._rows("x", x), root).astype(np.float32)
 
   def classify(
     self,
-    images: AnyImage | Sequence[AnyImage],
+    images: Images,
     labels: Sequence[str],
     templates: Sequence[str] = ("a photo of a {}.",),
   ) -> Classification:
-    """Which label fits each image, by the softmax that the model trained with.
+    """Which label fits each image: `probabilities` of their prompts.
 
     Args:
       images: as of `encode_image`.
-      labels: one name a class.
-      templates: prompts with one `{}` for the name; their average stands for a
-        class (see `evals.zero_shot`).
+      labels: list of names, one a class.
+      templates: list of prompts with one `{}` for the name; their average
+        stands for a class (see `evals.zero_shot`).
 
     Raises:
+      TypeError: labels or templates are no list of strings.
       ValueError: there is no label, or a template without its place.
     """
-    classification.check(labels, templates)
-    classes = class_embeddings(self, labels, templates)
-    scale = float(jnp.exp(self.params["logit_scale"]))
-    found = classification.probabilities(
-      self.encode_image(images), classes, scale, self._index_curv
-    )
-    return Classification(list(labels), found)
+    names = inputs.strings("labels", labels)
+    pictures = inputs.images(images)
+    classes = class_embeddings(self, names, templates)
+    found = self.probabilities(self.encode_image(pictures), classes)
+    return Classification(names, found)
 
   def index_images(
-    self,
-    images: Sequence[AnyImage],
-    names: Sequence[str] | None = None,
+    self, images: Images, names: Sequence[str] | None = None
   ) -> Index:
-    """An index of images; paths are their own names, others need some."""
+    """An index of images; paths are their own names, others are numbered."""
+    pictures = inputs.images(images)
     if names is None:
       names = [
-        str(image) if isinstance(image, str | pathlib.Path) else f"image {i}"
-        for i, image in enumerate(images)
+        os.fspath(image)
+        if isinstance(image, str | os.PathLike)
+        else f"image {i}"
+        for i, image in enumerate(pictures)
       ]
-    return self.index(self.encode_image(images), names)
+    return self.index(self.encode_image(pictures), names)
 
-  def index_texts(self, texts: Sequence[str]) -> Index:
-    """An index of texts."""
-    return self.index(self.encode_text(texts), texts)
+  def index_texts(self, texts: Texts) -> Index:
+    """An index of texts, which are their own names."""
+    names = inputs.texts(texts)
+    return self.index(self.encode_text(names), names)
 
-  def index(self, embeddings: Embeddings, names: Sequence[str]) -> Index:
-    """An index of embeddings made before."""
-    return Index(embeddings, names, self._index_curv)
+  def index(self, embeddings: Rows, names: Sequence[str]) -> Index:
+    """An index of embeddings that this model made before."""
+    rows = self._rows("embeddings", embeddings)
+    return Index(rows, names, self.space.curv, self.fingerprint)
 
-  def search(self, query: Query, index: Index, k: int = 5) -> list[list[Hit]]:
-    """The `k` nearest things in an index, for each query.
+  def check_index(self, index: Any) -> None:
+    """Raises ValueError where another model made the index."""
+    if not isinstance(index, Index):
+      raise TypeError(
+        f"index is of type {type(index).__name__}: give an Index, such as of "
+        "index_texts or Index.load"
+      )
+    index.check_model(self.model.embed_dim, self.space.curv, self.fingerprint)
+
+  def search(self, queries: Rows, index: Index, k: int = 5) -> list[list[Hit]]:
+    """The `k` nearest of an index to each embedding, best first.
+
+    `search_text` and `search_image` take what is not embedded yet.
 
     Args:
-      query: strings are texts; paths (`pathlib.Path`), PIL images and uint8
-        arrays are images; a float32 array (n, dim) holds embeddings.
+      queries: embeddings.
       index: made by this model.
-      k: how many.
+      k: how many; of a smaller index all are given.
 
     Raises:
-      ValueError: the index is another model's.
+      TypeError: the queries are no embeddings.
+      ValueError: the index is another model's, or a query is not finite.
     """
-    self._check_own(index)
-    if isinstance(query, np.ndarray) and query.dtype == np.float32:
-      return index.search(query, k)
-    query = _listed(query)
-    texts = [item for item in query if isinstance(item, str)]
-    if len(texts) == len(query):
-      return index.search(self.encode_text(texts), k)
-    return index.search(self.encode_image(query), k)
+    self.check_index(index)
+    instead = "; search_text takes texts, search_image pictures"
+    return index.search(self._rows("queries", queries, instead), k)
+
+  def search_text(
+    self, texts: Texts, index: Index, k: int = 5
+  ) -> list[list[Hit]]:
+    """`search` for texts, given as for `encode_text`."""
+    self.check_index(index)
+    return index.search(self.encode_text(texts), k)
+
+  def search_image(
+    self, images: Images, index: Index, k: int = 5
+  ) -> list[list[Hit]]:
+    """`search` for images, given as for `encode_image`: a string is a path."""
+    self.check_index(index)
+    return index.search(self.encode_image(images), k)
 
   def traverse(
     self,
-    images: AnyImage | Sequence[AnyImage],
+    images: Images,
     index: Index,
-    to: AnyImage = walk.ROOT,
-    steps: int = 50,
-  ) -> list[list[walk.Waypoint]]:
+    to: Images | None = None,
+    steps: int = walk.STEPS,
+  ) -> list[tuple[walk.Stop, ...]]:
     """What lies nearest on the way from each image to the root or an image.
 
     Args:
-      images: where the walks start.
+      images: where the walks start, as of `encode_image`.
       index: what may be met, made by this model; of a walk to the root, the
         root too.
-      to: "root", or an image: the way is the geodesic there.
+      to: None for the root, or one image: the way is the geodesic there.
       steps: points on the way, both ends included.
+
+    Raises:
+      ValueError: the index is another model's, or `to` is several images.
     """
-    self._check_own(index)
-    if isinstance(to, str) and to == walk.ROOT:
-      starts = self.encode_image(images, lift=False)
-      walks = traversal.traverse(self, starts, index.embeddings, steps)
-    else:
-      (end,) = self.encode_image(to)
-      starts = self.encode_image(images)
-      walks = [walk.between(start, end, index, steps) for start in starts]
-    return [walk.named(stops, index) for stops in walks]
+    self.check_index(index)
+    starts = self.encode_image(images)
+    if to is None:
+      return [walk.to_root(x, self.root, index, steps) for x in starts]
+    end = self.encode_image(to)
+    if len(end) != 1:
+      raise ValueError(f"to is {len(end)} images: give one")
+    return [walk.between(x, end[0], index, steps) for x in starts]
 
   def save_pretrained(self, folder: str | pathlib.Path) -> None:
     """Writes `config.json` and `model.safetensors`, which `load` takes.
@@ -263,72 +338,7 @@ class HyperCLIP:
       self.save_pretrained(folder)
       hub.upload(repository, folder, private)
 
-  @property
-  def _index_curv(self) -> float:
-    return self.curv if self.hyperbolic else 0.0
-
-  def _check_own(self, index: Index) -> None:
-    found = (index.embeddings.shape[1], index.curv)
-    if not np.allclose(found, (self.model.embed_dim, self._index_curv)):
-      raise ValueError(
-        f"the index is another model's: {found[0]} wide with curv {found[1]}, "
-        f"this one has {self.model.embed_dim} and {self._index_curv}"
-      )
-
-  def _encode(
-    self,
-    items: Sequence[Any],
-    to_array: Callable[[Sequence[Any]], np.ndarray],
-    method: str,
-    lift: bool,
-  ) -> Embeddings:
-    """Batches of one size, the last one padded, so that nothing recompiles.
-
-    While one is computed the next is read: two at most are on the device.
-    """
-    if not len(items):
-      return np.zeros((0, self.model.embed_dim), np.float32)
-    parts = []
-    starts = range(0, len(items), self._batch_size)
-    for start in bar(starts, method, len(starts)):
-      rows = to_array(items[start : start + self._batch_size])
-      padding = [(0, self._batch_size - len(rows))] + [(0, 0)] * (rows.ndim - 1)
-      out = _apply(self.model, method)(self.params, np.pad(rows, padding))
-      if lift:
-        out = _apply(self.model, "lift")(self.params, out)
-      if parts:
-        parts[-1] = np.asarray(parts[-1])  # Waits for it.
-      parts.append(out)
-    return np.concatenate(parts)[: len(items)]
-
-
-def _listed(images: AnyImage | Sequence[AnyImage]) -> Sequence[AnyImage]:
-  """One image as a list of one; an array (n, h, w, 3) is many already."""
-  if isinstance(images, np.ndarray) and images.ndim == 4:
-    return list(images)
-  return [images] if isinstance(images, AnyImage) else images
-
-
-def _pixels(image: AnyImage) -> image_lib.Pixels:
-  if isinstance(image, Image.Image):
-    return np.array(image_lib.to_rgb(image))
-  if not isinstance(image, np.ndarray):
-    return encoding.decode_file(image)
-  if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-    raise ValueError(
-      "an image as an array is uint8 (height, width, 3); found "
-      f"{image.dtype} {image.shape}"
-    )
-  return image
-
-
-@functools.cache
-def _apply(model: Any, method: str) -> Callable[..., jax.Array]:
-  """One jitted function a model and method; uint8 pixels become [0, 1]."""
-
-  def apply(params, x):
-    if x.dtype == jnp.uint8:
-      x = x.astype(jnp.float32) / 255
-    return model.apply({"params": params}, x, method=method)
-
-  return jax.jit(apply)
+  def _rows(
+    self, name: str, given: Rows, instead: str = ""
+  ) -> Float[np.ndarray, "n dim"]:
+    return inputs.rows(name, given, self.model.embed_dim, instead)

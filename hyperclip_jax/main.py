@@ -67,13 +67,12 @@ def main(argv: list[str]) -> None:
       raise ValueError("--dry_run is of --mode=train: drop one of the two")
     if MODE.value == "eval":
       config = pretrained.read_config(workdir)
-      sources, model = runs.open_sources(config), pretrained.load(workdir)
+      data, model = runs.sample(config), pretrained.load(workdir)
     else:
       if CONFIG.value is None:
         raise ValueError("give --config, such as configs/shapes_tiny.py")
-      config, model = CONFIG.value, None
+      config, data, model = CONFIG.value, None, None
       run = runs.prepare(config, workdir)
-      sources = run.sources
   except (ImportError, ValueError, OSError) as error:
     sys.exit(f"error: {error}")
 
@@ -87,7 +86,7 @@ def main(argv: list[str]) -> None:
   if model is None:
     sys.exit(STOPPED_CODE.value)
   if jax.process_index() == 0:
-    data = runs.held_out(config, sources)
+    data = data or runs.sample(config, run.sources)
     report.evaluate(workdir, config, model, data)
 
 

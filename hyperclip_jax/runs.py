@@ -1,7 +1,9 @@
 """What a run is made of, and all that can be checked before it works."""
 
+import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 
 import jax
@@ -16,12 +18,14 @@ from hyperclip_jax.config import Config
 from hyperclip_jax.data import shapes
 from hyperclip_jax.data.shards import TarSource, expand
 from hyperclip_jax.evals import suite
+from hyperclip_jax.files import shown
 from hyperclip_jax.pretrained import read_config
 from hyperclip_jax.release import CONFIG_FILE
 
 # What may differ between a run and its continuation.
 MAY_CHANGE = (
   "checkpoint.",
+  "data.held_out",
   "data.index_folder",
   "data.max_bad",
   "data.prefetch",
@@ -67,6 +71,7 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
   mesh = sharding.make_mesh(config.mesh.model)
   sources = open_sources(config)
   _check_same(sources)
+  _held_out(config)
   return Run(config, workdir, sources, mesh)
 
 
@@ -78,24 +83,82 @@ def open_sources(config: Config) -> list[TarSource]:
   Raises:
     ValueError, OSError: a shard is bad, unless such are left out.
   """
-  data = config.data
-  globs = data.shards.split(",")
-  if config.shapes.folder:
-    globs = [f"{config.shapes.folder}/train/*.tar"]
+  globs = _training(config)
   return [
-    TarSource(
-      expand(patterns),
-      data.min_side,
-      skip_bad=data.on_bad_shard == "skip",
-      index_folder=data.index_folder,
-    )
-    for patterns in (globs if data.weights else [globs])
+    _source(config, patterns)
+    for patterns in (globs if config.data.weights else [globs])
   ]
 
 
-def held_out(config: Config, sources: list[TarSource]) -> suite.HeldOut:
-  """What evaluations look at."""
-  return suite.load(config.shapes.folder, sources[0], config.data.min_side)
+def sample(
+  config: Config, sources: list[TarSource] | None = None
+) -> suite.Sample:
+  """The records that evaluations measure.
+
+  They are those of `data.held_out`, or else the embedded data set's validation
+  scenes. Without either they are the first training records, and named so.
+
+  Args:
+    config: the config of the run.
+    sources: the training records if they are open already.
+
+  Raises:
+    ValueError, OSError: a shard is bad, or no record is good.
+  """
+  folder, name = config.shapes.folder, suite.HELD_OUT
+  source = _held_out(config)
+  if source is None and folder:
+    source = _source(config, f"{folder}/val/*.tar")
+  elif source is None:
+    source, name = (sources or open_sources(config))[0], suite.TRAIN_SAMPLE
+  return suite.load(folder, source, config.data.min_side, name=name)
+
+
+def _held_out(config: Config) -> TarSource | None:
+  """The records of `data.held_out`; None where it is empty.
+
+  The training shards may be missing: a run is evaluated without them.
+
+  Raises:
+    ValueError: one of the shards is trained on.
+  """
+  if not config.data.held_out:
+    return None
+  globs = config.data.held_out.split(",")
+  trained = set()
+  for pattern in _training(config):
+    with contextlib.suppress(FileNotFoundError):
+      trained |= {_identity(path) for path in expand(pattern)}
+  paths = expand(globs)
+  both = [path for path in paths if _identity(path) in trained]
+  if both:
+    raise ValueError(
+      f"config.data.held_out: {len(both)} of {len(paths)} shards are training "
+      f"shards too, such as {shown(both[0])}; hold others out of data.shards"
+    )
+  return _source(config, globs)
+
+
+def _identity(path: str) -> tuple[int, int]:
+  """What all names and links of one file have in common."""
+  found = os.stat(path)
+  return found.st_dev, found.st_ino
+
+
+def _training(config: Config) -> list[str]:
+  """Globs of the training shards."""
+  if config.shapes.folder:
+    return [f"{config.shapes.folder}/train/*.tar"]
+  return config.data.shards.split(",")
+
+
+def _source(config: Config, globs: str | list[str]) -> TarSource:
+  return TarSource(
+    expand(globs),
+    config.data.min_side,
+    skip_bad=config.data.on_bad_shard == "skip",
+    index_folder=config.data.index_folder,
+  )
 
 
 def _check_workdir(config: Config, workdir: pathlib.Path) -> None:

@@ -3,14 +3,16 @@
 import functools
 import json
 import math
-import pathlib
+import os
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
-from hyperclip_jax import tensors
+from hyperclip_jax import inputs, spaces, tensors
+from hyperclip_jax.files import expanded, shown
 
 FORMAT = "hyperclip-jax index 1"
 LARGE = 100_000  # rows from which faiss is asked, where it is installed
@@ -35,28 +37,56 @@ class Hit(NamedTuple):
 class Index:
   """Embeddings to search, each with a name.
 
-  The Lorentz inner product of x and y is the inner product of (x, x0) and
-  (y, -y0), x0 and y0 their times, and falls as their distance grows: the
-  nearest points are a maximum inner product search.
+  Nearest neighbours are a maximum inner product search (see `spaces`): float32
+  products find candidates, float64 ones put them in order.
 
   Attributes:
     embeddings: (n, dim) float32.
     names: n strings.
     curv: the curvature is -curv; 0 for the unit vectors of CLIP.
+    model: fingerprint of the model that made the embeddings; None if unknown.
   """
 
   def __init__(
     self,
-    embeddings: Float[np.ndarray, "n dim"],
+    embeddings: inputs.Rows,
     names: Sequence[str],
     curv: float,
+    model: str | None = None,
   ):
-    if len(names) != len(embeddings):
-      raise ValueError(f"{len(names)} names for {len(embeddings)} embeddings")
-    self.names = list(names)
-    self.curv = curv
-    self._keys = np.ascontiguousarray(_with_time(embeddings, curv), np.float32)
-    self._dim = embeddings.shape[1]
+    """Keeps a float32 copy of the embeddings.
+
+    Args:
+      embeddings: array of floats (n, dim).
+      names: n strings.
+      curv: 0 for the unit vectors of CLIP.
+      model: `HyperCLIP.fingerprint` of the model that made them.
+
+    Raises:
+      TypeError: the names are no list of strings, the embeddings no floats.
+      ValueError: their numbers differ, a row is not finite, or curv is none.
+    """
+    if not 0 <= curv < math.inf:
+      raise ValueError(f"curv is {curv}: give 0 or more")
+    self.names = inputs.strings("names", names)
+    array = np.asarray(embeddings)
+    width = array.shape[-1] if array.ndim else 0
+    array = inputs.rows("embeddings", array, width)
+    if len(self.names) != len(array):
+      raise ValueError(f"{len(self.names)} names for {len(array)} embeddings")
+    self.curv, self.model = curv, model
+    self._space = spaces.of(curv)
+    self._keys = _single(self._space.keys(_single(array)))
+    inputs.finite("embeddings", self._keys)
+    self._dim = width
+
+  def __repr__(self) -> str:
+    some = ", ".join(shown(repr(name), 30) for name in self.names[:3])
+    more = ", ..." if len(self) > 3 else ""
+    return (
+      f"Index({len(self):,} x {self._dim}, curv {self.curv:g}, "
+      f"model {self.model}: {some}{more})"
+    )
 
   @property
   def embeddings(self) -> Float[np.ndarray, "n dim"]:
@@ -65,56 +95,87 @@ class Index:
   def __len__(self) -> int:
     return len(self.names)
 
-  def search(
-    self, queries: Float[np.ndarray, "q dim"], k: int
-  ) -> list[list[Hit]]:
+  def check_model(self, width: int, curv: float, model: str) -> None:
+    """Refuses to be another model's, before any work.
+
+    Args:
+      width: of the model's embeddings.
+      curv: as of the attributes.
+      model: its fingerprint.
+
+    Raises:
+      ValueError: another one made the index.
+    """
+    if self._dim != width or not math.isclose(self.curv, curv, rel_tol=1e-5):
+      raise ValueError(
+        f"the index is another model's: {self._dim} wide with curv "
+        f"{self.curv}, this one has {width} and {curv}"
+      )
+    if self.model not in (None, model):
+      raise ValueError(
+        f"the index is another model's: it was made by {shown(self.model)}, "
+        f"and this one is {model}; make it again"
+      )
+
+  def search(self, queries: inputs.Rows, k: int) -> list[list[Hit]]:
     """The `k` nearest of each query, best first; ties by row.
 
     Args:
-      queries: embeddings of the model that made the index.
+      queries: embeddings (q, dim), or one (dim,), of the model that made the
+        index.
       k: how many; of a smaller index all are given.
 
     Raises:
-      ValueError: `k` is not positive, or the widths differ.
+      TypeError: the queries are no floats.
+      ValueError: `k` is not positive, the widths differ, or a query is not
+        finite.
     """
     if k < 1:
       raise ValueError(f"k is {k}: ask for at least 1")
-    if queries.shape[1] != self._dim:
-      raise ValueError(
-        f"queries are {queries.shape[1]} wide and the index {self._dim}: "
-        "it is another model's"
-      )
+    found = inputs.rows("queries", queries, self._dim)
+    inputs.finite("queries", _single(found))
+    wanted = self._space.queries(found.astype(np.float64))
+    single = _single(wanted)
     if not len(self):
-      return [[] for _ in queries]
-    wanted = _with_time(queries.astype(np.float64), self.curv)
-    if self.curv:
-      wanted[:, -1] *= -1
-    found = self._candidates(
-      wanted.astype(np.float32), min(k + SPARE, len(self))
-    )
+      return [[] for _ in found]
+    count = min(k + SPARE, len(self))
+    rows = self._candidates(single, count)
+    step = max(1, SCORES // (8 * count * wanted.shape[1]))
     return [
-      self._ranked(query, rows, k)
-      for query, rows in zip(wanted, found, strict=True)
+      hits
+      for start in range(0, len(rows), step)
+      for hits in self._ranked(
+        wanted[start : start + step], rows[start : start + step], k
+      )
     ]
 
-  def save(self, path: str | pathlib.Path) -> None:
-    """Writes a safetensors file, which `load` reads back."""
+  def save(self, path: str | os.PathLike[str]) -> None:
+    """Writes a safetensors file, which `load` reads back.
+
+    Args:
+      path: file to write; folders that are missing are made.
+    """
     names = np.frombuffer(json.dumps(self.names).encode(), np.uint8)
-    tensors.write(
-      pathlib.Path(path),
-      {"embeddings": self.embeddings, "names": names},
-      {"format": FORMAT, "curv": repr(self.curv)},
-    )
+    metadata = {"format": FORMAT, "curv": repr(self.curv)}
+    if self.model is not None:
+      metadata["model"] = self.model
+    path = expanded(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {"embeddings": self.embeddings, "names": names}
+    tensors.write(path, arrays, metadata)
 
   @classmethod
-  def load(cls, path: str | pathlib.Path) -> "Index":
+  def load(cls, path: str | os.PathLike[str]) -> "Index":
     """Reads an index; nothing in it is executed.
+
+    One that names no model, as all did at first, is read with a warning: it
+    can only be told from another model's by its width and curvature.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: it is no index.
     """
-    path = pathlib.Path(path)
+    path = expanded(path)
     with tensors.opened(path) as file:
       metadata = file.metadata() or {}
       kinds = {n: file.get_slice(n).get_dtype() for n in file.keys()}  # noqa: SIM118
@@ -128,16 +189,19 @@ class Index:
       names, curv = json.loads(packed.tobytes()), float(metadata["curv"])
     except (KeyError, ValueError, RecursionError) as error:
       raise ValueError(f"{path}: damaged index: {error!r}") from error
-    sound = (
-      embeddings.ndim == 2
-      and isinstance(names, list)
-      and all(isinstance(name, str) for name in names)
-      and 0 <= curv < math.inf
-      and np.isfinite(embeddings).all()
-    )
-    if not sound:
-      raise ValueError(f"{path}: damaged index: bad names, curv or numbers")
-    return cls(embeddings, names, curv)
+    if embeddings.ndim != 2 or not isinstance(names, list):
+      raise ValueError(f"{path}: damaged index: bad names or shape")
+    try:
+      found = cls(embeddings, names, curv, metadata.get("model"))
+    except (TypeError, ValueError) as error:
+      raise ValueError(f"{path}: damaged index: {error}") from error
+    if found.model is None:
+      warnings.warn(
+        f"{path} does not say which model made it: an answer of another model "
+        "of the same width cannot be noticed; make it again",
+        stacklevel=2,
+      )
+    return found
 
   def _candidates(
     self, queries: Float[np.ndarray, "q keys"], count: int
@@ -166,23 +230,25 @@ class Index:
 
   def _ranked(
     self,
-    query: Float[np.ndarray, " keys"],
-    rows: Int[np.ndarray, " count"],
+    queries: Float[np.ndarray, "q keys"],
+    rows: Int[np.ndarray, "q count"],
     k: int,
-  ) -> list[Hit]:
+  ) -> list[list[Hit]]:
     """The best of the candidates by float64 products."""
-    keys = _with_time(self.embeddings[rows].astype(np.float64), self.curv)
-    scores = keys @ query
-    order = np.lexsort((rows, -scores))[:k]
+    keys = self._space.keys(self.embeddings[rows.ravel()].astype(np.float64))
+    scores = np.einsum(
+      "qcd,qd->qc", keys.reshape(*rows.shape, -1), queries, optimize=True
+    )
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    rows, scores = (np.take_along_axis(a, order, 1) for a in (rows, scores))
     return [
-      Hit(int(rows[i]), self.names[rows[i]], float(scores[i])) for i in order
+      [Hit(i, self.names[i], score) for i, score in zip(*pair, strict=True)]
+      for pair in zip(rows.tolist(), scores.tolist(), strict=True)
     ]
 
 
-def _with_time(
-  x: Float[np.ndarray, "n dim"], curv: float
-) -> Float[np.ndarray, "n keys"]:
-  if not curv:
-    return x
-  squares = np.sum(np.square(x, dtype=np.float64), axis=1, keepdims=True)
-  return np.concatenate([x, np.sqrt(1 / curv + squares)], axis=1)
+def _single(
+  x: Float[np.ndarray, "n keys"],
+) -> Float32[np.ndarray, "n keys"]:
+  with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused
+    return np.ascontiguousarray(x, np.float32)

@@ -28,7 +28,7 @@ from hyperclip_jax.files import write_whole
 from hyperclip_jax.hyperclip import HyperCLIP
 from hyperclip_jax.objectives import USES_BOXES
 from hyperclip_jax.release import CONFIG_FILE
-from hyperclip_jax.runs import Run, held_out
+from hyperclip_jax.runs import Run, sample
 from hyperclip_jax.state import Inputs, TrainState
 from hyperclip_jax.trace import Trace
 from hyperclip_jax.watchdog import Watchdog
@@ -51,7 +51,7 @@ def train(run: Run) -> HyperCLIP | None:
   if main_process:
     text = config.to_json(indent=2) + "\n"
     write_whole(run.workdir / CONFIG_FILE, text)
-  data = held_out(config, run.sources) if config.eval_every else None
+  data = sample(config, run.sources) if config.eval_every else None
   step_fn = make_step(run)
 
   with contextlib.ExitStack() as stack:
@@ -82,7 +82,7 @@ def train(run: Run) -> HyperCLIP | None:
       if main_process:
         with progress.paused(), clock.on("evaluation"):
           results = suite.evaluate(_model(config, params), data).results
-        metrics.say(f"eval {step}  {suite.summary(results)}")
+        metrics.say(f"step {step}  {suite.summary(results)}")
         writer.write(step, results)
 
     clock.started()

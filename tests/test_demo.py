@@ -68,9 +68,9 @@ def test_explore_agrees_with_the_model(begun):
   model, begin = begun
   image, phrases = pictures(1)[0], ["a cat", "a red circle", "thing"]
   found = explore.explore(model, image, phrases, begin.things)
-  want = model.search([image], model.index_texts(phrases), 8)[0]
+  want = model.search_image(image, model.index_texts(phrases), 8)[0]
   assert [hit.row for hit in found.nearest] == [hit.row for hit in want]
-  assert found.walk[-1].candidate == -1
+  assert found.walk[-1].name == "root"
   if model.hyperbolic:
     texts = model.encode_text(phrases)
     margins = model.entailment_score(
@@ -162,7 +162,7 @@ def test_an_index_is_met_with_pictures_where_names_are_files(loaded, file):
   model.index_images([file, pictures(2)[1]], [file, "gone.png"]).save(path)
   begin = demo.start(model, str(folder), path)
   assert [p is None for p in begin.things.pictures] == [False, True]
-  model.index(np.zeros((1, 3), np.float32), ["x"]).save(path)
+  hyperclip_jax.Index(np.zeros((1, 3)), ["x"], 1.0, "other").save(path)
   with pytest.raises(ValueError, match="another model's"):
     demo.start(model, str(folder), path)
 

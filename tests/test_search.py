@@ -1,5 +1,7 @@
 """The index: exact, in the order of distances, safe to load."""
 
+import pathlib
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -77,16 +79,17 @@ def test_small_and_empty_indices():
 
 @pytest.mark.parametrize("curv", CURVES)
 def test_saved_index_is_the_same(curv, tmp_path):
-  index = Index(points(3, curv), ["ein Hund", "犬", 'a "dog"\n'], curv)
-  index.save(tmp_path / "a.index")
-  again = Index.load(tmp_path / "a.index")
+  index = Index(points(3, curv), ["ein Hund", "犬", 'a "dog"\n'], curv, "ab")
+  index.save(tmp_path / "a" / "b.index")
+  again = Index.load(tmp_path / "a" / "b.index")
   np.testing.assert_array_equal(again.embeddings, index.embeddings)
   assert again.names == index.names
   assert again.curv == curv
+  assert again.model == "ab"
 
 
 def test_empty_index_is_saved(tmp_path):
-  Index(points(0, 1.0), [], 1.0).save(tmp_path / "a.index")
+  Index(points(0, 1.0), [], 1.0, "ab").save(tmp_path / "a.index")
   assert len(Index.load(tmp_path / "a.index")) == 0
 
 
@@ -96,8 +99,60 @@ def test_misuse_is_named():
     Index(x, ["a", "b"], 1.0)
   with pytest.raises(ValueError, match="k is 0"):
     index_of(x, 1.0).search(x, 0)
-  with pytest.raises(ValueError, match=r"4 wide and the index 8"):
+  with pytest.raises(ValueError, match=r"shape \(3, 4\): want .*\(n, 8\)"):
     index_of(x, 1.0).search(x[:, :4], 1)
+  with pytest.raises(ValueError, match=r"shape \(2, 3, 4\)"):
+    Index(np.zeros((2, 3, 4)), ["a", "b"], 1.0)
+
+
+@pytest.mark.parametrize(
+  "names",
+  [[101, 102], [*np.array([1, 2])], [pathlib.Path("a")] * 2, [None, "b"], "ab"],
+)
+def test_names_are_strings_when_it_is_made(names):
+  with pytest.raises(TypeError, match="names"):
+    Index(points(2, 1.0), names, 1.0)
+
+
+@pytest.mark.filterwarnings("ignore:.*Swig.*:DeprecationWarning")
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200])
+@pytest.mark.parametrize("large", [100_000, 1])
+def test_what_is_not_finite_is_refused(bad, large, monkeypatch):
+  monkeypatch.setattr(search, "LARGE", large)
+  x = points(5, 1.0)
+  index = index_of(x, 1.0)
+  broken = x.astype(np.float64)  # 1e200 has no float32
+  broken[3, 1] = bad
+  with pytest.raises(ValueError, match=r"embeddings: 1 of 5 .* row 3"):
+    index_of(broken, 1.0)
+  with pytest.raises(ValueError, match=r"queries: 1 of 5 .* row 3"):
+    index.search(broken, 2)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_queries_of_any_floats(dtype):
+  x = points(5, 1.0)
+  (hits,) = index_of(x, 1.0).search(x[2].astype(dtype), 1)
+  assert hits[0].row == 2
+
+
+def test_an_index_that_names_no_model_is_read_with_a_warning(tmp_path):
+  index_of(points(3, 1.0), 1.0).save(tmp_path / "old.index")
+  with pytest.warns(UserWarning, match=r"old\.index does not say which model"):
+    assert Index.load(tmp_path / "old.index").model is None
+
+
+def test_an_index_says_what_it_is():
+  shown = repr(Index(points(4, 1.0), ["a", "\x1b[2J", "c", "d"], 1.0, "ab"))
+  assert shown.startswith("Index(4 x 8, curv 1, model ab: 'a', ")
+  assert "\x1b" not in shown
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  Index(points(1, 1.0), ["a"], 1.0, "ab").save("~/a.index")
+  assert (tmp_path / "a.index").exists()
+  assert Index.load("~/a.index").names == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +162,8 @@ def test_misuse_is_named():
     ({}, {"format": "other"}, "no index of"),
     ({"embeddings": np.zeros((2, 3), np.float64)}, {}, "no index of"),
     ({}, {"curv": "much"}, "damaged index: ValueError"),
-    ({}, {"curv": "nan"}, "damaged index: bad"),
+    ({}, {"curv": "nan"}, "damaged index: curv is nan"),
+    ({}, {"curv": "-1"}, "damaged index: curv is -1"),
     ({"embeddings": np.full((2, 3), np.nan, np.float32)}, {}, "damaged"),
     ({"embeddings": np.zeros(2, np.float32)}, {}, "damaged"),
     ({"embeddings": np.zeros((3, 3), np.float32)}, {}, "2 names for 3"),

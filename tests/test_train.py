@@ -186,8 +186,8 @@ def test_photographs_go_through_loader_step_and_report(tmp_path):
   run = runs.prepare(config, tmp_path / "run")
   model = train.train(run)
   assert model is not None
-  data = runs.held_out(config, run.sources)
-  assert len(data.records) == 8
+  data = runs.sample(config, run.sources)
+  assert (data.name, len(data.records)) == ("train_sample", 8)
   report.evaluate(tmp_path / "run", config, model, data)
   page = html.unescape((tmp_path / "run/report.html").read_text())
   for record in data.records:

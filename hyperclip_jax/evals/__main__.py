@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import hyperclip_jax
 from hyperclip_jax.evals import catalog, runner
-from hyperclip_jax.reports import evaluation
+from hyperclip_jax.reports import evaluation, provenance
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,8 +34,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     output.mkdir(parents=True, exist_ok=True)
   except (ImportError, OSError, ValueError) as error:
     sys.exit(f"error: {error}")
-  digest = runner.digest(model)
-  about = evaluation.About(flags.model, model.name, digest, flags.data)
+  digest = model.fingerprint
+  about = evaluation.About(
+    flags.model,
+    model.name,
+    digest,
+    flags.data,
+    provenance.parameters(model),
+    provenance.devices(),
+    provenance.software(),
+  )
   outcomes = []
   for outcome in runner.run(model, tasks, data, output, digest):
     outcomes.append(outcome)
@@ -45,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   if absent:
     print(
       f"{absent} of {len(outcomes)} tasks lack their data: "
-      f"{output / evaluation.TABLE} says more of how to lay it out"
+      f"{output / evaluation.PAGE} says where to get it and how to lay it out"
     )
   print(f"written: {output / evaluation.PAGE}")
   if any(outcome.status == "failed" for outcome in outcomes):

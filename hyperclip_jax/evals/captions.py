@@ -1,20 +1,24 @@
 """Retrieval on COCO and Flickr30k: images, and several captions of each.
 
 Images are squashed to a square, as in the code of MERU and HyCoCLIP: a crop
-could lose what a caption tells of. Both report COCO's val2017 and Karpathy's
-split of Flickr30k; others Karpathy's of COCO too.
+could lose what a caption describes. Both report COCO's val2017 and Karpathy's
+split of Flickr30k; others Karpathy's of COCO too. An image that cannot be read
+is left out with its captions.
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hyperclip_jax.evals import Model, encoding, paper
-from hyperclip_jax.evals.retrieval import retrieval
-from hyperclip_jax.evals.tasks import MissingData, Task
-from hyperclip_jax.files import inside
+from hyperclip_jax.evals.files import Source, require
+from hyperclip_jax.evals.rates import retrieved
+from hyperclip_jax.evals.retrieval import ranks
+from hyperclip_jax.evals.tasks import MissingData, Results, Task, left
+from hyperclip_jax.files import inside, read_json, shown
 
 KS = (1, 5, 10)
 
@@ -24,6 +28,20 @@ class Captioned(NamedTuple):
 
   path: pathlib.Path
   captions: tuple[str, ...]
+
+
+COCO = Source(
+  "coco",
+  "https://cocodataset.org/#download (2017 Val images, 2017 Train/Val "
+  "annotations)",
+  "coco/annotations/captions_val2017.json\ncoco/val2017/*.jpg",
+)
+FLICKR30K = Source(
+  "flickr30k",
+  "https://cs.stanford.edu/people/karpathy/deepimagesent (flickr30k.zip), "
+  "https://shannon.cs.illinois.edu/DenotationGraph (the images)",
+  "flickr30k/dataset_flickr30k.json\nflickr30k/flickr30k_images/*.jpg",
+)
 
 
 def coco(data: pathlib.Path) -> list[Captioned]:
@@ -36,24 +54,22 @@ def coco(data: pathlib.Path) -> list[Captioned]:
   """
   folder = data / "coco"
   path = folder / "annotations" / "captions_val2017.json"
-  if not path.exists() or not (folder / "val2017").is_dir():
-    raise MissingData(
-      "coco",
-      "https://cocodataset.org/#download (2017 Val images, 2017 Train/Val "
-      "annotations)",
-      "coco/annotations/captions_val2017.json\ncoco/val2017/*.jpg",
-    )
+  require([path, folder / "val2017"], COCO)
+  found = _read(path, lambda content: _coco(content, folder / "val2017"))
+  require((row.path for row in found), COCO)
+  return found
 
-  def rows(content: Any) -> Iterator[Captioned]:
-    captions: dict[Any, list[str]] = {}
-    for note in content["annotations"]:
-      captions.setdefault(note["image_id"], []).append(str(note["caption"]))
-    for image in content["images"]:
-      if image["id"] in captions:
-        file = inside(folder / "val2017", image["file_name"])
-        yield Captioned(file, tuple(captions[image["id"]]))
 
-  return _read(path, rows)
+def _coco(content: Any, photos: pathlib.Path) -> Iterator[Captioned]:
+  """The images that have captions."""
+  captions: dict[Any, list[str]] = {}
+  for number, note in enumerate(content["annotations"]):
+    text = _text(note["caption"], f"the caption of annotation number {number}")
+    captions.setdefault(note["image_id"], []).append(text)
+  for image in content["images"]:
+    if image["id"] in captions:
+      file = inside(photos, image["file_name"])
+      yield Captioned(file, tuple(captions[image["id"]]))
 
 
 def coco_karpathy(data: pathlib.Path) -> list[Captioned]:
@@ -101,15 +117,11 @@ def flickr30k(data: pathlib.Path) -> list[Captioned]:
   """
   folder = data / "flickr30k"
   path = folder / "dataset_flickr30k.json"
-  if not path.exists() or not (folder / "flickr30k_images").is_dir():
-    raise MissingData(
-      "flickr30k",
-      "https://cs.stanford.edu/people/karpathy/deepimagesent (flickr30k.zip), "
-      "https://shannon.cs.illinois.edu/DenotationGraph (the images)",
-      "flickr30k/dataset_flickr30k.json\nflickr30k/flickr30k_images/*.jpg",
-    )
-  images = folder / "flickr30k_images"
-  return _read(path, lambda content: _karpathy(content, images))
+  photos = folder / "flickr30k_images"
+  require([path, photos], FLICKR30K)
+  found = _read(path, lambda content: _karpathy(content, photos))
+  require((row.path for row in found), FLICKR30K)
+  return found
 
 
 def _karpathy(content: Any, folder: pathlib.Path) -> Iterator[Captioned]:
@@ -117,20 +129,30 @@ def _karpathy(content: Any, folder: pathlib.Path) -> Iterator[Captioned]:
   for image in content["images"]:
     if image["split"] == "test":
       name = os.path.join(image.get("filepath", ""), image["filename"])
-      captions = (str(sentence["raw"]) for sentence in image["sentences"])
+      where = f"a sentence of {shown(name)}"
+      captions = [_text(s["raw"], where) for s in image["sentences"]]
+      if not captions:
+        raise ValueError(f"{shown(name)} has no sentences")
       yield Captioned(inside(folder, name), tuple(captions))
+
+
+def _text(value: Any, where: str) -> str:
+  if not isinstance(value, str):
+    raise ValueError(f"{where} is {shown(repr(value))}, not a text")
+  return value
 
 
 def _read(
   path: pathlib.Path, rows: Callable[[Any], Iterator[Captioned]]
 ) -> list[Captioned]:
   """The rows of a JSON; whatever is wrong with it becomes one message."""
+  content = read_json(path)
   try:
-    found = list(rows(json.loads(path.read_bytes())))
+    found = list(rows(content))
   except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise ValueError(
       f"{path}: not laid out as it is published: "
-      f"{type(error).__name__}: {error}; fetch it again"
+      f"{type(error).__name__}: {shown(error)}; fetch it again"
     ) from error
   if not found:
     raise ValueError(f"{path}: there is no image to evaluate on")
@@ -138,20 +160,18 @@ def _read(
 
 
 def _task(name: str, rows: Callable[[pathlib.Path], list[Captioned]]) -> Task:
-  def run(model: Model, data: pathlib.Path) -> dict[str, float]:
+  def run(model: Model, data: pathlib.Path) -> Results:
     found = rows(data)
-    captions = [
-      (text, i) for i, row in enumerate(found) for text in row.captions
-    ]
-    return retrieval(
-      model,
-      encoding.encode_files(
-        model, [row.path for row in found], encoding.squash
-      ),
-      model.encode_text([text for text, _ in captions]),
-      KS,
-      [owner for _, owner in captions],
+    images, good, left_out = encoding.encode_files(
+      model, [row.path for row in found], encoding.squash
     )
+    captions = [
+      (text, row) for row, i in enumerate(good) for text in found[i].captions
+    ]
+    texts = model.encode_text([text for text, _ in captions])
+    owners = np.array([row for _, row in captions])
+    i2t, t2i = ranks(model, images, texts, owners)
+    return retrieved(i2t, t2i, KS, owners) | left(left_out)
 
   return Task(name, run, paper.numbers(name))
 

@@ -1,5 +1,8 @@
 """The tasks of the suite, in the order in which they run."""
 
+import difflib
+import textwrap
+
 from hyperclip_jax.evals import (
   captions,
   classification,
@@ -12,6 +15,7 @@ from hyperclip_jax.evals import (
   wordnet,
 )
 from hyperclip_jax.evals.tasks import Task
+from hyperclip_jax.files import shown
 
 TASKS: tuple[Task, ...] = (
   *classification.TASKS,
@@ -36,8 +40,15 @@ def choose(names: str) -> list[Task]:
   wanted = [name.strip() for name in names.split(",") if name.strip()]
   unknown = [name for name in wanted if name not in known and name != "all"]
   if unknown or not wanted:
+    near = [
+      name
+      for asked in unknown
+      for name in difflib.get_close_matches(asked, known, 1)
+    ]
+    hint = f"did you mean {', '.join(near)}? There" if near else "there"
+    every = textwrap.fill(", ".join(["all", *known]), 76)
     raise ValueError(
-      f"--tasks: no task {', '.join(unknown) or repr(names)}; there are all, "
-      f"{', '.join(known)}"
+      f"--tasks: no task {', '.join(map(shown, unknown)) or repr(names)}; "
+      f"{hint} are\n{textwrap.indent(every, '  ')}"
     )
   return [t for t in TASKS if t.name in wanted or "all" in wanted]

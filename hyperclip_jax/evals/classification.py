@@ -7,7 +7,6 @@ averaged over classes; names of classes and prompts are those of clip-benchmark
 """
 
 import functools
-import json
 import pathlib
 import re
 from collections.abc import Mapping
@@ -18,8 +17,10 @@ import numpy as np
 from hyperclip_jax.data import images
 from hyperclip_jax.evals import Model, encoding, labelled, paper
 from hyperclip_jax.evals.labelled import Labelled
-from hyperclip_jax.evals.tasks import MissingData, Task
-from hyperclip_jax.evals.zero_shot import zero_shot
+from hyperclip_jax.evals.rates import classified
+from hyperclip_jax.evals.tasks import MissingData, Results, Task, left
+from hyperclip_jax.evals.zero_shot import hits
+from hyperclip_jax.files import read_json, shown
 
 ASSETS = pathlib.Path(__file__).parent / "assets"
 
@@ -164,15 +165,21 @@ DATA_SETS = (
 
 
 class Classified(NamedTuple):
-  """An encoded data set: rows are images, labels index `names`."""
+  """An encoded data set: rows are images, labels index `names`.
+
+  `left_out` tells why each bad image is no row, by its name.
+  """
 
   embeddings: np.ndarray
   labels: np.ndarray
   names: tuple[str, ...]
+  left_out: dict[str, str]
 
 
 def encoded(model: Model, data: pathlib.Path, data_set: DataSet) -> Classified:
   """Reads and encodes a data set: short side to size, centre crop.
+
+  Images that cannot be read are left out and named.
 
   Raises:
     MissingData: it is not there.
@@ -203,8 +210,12 @@ def encoded(model: Model, data: pathlib.Path, data_set: DataSet) -> Classified:
     labels[number] = order[label]
     return images.center_square(pixels, model.image_size)
 
-  embeddings = encoding.encode(model, found.count, read)
-  return Classified(embeddings, labels, names)
+  embeddings, good, bad = encoding.encode(model, found.count, read)
+  left_out = {
+    found.name(number): reason.removeprefix(f"{found.name(number)}: ")
+    for number, reason in bad.items()
+  }
+  return Classified(embeddings, labels[good], names, left_out)
 
 
 def templates(name: str) -> tuple[str, ...]:
@@ -219,8 +230,7 @@ def class_names(name: str) -> dict[str, str]:
 
 @functools.cache
 def _asset(name: str) -> dict:
-  path = ASSETS / f"{name}.json"
-  return json.loads(path.read_text(encoding="utf-8"))
+  return read_json(ASSETS / f"{name}.json")
 
 
 def _names(
@@ -246,8 +256,8 @@ def _names(
   for name, plain in zip(found.classes, own, strict=True):
     if plain not in places:
       raise ValueError(
-        f"{data_set.name}: it has a class {name!r} that is not one of the "
-        f"{data_set.count}: {', '.join([*known][:5])}, ..."
+        f"{data_set.name}: it has a class {shown(repr(name))} that is not one "
+        f"of the {data_set.count}: {', '.join([*known][:5])}, ..."
       )
   return names, [places[name] for name in own]
 
@@ -274,15 +284,12 @@ def _layout(data_set: DataSet) -> str:
 
 
 def _task(data_set: DataSet) -> Task:
-  def run(model: Model, data: pathlib.Path) -> dict[str, float]:
+  def run(model: Model, data: pathlib.Path) -> Results:
     found = encoded(model, data, data_set)
-    return zero_shot(
-      model,
-      found.embeddings,
-      found.labels,
-      found.names,
-      templates(data_set.name),
-    )
+    prompts = templates(data_set.name)
+    right = hits(model, found.embeddings, found.labels, found.names, prompts)
+    rates = classified(right, found.labels, len(found.names))
+    return rates | left(found.left_out)
 
   return Task(data_set.name, run, paper.numbers(data_set.name))
 

@@ -1,11 +1,12 @@
 """COCO val2017: its images and the boxes drawn in them."""
 
+import collections
 import math
 import pathlib
 from typing import Any, NamedTuple
 
 from hyperclip_jax.evals.files import Source, require
-from hyperclip_jax.files import inside, read_json
+from hyperclip_jax.files import inside, read_json, shown
 
 WANTED = Source(
   "coco",
@@ -82,12 +83,28 @@ def read_instances(folder: pathlib.Path) -> Instances:
 
 def xywh(value: Any) -> tuple[float, float, float, float]:
   """A box of four finite numbers, width and height not negative."""
-  x, y, width, height = (float(number) for number in value)
-  if (
-    not all(map(math.isfinite, (x, y, width, height))) or min(width, height) < 0
-  ):
-    raise ValueError(f"{value} is no box [left, top, width, height]")
-  return x, y, width, height
+  match value:
+    case [x, y, width, height] if all(map(is_finite, value)):
+      if min(width, height) >= 0:
+        return float(x), float(y), float(width), float(height)
+  raise ValueError(f"{value!r:.80} is no box [left, top, width, height]")
+
+
+def is_finite(value: Any) -> bool:
+  """Whether it is a finite number; a text or a truth value is none."""
+  return (
+    isinstance(value, (int, float))
+    and not isinstance(value, bool)
+    and math.isfinite(value)
+  )
+
+
+def whole(value: Any) -> int:
+  """A whole number, which some writers store as 1.0 or "1"."""
+  number = int(value)
+  if isinstance(value, bool) or number != float(value):
+    raise ValueError(f"{value!r:.80} is no whole number")
+  return number
 
 
 def _records(path, kind, table, convert, folder) -> list[tuple[int, Any]]:
@@ -98,14 +115,18 @@ def _records(path, kind, table, convert, folder) -> list[tuple[int, Any]]:
   ):
     where = f"{path}: {kind} number {number}"
     try:
-      rows.append((int(record["id"]), convert(record, folder)))
+      rows.append((whole(record["id"]), convert(record, folder)))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-      raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
+      problem = f"{type(error).__name__}: {shown(error)}"
+      raise ValueError(f"{where}: {problem}") from error
+  if len(dict(rows)) < len(rows):
+    twice, _ = collections.Counter(n for n, _ in rows).most_common(1)[0]
+    raise ValueError(f"{path}: the {kind} id {twice} stands twice")
   return rows
 
 
 def _image(record, folder) -> Image:
-  width, height = int(record["width"]), int(record["height"])
+  width, height = whole(record["width"]), whole(record["height"])
   if min(width, height) < 1:
     raise ValueError(f"{width} x {height} is no size")
   return Image(inside(folder, record["file_name"]), width, height)
@@ -113,15 +134,29 @@ def _image(record, folder) -> Image:
 
 def _category(record, folder) -> str:
   del folder
-  return str(record["name"])
+  if not isinstance(record["name"], str):
+    raise ValueError(f"the name {record['name']!r:.80} is no text")
+  return record["name"]
 
 
 def _box(record, folder) -> Box:
   del folder
   return Box(
-    int(record["image_id"]),
-    int(record["category_id"]),
+    whole(record["image_id"]),
+    whole(record["category_id"]),
     xywh(record["bbox"]),
-    float(record["area"]),
-    bool(record["iscrowd"]),
+    _area(record["area"]),
+    _flag(record["iscrowd"]),
   )
+
+
+def _flag(value: Any) -> bool:
+  if value not in (0, 1):
+    raise ValueError(f"iscrowd is {value!r:.80}, not 0 or 1")
+  return bool(value)
+
+
+def _area(value: Any) -> float:
+  if not is_finite(value):
+    raise ValueError(f"area {value!r:.80} is no finite number")
+  return float(value)

@@ -15,8 +15,9 @@ from hyperclip_jax.data.images import center_square
 from hyperclip_jax.evals import Model
 from hyperclip_jax.evals.encoding import encode_files
 from hyperclip_jax.evals.files import Source, require, unique
-from hyperclip_jax.evals.tasks import MissingData, Task, within
-from hyperclip_jax.files import inside, read_json
+from hyperclip_jax.evals.rates import CHANCE, halves
+from hyperclip_jax.evals.tasks import MissingData, Results, Task, left, within
+from hyperclip_jax.files import inside, read_json, shown
 
 BATCH = 128  # Pairs scored at once: all captions against all images of them.
 
@@ -58,7 +59,7 @@ class Pair(NamedTuple):
   false: str
 
 
-def sugar_crepe(model: Model, folder: pathlib.Path) -> dict[str, float]:
+def sugar_crepe(model: Model, folder: pathlib.Path) -> Results:
   """The seven kinds of SugarCrepe.
 
   Args:
@@ -66,8 +67,10 @@ def sugar_crepe(model: Model, folder: pathlib.Path) -> dict[str, float]:
     folder: What holds data and val2017.
 
   Returns:
-    The accuracy of each kind: add_att, add_obj, ..., swap_obj; of its groups
-    add, replace and swap, the means of their kinds; and `mean`, of the kinds.
+    The accuracy of each kind: add_att, add_obj, ..., swap_obj, with error and
+    chance (see `rates`); of its groups add, replace and swap, the means of
+    their kinds; `mean`, of the kinds; and counts. Pairs whose image cannot be
+    read are left out.
 
   Raises:
     MissingData: Says what is missing and where to get it.
@@ -78,15 +81,19 @@ def sugar_crepe(model: Model, folder: pathlib.Path) -> dict[str, float]:
   pairs = {
     kind: _sugar_crepe(path, folder / "val2017") for kind, path in lists.items()
   }
-  result = _accuracies(model, pairs, SUGAR_CREPE_WANTED)
+  found = _accuracies(model, pairs, SUGAR_CREPE_WANTED)
+  result: dict[str, float] = {}
+  for kind in SUGAR_CREPE:
+    result |= halves(kind, found.rates[kind], found.pairs[kind])
   for group in ("add", "replace", "swap"):
     result[group] = _mean(
       result[kind] for kind in SUGAR_CREPE if kind.startswith(group)
     )
-  return {**result, "mean": _mean(result[kind] for kind in SUGAR_CREPE)}
+  result["mean"] = _mean(result[kind] for kind in SUGAR_CREPE)
+  return {**result, **_counts(found), **left(found.left_out)}
 
 
-def vl_checklist(model: Model, folder: pathlib.Path) -> dict[str, float]:
+def vl_checklist(model: Model, folder: pathlib.Path) -> Results:
   """VL-CheckList's objects, attributes and relations.
 
   As its authors do, the lists of one source of images (vg, vaw, swig or hake)
@@ -100,7 +107,8 @@ def vl_checklist(model: Model, folder: pathlib.Path) -> dict[str, float]:
   Returns:
     Accuracies such as object_location_center, object_size_small,
     attribute_color and relation_action, as far as their lists are there; and
-    the means of these: object, attribute and relation.
+    the means of these: object, attribute and relation; with chance and counts.
+    Pairs whose image cannot be read are left out.
 
   Raises:
     MissingData: Says what is missing and where to get it.
@@ -118,7 +126,8 @@ def vl_checklist(model: Model, folder: pathlib.Path) -> dict[str, float]:
   found = _accuracies(model, pairs, VL_CHECKLIST_WANTED)
   sources: dict[str, dict[str, list[float]]] = {}
   for path, (aspect, source) in zip(lists, named, strict=True):
-    sources.setdefault(aspect, {}).setdefault(source, []).append(found[path])
+    rates = sources.setdefault(aspect, {}).setdefault(source, [])
+    rates.append(found.rates[path])
   result = {
     aspect: _mean(map(_mean, of.values())) for aspect, of in sources.items()
   }
@@ -126,7 +135,8 @@ def vl_checklist(model: Model, folder: pathlib.Path) -> dict[str, float]:
     values = [v for aspect, v in result.items() if aspect.startswith(kind)]
     if values:
       result[kind] = _mean(values)
-  return result
+  chance = {f"{name}{CHANCE}": 0.5 for name in result}
+  return {**result, **chance, **_counts(found), **left(found.left_out)}
 
 
 def accuracy(
@@ -150,23 +160,39 @@ def accuracy(
   return float(np.mean(np.concatenate(right)))
 
 
+class _Accuracies(NamedTuple):
+  """The accuracy of each list of pairs, and how many pairs it is of."""
+
+  rates: dict[Any, float]
+  pairs: dict[Any, int]
+  left_out: dict[pathlib.Path, str]
+
+
 def _accuracies(
   model: Model, pairs: dict[Any, list[Pair]], source: Source
-) -> dict[Any, float]:
-  """The accuracy of each list of pairs; no image is embedded twice."""
+) -> _Accuracies:
+  """Embeds each image once; leaves out the pairs of those that are bad."""
   paths, _ = unique([pair.image for of in pairs.values() for pair in of])
   require(paths, source)
-  row = {path: i for i, path in enumerate(paths)}
-  images = encode_files(model, paths, center_square)
-  result = {}
-  for name, of in pairs.items():
+  images, good, left_out = encode_files(model, paths, center_square)
+  row = {paths[i]: place for place, i in enumerate(good)}
+  rates, counts = {}, {}
+  for name, everything in pairs.items():
+    of = [pair for pair in everything if pair.image in row]
+    if not of:
+      raise ValueError(f"{name}: none of its images can be read")
     texts, rows = unique([text for pair in of for text in pair[1:]])
     captions = model.encode_text(texts)
     own = images[[row[pair.image] for pair in of]]
-    result[name] = accuracy(
+    rates[name] = accuracy(
       model, own, captions[rows[0::2]], captions[rows[1::2]]
     )
-  return result
+    counts[name] = len(of)
+  return _Accuracies(rates, counts, left_out)
+
+
+def _counts(found: _Accuracies) -> dict[str, float]:
+  return {"pairs": float(sum(found.pairs.values()))}
 
 
 def _sugar_crepe(path: pathlib.Path, photos: pathlib.Path) -> list[Pair]:
@@ -183,11 +209,11 @@ def _sugar_crepe(path: pathlib.Path, photos: pathlib.Path) -> list[Pair]:
         "negative_caption": str(false),
       }:
         pairs.append(
-          _pair(f"{path}: record {key!r}", photos, name, true, false)
+          _pair(f"{path}: record {shown(repr(key))}", photos, name, true, false)
         )
       case _:
         raise ValueError(
-          f"{path}: record {key!r} lacks a filename, caption or "
+          f"{path}: record {shown(repr(key))} lacks a filename, caption or "
           f"negative_caption: {record!r:.200}"
         )
   return pairs

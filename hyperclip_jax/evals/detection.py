@@ -2,12 +2,13 @@
 
 The classes are the 48 base and 17 novel ones of open-vocabulary detection; all
 65 compete. It is much like the zero-shot evaluation of RegionCLIP, by its code
-(https://github.com/microsoft/RegionCLIP): a softmax at a temperature of 0.01,
-doubles above an IoU of 0.5 suppressed, at most 100 detections an image, and a
-proposal's own score by the geometric mean, which ranks as the product does
-here. But RegionCLIP pools boxes from a map of features, has a class for
-background, and suppresses doubles among annotated boxes too: compare models
-here, not with published tables.
+(https://github.com/microsoft/RegionCLIP): doubles above an IoU of 0.5
+suppressed, at most 100 detections an image, and a proposal's own score by the
+geometric mean, which ranks as the product does here. But the probability of a
+class is the model's own, at its trained scale, where RegionCLIP's softmax has a
+temperature of 0.01; and RegionCLIP pools boxes from a map of features, has a
+class for background, and suppresses doubles among annotated boxes too: compare
+models here, not with published tables.
 """
 
 import itertools
@@ -16,11 +17,18 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 
 from hyperclip_jax.data import images
 from hyperclip_jax.evals import Model
-from hyperclip_jax.evals.coco import WANTED, Instances, read_instances, xywh
+from hyperclip_jax.evals.coco import (
+  WANTED,
+  Instances,
+  is_finite,
+  read_instances,
+  whole,
+  xywh,
+)
 from hyperclip_jax.evals.coco_ap import (
   PER_IMAGE,
   Detection,
@@ -28,14 +36,13 @@ from hyperclip_jax.evals.coco_ap import (
   split,
   tools,
 )
-from hyperclip_jax.evals.encoding import ahead, decode_file, squash
+from hyperclip_jax.evals.encoding import ahead, decode, squash
 from hyperclip_jax.evals.files import Source, require
-from hyperclip_jax.evals.tasks import Task, within
+from hyperclip_jax.evals.tasks import Results, Task, left, within
 from hyperclip_jax.evals.zero_shot import class_embeddings
-from hyperclip_jax.files import read_json
+from hyperclip_jax.files import read_json, shown
 
 TEMPLATES = ("a photo of a {}.",)
-SHARPNESS = 100.0  # Of the softmax: where training caps the logit scale.
 CHUNK = 1024  # Boxes embedded at once: little of the last batch is padding.
 OVERLAP = 0.5  # Proposals of one class above this IoU are one detection.
 
@@ -64,7 +71,7 @@ class Given(NamedTuple):
   scores: Float[np.ndarray, "boxes"]
 
 
-def coco_boxes(model: Model, folder: pathlib.Path) -> dict[str, float]:
+def coco_boxes(model: Model, folder: pathlib.Path) -> Results:
   """Classifies the annotated boxes of COCO val2017, crowds left out.
 
   Args:
@@ -72,7 +79,8 @@ def coco_boxes(model: Model, folder: pathlib.Path) -> dict[str, float]:
     folder: What holds annotations and val2017.
 
   Returns:
-    What `average_precisions` returns.
+    What `average_precisions` returns, and counts. An image that cannot be
+    read is left out with its boxes.
 
   Raises:
     MissingData: Says what is missing and where to get it.
@@ -89,11 +97,10 @@ def coco_boxes(model: Model, folder: pathlib.Path) -> dict[str, float]:
     Given(image, np.array(boxes), np.ones(len(boxes)))
     for image, boxes in rows.items()
   ]
-  found = detect(model, data, given, overlap=1.0)
-  return average_precisions(data, found)
+  return _scored(model, data, given, overlap=1.0)
 
 
-def coco_proposals(model: Model, folder: pathlib.Path) -> dict[str, float]:
+def coco_proposals(model: Model, folder: pathlib.Path) -> Results:
   """Classifies supplied boxes on COCO val2017.
 
   Images that show none of the 65 classes are left out, as is usual.
@@ -103,7 +110,8 @@ def coco_proposals(model: Model, folder: pathlib.Path) -> dict[str, float]:
     folder: What holds annotations, with proposals_val2017.json, and val2017.
 
   Returns:
-    What `average_precisions` returns.
+    What `average_precisions` returns, and counts. An image that cannot be
+    read is left out with its boxes.
 
   Raises:
     MissingData: Says what is missing and where to get it.
@@ -120,18 +128,33 @@ def coco_proposals(model: Model, folder: pathlib.Path) -> dict[str, float]:
     raise ValueError(
       f"{path}: none of the boxes lies in an image of the 65 classes"
     )
-  found = detect(model, data, given, overlap=OVERLAP)
-  return average_precisions(data, found)
+  return _scored(model, data, given, overlap=OVERLAP)
+
+
+def _scored(
+  model: Model, data: Instances, given: Sequence[Given], overlap: float
+) -> Results:
+  """Results without the images that cannot be read, and their boxes."""
+  found, left_out = detect(model, data, given, overlap)
+  images = {i: image for i, image in data.images.items() if i not in left_out}
+  boxes = [box for box in data.boxes if box.image in images]
+  seen = data._replace(images=images, boxes=boxes)
+  return {
+    **average_precisions(seen, found),
+    "images": float(len(images)),
+    "classes": float(len(data.categories)),
+    **left({data.images[i].path: reason for i, reason in left_out.items()}),
+  }
 
 
 def detect(
   model: Model, data: Instances, given: Sequence[Given], overlap: float
-) -> list[Detection]:
+) -> tuple[list[Detection], dict[int, str]]:
   """Names the boxes.
 
   A box is cut out and squashed to a square, so that all of it is seen. Its
-  score for a class is its own times the softmax of 100 x similarity over the
-  classes. An image keeps its 100 best pairs of a box and a class.
+  score for a class is its own times the class's of `Model.probabilities`. An
+  image keeps its 100 best pairs of a box and a class.
 
   Args:
     model: The model.
@@ -139,29 +162,50 @@ def detect(
     given: The boxes.
     overlap: Of two boxes of one class and a greater IoU, the better one stays;
       1 keeps all.
+
+  Returns:
+    The detections, and why each image that cannot be read was left out, by its
+    id.
+
+  Raises:
+    ValueError: An image has another size than its annotations say, none can be
+      read, or a similarity is NaN.
   """
   names = list(data.categories.values())
   ids = list(data.categories)
   classes = class_embeddings(model, names, TEMPLATES)
   groups = _groups(given)
 
-  def read(of: Given) -> list[images.Pixels]:
-    return _crops(data, of, model.image_size)
+  def read(of: Given) -> list[images.Pixels] | str:
+    try:
+      return _crops(data, of, model.image_size)
+    except (images.ImageError, OSError) as error:
+      return str(error).removeprefix(f"{data.images[of.image].path}: ")
 
-  found = []
-  for group, crops in zip(groups, ahead(groups, read), strict=True):
+  found, left_out = [], {}
+  for numbered, read_ones in zip(groups, ahead(groups, read), strict=True):
+    pairs = [*zip(numbered, read_ones, strict=True)]
+    left_out |= {of.image: c for of, c in pairs if isinstance(c, str)}
+    group = [of for of, c in pairs if not isinstance(c, str)]
+    crops = [c for _, c in pairs if not isinstance(c, str)]
+    if not group:
+      continue
     flat = model.encode_image(list(itertools.chain(*crops)))
-    logits = SHARPNESS * model.similarity(flat, classes)
-    if np.isnan(logits).any():
+    shares = model.probabilities(flat, classes)
+    if np.isnan(shares).any():
       raise ValueError("the model's similarities are NaN")
     ends = np.cumsum([len(of.boxes) for of in group])
-    for of, rows in zip(group, np.split(logits, ends[:-1]), strict=True):
-      scores = of.scores[:, None] * _softmax(rows)
+    for of, rows in zip(group, np.split(shares, ends[:-1]), strict=True):
+      scores = of.scores[:, None] * rows
       for box, label in _best(of.boxes, scores, overlap):
         place = tuple(of.boxes[box].tolist())
         score = float(scores[box, label])
         found.append(Detection(of.image, ids[label], place, score))
-  return found
+  if len(left_out) == len(given):
+    image, reason = next(iter(left_out.items()))
+    path = data.images[image].path
+    raise ValueError(f"no image can be read; the first: {path}: {reason}")
+  return found, left_out
 
 
 def _open_vocabulary(data: Instances) -> Instances:
@@ -176,10 +220,10 @@ def _open_vocabulary(data: Instances) -> Instances:
     )
   categories = {names[name]: name for name in wanted}
   boxes = [box for box in data.boxes if box.category in categories]
-  shown = dict.fromkeys(box.image for box in boxes)
-  if not shown:
+  showing = dict.fromkeys(box.image for box in boxes)
+  if not showing:
     raise ValueError("instances_val2017.json: no box is of the 65 classes")
-  return Instances({i: data.images[i] for i in shown}, categories, boxes)
+  return Instances({i: data.images[i] for i in showing}, categories, boxes)
 
 
 def _proposals(path: pathlib.Path, data: Instances) -> list[Given]:
@@ -189,15 +233,15 @@ def _proposals(path: pathlib.Path, data: Instances) -> list[Given]:
   rows: dict[int, list[tuple[float, ...]]] = {}
   for number, record in enumerate(content):
     try:
-      image, score = int(record["image_id"]), float(record["score"])
+      image, score = whole(record["image_id"]), record["score"]
       if image not in data.images:
         raise ValueError(f"image {image} is not in instances_val2017.json")
-      if not 0 <= score <= 1:
-        raise ValueError(f"score {score} is not from 0 to 1")
+      if not (is_finite(score) and 0 <= score <= 1):
+        raise ValueError(f"score {score!r:.80} is not from 0 to 1")
       rows.setdefault(image, []).append((*xywh(record["bbox"]), score))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
       raise ValueError(
-        f"{path}: box number {number}: {type(error).__name__}: {error}"
+        f"{path}: box number {number}: {type(error).__name__}: {shown(error)}"
       ) from error
   return [
     Given(image, array[:, :4], array[:, 4])
@@ -219,9 +263,12 @@ def _groups(given: Sequence[Given]) -> list[list[Given]]:
 
 
 def _crops(data: Instances, given: Given, side: int) -> list[images.Pixels]:
-  """The boxes of an image as squares to encode."""
+  """The boxes of an image as squares to encode, cut from the stored pixels.
+
+  An EXIF tag does not turn them: the annotations are of the pixels as stored.
+  """
   photo = data.images[given.image]
-  pixels = decode_file(photo.path)
+  pixels = decode(photo.path.read_bytes(), str(photo.path))
   height, width, _ = pixels.shape
   if (width, height) != (photo.width, photo.height):
     raise ValueError(
@@ -235,15 +282,6 @@ def _crops(data: Instances, given: Given, side: int) -> list[images.Pixels]:
     squash(images.crop(pixels, tuple(box)), side)
     for box in np.clip(corners / size, 0, 1).tolist()
   ]
-
-
-def _softmax(
-  logits: Float[np.ndarray, "boxes classes"],
-) -> Float64[np.ndarray, "boxes classes"]:
-  """In float64, in which sure and surer ones still differ."""
-  logits = logits.astype(np.float64)
-  shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-  return shares / shares.sum(axis=1, keepdims=True)
 
 
 def _best(
@@ -277,6 +315,6 @@ def _iou(
 
 
 TASKS = (
-  Task("coco_boxes", within("coco", coco_boxes), {}),
-  Task("coco_proposals", within("coco", coco_proposals), {}),
+  Task("coco_boxes", within("coco", coco_boxes), {}, version=2),
+  Task("coco_proposals", within("coco", coco_proposals), {}, version=2),
 )

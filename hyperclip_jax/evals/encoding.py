@@ -3,7 +3,6 @@
 import collections
 import concurrent.futures
 import itertools
-import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -12,14 +11,15 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-from hyperclip_jax.data import images
-from hyperclip_jax.data.images import Pixels
+from hyperclip_jax.data.images import ImageError, Pixels
 from hyperclip_jax.evals import Model
+from hyperclip_jax.files import shown
+from hyperclip_jax.inputs import THREADS, decode_file
+from hyperclip_jax.inputs import decode as decode
 from hyperclip_jax.progress import bar
 
 CHUNK = 64  # Images in one call of the encoder: a batch of HyperCLIP.
 AHEAD = 4  # Groups that are read while one is encoded.
-THREADS = min(16, os.cpu_count() or 1)
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -29,39 +29,75 @@ def encode_files(
   model: Model,
   paths: Sequence[pathlib.Path],
   square: Callable[[Pixels, int], Pixels],
-) -> Float32[np.ndarray, "images dim"]:
-  """Lifted embeddings of image files.
+) -> tuple[Float32[np.ndarray, "good dim"], list[int], dict[pathlib.Path, str]]:
+  """Lifted embeddings of image files, turned upright by their EXIF tag.
+
+  A file that is no image or cannot be read is left out.
 
   Args:
     model: the model.
     paths: one or more.
     square: `images.center_square` or `squash`.
 
+  Returns:
+    The embeddings of the good images; for each, its place in `paths`; and why
+    each of the others was left out, by its path.
+
   Raises:
-    ImageError: a file is no image, or too large; the message names it.
-    OSError: it cannot be read.
+    ValueError: none is good; the message names the first.
   """
 
   def read(number: int) -> Pixels:
     return square(decode_file(paths[number]), model.image_size)
 
-  return encode(model, len(paths), read)
+  embeddings, good, bad = encode(model, len(paths), read)
+  left_out = {
+    paths[number]: reason.removeprefix(f"{paths[number]}: ")
+    for number, reason in bad.items()
+  }
+  return embeddings, good, left_out
 
 
 def encode(
   model: Model, count: int, read: Callable[[int], Pixels]
-) -> Float32[np.ndarray, "images dim"]:
-  """Lifted embeddings of the images 0 to count - 1.
+) -> tuple[Float32[np.ndarray, "good dim"], list[int], dict[int, str]]:
+  """Lifted embeddings of the images 0 to count - 1, without bad ones.
 
   Args:
     model: the model.
     count: of images.
     read: the pixels of an image by its number; called from many threads. Ready
-      squares of the model's size save the encoder's thread the work.
+      squares of the model's size save the encoder's thread the work. An
+      ImageError or OSError leaves the image out.
+
+  Returns:
+    The embeddings of the good images, their numbers, and why each of the others
+    was left out, by its number.
+
+  Raises:
+    ValueError: none is good; the message names the first.
   """
+
+  def attempt(number: int) -> Pixels | str:
+    try:
+      return read(number)
+    except (ImageError, OSError) as error:
+      return str(error)
+
   groups = chunks(count)
-  ready = bar(ahead(groups, read), "images", len(groups))
-  return np.concatenate([model.encode_image(chunk) for chunk in ready])
+  rows, good, bad = [], [], {}
+  ready = bar(ahead(groups, attempt), "images", len(groups))
+  for numbers, chunk in zip(groups, ready, strict=True):
+    found = [*zip(numbers, chunk, strict=True)]
+    bad |= {n: reason for n, reason in found if isinstance(reason, str)}
+    whole = {n: image for n, image in found if not isinstance(image, str)}
+    if whole:
+      rows.append(model.encode_image([*whole.values()]))
+      good += whole
+  if not good:
+    first = f"; the first: {shown(bad[0])}" if bad else ""
+    raise ValueError(f"none of {count:,} images can be read{first}")
+  return np.concatenate(rows), good, bad
 
 
 def chunks(count: int) -> list[range]:
@@ -99,22 +135,3 @@ def squash(image: Pixels, size: int) -> Pixels:
   """The whole image as a square, bicubic; its proportions are lost."""
   square = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
   return np.asarray(square)
-
-
-def decode_file(path: str | os.PathLike[str]) -> Pixels:
-  """The pixels of an image file.
-
-  Raises:
-    ImageError: it is no image, or too large; the message names the file.
-    OSError: it cannot be read.
-  """
-  with open(path, "rb") as file:
-    return decode(file.read(), os.fspath(path))
-
-
-def decode(data: bytes, where: str) -> Pixels:
-  """The pixels of an encoded image, or an ImageError that begins with where."""
-  try:
-    return images.decode(data)
-  except images.ImageError as error:
-    raise images.ImageError(f"{where}: {error}") from error

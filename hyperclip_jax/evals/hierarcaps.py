@@ -20,7 +20,7 @@ the data set has no list of pairs that do not entail.
 import csv
 import io
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -36,8 +36,8 @@ from hyperclip_jax.evals.caption_entailment import (
 )
 from hyperclip_jax.evals.encoding import encode_files
 from hyperclip_jax.evals.files import Source, require, unique
-from hyperclip_jax.evals.tasks import Task, within
-from hyperclip_jax.files import inside, read_text
+from hyperclip_jax.evals.tasks import Results, Task, left, within
+from hyperclip_jax.files import inside, read_text, shown
 
 LEVELS = 4
 STEPS = 50  # Radii at which a walk stops, as in the authors' code.
@@ -63,7 +63,7 @@ class Captions(NamedTuple):
   images: list[pathlib.Path]
 
 
-def hierarcaps(model: Model, folder: pathlib.Path) -> dict[str, float]:
+def hierarcaps(model: Model, folder: pathlib.Path) -> Results:
   """All of HierarCaps: entailment, caption traversal and order of distances.
 
   Args:
@@ -72,20 +72,23 @@ def hierarcaps(model: Model, folder: pathlib.Path) -> dict[str, float]:
 
   Returns:
     entailment_..., what `entailment_of_captions` returns; image_entailment_...,
-    `entailment_of_images`; precision and recall of `traversal`; and d_corr.
+    `entailment_of_images`; precision and recall of `traversal`; d_corr; and
+    counts. Chains whose image cannot be read are left out.
 
   Raises:
     MissingData: Says what is missing and where to get it.
     ValueError: A record is damaged; its file and line are named.
   """
-  data = read(folder)
+  everything = read(folder)
+  paths, _ = unique(everything.images)
+  images, good, left_out = encode_files(model, paths, center_square)
+  data = _of(everything, {paths[i] for i in good})
+  _, owners = unique(data.images)
   texts, rows = unique([text for chain in data.chains for text in chain])
   rows = rows.reshape(-1, LEVELS)
   captions = model.encode_text(texts)
   radii = _radii(model, captions)[rows]
   chains = captions[rows]
-  paths, owners = unique(data.images)
-  images = encode_files(model, paths, center_square)
   groups = {
     "entailment": entailment_of_captions(model, chains, data.chains, owners),
     "image_entailment": entailment_of_images(
@@ -96,6 +99,9 @@ def hierarcaps(model: Model, folder: pathlib.Path) -> dict[str, float]:
     **{f"{g}_{name}": v for g, of in groups.items() for name, v in of.items()},
     **traversal(model, images, chains, radii, data.chains, owners),
     "d_corr": d_corr(radii),
+    "images": float(len(images)),
+    "texts": float(len(data.chains) * LEVELS),
+    **left(left_out),
   }
 
 
@@ -184,11 +190,19 @@ def read(folder: pathlib.Path) -> Captions:
   return Captions(chains, images)
 
 
+def _of(data: Captions, images: Set[pathlib.Path]) -> Captions:
+  """The chains of some of the images."""
+  rows = zip(data.chains, data.images, strict=True)
+  kept = [(chain, image) for chain, image in rows if image in images]
+  return Captions([c for c, _ in kept], [image for _, image in kept])
+
+
 def _chain(text: str | None) -> Chain:
   chain = tuple(part.strip() for part in (text or "").split("=>"))
   if len(chain) != LEVELS or not all(chain):
     raise ValueError(
-      f"captions are {text!r}, not {LEVELS} captions with => between them"
+      f"captions are {shown(repr(text))}, not {LEVELS} captions with => "
+      "between them"
     )
   return chain
 

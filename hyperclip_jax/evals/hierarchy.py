@@ -10,8 +10,12 @@ import graphlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 Parents = Mapping[str, tuple[str, ...]]
+
+
+METRICS = ("tie", "lca", "jaccard", "precision", "recall")
 
 
 def hierarchy(
@@ -44,6 +48,17 @@ def hierarchy(
       hierarchy has a cycle, no path joins a prediction to its truth, or a root
       is asked for that has no ancestors.
   """
+  mean = scores(parents, predictions, truths, own).mean(axis=0)
+  return dict(zip(METRICS, mean.tolist(), strict=True))
+
+
+def scores(
+  parents: Parents,
+  predictions: Sequence[str],
+  truths: Sequence[str],
+  own: bool = True,
+) -> Float[np.ndarray, "pairs 5"]:
+  """The METRICS of each pair; takes and raises what `hierarchy` does."""
   if not truths or len(predictions) != len(truths):
     raise ValueError(
       f"{len(predictions)} predictions for {len(truths)} truths: give as many "
@@ -72,8 +87,7 @@ def hierarchy(
         both / len(above[t]),
       )
     )
-  names = ("tie", "lca", "jaccard", "precision", "recall")
-  return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
+  return np.array(rows, np.float64)
 
 
 def validate(parents: Parents) -> None:

@@ -6,8 +6,9 @@ are tried in this order:
 - prepared by TensorFlow Datasets as ArrayRecord, TFDS_NAME/.../VERSION; it is
   read without TensorFlow;
 - NAME/SPLIT/*.tar, with KEY.jpg and KEY.cls, the number of the class; beside
-  them NAME/classnames.txt tells the names of the classes, one a line;
-- NAME/SPLIT/CLASS/*.jpg; a class may lie deeper (a/abbey).
+  them NAME/classnames.txt holds the names of the classes, one a line;
+- NAME/SPLIT/CLASS/*.jpg; a class may lie deeper (a/abbey). Hidden files and
+  folders, and those that file managers and archivers leave, are passed over.
 """
 
 import importlib
@@ -16,11 +17,15 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from absl import logging
+
 from hyperclip_jax.data.images import Pixels
 from hyperclip_jax.data.record import IMAGE_SUFFIXES
 from hyperclip_jax.data.tars import Member, groups
 from hyperclip_jax.evals.encoding import decode, decode_file
+from hyperclip_jax.files import lines, read_text, shown
 
+CLUTTER = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
 FILES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff", "gif")
 
 
@@ -31,12 +36,15 @@ class Labelled(NamedTuple):
     classes: the data set's own names, by label; () where it has none.
     count: of images.
     read: number of an image -> (pixels, label); from any thread. Raises
-      ValueError or OSError, naming the image.
+      ImageError or OSError where the image is bad, and ValueError where its
+      label is; either message begins with its name.
+    name: number of an image -> its name, for messages.
   """
 
   classes: tuple[str, ...]
   count: int
   read: Callable[[int], tuple[Pixels, int]]
+  name: Callable[[int], str]
 
 
 def find(
@@ -106,25 +114,43 @@ def _prepared(data: pathlib.Path, name: str, split: str) -> Labelled:
     else tuple(source.dataset_info.features["label"].names)
   )
 
+  def named(number: int) -> str:
+    return f"{data / name} {split} {number}"
+
   def read(number: int) -> tuple[Pixels, int]:
     row = source[number]
-    pixels = decode(bytes(row["image"]), f"{data / name} {split} {number}")
+    pixels = decode(bytes(row["image"]), named(number))
     if counted:
       return pixels, classes.index(str(len(row["objects"]["color"])))
     return pixels, int(row["label"])
 
-  return Labelled(classes, len(source), read)
+  return Labelled(classes, len(source), read, named)
 
 
 def _folder(folder: pathlib.Path) -> Labelled:
-  classes, files = [], []
+  classes, files, others = [], [], []
   for path, below, names in os.walk(folder):
-    below.sort()
-    found = sorted(n for n in names if n.lower().rpartition(".")[2] in FILES)
-    if found or not below:
+    below[:] = sorted(filter(_is_kept, below))
+    kept = sorted(filter(_is_kept, names))
+    found = [n for n in kept if n.lower().rpartition(".")[2] in FILES]
+    others += [os.path.join(path, n) for n in kept if n not in found]
+    if found and path == str(folder):
+      raise ValueError(
+        f"{folder}: {len(found):,} images lie right in it, such as "
+        f"{shown(found[0])}, and have no class; move each into the folder of "
+        f"its class: {folder.name}/CLASS/*.jpg"
+      )
+    if found or not (below or kept):  # a folder of notes is no class
       label = len(classes)
       classes.append(pathlib.Path(path).relative_to(folder).as_posix())
       files += [(os.path.join(path, name), label) for name in found]
+  if others:
+    logging.warning(
+      "%s: %d files are no images by their names and passed over, such as %s",
+      shown(folder),
+      len(others),
+      shown(others[0]),
+    )
   if not files:
     raise ValueError(
       f"{folder}: found no image; want CLASS/*.jpg (or "
@@ -135,24 +161,28 @@ def _folder(folder: pathlib.Path) -> Labelled:
     path, label = files[number]
     return decode_file(path), label
 
-  return Labelled(tuple(classes), len(files), read)
+  return Labelled(tuple(classes), len(files), read, lambda i: files[i][0])
+
+
+def _is_kept(name: str) -> bool:
+  """Whether a file or folder is not hidden and not some tool's own."""
+  return not name.startswith(".") and name not in CLUTTER
 
 
 def _tars(tars: list[pathlib.Path], names: pathlib.Path) -> Labelled:
-  classes = ()
-  if names.exists():
-    lines = names.read_text(encoding="utf-8").splitlines()
-    classes = tuple(line.strip() for line in lines if line.strip())
+  classes = tuple(lines(read_text(names))) if names.exists() else ()
   rows: list[tuple[str, Member, Member]] = []
   for path in tars:
     for key, members in groups(str(path)):
       image = next((members[s] for s in IMAGE_SUFFIXES if s in members), None)
       if image is None or "cls" not in members:
         raise ValueError(
-          f"{path}: record {key!r} has {', '.join(sorted(members))}; want an "
-          f"image ({', '.join(IMAGE_SUFFIXES)}) and cls"
+          f"{path}: record {shown(repr(key))} has "
+          f"{shown(', '.join(sorted(members)))}; want an image "
+          f"({', '.join(IMAGE_SUFFIXES)}) and cls"
         )
-      rows.append((f"{path}: record {key!r}", image, members["cls"]))
+      where = f"{path}: record {shown(repr(key))}"
+      rows.append((where, image, members["cls"]))
 
   def read(number: int) -> tuple[Pixels, int]:
     where, image, label = rows[number]
@@ -161,7 +191,7 @@ def _tars(tars: list[pathlib.Path], names: pathlib.Path) -> Labelled:
       raise ValueError(f"{where}: cls is {text[:20]!r}, not a number")
     return decode(image.read(), where), int(text)
 
-  return Labelled(classes, len(rows), read)
+  return Labelled(classes, len(rows), read, lambda i: rows[i][0])
 
 
 def _number(stem: str) -> tuple[int, str]:

@@ -16,9 +16,9 @@ from hyperclip_jax.evals.coco import read_instances
 from hyperclip_jax.evals.encoding import encode_files, squash
 from hyperclip_jax.evals.files import Source, require
 from hyperclip_jax.evals.ranking import mean_average_precision
-from hyperclip_jax.evals.tasks import Task, within
+from hyperclip_jax.evals.tasks import Results, Task, left, within
 from hyperclip_jax.evals.zero_shot import class_embeddings
-from hyperclip_jax.files import inside, read_text
+from hyperclip_jax.files import inside, read_text, shown
 
 TEMPLATES = ("a photo of a {}.",)
 
@@ -53,7 +53,7 @@ VOC_WANTED = Source(
 )
 
 
-def voc2007(model: Model, folder: pathlib.Path) -> dict[str, float]:
+def voc2007(model: Model, folder: pathlib.Path) -> Results:
   """Mean average precision on the test split of VOC2007.
 
   An image may show a class only in objects marked as difficult. VOC's own
@@ -67,7 +67,7 @@ def voc2007(model: Model, folder: pathlib.Path) -> dict[str, float]:
 
   Returns:
     map: difficult ones left out.
-    map_with_difficult: difficult ones positive.
+    map_with_difficult: difficult ones positive; and counts.
 
   Raises:
     MissingData: Says what is missing and where to get it.
@@ -77,14 +77,17 @@ def voc2007(model: Model, folder: pathlib.Path) -> dict[str, float]:
   photos = folder / "VOCdevkit" / "VOC2007" / "JPEGImages"
   paths = [inside(photos, f"{name}.jpg") for name in names]
   require(paths, VOC_WANTED)
-  scores = _scores(model, encode_files(model, paths, squash), VOC_CLASSES)
+  embeddings, good, left_out = encode_files(model, paths, squash)
+  scores, marks = _scores(model, embeddings, VOC_CLASSES), marks[good]
   return {
     "map": mean_average_precision(marks == 1, scores, marks != 0),
     "map_with_difficult": mean_average_precision(marks >= 0, scores),
+    **_counts(scores),
+    **left(left_out),
   }
 
 
-def coco(model: Model, folder: pathlib.Path) -> dict[str, float]:
+def coco(model: Model, folder: pathlib.Path) -> Results:
   """Mean average precision on COCO val2017, over its 80 classes.
 
   An image shows a class if any of its objects, crowds too, is of that class.
@@ -95,7 +98,7 @@ def coco(model: Model, folder: pathlib.Path) -> dict[str, float]:
     folder: What holds annotations and val2017.
 
   Returns:
-    map.
+    map, and counts.
 
   Raises:
     MissingData: Says what is missing and where to get it.
@@ -112,9 +115,14 @@ def coco(model: Model, folder: pathlib.Path) -> dict[str, float]:
   truth = np.zeros((len(rows), len(columns)), bool)
   for box in data.boxes:
     truth[rows[box.image], columns[box.category]] = True
-  embeddings = encode_files(model, [data.images[i].path for i in rows], squash)
+  paths = [data.images[i].path for i in rows]
+  embeddings, good, left_out = encode_files(model, paths, squash)
   scores = _scores(model, embeddings, tuple(data.categories.values()))
-  return {"map": mean_average_precision(truth, scores)}
+  return {
+    "map": mean_average_precision(truth[good], scores),
+    **_counts(scores),
+    **left(left_out),
+  }
 
 
 def read_voc2007(
@@ -141,7 +149,7 @@ def read_voc2007(
 
 
 def _lines(path: pathlib.Path) -> list[tuple[int, str]]:
-  lines = enumerate(read_text(path).splitlines(), 1)
+  lines = enumerate(read_text(path).split("\n"), 1)
   found = [(number, line) for number, line in lines if line.strip()]
   if not found:
     raise ValueError(f"{path}: empty")
@@ -153,7 +161,8 @@ def _mark(path: pathlib.Path, number: int, line: str) -> tuple[str, int]:
     case [name, ("1" | "0" | "-1") as mark]:
       return name, int(mark)
   raise ValueError(
-    f"{path}: line {number}: {line!r} is not an image's name and 1, 0 or -1"
+    f"{path}: line {number}: {shown(repr(line))} is not an image's name and 1, "
+    "0 or -1"
   )
 
 
@@ -161,6 +170,11 @@ def _scores(
   model: Model, embeddings: Float[np.ndarray, "images dim"], names: tuple
 ) -> Float[np.ndarray, "images classes"]:
   return model.similarity(embeddings, class_embeddings(model, names, TEMPLATES))
+
+
+def _counts(scores: Float[np.ndarray, "images classes"]) -> dict[str, float]:
+  images, classes = scores.shape
+  return {"images": float(images), "classes": float(classes)}
 
 
 TASKS = (

@@ -24,8 +24,8 @@ def distances(
 ) -> dict[str, np.ndarray]:
   """Distances from the root by kind.
 
-  All kinds are measured together: without hyperbolic geometry the root is the
-  mean direction of what is measured, and must be one for all.
+  All kinds are measured from one root. Without hyperbolic geometry it is the
+  mean direction of all that is measured, as in MERU's figure of CLIP.
 
   Args:
     model: The model.
@@ -34,7 +34,8 @@ def distances(
   Returns:
     One array (rows,) a kind, in the order given.
   """
-  flat = model.distance_to_root(np.concatenate([*embeddings.values()]))
+  rows = np.concatenate([*embeddings.values()])
+  flat = model.distance_to_root(rows, model.space.root(rows))
   ends = np.cumsum([len(rows) for rows in embeddings.values()])
   return dict(zip(embeddings, np.split(flat, ends[:-1]), strict=True))
 

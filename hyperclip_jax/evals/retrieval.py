@@ -35,11 +35,41 @@ def retrieval(
     their image) for every k.
 
   Raises:
-    ValueError: `owner` names no image, or an image has no caption.
+    ValueError: There is no image, `owner` names none, or an image has no
+      caption.
   """
-  images = np.arange(len(image_embeddings))
   owners = np.arange(len(text_embeddings)) if owner is None else owner
-  owners = np.asarray(owners)
+  found = ranks(model, image_embeddings, text_embeddings, np.asarray(owners))
+  return {
+    f"{way}_r{k}": float(np.mean(of < k))
+    for way, of in zip(("i2t", "t2i"), found, strict=True)
+    for k in ks
+  }
+
+
+def ranks(
+  model: Model,
+  image_embeddings: Float[np.ndarray, "images dim"],
+  text_embeddings: Float[np.ndarray, "texts dim"],
+  owners: Integer[np.ndarray, "texts"],
+) -> tuple[Int[np.ndarray, "images"], Int[np.ndarray, "texts"]]:
+  """How many wrong candidates lie no further than the nearest right one.
+
+  Args:
+    model: The model.
+    image_embeddings: One row an image.
+    text_embeddings: One row a caption.
+    owners: For each caption, the row of its image.
+
+  Returns:
+    One rank an image, among captions, and one a caption, among images.
+
+  Raises:
+    ValueError: There is no image, an owner is none, or an image has no caption.
+  """
+  if not len(image_embeddings):
+    raise ValueError("there is no image to retrieve")
+  images = np.arange(len(image_embeddings))
   if not np.array_equal(np.unique(owners), images):
     raise ValueError(
       f"the {len(owners)} captions must cover the {len(images)} images: every "
@@ -47,9 +77,7 @@ def retrieval(
     )
   i2t = _ranks(model, image_embeddings, text_embeddings, images, owners)
   t2i = _ranks(model, text_embeddings, image_embeddings, owners, images)
-  return {f"i2t_r{k}": float(np.mean(i2t < k)) for k in ks} | {
-    f"t2i_r{k}": float(np.mean(t2i < k)) for k in ks
-  }
+  return i2t, t2i
 
 
 def _ranks(

@@ -1,4 +1,4 @@
-"""How far from the root wholes and boxes lie, on grounded records.
+"""How far from the root whole images and boxes lie, on grounded records.
 
 Tars as training reads them, which should be others than it was trained on.
 """
@@ -7,7 +7,6 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
-from absl import logging
 
 from hyperclip_jax.data import images
 from hyperclip_jax.data.images import Pixels
@@ -15,7 +14,7 @@ from hyperclip_jax.data.layouts import WANTED
 from hyperclip_jax.data.record import RecordError
 from hyperclip_jax.data.shards import TarSource, expand
 from hyperclip_jax.evals import Model, encoding, norms
-from hyperclip_jax.evals.tasks import MissingData, Results, Task
+from hyperclip_jax.evals.tasks import MissingData, Results, Task, left
 
 RECORDS = 4096  # The first ones that have a part.
 MIN_SIDE = 32  # Of a box in pixels, as in the paper.
@@ -30,6 +29,13 @@ class Row(NamedTuple):
   box_text: str
 
 
+class Bad(NamedTuple):
+  """A record that is left out, and why."""
+
+  name: str
+  reason: str
+
+
 def _run(model: Model, data: pathlib.Path) -> Results:
   """Statistics and bins of `norms`, and how many records they are of."""
   if not any((data / "grounded").glob("*.tar")):
@@ -41,12 +47,13 @@ def _run(model: Model, data: pathlib.Path) -> Results:
     )
   source = TarSource(expand(f"{data}/grounded/*.tar"), MIN_SIDE)
   found: dict[str, list[np.ndarray]] = {kind: [] for kind in norms.KINDS}
-  count = 0
+  count, left_out = 0, {}
   for chunk in encoding.ahead(
     encoding.chunks(len(source)),
     lambda number: _row(source, number, model.image_size),
   ):
-    rows = [row for row in chunk if row is not None][: RECORDS - count]
+    left_out |= {row.name: row.reason for row in chunk if isinstance(row, Bad)}
+    rows = [row for row in chunk if isinstance(row, Row)][: RECORDS - count]
     if rows:
       found["image"].append(model.encode_image([r.image for r in rows]))
       found["text"].append(model.encode_text([r.text for r in rows]))
@@ -62,11 +69,12 @@ def _run(model: Model, data: pathlib.Path) -> Results:
     "records": float(count),
     **norms.norms(model, embeddings),
     **norms.bins(norms.distances(model, embeddings)),
+    **left(left_out),
   }
 
 
-def _row(source: TarSource, number: int, size: int) -> Row | None:
-  """A record as the model reads it; None if it is bad, or without a part."""
+def _row(source: TarSource, number: int, size: int) -> Row | Bad | None:
+  """A record as the model reads it; None without a part."""
   try:
     record = source[number]
     if not record.parts:
@@ -75,9 +83,8 @@ def _row(source: TarSource, number: int, size: int) -> Row | None:
     whole = images.decode(record.image)
     own = part.image is not record.image
     box = images.decode(part.image) if own else whole
-  except (RecordError, images.ImageError) as error:
-    logging.warning("not evaluated: %s: %s", source.name(number), error)
-    return None
+  except (RecordError, images.ImageError, OSError) as error:
+    return Bad(source.name(number), str(error))
   return Row(
     images.center_square(whole, size),
     record.caption,

@@ -6,7 +6,6 @@ again while all three are the same. Remove a file to measure afresh, as after a
 change of the data.
 """
 
-import hashlib
 import json
 import math
 import pathlib
@@ -14,15 +13,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
-import jax
-import numpy as np
 from absl import logging
 
 from hyperclip_jax.evals import Model
 from hyperclip_jax.evals.tasks import MissingData, Results, Task
-from hyperclip_jax.files import write_whole
-from hyperclip_jax.hyperclip import HyperCLIP
+from hyperclip_jax.files import read_json, write_whole
 
+FORMAT = 2  # Of a kept result: raised where all tasks return something new.
 FOLDER = "tasks"  # Of the kept results, in the output folder.
 
 
@@ -60,13 +57,14 @@ def run(
     tasks: to run, in this order.
     data: folder of all data sets.
     output: results are kept below it.
-    digest: of the model.
+    digest: `HyperCLIP.fingerprint` of the model.
   """
   folder = output / FOLDER
   folder.mkdir(parents=True, exist_ok=True)
   for task in tasks:
     path = folder / f"{task.name}.json"
     key = {
+      "format": FORMAT,
       "model": digest,
       "version": task.version,
       "data": str(data.resolve()),
@@ -99,11 +97,11 @@ def _kept(
 ) -> Outcome | None:
   """The outcome of a run before this one, if it was of the same things."""
   try:
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path)
     if any(found[name] != value for name, value in key.items()):
       return None
     results = {
-      str(name): _number(value) for name, value in found["results"].items()
+      str(name): _value(value) for name, value in found["results"].items()
     }
     seconds = float(found["seconds"])
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -111,29 +109,22 @@ def _kept(
   return Outcome(task, "done", results, seconds=seconds)
 
 
-def _number(value: Any) -> float | list[float]:
+def _value(value: Any) -> float | list[float] | dict[str, str]:
   """What `plain` wrote."""
+  if isinstance(value, dict):
+    return {str(name): str(reason) for name, reason in value.items()}
   if isinstance(value, list):
     return [float(number) for number in value]
   return math.nan if value is None else float(value)
 
 
-def digest(model: HyperCLIP) -> str:
-  """Identifies all that the embeddings of a model depend on."""
-  found = hashlib.sha256(
-    f"{model.name} {model.image_size} {model.model!r}".encode()
-  )
-  for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):
-    array = np.asarray(leaf)
-    name = jax.tree_util.keystr(path)
-    found.update(f"{name} {array.shape} {array.dtype}".encode())
-    found.update(array.tobytes())
-  return found.hexdigest()[:16]
-
-
-def plain(results: Results) -> dict[str, float | list[float] | None]:
+def plain(
+  results: Results,
+) -> dict[str, float | list[float] | dict[str, str] | None]:
   """Results as JSON can hold them: null for what is not finite."""
   return {
-    name: value if isinstance(value, list) or math.isfinite(value) else None
+    name: None
+    if isinstance(value, (int, float)) and not math.isfinite(value)
+    else value
     for name, value in results.items()
   }

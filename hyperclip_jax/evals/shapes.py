@@ -23,11 +23,14 @@ def _run(model: Model, data: pathlib.Path) -> Results:
       "\n".join(f"shapes/{files}" for files in _FILES),
     )
   source = TarSource(expand(f"{folder}/val/*.tar"), MIN_SIDE)
-  held_out = suite.load(str(folder), source, MIN_SIDE)
-  results, embeddings = suite.evaluate(model, held_out)
+  sample = suite.load(str(folder), source, MIN_SIDE)
+  results, embeddings, context = suite.evaluate(model, sample)
   bins = norms.bins(norms.distances(model, embeddings))
   return {
-    **{name.removeprefix("eval/"): value for name, value in results.items()},
+    **{
+      name.removeprefix(f"{sample.name}/"): value
+      for name, value in (results | context).items()
+    },
     **{f"root_distance/{name}": values for name, values in bins.items()},
   }
 

@@ -2,12 +2,14 @@
 
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hyperclip_jax.evals import Model
 
-# Named numbers; lists of them are the bins of a histogram (see `norms.bins`).
-Results = Mapping[str, float | list[float]]
+# Named numbers (see `rates`). Lists of them are the bins of a histogram (see
+# `norms.bins`); LEFT_OUT holds reasons by the names of what was left out.
+Results = Mapping[str, float | list[float] | dict[str, str]]
+LEFT_OUT = "left_out"
 
 
 class Task(NamedTuple):
@@ -29,9 +31,19 @@ class Task(NamedTuple):
   version: int = 1
 
 
+def left(out: Mapping[Any, str]) -> dict[str, dict[str, str]]:
+  """The entry of results that names images left out; none if all are there.
+
+  Args:
+    out: why each was left out, by its name or path.
+  """
+  names = {str(name): reason for name, reason in out.items()}
+  return {LEFT_OUT: names} if names else {}
+
+
 def within(
-  folder: str, run: Callable[[Model, pathlib.Path], dict[str, float]]
-) -> Callable[[Model, pathlib.Path], dict[str, float]]:
+  folder: str, run: Callable[[Model, pathlib.Path], Results]
+) -> Callable[[Model, pathlib.Path], Results]:
   """The `run` of a task on one folder in that of all data sets."""
   return lambda model, data: run(model, data / folder)
 

@@ -25,9 +25,11 @@ import sys
 from collections.abc import Collection, Iterable
 
 from hyperclip_jax.evals import Model, classification, paper
-from hyperclip_jax.evals.hierarchy import Parents, hierarchy
-from hyperclip_jax.evals.tasks import Task
+from hyperclip_jax.evals.hierarchy import METRICS, Parents, scores
+from hyperclip_jax.evals.rates import means
+from hyperclip_jax.evals.tasks import Results, Task, left
 from hyperclip_jax.evals.zero_shot import class_embeddings, predict
+from hyperclip_jax.files import read_json
 
 ASSET = classification.ASSETS / "wordnet.json"
 ROOT = "n00001740"  # entity
@@ -39,7 +41,7 @@ _IMAGENET = next(d for d in classification.DATA_SETS if d.name == "imagenet")
 @functools.cache
 def parents() -> Parents:
   """All above ImageNet's classes: the id of a noun -> those of its parents."""
-  content = json.loads(ASSET.read_text(encoding="utf-8"))
+  content = read_json(ASSET)
   return {node: tuple(above) for node, above in content.items()}
 
 
@@ -124,19 +126,25 @@ def _above(nouns: bytes, node: str) -> list[str]:
   return sorted(f"n{at}" for symbol, at, _ in pointers if symbol in _HYPERNYMS)
 
 
-def _run(model: Model, data: pathlib.Path) -> dict[str, float]:
+def _run(model: Model, data: pathlib.Path) -> Results:
   """The metrics of `hierarchy` over the images of ImageNet."""
   found = classification.encoded(model, data, _IMAGENET)
   texts = classification.templates(_IMAGENET.name)
   classes = class_embeddings(model, found.names, texts)
   ids = [*classification.class_names(_IMAGENET.name)]
   predicted = predict(model, found.embeddings, classes)
-  return hierarchy(
+  rows = scores(
     tree(),
     [ids[i] for i in predicted],
     [ids[i] for i in found.labels],
     own=False,
   )
+  return {
+    **means(METRICS, rows),
+    "images": float(len(rows)),
+    "classes": float(len(ids)),
+    **left(found.left_out),
+  }
 
 
 TASKS = (Task("wordnet", _run, paper.numbers("wordnet"), version=2),)

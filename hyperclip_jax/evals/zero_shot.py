@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer
 
+from hyperclip_jax.classification import prompts
 from hyperclip_jax.evals import Model
+from hyperclip_jax.evals.rates import classified
 
 BATCH = 4096  # Images scored at once: 16 MB of scores for 1,000 classes.
 
@@ -27,15 +29,16 @@ def class_embeddings(
 
   Returns:
     One lifted embedding a class.
+
+  Raises:
+    TypeError: Names or templates are no list of strings.
+    ValueError: One is empty, or a template has braces other than one `{}`.
   """
-  if not templates:
-    raise ValueError("templates is empty: give at least one, such as '{}'")
-  total = 0.0
-  for template in templates:  # One at a time: 1,000 x 80 prompts are a lot.
-    prompts = [template.format(name) for name in names]
-    features = model.encode_text(prompts, lift=False)
+  total, groups = 0.0, prompts(names, templates)
+  for texts in groups:  # One at a time: 1,000 x 80 prompts are a lot.
+    features = model.encode_text(texts, lift=False)
     total += features if model.hyperbolic else model.lift(features)
-  return model.lift(np.asarray(total / len(templates), np.float32))
+  return model.lift(np.asarray(total / len(groups), np.float32))
 
 
 def predict(
@@ -71,6 +74,22 @@ def zero_shot(
     ValueError: There is no image, the number of labels differs, or a label is
       not an index into `names`.
   """
+  found = hits(model, images, labels, names, templates)
+  rates = classified(found, np.asarray(labels), len(names))
+  return {name: rates[name] for name in ("top1", "top5")}
+
+
+def hits(
+  model: Model,
+  images: Float[np.ndarray, "images dim"] | Sequence[Any],
+  labels: Integer[np.ndarray, "images"] | Sequence[int],
+  names: Sequence[str],
+  templates: Sequence[str],
+) -> Bool[np.ndarray, "images nearest"]:
+  """Whether each of the five nearest classes is the right one, best first.
+
+  Takes and raises what `zero_shot` does. Of fewer classes all are ranked.
+  """
   truth = np.asarray(labels)
   if not truth.size or len(images) != len(truth):
     raise ValueError(
@@ -85,17 +104,7 @@ def zero_shot(
   if not isinstance(images, np.ndarray):
     images = model.encode_image(images)
   classes = class_embeddings(model, names, templates)
-  hits = _nearest(model, images, classes, 5) == truth[:, None]
-  count = np.bincount(truth)
-  present = count > 0
-
-  def mean_per_class(hit):
-    return float(np.mean(np.bincount(truth, hit)[present] / count[present]))
-
-  return {
-    "top1": mean_per_class(hits[:, 0]),
-    "top5": mean_per_class(hits.any(axis=1)),
-  }
+  return _nearest(model, images, classes, 5) == truth[:, None]
 
 
 def _nearest(model, images, classes, k):

@@ -6,8 +6,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from hyperclip_jax import walk
 from hyperclip_jax.data.images import Pixels
-from hyperclip_jax.evals import traversal
 from hyperclip_jax.explore import Answer, Things
 from hyperclip_jax.hyperclip import HyperCLIP
 from hyperclip_jax.reports import cones, markup, page, plots
@@ -86,12 +86,12 @@ def _nearest(model: HyperCLIP, found: Answer) -> list[Markup]:
 
 
 def _walk(model, picture, phrases, things, found) -> list[Markup]:
-  def landmark(stop: traversal.Stop) -> page.Landmark:
-    if stop.candidate == traversal.ROOT:
+  def landmark(stop: walk.Stop) -> page.Landmark:
+    if stop.row == walk.ROOT_ROW:
       return page.Landmark("[ROOT]", stop.t)
-    if stop.candidate < len(phrases):
-      return page.Landmark(shortened(phrases[stop.candidate]), stop.t)
-    row = stop.candidate - len(phrases)
+    if stop.row < len(phrases):
+      return page.Landmark(shortened(phrases[stop.row]), stop.t)
+    row = stop.row - len(phrases)
     name = shortened(things.index.names[row])
     return page.Landmark(name, stop.t, things.pictures[row])
 

@@ -6,16 +6,17 @@ results.html to look at.
 
 import html
 import json
-import math
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hyperclip_jax.evals import norms, paper, runner
+from hyperclip_jax.evals import norms, rates, runner
 from hyperclip_jax.evals.runner import Outcome
+from hyperclip_jax.evals.tasks import LEFT_OUT as LEFT_OUT_KEY
 from hyperclip_jax.evals.tasks import Results
-from hyperclip_jax.files import write_whole
-from hyperclip_jax.reports import plots, words
+from hyperclip_jax.files import shown, write_whole
+from hyperclip_jax.reports import measures, plots, words
 from hyperclip_jax.reports.markup import (
   Markup,
   counts,
@@ -26,18 +27,22 @@ from hyperclip_jax.reports.markup import (
   tag,
 )
 
+MESSAGE = 1000  # Characters of a message on one line.
 PAGE = "results.html"
 TABLE = "results.md"
 DATA = "results.json"
 SPREAD = tuple(f"_{name}" for name in norms.STATISTICS if name != "mean")
 
-ABOUT = (
-  "Rates are fractions between 0 and 1; classification is the mean accuracy "
-  "over classes; tie and lca count edges and ancestors, lower is better. The "
-  "columns on the right are those of HyCoCLIP's paper (Pal et al., ICLR 2025), "
-  "trained on 20 million pairs. Its prompts and its WordNet tree differ in "
-  "places."
+PAPER = (
+  "The columns on the right are those of HyCoCLIP's paper (Pal et al., ICLR "
+  "2025), trained on 20 million pairs; its prompts and its WordNet tree differ "
+  "in places."
 )
+LEFT_OUT = (
+  "These could not be read: the numbers are of the others. Repair or fetch "
+  f"them, remove the task's file in {runner.FOLDER}/, and run again."
+)
+LEFT_OUT_SHOWN = 20
 
 
 class About(NamedTuple):
@@ -48,12 +53,18 @@ class About(NamedTuple):
     objective: "hycoclip", "meru" or "clip".
     digest: of the model.
     data: folder of the data sets.
+    size: "149.6 M parameters".
+    device: what it ran on.
+    software: versions.
   """
 
   model: str
   objective: str
   digest: str
   data: str
+  size: str
+  device: str
+  software: str
 
 
 def write(
@@ -68,15 +79,19 @@ def write(
 
 def line(outcome: Outcome) -> str:
   """One task for the terminal, without how distances spread."""
+  name = outcome.task.name
   if outcome.status != "done":
     message = outcome.brief or outcome.message
-    return f"{outcome.task.name}: {outcome.status}: {message}"
-  values = (
-    f"{name} {_shown(value)}"
-    for name, value in _numbers(outcome.results).items()
-    if not name.endswith(SPREAD)
-  )
-  return f"{outcome.task.name}: {'  '.join(values)}"
+    return f"{name}: {outcome.status}: {shown(message, MESSAGE)}"
+  values = [
+    f"{measure} {measures.shown(value)}"
+    for measure, value in rates.measured(_numbers(outcome.results)).items()
+    if not measure.endswith(SPREAD)
+  ]
+  left_out = _left_out(outcome)
+  if left_out:
+    values.append(f"left out {len(left_out):,}")
+  return f"{name}: {'  '.join(values)}"
 
 
 def _plain(outcome: Outcome) -> dict[str, object]:
@@ -90,75 +105,101 @@ def _plain(outcome: Outcome) -> dict[str, object]:
   }
 
 
-def _rows(outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
-  """ "task metric" -> the value and the paper's, ready to be shown."""
-  return {
-    f"{outcome.task.name} {metric}": [
-      _shown(value),
-      *(
-        _published(outcome.task.paper.get(metric, {}).get(model))
-        for model in paper.MODELS
-      ),
-    ]
-    for outcome in outcomes
-    for metric, value in _numbers(outcome.results).items()
-  }
-
-
 def _numbers(results: Results) -> dict[str, float]:
-  """Without the bins, which are drawn."""
-  return {k: v for k, v in results.items() if not isinstance(v, list)}
+  """The numbers alone: without bins, which are drawn, and names left out."""
+  return {k: v for k, v in results.items() if isinstance(v, (int, float))}
 
 
-def _published(value: float | None) -> str:
-  """With the digits that the paper has, no more."""
-  return "" if value is None else f"{value:g}"
+def _left_out(outcome: Outcome) -> dict[str, str]:
+  found = outcome.results.get(LEFT_OUT_KEY, {})
+  return found if isinstance(found, dict) else {}
 
 
-def _shown(value: float) -> str:
-  return f"{value:.3f}" if math.isfinite(value) else "not finite"
+def _groups(outcomes: Sequence[Outcome]) -> list[measures.Group]:
+  """All that was measured, without distances from the root: they are drawn."""
+  found = []
+  for outcome in outcomes:
+    name = outcome.task.name
+    drawn = {
+      f"{prefix}{metric}"
+      for prefix, of in _distances(outcome).items()
+      for metric in of
+    }
+    results = {
+      k: v for k, v in _numbers(outcome.results).items() if k not in drawn
+    }
+    found += measures.groups(name, results, outcome.task.paper)
+  return found
 
 
 def _markdown(about: About, outcomes: Sequence[Outcome]) -> str:
   def row(*cells: str) -> str:
-    return f"| {' | '.join(_inert(cell) for cell in cells)} |"
+    return f"| {' | '.join(cells)} |"
 
-  lines = [f"# {_inert(about.model)}", "", ABOUT, ""]
-  lines += [
-    row("", "this model", *paper.MODELS),
-    f"|{' --- |' * (len(paper.MODELS) + 2)}",
-    *(row(name, *cells) for name, cells in _rows(outcomes).items()),
-  ]
-  for outcome in outcomes:
-    if outcome.message:
-      title = f"{outcome.task.name}: {outcome.status}"
-      indented = outcome.message.replace("\n", "\n    ")
-      lines += ["", f"## {title}", "", f"    {indented}"]
+  found = _groups(outcomes)
+  models = measures.models(found)
+  head = ["", "this model", "chance", *models]
+  lines = [f"# {_inert(about.model)}", "", words.SPREAD]
+  lines += [PAPER] if models else []
+  lines += ["", row(*head), f"|{' --- |' * len(head)}"]
+  for group in found:
+    counts = f" ({group.counts})" if group.counts else ""
+    lines.append(
+      row(f"**{_inert(group.title)}**{counts}", *[""] * len(head[1:]))
+    )
+    for one in group.rows:
+      numbers = [measures.published(one.published.get(m)) for m in models]
+      lines.append(row(_inert(one.name), one.value, one.chance, *numbers))
+  for title, briefs in _briefs(outcomes).items():
+    lines += ["", f"## {title}", ""]
+    lines += [f"- {_inert(name)}: {_inert(text)}" for name, text in briefs]
   return "\n".join(lines) + "\n"
+
+
+def _briefs(
+  outcomes: Sequence[Outcome],
+) -> dict[str, list[tuple[str, str]]]:
+  """What is left out, failed or missing: title -> (task, text on one line)."""
+  found: dict[str, list[tuple[str, str]]] = {}
+  for outcome in outcomes:
+    name, left_out = outcome.task.name, _left_out(outcome)
+    if left_out:
+      texts = [f"{path}: {reason}" for path, reason in left_out.items()]
+      named = [(name, shown(text, MESSAGE)) for text in texts[:LEFT_OUT_SHOWN]]
+      if len(texts) > LEFT_OUT_SHOWN:
+        named.append((name, f"and {len(texts) - LEFT_OUT_SHOWN:,} more"))
+      found.setdefault("Left out", []).extend(named)
+  for status, title in (("failed", "Failed"), ("missing", "Missing data")):
+    for outcome in outcomes:
+      if outcome.status == status:
+        text = shown(outcome.brief or outcome.message, MESSAGE)
+        found.setdefault(title, []).append((outcome.task.name, text))
+  return found
 
 
 def _inert(text: str) -> str:
   """Text that Markdown shows as it is, on one line."""
   one = html.escape(" ".join(text.split()), quote=False)
-  return "".join(f"\\{c}" if c in "\\|`*_[]#" else c for c in one)
+  # An underscore within a word, as in coco_boxes, does nothing.
+  return re.sub(r"[\\|`*\[\]#]|\b_|_\b|(?<=_)_", r"\\\g<0>", one)
 
 
 def _page(about: About, outcomes: Sequence[Outcome]) -> str:
-  distances = _distances(outcomes)
-  apart = {f"{name}{key}" for name, found in distances.items() for key in found}
-  rows = {k: v for k, v in _rows(outcomes).items() if k not in apart}
-  results = (
-    counts(rows, ("", "this model", *paper.MODELS))
-    if rows
-    else note("No task has a result.")
-  )
-  sections = [tag("section", tag("h2", "Results"), note(ABOUT), results)]
+  found = _groups(outcomes)
+  results = [note("No task has a result.")]
+  if found:
+    paper = [note(PAPER)] if measures.models(found) else []
+    results = [note(words.SPREAD), *paper, measures.table(found)]
+  sections = [tag("section", tag("h2", "Results"), *results)]
+  distances = {
+    f"{outcome.task.name} {prefix}".rstrip(" /"): of
+    for outcome in outcomes
+    for prefix, of in _distances(outcome).items()
+  }
   if distances:
     text = words.FLAT if about.objective == "clip" else words.HYPERBOLIC
     panels = [
-      panel
-      for name, found in distances.items()
-      for panel in _panels(name.rstrip(" /"), found)
+      panel for name, of in distances.items() for panel in _panels(name, of)
     ]
     sections.append(
       tag(
@@ -168,10 +209,14 @@ def _page(about: About, outcomes: Sequence[Outcome]) -> str:
         tag("div", *panels, cls="panels wide"),
       )
     )
-  for status, title in (("failed", "Failed"), ("missing", "Missing data")):
-    messages = [o for o in outcomes if o.status == status]
-    if messages:
-      sections.append(tag("section", tag("h2", title), *_messages(messages)))
+  for title, briefs in _briefs(outcomes).items():
+    items = (tag("li", tag("b", name), f" {text}") for name, text in briefs)
+    parts = [tag("ul", *items, cls="named")]
+    if title == "Left out":
+      parts.insert(0, note(LEFT_OUT))
+    if title == "Missing data":
+      parts.append(_layouts(outcomes))
+    sections.append(tag("section", tag("h2", title), *parts))
   return document(
     f"Evaluation of {about.model}",
     tag("h1", "Evaluation"),
@@ -180,18 +225,24 @@ def _page(about: About, outcomes: Sequence[Outcome]) -> str:
   )
 
 
-def _distances(outcomes: Sequence[Outcome]) -> dict[str, Results]:
-  """ "task prefix" of the metrics -> those of `evals.norms` without it."""
+def _layouts(outcomes: Sequence[Outcome]) -> Markup:
+  """Where to get each missing data set and how to lay it out, folded away."""
+  messages = [o.message for o in outcomes if o.status == "missing"]
+  summary = tag("summary", "Where to get them, and how to lay them out")
+  return tag("details", summary, *(tag("pre", text) for text in messages))
+
+
+def _distances(outcome: Outcome) -> dict[str, Results]:
+  """Prefix of the metrics -> those of `evals.norms` without it."""
   found = {}
-  for outcome in outcomes:
-    for name in outcome.results:
-      if name.endswith(norms.EDGES):
-        prefix = name.removesuffix(norms.EDGES)
-        found[f"{outcome.task.name} {prefix}"] = {
-          metric.removeprefix(prefix): value
-          for metric, value in outcome.results.items()
-          if metric.removeprefix(prefix) in norms.NAMES
-        }
+  for name in outcome.results:
+    if name.endswith(norms.EDGES):
+      prefix = name.removesuffix(norms.EDGES)
+      found[prefix] = {
+        metric.removeprefix(prefix): value
+        for metric, value in outcome.results.items()
+        if metric.removeprefix(prefix) in (*norms.NAMES, "records")
+      }
   return found
 
 
@@ -200,18 +251,11 @@ def _panels(name: str, found: Results) -> list[Markup]:
   plot = plots.data_uri(plots.distance_histograms(found))
   values = _numbers(found)
   rows = {
-    look.label: [_shown(values[f"{k}_{s}"]) for s in norms.STATISTICS]
+    look.label: [measures.shown(values[f"{k}_{s}"]) for s in norms.STATISTICS]
     for k, look in plots.KINDS.items()
   }
+  of = measures.counted(values)
   return [
-    figure(plot, name, f"Histograms of distances from the root: {name}"),
+    figure(plot, name, f"Histograms of distances from the root: {name}", of),
     counts(rows, ("", *norms.STATISTICS)),
-  ]
-
-
-def _messages(outcomes: Sequence[Outcome]) -> list[Markup]:
-  return [
-    part
-    for outcome in outcomes
-    for part in (tag("h3", outcome.task.name), tag("pre", outcome.message))
   ]

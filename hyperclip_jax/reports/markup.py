@@ -181,6 +181,8 @@ article ol { margin: .25rem 0 0; padding-left: 1.4rem; font-size: .9rem; }
 .counts { width: auto; min-width: min(32rem, 100%); }
 .panels > .counts { width: 100%; min-width: 0; align-self: center; }
 .counts td, .counts th + th { text-align: right; }
+.measures small { display: block; font-weight: 400; max-width: 26rem; }
+.measures .group { padding-top: 1.2rem; }
 .named { padding-left: 1.2rem; font-size: .9rem; }
 summary { cursor: pointer; color: var(--soft); }
 pre { overflow-x: auto; font-size: .85rem; }

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperclip_jax.data.boxes import Box
-from hyperclip_jax.evals import norms
+from hyperclip_jax.evals import norms, suite
 from hyperclip_jax.files import write_whole
-from hyperclip_jax.reports import plots, words
+from hyperclip_jax.reports import measures, plots, words
 from hyperclip_jax.reports.drawing import Picture, drawn
 from hyperclip_jax.reports.markup import (
   Markup,
@@ -68,6 +68,7 @@ def write_report(
   path: str | os.PathLike[str],
   *,
   title: str,
+  about: Mapping[str, str],
   objective: str,
   date: str,
   digest: str,
@@ -79,7 +80,6 @@ def write_report(
   traversals: Sequence[Traversal],
   examples: Sequence[Example],
   config_text: str,
-  spread: Mapping[str, float] | None = None,
 ) -> None:
   """Writes the report of a run; the same input gives the same bytes.
 
@@ -88,10 +88,13 @@ def write_report(
   Args:
     path: Where to, "report.html".
     title: The name of the run.
+    about: More to know about the run: names and values.
     objective: "hycoclip", "meru" or "clip".
     date: When the run was made, as it should read.
     digest: Identifies the configuration.
-    summary: The final results; rates are fractions.
+    summary: The final results; rates are fractions. Their names start with
+      the sample that they are of, and errors, chance levels and counts may
+      stand among them (see `evals.rates`).
     history: The rows of metrics.jsonl: {"step": 10, "loss": 3.2, ...}.
     embeddings: Lifted points (rows, dim) by kind, of the kinds in plots.KINDS;
       row i of every kind is of the same record.
@@ -100,7 +103,6 @@ def write_report(
     traversals: Walks to the root.
     examples: Records to look at.
     config_text: The configuration, in full.
-    spread: Half widths (standard deviations over seeds, say) for `summary`.
 
   Raises:
     ValueError: An embedding is of an unknown kind.
@@ -109,54 +111,34 @@ def write_report(
     raise ValueError(
       f"unknown kinds of embeddings {sorted(unknown)}: use {[*plots.KINDS]}"
     )
+  trained = any(name.startswith(f"{suite.TRAIN_SAMPLE}/") for name in summary)
+  where = "training records" if trained else "held-out records"
   sections = (
-    ("Results", _results(summary, spread or {})),
+    (f"Results on {where}", _results(summary, trained)),
     ("Training", _training(history)),
-    ("Embeddings", _embeddings(embeddings, curv, hyperbolic)),
-    ("Walks to the root", _walks(traversals, hyperbolic)),
-    ("Examples", _examples(examples)),
+    (f"Embeddings of {where}", _embeddings(embeddings, curv, hyperbolic)),
+    (f"Walks to the root from {where}", _walks(traversals, hyperbolic)),
+    (f"Examples of {where}", _examples(examples)),
     ("Configuration", _configuration(config_text)),
   )
   page = document(
     title,
     tag("h1", title),
-    facts({"objective": objective, "date": date, "config": digest}),
+    facts({"objective": objective, "date": date, "config": digest, **about}),
     *(tag("section", tag("h2", name), *parts) for name, parts in sections),
   )
   write_whole(path, page, errors="replace")
 
 
-def _results(summary: Mapping[str, float], spread: Mapping[str, float]):
+def _results(summary: Mapping[str, float], trained: bool) -> list[Markup]:
   if not summary:
     return [note("There are no final results.")]
-  rows = []
-  for name, value in summary.items():
-    shown = f"{value:.4g}"
-    if name in spread:
-      shown += f" ± {spread[name]:.2g}"
-    meaning, better = _meaning(name)
-    rows.append(
-      tag(
-        "tr",
-        tag("th", name.removeprefix("eval/"), scope="row"),
-        tag("td", shown, cls="number"),
-        tag("td", meaning, tag("small", better)),
-      )
-    )
-  about = "Measured at the end of the run. Rates lie between 0 and 1."
-  if spread:
-    about += " The number after ± is the spread over repeats."
-  return [
-    note(about),
-    tag("table", tag("tbody", *rows), cls="results"),
-  ]
-
-
-def _meaning(name: str) -> tuple[str, str]:
-  for pattern, meaning, better in words.MEANINGS:
-    if match := re.search(pattern, name):
-      return meaning.format(*match.groups()), f" {better} is better"
-  return "", ""
+  results = {
+    name.partition("/")[2] or name: value for name, value in summary.items()
+  }
+  about = words.TRAIN_SAMPLE if trained else words.HELD_OUT
+  found = measures.groups("", results)
+  return [note(about), note(words.SPREAD), measures.table(found)]
 
 
 def _training(history: plots.History):
@@ -166,6 +148,8 @@ def _training(history: plots.History):
     chosen = [name for name in names if re.search(pattern, name)]
     names = [name for name in names if name not in chosen]
     if chosen:
+      if any(name.startswith(f"{suite.TRAIN_SAMPLE}/") for name in chosen):
+        caption += " Of a sample of the training records."
       uri = plots.data_uri(plots.curves(history, chosen))
       alt = f"{title} over training steps"
       panels.append(figure(uri, title, alt, caption))

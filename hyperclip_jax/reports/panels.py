@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hyperclip_jax.hyperclip import TEXT_LENGTHS
 from hyperclip_jax.reports import census as census_lib
 from hyperclip_jax.reports.census import Census
 from hyperclip_jax.reports.markup import Markup, figure
@@ -19,7 +18,7 @@ from hyperclip_jax.reports.tallies import (
 )
 
 CONTEXT = 77  # Tokens; CLIP cuts longer texts.
-BUCKETS = (*TEXT_LENGTHS, CONTEXT)
+BUCKETS = (8, 16, 24, 32, CONTEXT)  # `data.text_buckets` of the paper's recipe
 LONGEST = CONTEXT + 11  # Tokens; longer texts are in the last bar.
 MOST_PARTS = 20  # Records with more are in the last bar.
 ASPECTS = {-2: "1:4", -1: "1:2", 0: "1:1", 1: "2:1", 2: "4:1"}  # By log2.

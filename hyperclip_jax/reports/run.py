@@ -7,13 +7,14 @@ import time
 
 import numpy as np
 
-from hyperclip_jax import metrics
+from hyperclip_jax import metrics, walk
 from hyperclip_jax.config import Config
-from hyperclip_jax.evals import suite, traversal
-from hyperclip_jax.evals.suite import Evaluation, HeldOut
+from hyperclip_jax.evals import suite
+from hyperclip_jax.evals.suite import Evaluation, Sample
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.hyperclip import HyperCLIP
-from hyperclip_jax.reports import page
+from hyperclip_jax.reports import page, provenance
+from hyperclip_jax.search import Index
 
 FILE = "report.html"
 WALKS = 6
@@ -24,7 +25,7 @@ def write(
   workdir: pathlib.Path,
   config: Config,
   model: HyperCLIP,
-  data: HeldOut,
+  data: Sample,
   evaluation: Evaluation,
 ) -> pathlib.Path:
   """Writes `report.html` into the workdir and returns its path."""
@@ -33,13 +34,14 @@ def write(
   page.write_report(
     path,
     title=workdir.absolute().name,
+    about=provenance.of_run(workdir, config, model, data),
     objective=model.name,
     date=time.strftime("%Y-%m-%d %H:%M"),
     digest=hashlib.sha256(config_text.encode()).hexdigest()[:12],
     # The histograms show the distances better than rows of numbers.
     summary={
       name: value
-      for name, value in evaluation.results.items()
+      for name, value in (evaluation.results | evaluation.context).items()
       if "root_distance" not in name
     },
     history=[
@@ -54,13 +56,14 @@ def write(
     config_text=config_text,
   )
   write_whole(
-    workdir / "results.json", json.dumps(evaluation.results, indent=1) + "\n"
+    workdir / "results.json",
+    json.dumps(evaluation.results | evaluation.context, indent=1) + "\n",
   )
   return path
 
 
 def _walks(
-  model: HyperCLIP, data: HeldOut, evaluation: Evaluation
+  model: HyperCLIP, data: Sample, evaluation: Evaluation
 ) -> list[page.Traversal]:
   """Walks of the first images past all texts, concepts and box images."""
   concepts = tuple(data.classes.parents) if data.classes else ()
@@ -69,26 +72,28 @@ def _walks(
     [model.encode_text(texts), evaluation.embeddings["box_image"]]
   )
 
-  def landmark(stop: traversal.Stop) -> page.Landmark:
-    if stop.candidate == traversal.ROOT:
+  def landmark(stop: walk.Stop) -> page.Landmark:
+    if stop.row == walk.ROOT_ROW:
       return page.Landmark("[ROOT]", stop.t)
-    if stop.candidate < len(texts):
-      return page.Landmark(texts[stop.candidate], stop.t)
-    i = stop.candidate - len(texts)
-    return page.Landmark(data.box_text[i], stop.t, data.box_image[i])
+    if stop.row < len(texts):
+      return page.Landmark(stop.name, stop.t)
+    i = stop.row - len(texts)
+    return page.Landmark(stop.name, stop.t, data.box_image[i])
 
-  starts = model.encode_image(data.image[:WALKS], lift=False)
-  walks = traversal.traverse(model, starts, candidates)
+  index = Index(candidates, [*texts, *data.box_text], model.space.curv)
+  root = model.space.root(candidates)
+  starts = evaluation.embeddings["image"][:WALKS]
+  walks = [walk.to_root(start, root, index) for start in starts]
   return [
     page.Traversal(
-      data.image[i], data.text[i], [landmark(stop) for stop in walk]
+      data.image[i], data.text[i], [landmark(stop) for stop in stops]
     )
-    for i, walk in enumerate(walks)
+    for i, stops in enumerate(walks)
   ]
 
 
 def _examples(
-  model: HyperCLIP, data: HeldOut, evaluation: Evaluation
+  model: HyperCLIP, data: Sample, evaluation: Evaluation
 ) -> list[page.Example]:
   """The first records with their boxes and the captions nearest to them."""
   scores = model.similarity(
@@ -106,7 +111,7 @@ def _examples(
 
 
 def evaluate(
-  workdir: pathlib.Path, config: Config, model: HyperCLIP, data: HeldOut
+  workdir: pathlib.Path, config: Config, model: HyperCLIP, data: Sample
 ) -> None:
   """Evaluates a trained model and writes its report."""
   evaluation = suite.evaluate(model, data)

@@ -1,41 +1,153 @@
 """What a report says about its tables and figures, for a newcomer."""
 
-# Metric, what it says, which way is better.
+# Metric after its task, readable name, what it says, which way is better.
 MEANINGS = (
   (
     r"top1$",
-    "classes: the right one is the nearest; mean over classes",
+    "Top-1 accuracy",
+    "images whose right class is the nearest, mean over classes",
     "higher",
   ),
-  (r"top5$", "classes: the right one is among the five nearest", "higher"),
+  (
+    r"top5$",
+    "Top-5 accuracy",
+    "images whose right class is among the five nearest, mean over classes",
+    "higher",
+  ),
   (
     r"i2t_r(\d+)$",
-    "images with a caption of theirs among the nearest {}",
+    "Image to text R@{}",
+    "images with a caption of theirs among the {} nearest",
     "higher",
   ),
   (
     r"t2i_r(\d+)$",
-    "captions with their image among the nearest {}",
+    "Text to image R@{}",
+    "captions with their image among the {} nearest",
     "higher",
   ),
-  (r"tie$", "edges in the hierarchy between predicted and true class", "lower"),
+  (
+    r"tie$",
+    "Tree-induced error (TIE)",
+    "edges in the hierarchy between predicted and true class",
+    "lower",
+  ),
   (
     r"lca$",
+    "LCA error",
     "1 + the prediction's ancestors that are not the truth's",
     "lower",
   ),
-  (r"jaccard$", "ancestors of prediction and truth: shared / all", "higher"),
+  (
+    r"jaccard$",
+    "Jaccard index",
+    "ancestors of prediction and truth: shared / all",
+    "higher",
+  ),
+  (
+    r"hierarcaps/precision$",
+    "Precision of the walk",
+    "captions met between the root and an image that are its own",
+    "higher",
+  ),
+  (
+    r"hierarcaps/recall$",
+    "Recall of the walk",
+    "levels of an image's captions of which one was met",
+    "higher",
+  ),
   (
     r"precision$",
+    "Hierarchical precision",
     "ancestors of the prediction that are the truth's too",
     "higher",
   ),
   (
     r"recall$",
-    "ancestors of the truth that are the prediction's too",
+    "Hierarchical recall",
+    "ancestors of the truth that are the prediction's too, which equals "
+    "precision where all classes lie equally deep",
     "higher",
   ),
-  (r"loss$", "what training minimises, or a term of it", "lower"),
+  (
+    r"map$",
+    "Mean average precision",
+    "images ranked for each class by their nearness to its name",
+    "higher",
+  ),
+  (
+    r"map_with_difficult$",
+    "The same, difficult objects counted",
+    "images with only difficult objects of a class count as showing it",
+    "higher",
+  ),
+  (
+    r"/ap_(all|base|novel)$",
+    "AP, {} classes",
+    "COCO's average precision of the boxes, mean over IoU .50 to .95",
+    "higher",
+  ),
+  (
+    r"/ap50_(all|base|novel)$",
+    "AP50, {} classes",
+    "COCO's average precision of the boxes at an IoU of .50",
+    "higher",
+  ),
+  (
+    r"/image_entailment_(ap|auroc)$",
+    "Caption entails image, {}",
+    "an image's own captions against those of others",
+    "higher",
+  ),
+  (
+    r"/entailment_(ap|auroc)$",
+    "General entails specific caption, {}",
+    "captions of one chain against reversed and foreign pairs",
+    "higher",
+  ),
+  (
+    r"/entailment_auroc_(reversed|foreign)$",
+    "General entails specific caption, auroc, {}",
+    "captions of one chain against {} pairs",
+    "higher",
+  ),
+  (
+    r"d_corr$",
+    "Order of distances",
+    "Kendall's tau of the captions' levels and their distances from the root",
+    "higher",
+  ),
+  (
+    r"^(?:sugar_crepe|vl_checklist)/(.+)$",
+    "{}",
+    "images nearer to the true caption than to the altered one",
+    "higher",
+  ),
+)
+
+# Kind of measures -> title.
+GROUPS = {
+  "zero_shot": "Zero-shot classification",
+  "zero_shot_held_out": "Zero-shot classification of classes never trained on",
+  "retrieval": "Retrieval",
+  "hierarchy": "How far off wrong classes are in the hierarchy",
+  "root_distance": "Distances from the root",
+}
+
+HELD_OUT = (
+  "Measured at the end of the run, on held-out records, which are not trained "
+  "on."
+)
+TRAIN_SAMPLE = (
+  "Measured at the end of the run, on a sample of the training records: "
+  "nothing was held out. These numbers say how well the model fits what it has "
+  "seen, and nothing of new data. For that, set config.data.held_out to shards "
+  "that are not trained on."
+)
+SPREAD = (
+  "Rates lie between 0 and 1. After ± stands the standard error: how far the "
+  "number would move with other images drawn; another training run moves it "
+  "further. Chance is what guessing reaches."
 )
 
 # Title, the metrics in the panel, what to see in it.
@@ -64,31 +176,31 @@ PANELS = (
   ),
   (
     "Zero-shot classification",
-    r"^eval/.*top\d$",
+    r"^(?:eval|train_sample)/.*top\d$",
     "Share of pictures whose class is found from its name alone, "
     "at once (top1) or in five guesses (top5).",
   ),
   (
     "Retrieval",
-    r"^eval/.*_r\d+$",
+    r"^(?:eval|train_sample)/.*_r\d+$",
     "Share of pictures that find their caption (i2t) and of captions that "
     "find their picture (t2i) among the nearest 1, 5, ...",
   ),
   (
     "Errors: overlap with the truth",
-    r"^eval/.*(jaccard|precision|recall)$",
+    r"^(?:eval|train_sample)/.*(jaccard|precision|recall)$",
     "How many ancestors the predicted class has in common with the true one; "
     "1 is perfect. Wrong answers can be nearly right.",
   ),
   (
     "Errors: steps from the truth",
-    r"^eval/.*(tie|lca)$",
+    r"^(?:eval|train_sample)/.*(tie|lca)$",
     "How far apart the predicted and the true class are in the hierarchy. "
     "Lower is better.",
   ),
   (
     "Distances from the root",
-    r"^eval/.*_mean$",
+    r"^(?:eval|train_sample)/.*_mean$",
     "Mean distance of each kind. General kinds should stay nearer.",
   ),
   ("Learning rate", r"^(lr|learning_rate)$", "The size of the updates."),

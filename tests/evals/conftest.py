@@ -2,11 +2,10 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperclip_jax.geometry import lorentz
+from hyperclip_jax import classification, spaces
 
 
 @dataclasses.dataclass
@@ -17,6 +16,7 @@ class FakeModel:
   curv: float
   table: dict[str, tuple[float, ...]]
   image_size: int = 8
+  logit_scale: float = 100.0
 
   def encode_text(self, texts, lift=True):
     features = np.array([self.table[text] for text in texts], np.float32)
@@ -32,27 +32,24 @@ class FakeModel:
       return v / norm
     return v * (np.sinh(self.curv**0.5 * norm) / (self.curv**0.5 * norm))
 
-  def similarity(self, a, b):
-    return a @ b.T - self._time(a)[:, None] * self._time(b)
+  @property
+  def space(self):
+    return spaces.of(self.curv if self.hyperbolic else 0.0)
+
+  def similarity(self, x, y):
+    return self.space.similarity(x, y)
+
+  def probabilities(self, images, classes):
+    return classification.softmax(
+      self.logit_scale * self.space.nearness(images, classes)
+    )
 
   def entailment_score(self, general, specific):
-    if not self.hyperbolic:
-      return -np.sum(general * specific, axis=-1)
-    apex, point = jnp.asarray(general), jnp.asarray(specific)
-    angle = lorentz.exterior_angle(apex, point, self.curv)
-    return np.asarray(angle - lorentz.half_aperture(apex, self.curv))
+    return self.space.cone_margin(general, specific).astype(np.float32)
 
-  def distance_to_root(self, x):
-    if self.hyperbolic:
-      norm = np.linalg.norm(x, axis=-1)
-      return np.arcsinh(self.curv**0.5 * norm) / self.curv**0.5
-    mean = x.mean(axis=0)
-    return 1 - x @ mean / np.linalg.norm(mean)
-
-  def _time(self, x):
-    if not self.hyperbolic:
-      return np.zeros(len(x), np.float32)
-    return np.sqrt(1 / self.curv + np.sum(x**2, axis=-1))
+  def distance_to_root(self, x, root=None):
+    root = self.space.root(x[:0]) if root is None else root
+    return self.space.distance(x, root[None]).astype(np.float32)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hyperclip_jax.evals import captions, catalog
+from hyperclip_jax.evals import captions, catalog, rates
 from hyperclip_jax.evals.tasks import MissingData
 from tests.evals import pictures
 from tests.evals.pictures import BLUE, GREEN, RED
@@ -77,7 +77,9 @@ def test_coco(make_model, tmp_path):
   # "really green" finds blue, and blue finds it first: it lies further out.
   assert found["t2i_r1"] == pytest.approx(4 / 5)
   assert found["i2t_r5"] == found["t2i_r5"] == found["t2i_r10"] == 1
-  assert set(found) == {
+  assert found["t2i_r1_chance"] == pytest.approx(1 / 3)
+  assert (found["images"], found["texts"]) == (3, 5)
+  assert set(rates.measured(found)) == {
     f"{w}2{v}_r{k}" for w, v in ("it", "ti") for k in (1, 5, 10)
   }
 
@@ -111,7 +113,7 @@ def test_flickr30k(make_model, tmp_path):
   found = run(make_model, "flickr30k", tmp_path)
   assert found["i2t_r1"] == found["t2i_r1"] == 1
   (folder / "flickr30k_images" / rows[2][0]).unlink()
-  with pytest.raises(OSError, match=r"101362133\.jpg"):
+  with pytest.raises(MissingData, match=r"101362133\.jpg"):
     run(make_model, "flickr30k", tmp_path)
 
 
@@ -150,3 +152,52 @@ def test_broken_json_is_named(tmp_path, content, message):
   with pytest.raises(ValueError, match=message) as error:
     captions.coco_karpathy(tmp_path)
   assert "dataset_coco.json" in str(error.value)
+
+
+@pytest.mark.parametrize("value", [None, 7, ["a"], {"a": "b"}, True])
+def test_a_caption_that_is_no_text_is_named(make_model, tmp_path, value):
+  write_coco(tmp_path)
+  path = tmp_path / "coco" / "annotations" / "captions_val2017.json"
+  content = json.loads(path.read_text())
+  content["annotations"][3]["caption"] = value
+  write_json(path, content)
+  match = r"captions_val2017\.json: .*annotation number 3 is .*, not a text"
+  with pytest.raises(ValueError, match=match):
+    run(make_model, "coco", tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("sentences", "message"),
+  [
+    ([], r"1\.jpg has no sentences"),
+    (None, "TypeError"),
+    ([{"tokens": ["a"]}], "KeyError: 'raw'"),
+    ([{"raw": None}], r"a sentence of .*1\.jpg is None, not a text"),
+  ],
+)
+def test_an_image_without_sentences_is_named(
+  make_model, tmp_path, sentences, message
+):
+  content = karpathy([("val2014/1.jpg", "test", ["A red thing."])])
+  content["images"][0]["sentences"] = sentences
+  write_json(tmp_path / "coco" / "dataset_coco.json", content)
+  with pytest.raises(ValueError, match=rf"dataset_coco\.json: .*{message}"):
+    run(make_model, "coco_karpathy", tmp_path)
+
+
+def test_json_may_begin_with_a_byte_order_mark(make_model, tmp_path):
+  write_coco(tmp_path)
+  path = tmp_path / "coco" / "annotations" / "captions_val2017.json"
+  path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+  assert run(make_model, "coco", tmp_path)["images"] == 3
+
+
+def test_a_bad_image_is_left_out_with_its_captions(make_model, tmp_path):
+  write_coco(tmp_path)
+  path = tmp_path / "coco" / "val2017" / "000000000285.jpg"
+  path.write_bytes(b"<html>")
+  found = run(make_model, "coco", tmp_path)
+  assert (found["images"], found["texts"]) == (2, 3)
+  assert found["i2t_r1"] == found["t2i_r1"] == 1
+  assert list(found["left_out"]) == [str(path)]
+  assert "cannot decode" in found["left_out"][str(path)]

@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from hyperclip_jax.evals import catalog, classification, labelled
+from hyperclip_jax.evals import catalog, classification, labelled, rates
 from hyperclip_jax.evals.classification import DATA_SETS
 from hyperclip_jax.evals.tasks import MissingData
 from tests.data import tars
@@ -57,7 +57,13 @@ def test_image_folders(make_model, tmp_path):
   pictures.write(root / "airplanes" / "image_0002.jpg", RED, "JPEG")
   axes = {"centered face": 0, "airplane": 1}
   found = run(make_model, "caltech101", tmp_path, axes)
-  assert found == {"top1": 0.75, "top5": pytest.approx(1.0)}
+  assert rates.measured(found) == {"top1": 0.75, "top5": pytest.approx(1.0)}
+  # Three images of a class and two of another: 1/3 + 1/2 of a draw, a quarter
+  # of it for the mean of two.
+  error = (0.75 * 0.25 * (1 / 3 + 1 / 2) / 4) ** 0.5
+  assert found["top1_se"] == pytest.approx(error)
+  assert found["top1_chance"] == 1 / 102
+  assert (found["images"], found["classes"]) == (5, 102)
 
 
 def test_folders_below_folders_and_ids(make_model, tmp_path):
@@ -211,3 +217,88 @@ def test_broken_data_is_named(make_model, tmp_path):
   tars.write_tar(tmp_path / "mnist" / "test" / "0.tar", [("1.jpg", b"")])
   with pytest.raises(ValueError, match="has jpg; want an image"):
     encoded("mnist")
+
+
+CLUTTER = (
+  "n01440764/._a.JPEG",
+  "n01440764/.ipynb_checkpoints/a-checkpoint.JPEG",
+  "n01440764/@eaDir/thumb.jpg",
+  "n01440764/Thumbs.db",
+  "n01440764/desktop.ini",
+  ".ipynb_checkpoints/x.txt",
+  ".DS_Store",
+  "__MACOSX/x/._a.JPEG",
+  "#recycle/old.jpg",
+  "notes/readme.txt",
+  "labels.csv",
+)
+
+
+@pytest.mark.parametrize("name", CLUTTER)
+def test_what_tools_leave_behind_is_no_class_and_no_image(tmp_path, name):
+  root = tmp_path / "imagenet" / "val"
+  for label in ("n01440764", "n01443537"):
+    pictures.write(root / label / "a.JPEG", RED, "JPEG")
+  pictures.write(root / "x.png", RED)
+  (root / name).parent.mkdir(parents=True, exist_ok=True)
+  (root / "x.png").rename(root / name)
+  found = labelled.find(tmp_path, "imagenet", "val", "", "")
+  assert found.classes == ("n01440764", "n01443537")
+  assert found.count == 2
+
+
+def test_images_beside_the_classes_are_told_to_move(tmp_path):
+  root = tmp_path / "imagenet" / "val"
+  for i in range(3):
+    pictures.write(root / f"ILSVRC2012_val_0000000{i}.JPEG", RED, "JPEG")
+  message = r"3 images lie right in it.*val_00000000\.JPEG.*val/CLASS/\*\.jpg"
+  with pytest.raises(ValueError, match=message):
+    labelled.find(tmp_path, "imagenet", "val", "", "")
+  (root / "n01440764").mkdir()
+  with pytest.raises(ValueError, match=message):
+    labelled.find(tmp_path, "imagenet", "val", "", "")
+
+
+def test_a_bad_image_is_left_out_and_named(make_model, tmp_path):
+  root = tmp_path / "caltech101" / "test"
+  for i in range(3):
+    pictures.write(root / "Faces_easy" / f"{i}.jpg", RED, "JPEG")
+  pictures.write(root / "airplanes" / "1.jpg", GREEN, "JPEG")
+  bad = root / "Faces_easy" / "1.jpg"
+  bad.write_bytes(b"nothing")
+  axes = {"centered face": 0, "airplane": 1}
+  found = run(make_model, "caltech101", tmp_path, axes)
+  assert (found["top1"], found["images"]) == (1, 3)
+  assert list(found["left_out"]) == [str(bad)]
+  assert found["left_out"][str(bad)].startswith("cannot decode")
+
+
+def test_a_bad_record_of_a_tar_is_left_out_and_named(make_model, tmp_path):
+  write_tars(tmp_path / "mnist", [[(RED, 7), (GREEN, 2)]])
+  members = [("a.webp", b"nothing"), ("a.cls", b"1")]
+  tars.write_tar(tmp_path / "mnist" / "test" / "1.tar", members)
+  found = run(make_model, "mnist", tmp_path, {"7": 0, "2": 1})
+  assert (found["top1"], found["images"]) == (1, 2)
+  (name,) = found["left_out"]
+  assert name.endswith("1.tar: record 'a'")
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", "", "\u2028", "\x85"])
+def test_names_of_classes_are_lines(make_model, tmp_path, mark):
+  names = sorted(classification.class_names("stl10"), reverse=True)
+  write_tars(tmp_path / "stl10", [[(RED, 0)], [(GREEN, 1)]])
+  text = "\r\n".join(names)
+  inside = text.replace("truck", f"truck{mark}") if mark != "\ufeff" else text
+  path = tmp_path / "stl10" / "classnames.txt"
+  start = mark.encode() if mark == "\ufeff" else b""
+  path.write_bytes(start + inside.encode())
+  found = run(make_model, "stl10", tmp_path, {"truck": 0, "ship": 1})
+  assert found["top1"] == 1
+
+
+def test_names_of_classes_in_latin_1_are_named(tmp_path):
+  write_tars(tmp_path / "stl10", [[(RED, 0)]])
+  path = tmp_path / "stl10" / "classnames.txt"
+  path.write_bytes("v\xe9lo\n".encode("latin-1"))
+  with pytest.raises(ValueError, match=r"classnames\.txt: not UTF-8"):
+    labelled.find(tmp_path, "stl10", "test", "", "")

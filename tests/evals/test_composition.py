@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hyperclip_jax.evals import composition
+from hyperclip_jax.evals import composition, rates
 from hyperclip_jax.evals.tasks import MissingData
 from tests.evals import pictures
 from tests.evals.data_sets import write_json
@@ -34,7 +34,11 @@ def crepe(tmp_path):
 
 @pytest.mark.parametrize("hyperbolic", [True, False])
 def test_sugar_crepe_by_hand(make_model, crepe, hyperbolic):
-  result = composition.sugar_crepe(make_model(hyperbolic, TABLE), crepe)
+  everything = composition.sugar_crepe(make_model(hyperbolic, TABLE), crepe)
+  assert everything["pairs"] == 15
+  assert everything["swap_att_chance"] == 0.5
+  assert everything["swap_att_se"] == pytest.approx((0.25 / 2) ** 0.5)
+  result = rates.measured(everything)
   assert result.pop("swap_att") == 1 / 2
   assert result.pop("swap_obj") == pytest.approx(1 / 3)
   assert result.pop("swap") == pytest.approx((1 / 2 + 1 / 3) / 2)
@@ -125,7 +129,7 @@ def checklist(tmp_path):
 
 def test_vl_checklist_by_hand(make_model, checklist):
   result = composition.vl_checklist(make_model(table=TABLE), checklist)
-  assert result == {
+  assert rates.measured(result) == {
     "attribute_action": 0.5,
     "attribute_color": 0.5,
     "attribute": 0.5,
@@ -144,7 +148,11 @@ def test_a_part_of_vl_checklist_will_do(make_model, checklist):
     for path in (checklist / "data" / name).rglob("*.json"):
       path.unlink()
   result = composition.vl_checklist(make_model(table=TABLE), checklist)
-  assert list(result) == ["relation_action", "relation_spatial", "relation"]
+  assert list(rates.measured(result)) == [
+    "relation_action",
+    "relation_spatial",
+    "relation",
+  ]
 
 
 @pytest.mark.parametrize(
@@ -201,3 +209,12 @@ def test_accuracy_in_batches(make_model, monkeypatch, hyperbolic):
 def test_a_collapsed_model_scores_nothing(make_model, value):
   x = np.full((5, 3), value, np.float32)
   assert composition.accuracy(make_model(), x, x, x) == 0.0
+
+
+def test_pairs_of_a_bad_image_are_left_out(make_model, crepe):
+  path = crepe / "val2017" / "000000000285.jpg"
+  path.write_bytes(b"nothing")
+  result = composition.sugar_crepe(make_model(table=TABLE), crepe)
+  assert (result["swap_att"], result["swap_obj"]) == (1.0, 0.5)
+  assert result["pairs"] == 13
+  assert list(result["left_out"]) == [str(path)]

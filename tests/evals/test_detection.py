@@ -2,8 +2,9 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from hyperclip_jax.evals import coco_ap, detection
+from hyperclip_jax.evals import coco_ap, detection, rates
 from hyperclip_jax.evals.tasks import MissingData
 from tests.evals import data_sets, pictures
 from tests.evals.data_sets import annotation, write_json
@@ -43,6 +44,8 @@ def folder(tmp_path):
 @pytest.mark.parametrize("hyperbolic", [True, False])
 def test_annotated_boxes_by_hand(make_model, folder, hyperbolic):
   result = detection.coco_boxes(make_model(hyperbolic, table()), folder)
+  assert (result["images"], result["classes"]) == (2, 65)
+  result = rates.measured(result)
   # The first cat is right and best. The second comes last: as every class of
   # every box counts, the car of the first image is a cat before. So precision
   # is 1 up to a recall of .5 (51 points of 101), then 2 / 3.
@@ -124,6 +127,25 @@ def test_groups_of_images_change_nothing(make_model, folder, monkeypatch):
   assert detection.coco_boxes(model, folder) == together
 
 
+@pytest.mark.parametrize("hyperbolic", [True, False])
+def test_a_score_is_the_models_probability(
+  make_model, folder, monkeypatch, hyperbolic
+):
+  model = make_model(hyperbolic, table())
+  model.logit_scale = 2.0
+  found = []
+  monkeypatch.setattr(
+    detection, "average_precisions", lambda data, d: found.extend(d) or {}
+  )
+  detection.coco_boxes(model, folder)
+  classes = model.encode_text([f"a photo of a {name}." for name in NAMES])
+  cat = model.encode_image([np.array([[RED]])])
+  wanted = model.probabilities(cat, classes)[0, NAMES.index("cat")]
+  assert wanted < 0.5  # far from saturated
+  best = max(d.score for d in found if d.image == 1)
+  assert best == pytest.approx(wanted, abs=0.01)  # by JPEG's colours
+
+
 def record(model):
   """The images that the model will be given."""
   seen, encode = [], model.encode_image
@@ -157,8 +179,11 @@ def test_boxes_are_squashed_not_cut(make_model, tmp_path):
     ([], "not a list of boxes"),
     ([proposal(9, LEFT, 1)], "box number 0: ValueError: image 9 is not in"),
     ([proposal(1, LEFT, 1), 3], "box number 1: TypeError"),
-    ([proposal(1, LEFT, 2)], "box number 0: .*score 2.0 is not from 0 to 1"),
+    ([proposal(1, LEFT, 2)], "box number 0: .*score 2 is not from 0 to 1"),
     ([proposal(1, LEFT, float("nan"))], "box number 0: .*score nan"),
+    ([proposal(1, LEFT, "0.5")], "box number 0: .*score '0.5'"),
+    ([proposal(1, LEFT, True)], "box number 0: .*score True"),
+    ([proposal(1.5, LEFT, 1)], "box number 0: .*no whole number"),
     ([proposal(1, [0, 0, -1, 2], 1)], "box number 0: .*is no box"),
     ([{"image_id": 1, "score": 1}], "box number 0: KeyError: 'bbox'"),
     ([proposal(3, LEFT, 1)], "none of the boxes lies in an image of the 65"),
@@ -221,3 +246,27 @@ def test_a_diverged_model_is_told(make_model, folder):
   broken = dict.fromkeys(table(), (np.nan, 0, 0))
   with pytest.raises(ValueError, match="similarities are NaN"):
     detection.coco_boxes(make_model(table=broken), folder)
+
+
+def test_a_bad_image_is_left_out_with_its_boxes(make_model, folder):
+  path = folder / "val2017" / "000000000002.jpg"
+  path.write_bytes(b"nothing")
+  result = detection.coco_boxes(make_model(False, table()), folder)
+  assert result["ap_novel"] == pytest.approx(1)  # The other cat is gone.
+  assert result["images"] == 1
+  assert list(result["left_out"]) == [str(path)]
+  (folder / "val2017" / "000000000001.jpg").write_bytes(b"")
+  with pytest.raises(ValueError, match=r"no image can be read.*01\.jpg"):
+    detection.coco_boxes(make_model(False, table()), folder)
+
+
+def test_boxes_are_cut_from_the_pixels_as_stored(make_model, folder):
+  path = folder / "val2017" / "000000000001.jpg"
+  before = Image.open(path)
+  exif = before.getexif()
+  exif[0x0112] = 3  # Upside down: the size stays.
+  before.save(path, exif=exif, quality=95)
+  model = make_model(False, table())
+  seen = record(model)
+  detection.coco_boxes(model, folder)
+  np.testing.assert_allclose(seen[0][4, 4], RED, atol=30)

@@ -3,6 +3,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hyperclip_jax.data.images import ImageError
 from hyperclip_jax.evals import encoding
@@ -53,8 +54,9 @@ def test_an_error_comes_through_at_once(monkeypatch):
 def test_encode_gives_a_row_an_image(monkeypatch, make_model):
   monkeypatch.setattr(encoding, "CHUNK", 2)
   shades = [np.full((8, 8, 3), 50 * i, np.uint8) for i in range(5)]
-  found = encoding.encode(make_model(False), 5, lambda i: shades[i])
+  found, good, bad = encoding.encode(make_model(False), 5, lambda i: shades[i])
   assert found.shape == (5, 3)
+  assert (good, bad) == ([0, 1, 2, 3, 4], {})
 
 
 def test_long_work_shows_a_bar_on_a_terminal(monkeypatch, make_model, capsys):
@@ -79,17 +81,41 @@ def test_files_are_embedded_in_order(make_model, monkeypatch, tmp_path, count):
   paths = [tmp_path / f"{i}.png" for i in range(count)]
   for path, colour in zip(paths, kinds[:count], strict=True):
     pictures.write(path, colour)
-  rows = encoding.encode_files(make_model(False), paths, encoding.squash)
+  rows, good, bad = encoding.encode_files(
+    make_model(False), paths, encoding.squash
+  )
+  assert (good, bad) == ([*range(count)], {})
   expected = np.argmax(kinds[:count], axis=1)
   np.testing.assert_array_equal(rows.argmax(axis=1), expected)
 
 
-def test_a_damaged_file_among_others_is_named(make_model, tmp_path):
-  paths = [tmp_path / "good.png", tmp_path / "bad.png"]
-  pictures.write(paths[0], pictures.RED)
-  paths[1].write_bytes(b"no image")
-  with pytest.raises(ImageError, match=r"bad\.png: cannot decode"):
-    encoding.encode_files(make_model(), paths, encoding.squash)
+def test_bad_files_are_left_out_and_named(make_model, monkeypatch, tmp_path):
+  monkeypatch.setattr(encoding, "CHUNK", 2)  # The first chunk is all bad.
+  paths = [tmp_path / f"{name}.png" for name in ("bad", "none", "red", "green")]
+  paths[0].write_bytes(b"no image")
+  pictures.write(paths[2], pictures.RED)
+  pictures.write(paths[3], pictures.GREEN)
+  rows, good, left_out = encoding.encode_files(
+    make_model(False), paths, encoding.squash
+  )
+  np.testing.assert_array_equal(rows.argmax(axis=1), [0, 1])
+  assert good == [2, 3]
+  assert list(left_out) == paths[:2]
+  assert left_out[paths[0]].startswith("cannot decode")
+  assert "No such file" in left_out[paths[1]]
+  with pytest.raises(ValueError, match=r"none of 2 images.*bad\.png: cannot"):
+    encoding.encode_files(make_model(), paths[:2], encoding.squash)
+
+
+def test_files_are_turned_upright(tmp_path):
+  image = Image.new("RGB", (16, 8), pictures.RED)
+  image.paste(pictures.GREEN, (0, 0, 8, 8))
+  exif = image.getexif()
+  exif[0x0112] = 6  # Stored sideways: its left belongs at the top.
+  image.save(tmp_path / "phone.jpg", exif=exif, quality=95)
+  pixels = encoding.decode_file(tmp_path / "phone.jpg")
+  assert pixels.shape == (16, 8, 3)
+  np.testing.assert_allclose(pixels[2, 4], pictures.GREEN, atol=30)
 
 
 def test_squash_keeps_all_of_the_image():

@@ -47,6 +47,8 @@ def table(order=(0.2, 0.4, 0.6, 0.8)):
 def test_a_perfect_hierarchy(make_model, folder):
   result = module.hierarcaps(make_model(table=table()), folder)
   assert result == {
+    "images": 2.0,
+    "texts": 8.0,
     "entailment_ap": 1.0,
     "entailment_auroc": 1.0,
     "entailment_auroc_reversed": 1.0,
@@ -163,3 +165,17 @@ def test_what_is_missing_is_told(folder, tmp_path):
     module.read(folder)
   with pytest.raises(MissingData, match=r"nowhere/.*_test\.csv \(2 are"):
     module.read(tmp_path / "nowhere")
+
+
+def test_chains_of_a_bad_image_are_left_out(make_model, folder):
+  names = [f"COCO_val2014_{n:012d}.jpg" for n in (42, 73, 99)]
+  write(
+    folder,
+    [(chain("cat"), n) for n in names[:1]]
+    + [(chain("dog"), n) for n in names[1:]],
+  )
+  path = folder / "assets" / "test_imgs" / names[2]
+  path.write_bytes(b"nothing")
+  result = module.hierarcaps(make_model(table=table()), folder)
+  assert (result["images"], result["texts"]) == (2, 8)
+  assert list(result["left_out"]) == [str(path)]

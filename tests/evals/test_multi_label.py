@@ -84,7 +84,8 @@ def test_coco_by_hand(make_model, tmp_path, hyperbolic):
   data_sets.coco(tmp_path, pixels, categories, boxes)
   result = multi_label.coco(make_model(hyperbolic, TABLE), tmp_path)
   # Cat ranks images 1, 2, 4: hits at 2 and 3. Dog ranks 4, 2, 1: the same.
-  assert result == {"map": pytest.approx((1 / 2 + 2 / 3) / 2)}
+  assert result["map"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+  assert (result["images"], result["classes"]) == (3, 2)
 
 
 def test_images_are_squashed_not_cut(make_model, tmp_path):
@@ -114,3 +115,18 @@ def test_coco_without_objects_is_told(make_model, tmp_path):
 def test_the_twenty_classes():
   assert len(set(multi_label.VOC_CLASSES)) == 20
   assert np.all(np.diff([ord(n[0]) for n in multi_label.VOC_CLASSES]) >= 0)
+
+
+def test_a_bad_image_is_left_out_of_all_rankings(make_model, voc, tmp_path):
+  path = voc / "VOCdevkit" / "VOC2007" / "JPEGImages" / "000002.jpg"
+  path.write_bytes(b"nothing")
+  result = multi_label.voc2007(make_model(table=TABLE), voc)
+  assert result["map"] == 1  # The dog that came before the cat is gone.
+  assert list(result["left_out"]) == [str(path)]
+  boxes = [annotation(1, 1, 17, BOX), annotation(2, 2, 18, BOX)]
+  data_sets.coco(tmp_path / "coco", [RED, GREEN], {17: "cat", 18: "dog"}, boxes)
+  path = tmp_path / "coco" / "val2017" / "000000000001.jpg"
+  path.write_bytes(b"nothing")
+  result = multi_label.coco(make_model(table=TABLE), tmp_path / "coco")
+  assert (result["map"], result["images"]) == (1, 1)
+  assert list(result["left_out"]) == [str(path)]

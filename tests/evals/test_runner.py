@@ -4,7 +4,6 @@ import sys
 
 import pytest
 
-import hyperclip_jax
 from hyperclip_jax.evals import __main__ as command
 from hyperclip_jax.evals import catalog, runner
 from hyperclip_jax.evals.tasks import MissingData, Task
@@ -99,17 +98,6 @@ def test_a_surprise_does_not_stop_the_rest(outcomes, caplog):
   assert "Traceback" in caplog.text
 
 
-def test_digest_is_of_all_that_matters(tmp_path):
-  saved.model(tmp_path / "a")
-  saved.model(tmp_path / "clip", "clip")
-  model = hyperclip_jax.load(tmp_path / "a")
-  digest = runner.digest(model)
-  assert digest == runner.digest(hyperclip_jax.load(tmp_path / "a"))
-  assert digest != runner.digest(hyperclip_jax.load(tmp_path / "clip"))
-  model.params["curv"] = model.params["curv"] + 0.1
-  assert digest != runner.digest(model)
-
-
 def call(tmp_path, *flags):
   output = tmp_path / "out"
   command.main([f"--data={tmp_path}", f"--output={output}", *flags])
@@ -133,13 +121,13 @@ def test_the_command_writes_all_and_escapes(monkeypatch, tmp_path, capsys):
   assert content["tasks"][0]["paper"] == PAPER
   page = (output / "results.html").read_text()
   assert_self_contained(page)
-  row = Reader(page).table["imagenet top1"]
-  assert (row[0], row[-1]) == ("0.250", "0.458")
+  assert Reader(page).table["Top-1 accuracy"] == ["0.250", "0.458"]
   assert evil in Reader(page).text
   table = (output / "results.md").read_text()
-  assert "| imagenet top1 | 0.250 |  |  | 0.458 |  |" in table
+  assert "| Top-1 accuracy | 0.250 |  | 0.458 |" in table
+  assert "MERU" not in table + page  # It has no number in either.
   assert "\\|\\*" in table.splitlines()[0]
-  assert f"    {evil}" in table
+  assert "&lt;script&gt;alert(1)&lt;/script&gt;\\|\\`x\\`" in table
   assert "imagenet: top1 0.250" in capsys.readouterr().out
 
 
@@ -157,7 +145,8 @@ def test_a_failed_task_makes_exit_code_1(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
-    (("--tasks=one,imagnet",), "no task imagnet; there are all, one"),
+    (("--tasks=one,zzz",), "no task zzz; there are\n  all, one"),
+    (("--tasks=onne",), "no task onne; did you mean one? There are\n  all, "),
     (("--tasks=,",), "no task ','"),
     (("--data=/none",), "--data=/none: no such folder"),
     ((), "config.json"),
@@ -174,3 +163,37 @@ def test_bad_flags_end_before_any_work(monkeypatch, tmp_path, flags, message):
   assert message in str(stop.value.code)
   assert not (tmp_path / "out").exists()
   assert count.runs == 0
+
+
+def test_what_was_left_out_is_counted_and_named(monkeypatch, tmp_path, capsys):
+  left_out = {f"/data/{i}.jpg": "cannot decode" for i in range(30)}
+  evil = {"/data/\x1b[2J\u202e.jpg": "<b>"}
+  results = {"top1": 0.5, "images": 70.0, "left_out": evil | left_out}
+  tasks = (Task("imagenet", Counted(results), {}),)
+  monkeypatch.setattr(catalog, "TASKS", tasks)
+  folder = saved.model(tmp_path / "model")
+  for _ in range(2):  # The second time from what is kept.
+    output = call(tmp_path, f"--model={folder}")
+    assert "top1 0.500  left out 31" in capsys.readouterr().out
+    content = json.loads((output / "results.json").read_text())
+    assert content["tasks"][0]["results"] == results
+  for name in ("results.html", "results.md"):
+    text = (output / name).read_text()
+    assert "cannot decode" in text
+    assert "and 11 more" in text
+    assert "\x1b" not in text
+    assert "\\x1b[2J\\u202e.jpg: &lt;b&gt;" in text.replace(
+      "\\\\", "\\"
+    ).replace("\\[", "[")
+  assert "70 images" in Reader((output / "results.html").read_text()).text
+
+
+def test_a_message_cannot_steer_the_terminal(monkeypatch, tmp_path, capsys):
+  broken = Task("broken", Counted(error=ValueError("a\x1b]52;c\nb" * 999)), {})
+  monkeypatch.setattr(catalog, "TASKS", (broken,))
+  folder = saved.model(tmp_path / "model")
+  with pytest.raises(SystemExit):
+    call(tmp_path, f"--model={folder}")
+  printed = capsys.readouterr().out
+  assert "\x1b" not in printed
+  assert len(printed) < 2000

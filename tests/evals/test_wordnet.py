@@ -7,7 +7,7 @@ import networkx
 import numpy as np
 import pytest
 
-from hyperclip_jax.evals import catalog, classification, wordnet
+from hyperclip_jax.evals import catalog, classification, rates, wordnet
 from hyperclip_jax.evals.hierarchy import ancestors, hierarchy, validate
 from hyperclip_jax.evals.tasks import MissingData
 from tests.evals import pictures
@@ -157,4 +157,5 @@ def test_the_task(make_model, tmp_path):
   assert found["tie"] == 1
   assert found["lca"] == 1
   assert found["precision"] == 1
-  assert set(task.paper) == set(found)
+  assert set(task.paper) == set(rates.measured(found))
+  assert found["tie_se"] == pytest.approx(1 / 2**0.5)

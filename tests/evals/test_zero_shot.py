@@ -83,6 +83,11 @@ def test_wrong_input_is_named(make_model):
     zero_shot.zero_shot(model, images, [3], NAMES, TEMPLATES)
   with pytest.raises(ValueError, match="templates is empty"):
     zero_shot.zero_shot(model, images, [0], NAMES, ())
+  for template in ("a photo", "a {{}}", "a {c}", "a } {}"):
+    with pytest.raises(ValueError, match=r"template .* must hold \{\} once"):
+      zero_shot.zero_shot(model, images, [0], NAMES, [template])
+  with pytest.raises(TypeError, match="labels is the string 'red'"):
+    zero_shot.zero_shot(model, images, [0], "red", TEMPLATES)
   with pytest.raises(ValueError, match="0 images for 0 labels"):
     zero_shot.zero_shot(model, images[:0], [], NAMES, TEMPLATES)
   with pytest.raises(ValueError, match="1 images for 2 labels"):

@@ -17,10 +17,18 @@ def run():
     "objective": "hycoclip",
     "date": "2031-02-03",
     "digest": "abc123",
-    "summary": {"zero_shot_top1": 0.25, "i2t_r5": 0.5, EVIL: float("nan")},
-    "spread": {"i2t_r5": 0.02},
+    "about": {"model": "1.5 M parameters", "command": EVIL},
+    "summary": {
+      "eval/zero_shot/top1": 0.25,
+      "eval/zero_shot/images": 1200.0,
+      "eval/zero_shot_held_out/top1": 0.75,
+      "eval/retrieval/i2t_r5": 0.5,
+      "eval/retrieval/i2t_r5_se": 0.02,
+      "eval/retrieval/i2t_r5_chance": 0.125,
+      EVIL: float("nan"),
+    },
     "history": [
-      {"step": 10, "loss": 3.0, "curv": 1.0, "eval/zero_shot_top1": 0.1},
+      {"step": 10, "loss": 3.0, "curv": 1.0, "eval/zero_shot/top1": 0.1},
       {"step": 20, "loss": float("nan"), "curv": None, EVIL: 1.0},
     ],
     "embeddings": {
@@ -59,7 +67,13 @@ def write(tmp_path):
 
 def test_everything_is_there(run, write):
   reader = Reader(write(run))
-  for word in ("hycoclip", "2031-02-03", "abc123", "0.5 ± 0.02", "nan"):
+  for word in (
+    "hycoclip",
+    "2031-02-03",
+    "abc123",
+    "0.500 ± 0.020",
+    "not finite",
+  ):
     assert word in reader.text
   names = ("Results", "Training", "Embeddings", "Walks to the root", "Examples")
   assert all(name in reader.text for name in (*names, "Configuration"))
@@ -72,7 +86,7 @@ def test_everything_is_there(run, write):
 def test_text_cannot_become_markup(run, write):
   reader = Reader(write(run))
   assert "script" not in {tag for tag, _ in reader.elements}
-  # Title twice, result, walk, caption, phrase, retrieved, configuration.
+  # Title twice, command, walk, caption, phrase, retrieved, configuration.
   assert reader.text.count(EVIL) == 8
   assert EVIL in {attrs.get("alt") for _, attrs in reader.elements}
 
@@ -95,7 +109,7 @@ def test_the_same_run_gives_the_same_bytes(run, write):
 def test_an_empty_run_says_what_is_missing(run, write, hyperbolic):
   for name in ("summary", "history", "embeddings", "traversals", "examples"):
     run[name] = type(run[name])()
-  reader = Reader(write(run | {"hyperbolic": hyperbolic, "spread": None}))
+  reader = Reader(write(run | {"hyperbolic": hyperbolic}))
   for words in ("no final results", "No metrics", "no embeddings", "No walks"):
     assert words in reader.text
   assert "img" not in {name for name, _ in reader.elements}
@@ -152,3 +166,26 @@ def test_tag_escapes_all_but_markup():
   assert tag("p", "<b>", tag("b", "&"), cls='"') == (
     '<p class="&quot;">&lt;b&gt;<b>&amp;</b></p>'
   )
+
+
+def test_measures_have_names_errors_chances_and_counts(run, write):
+  reader = Reader(write(run))
+  assert reader.table["Image to text R@5"] == ["0.500 ± 0.020", "0.125"]
+  assert "1,200 images" in reader.text
+  assert "1.5 M parameters" in reader.text
+  # What a measure says is told once, though it is measured twice.
+  assert reader.text.count("images whose right class is the nearest") == 1
+  assert [row[0] for row in reader.rows].count("Top-1 accuracy") == 2
+
+
+def test_a_sample_of_training_records_is_never_called_held_out(run, write):
+  run["summary"] = {
+    name.replace("eval/", "train_sample/"): value
+    for name, value in run["summary"].items()
+  }
+  run["history"][0]["train_sample/zero_shot/top1"] = 0.1
+  text = Reader(write(run)).text
+  assert "Results on training records" in text
+  assert "on a sample of the training records: nothing was held out" in text
+  assert "Of a sample of the training records." in text
+  assert "held-out records" not in text

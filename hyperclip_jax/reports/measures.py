@@ -1,0 +1,160 @@
+"""Measures as a table: readable names, errors, chance, published numbers."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from hyperclip_jax.evals.rates import CHANCE, COUNTS, ERROR, measured
+from hyperclip_jax.reports import words
+from hyperclip_jax.reports.markup import Markup, tag
+
+Published = Mapping[str, Mapping[str, float]]
+
+
+class Row(NamedTuple):
+  """One measure, ready to be shown.
+
+  Attributes:
+    name: readable name.
+    meaning: what it says and which way is better, or "".
+    value: with its standard error where it has one.
+    chance: what guessing reaches, or "".
+    published: value by model of the paper.
+  """
+
+  name: str
+  meaning: str
+  value: str
+  chance: str
+  published: Mapping[str, float]
+
+
+class Group(NamedTuple):
+  """Measures of one kind on one data set.
+
+  Attributes:
+    title: data set and kind.
+    counts: "1,000 classes, 50,000 images", or "".
+    rows: the measures.
+  """
+
+  title: str
+  counts: str
+  rows: Sequence[Row]
+
+
+def groups(
+  title: str, results: Mapping[str, float], published: Published | None = None
+) -> list[Group]:
+  """The measures of a task or run, by kind.
+
+  Args:
+    title: name of the task, or "" for a run.
+    results: numbers as `rates` names them. A kind may stand before a slash:
+      "retrieval/i2t_r1".
+    published: measure -> value by model.
+  """
+  kinds = dict.fromkeys(_split(name)[0] for name in measured(results))
+  return [_group(title, kind, results, published or {}) for kind in kinds]
+
+
+def models(found: Sequence[Group]) -> list[str]:
+  """The models of the paper that have a number beside any of the measures."""
+  rows = [row for group in found for row in group.rows]
+  return list(dict.fromkeys(name for row in rows for name in row.published))
+
+
+def table(found: Sequence[Group]) -> Markup:
+  """All groups as one table; what a measure says is told once."""
+  names = models(found)
+  chance = any(row.chance for group in found for row in group.rows)
+  head = ["", "this model", *(["chance"] if chance else []), *names]
+  lines = [tag("tr", *(tag("th", name, scope="col") for name in head))]
+  told: set[str] = set()
+  for group in found:
+    if group.title:
+      lines.append(_heading(group, len(head)))
+    for row in group.rows:
+      meaning = "" if row.meaning in told else row.meaning
+      told.add(meaning)
+      cells = [row.value, *([row.chance] if chance else [])]
+      cells += [published(row.published.get(name)) for name in names]
+      lines.append(
+        tag(
+          "tr",
+          tag("th", row.name, tag("small", meaning), scope="row"),
+          *(tag("td", cell, cls="number") for cell in cells),
+        )
+      )
+  return tag("table", tag("tbody", *lines), cls="counts measures")
+
+
+def counted(results: Mapping[str, float]) -> str:
+  """What the results are of: "1,000 classes, 50,000 images"."""
+  return ", ".join(
+    f"{results[name]:,.0f} {name}" for name in COUNTS if name in results
+  )
+
+
+def published(value: float | None) -> str:
+  """A number with the digits that the paper has, no more."""
+  return "" if value is None else f"{value:g}"
+
+
+def shown(value: float, error: float | None = None) -> str:
+  """A value, and its standard error where it has one."""
+  if not math.isfinite(value):
+    return "not finite"
+  whole = value.is_integer() and abs(value) >= 1000
+  text = f"{value:,.0f}" if whole else f"{value:.3f}"
+  return text if error is None else f"{text} ± {error:.3f}"
+
+
+def _group(
+  title: str, kind: str, results: Mapping[str, float], paper: Published
+) -> Group:
+  prefix = f"{kind}/" if kind else ""
+  own = {
+    _split(name)[1]: value
+    for name, value in results.items()
+    if _split(name)[0] == kind
+  }
+  chances = {name: own.get(f"{name}{CHANCE}") for name in measured(own)}
+  rows = [
+    Row(
+      *_words(f"{title}/{prefix}{name}"),
+      shown(own[name], own.get(f"{name}{ERROR}")),
+      "" if chance is None else f"{chance:.3g}",
+      paper.get(f"{prefix}{name}", {}),
+    )
+    for name, chance in chances.items()
+  ]
+  titles = [part for part in (title, words.GROUPS.get(kind, kind)) if part]
+  return Group(": ".join(titles), counted(own), rows)
+
+
+def _split(name: str) -> tuple[str, str]:
+  """The kind and the measure of "retrieval/i2t_r1"."""
+  kind, _, measure = name.rpartition("/")
+  return kind, measure
+
+
+def _words(name: str) -> tuple[str, str]:
+  """The readable name of a measure, and what it says."""
+  for pattern, readable, meaning, better in words.MEANINGS:
+    if match := re.search(pattern, name):
+      found = [part.replace("_", " ") for part in match.groups()]
+      text = readable.format(*found)
+      return (
+        text[:1].upper() + text[1:],
+        f"{meaning.format(*found)}; {better} is better",
+      )
+  plain = _split(name)[1].replace("_", " ")
+  return plain[:1].upper() + plain[1:], ""
+
+
+def _heading(group: Group, columns: int) -> Markup:
+  counts = tag("small", group.counts)
+  span = f"{columns}"
+  return tag("tr", tag("th", group.title, counts, colspan=span, cls="group"))
