@@ -182,6 +182,7 @@ article ol { margin: .25rem 0 0; padding-left: 1.4rem; font-size: .9rem; }
 .panels > .counts { width: 100%; min-width: 0; align-self: center; }
 .counts td, .counts th + th { text-align: right; }
 .measures small { display: block; font-weight: 400; max-width: 26rem; }
+.measures tr:first-child th { white-space: nowrap; }
 .measures .group { padding-top: 1.2rem; }
 .named { padding-left: 1.2rem; font-size: .9rem; }
 summary { cursor: pointer; color: var(--soft); }
