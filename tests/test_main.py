@@ -170,7 +170,7 @@ def test_train_report_eval_and_dry_run(config_file, tmp_path):
   assert "step 6/6" in done.stderr
   assert "samples/s" in done.stderr
   page = (tmp_path / "run/report.html").read_text()
-  assert "zero_shot" in page
+  assert "Zero-shot classification" in page
   assert list((tmp_path / "run/tensorboard").iterdir())
 
   (tmp_path / "run/report.html").unlink()

@@ -6,10 +6,12 @@ run of the training differs by more.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
+T = TypeVar("T")
 ERROR = "_se"
 CHANCE = "_chance"
 COUNTS = ("images", "texts", "classes", "pairs", "records", "boxes")
@@ -100,7 +102,7 @@ def halves(name: str, rate: float, count: int) -> dict[str, float]:
   return {name: rate, f"{name}{ERROR}": error, f"{name}{CHANCE}": 0.5}
 
 
-def measured(results: Mapping[str, float]) -> dict[str, float]:
+def measured(results: Mapping[str, T]) -> dict[str, T]:
   """The measures alone, without errors, chance levels and counts."""
   return {
     name: value

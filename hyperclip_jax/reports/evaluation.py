@@ -128,7 +128,14 @@ def _groups(outcomes: Sequence[Outcome]) -> list[measures.Group]:
     results = {
       k: v for k, v in _numbers(outcome.results).items() if k not in drawn
     }
-    found += measures.groups(name, results, outcome.task.paper)
+    of_task = measures.groups(name, results, outcome.task.paper)
+    left_out = len(_left_out(outcome))
+    if left_out:
+      of_task = [
+        group._replace(counts=f"{group.counts}, {left_out:,} left out")
+        for group in of_task
+      ]
+    found += of_task
   return found
 
 

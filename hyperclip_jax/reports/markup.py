@@ -182,20 +182,15 @@ article ol { margin: .25rem 0 0; padding-left: 1.4rem; font-size: .9rem; }
 .panels > .counts { width: 100%; min-width: 0; align-self: center; }
 .counts td, .counts th + th { text-align: right; }
 .measures small { display: block; font-weight: 400; max-width: 26rem; }
+.measures tr:first-child th { white-space: nowrap; }
+.scroll { overflow-x: auto; }
+.measures th:first-child { min-width: 11rem; }
 .measures .group { padding-top: 1.2rem; }
 .named { padding-left: 1.2rem; font-size: .9rem; }
 summary { cursor: pointer; color: var(--soft); }
 pre { overflow-x: auto; font-size: .85rem; }
 @media (max-width: 560px) {
   section { padding: 1rem; }
-  .results, .results tbody, .results tr { display: block; }
-  .results tr {
-    display: grid; grid-template-columns: 1fr auto; padding: .3rem 0;
-  }
-  .results tr + tr { border-top: 1px solid var(--line); }
-  .results tr + tr > * { border: 0; }
-  .results th, .results td { padding: 0; }
-  .results td:last-child { grid-column: 1 / -1; font-size: .9rem; }
   .walk > img { width: 72px; }
 }
 """

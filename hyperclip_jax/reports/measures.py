@@ -87,7 +87,10 @@ def table(found: Sequence[Group]) -> Markup:
           *(tag("td", cell, cls="number") for cell in cells),
         )
       )
-  return tag("table", tag("tbody", *lines), cls="counts measures")
+  whole = tag("table", tag("tbody", *lines), cls="counts measures")
+  return tag(
+    "div", whole, cls="scroll"
+  )  # A phone is narrower than its columns.
 
 
 def counted(results: Mapping[str, float]) -> str:

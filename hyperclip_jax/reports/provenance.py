@@ -57,6 +57,6 @@ def software() -> str:
   for name in PACKAGES:
     try:
       found.append(f"{name} {importlib.metadata.version(name)}")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout
-      found.append(name)
+    except importlib.metadata.PackageNotFoundError:
+      found.append(f"{name} of a checkout")
   return ", ".join(found)

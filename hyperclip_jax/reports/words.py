@@ -17,13 +17,13 @@ MEANINGS = (
   (
     r"i2t_r(\d+)$",
     "Image to text R@{}",
-    "images with a caption of theirs among the {} nearest",
+    "images with a caption of theirs among the k nearest",
     "higher",
   ),
   (
     r"t2i_r(\d+)$",
     "Text to image R@{}",
-    "captions with their image among the {} nearest",
+    "captions with their image among the k nearest",
     "higher",
   ),
   (

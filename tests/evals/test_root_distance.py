@@ -87,3 +87,12 @@ def test_what_is_missing_is_told(make_model, tmp_path):
   write(tmp_path, record("0", parts=False))
   with pytest.raises(ValueError, match="no record has a part"):
     run(make_model, tmp_path)
+
+
+def test_a_bad_record_is_left_out_and_named(make_model, tmp_path):
+  bad = [(name, b"x" if "jpg" in name else data) for name, data in record("1")]
+  write(tmp_path, record("0"), bad)
+  found = run(make_model, tmp_path)
+  assert found["records"] == 1
+  (name,) = found["left_out"]
+  assert name.endswith("record '1'")

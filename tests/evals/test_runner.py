@@ -185,7 +185,10 @@ def test_what_was_left_out_is_counted_and_named(monkeypatch, tmp_path, capsys):
     assert "\\x1b[2J\\u202e.jpg: &lt;b&gt;" in text.replace(
       "\\\\", "\\"
     ).replace("\\[", "[")
-  assert "70 images" in Reader((output / "results.html").read_text()).text
+  assert (
+    "70 images, 31 left out"
+    in Reader((output / "results.html").read_text()).text
+  )
 
 
 def test_a_message_cannot_steer_the_terminal(monkeypatch, tmp_path, capsys):
