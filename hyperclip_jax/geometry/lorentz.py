@@ -26,22 +26,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hyperclip_jax.geometry import numerics
+from hyperclip_jax.geometry import numerics, stable
 from hyperclip_jax.geometry.numerics import Scalar, dot, norm
+from hyperclip_jax.geometry.stable import time
 
+# Coordinates of y - x may be this many roundings off those of a radial vector.
+_ON_RAY = 8
 _HIGHEST = jax.lax.Precision.HIGHEST
-
-
-def time(x: Float[Array, "*batch dim"], curv: Scalar) -> Float[Array, "*batch"]:
-  """Time component t = sqrt(1/c + |x|^2)."""
-  return jnp.sqrt(1 / curv + dot(x, x))
 
 
 def inner(
   x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch"]:
   """Lorentz inner product <x, y> = x.y - t_x t_y of pairs of points."""
-  return dot(x, y) - time(x, curv) * time(y, curv)
+  return -(1 + stable.excess(x, y, curv)) / curv
 
 
 def pairwise_inner(
@@ -56,7 +54,7 @@ def dist(
   x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch"]:
   """Geodesic distance, accurate at every distance; zero gradient at x = y."""
-  return numerics.acosh1p(_excess(x, y, curv)) / jnp.sqrt(curv)
+  return numerics.acosh1p(stable.excess(x, y, curv)) / jnp.sqrt(curv)
 
 
 def pairwise_dist(
@@ -70,9 +68,9 @@ def pairwise_dist(
   1, c = 1, a distance of 0.01 is good to three digits. Use `dist` for the
   pairs that matter.
   """
-  tau_x, tau_y = _excess_time(x, curv)[:, None], _excess_time(y, curv)[None, :]
+  tau_x, tau_y = stable.excess_time(x, curv)[:, None], stable.excess_time(y, curv)[None, :]
   xy = jnp.matmul(x, y.T, precision=_HIGHEST)
-  excess = _excess_of_times(tau_x, tau_y, xy, curv)
+  excess = stable.excess_of_times(tau_x, tau_y, xy, curv)
   return numerics.acosh1p(excess) / jnp.sqrt(curv)
 
 
@@ -102,7 +100,7 @@ def expmap(
   x: Float[Array, "*#batch dim"], v: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch dim"]:
   """Point reached from x along the tangent vector v."""
-  angle2 = curv * _squared_length(v, x, curv)
+  angle2 = curv * stable.squared_length(v, x, curv)
   grown = numerics.coshm1(angle2)[..., None] * x
   return x + (grown + numerics.sinhc(angle2)[..., None] * v)
 
@@ -111,7 +109,7 @@ def logmap(
   x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch dim"]:
   """Tangent vector at x that leads to y; inverse of `expmap`."""
-  excess = _excess(x, y, curv)
+  excess = stable.excess(x, y, curv)
   angle2 = numerics.squared_acosh1p(excess)
   direction = (y - x) - excess[..., None] * x
   return direction / numerics.sinhc(angle2)[..., None]
@@ -127,13 +125,28 @@ def ptransp(
 
   v + <y, v> / (1/c - <x, y>) (x + y), along the geodesic from x to y.
   """
+  y_dot_v = _inner_with_tangent(x, y, v, curv)
+  weight = curv * y_dot_v / (2 + stable.excess(x, y, curv))
+  return v + weight[..., None] * (x + y)
+
+
+def _inner_with_tangent(x, y, v, curv):
+  """<y, v> = (y - x t_y / t_x).v of the tangent vector v at x."""
+  # Far out the vector in brackets is far shorter than its terms; there the
+  # parts along x and across it are taken apart. Near the root, where x has no
+  # direction, nothing cancels but t_y - t_x = (y - x).(x + y) / (t_x + t_y).
+  r2 = dot(x, x)
+  far = curv * r2 > 1
+  r = jnp.sqrt(jnp.where(far, r2, 1))
+  n = x / r[..., None]
+  along, across = stable.along_and_across(r, n, x, y, curv)
+  ahead = dot(n, v)
   t_x, t_y = time(x, curv), time(y, curv)
-  # <y, v> = (y - x t_y / t_x).v, with t_y - t_x = (y - x).(x + y)/(t_x + t_y).
+  apart = ahead * along / t_x + dot(across, v - ahead[..., None] * n)
   velocity = (x + y) / (t_x + t_y)[..., None]
   stretch = dot(y - x, velocity) / t_x
-  y_dot_v = dot(y - x - stretch[..., None] * x, v)
-  weight = curv * y_dot_v / (2 + _excess(x, y, curv))
-  return v + weight[..., None] * (x + y)
+  together = dot(y - x - stretch[..., None] * x, v)
+  return jnp.where(far, apart, together)
 
 
 def centroid(
@@ -157,7 +170,7 @@ def centroid(
     weights = jnp.ones_like(x[..., 0])
   weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
   mean = jnp.sum(weights[..., None] * x, axis=-2)
-  u = dot(weights, _excess(x, mean[..., None, :], curv))
+  u = dot(weights, stable.excess(x, mean[..., None, :], curv))
   scale2 = 1 + 2 * u + (u / (jnp.sqrt(curv) * time(mean, curv))) ** 2
   return mean / jnp.sqrt(scale2)[..., None]
 
@@ -172,7 +185,7 @@ def geodesic(
 
   (sinh((1 - t) a) x + sinh(t a) y) / sinh(a), a = sqrt(c) d(x, y).
   """
-  angle2 = numerics.squared_acosh1p(_excess(x, y, curv))
+  angle2 = numerics.squared_acosh1p(stable.excess(x, y, curv))
   whole = numerics.sinhc(angle2)
   weight_x = (1 - t) * numerics.sinhc((1 - t) ** 2 * angle2) / whole
   weight_y = t * numerics.sinhc(t**2 * angle2) / whole
@@ -205,19 +218,14 @@ def exterior_angle(
   With n = x/|x|, p = n.y and q = |y - p n| it is
   atan2(q, sqrt(c) (t_x p - |x| t_y)).
   """
-  t_x, t_y, r = time(x, curv), time(y, curv), norm(x)
+  r = norm(x)
   n = jnp.where(r > 0, 1 / jnp.where(r > 0, r, 1), 0)[..., None] * x
-  p, ahead = dot(n, y), dot(n, y - x)  # ahead = p - r
-  q = norm(y - x - ahead[..., None] * n)
-  # t_x p - r t_y cancels when y is outward of x, so p > 0: take the part of
-  # the line through the root, t_x p - r t_p, as a difference of squares.
-  outward = p > 0
-  p_safe = jnp.where(outward, p, 1)
-  t_p = jnp.sqrt(1 / curv + p_safe**2)
-  line = ahead * ((p_safe + r) / (curv * (t_x * p_safe + r * t_p)))
-  along = jnp.where(
-    outward, line - r * q * (q / (t_y + t_p)), t_x * p - r * t_y
-  )
+  along, across = stable.along_and_across(r, n, x, y, curv)
+  # What rounding leaves of a zero: y - x is radial in every coordinate.
+  rounding = _ON_RAY * jnp.finfo(across.dtype).eps
+  size = jnp.minimum(jnp.abs(y), jnp.abs(y - x))
+  on_ray = jnp.all(jnp.abs(across) <= rounding * size, axis=-1)
+  q = norm(jnp.where(on_ray[..., None], 0, across))
   return numerics.atan2(q, jnp.sqrt(curv) * along)
 
 
@@ -235,50 +243,3 @@ def pairwise_exterior_angle(
     return exterior_angle(x_D[None, :], y, curv)
 
   return jax.lax.map(row, x)
-
-
-def _excess_time(x, curv):
-  """tau = t - 1/sqrt(c), without the cancellation."""
-  return dot(x, x) / (time(x, curv) + 1 / jnp.sqrt(curv))
-
-
-def _excess_of_times(tau_x, tau_y, xy, curv):
-  """cosh(sqrt(c) d) - 1 from the excess times and x.y."""
-  return jnp.sqrt(curv) * (tau_x + tau_y) + curv * tau_x * tau_y - curv * xy
-
-
-def _excess(x, y, curv):
-  """cosh(sqrt(c) d) - 1 with a relative error of a few ulp.
-
-  Where x.y < 0 the excess form is a sum of positive terms. Elsewhere
-
-    (t_x t_y - x.y - 1/c) (t_x t_y + x.y + 1/c) = t_x^2 |x - y|_x^2,
-
-  with |.|_x the length of a tangent vector at x, gives it as a quotient of
-  positive terms. No norm appears, so both are smooth at x = y and at the root.
-  """
-  xy = dot(x, y)
-  acute = xy >= 0
-  # Seen from the point nearer to the root the lengths lose less.
-  swap = (dot(x, x) > dot(y, y))[..., None]
-  x, y = jnp.where(swap, y, x), jnp.where(swap, x, y)
-  t_x, t_y = time(x, curv), time(y, curv)
-  # t_x^2 / (1/c + t_x t_y + x.y), in factors that float32 can square again.
-  cosine = jnp.where(acute, xy / t_x / t_y, 0)
-  quotient = t_x / t_y / (1 + 1 / (curv * t_x * t_y) + cosine)
-  return jnp.where(
-    acute,
-    curv * quotient * _squared_length(x - y, x, curv),
-    _excess_of_times(_excess_time(x, curv), _excess_time(y, curv), xy, curv),
-  )
-
-
-def _squared_length(v, x, curv):
-  """Squared length of the tangent vector v at x, |v|^2 - (x.v / t)^2.
-
-  Far from the root the difference cancels if v is radial. Taking k = x.v / t^2
-  times the point from the vector leaves no time component, and a sum.
-  """
-  k = dot(x, v) / (1 / curv + dot(x, x))
-  across = v - k[..., None] * x
-  return dot(across, across) + k * k / curv
