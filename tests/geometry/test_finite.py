@@ -127,6 +127,7 @@ def grid(make_pair):
   for curv in CURVS:
     rows = []
     for r, d, angle in itertools.product(RADII, DISTANCES, ANGLES):
+      d = min(d, 18 - r)  # no point is farther out than that
       x, y = make_pair(curv, r, d, angle)
       rows.append((x[0], y[0], f"radius {r} distance {d} angle {angle:.2f}"))
     # Exactly on the ray, where the pairs above are off it by a rounding.
