@@ -82,6 +82,29 @@ def atan2(
   return jnp.arctan2(y, x)
 
 
+def over_largest(w: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+  """w / max(w) along the last axis for w >= 0, of any size.
+
+  Made for what depends on the ratios of w alone: the largest counts as a
+  constant in derivatives. A row of zeros gives NaN.
+  """
+  info = jnp.finfo(w.dtype)
+  # XLA divides a row by one number through its reciprocal, which is 0 for the
+  # largest numbers, and some devices read subnormal ones as 0: scale both by a
+  # power of 2 first.
+  power = 4.0**info.nmant
+  top = jnp.max(w, axis=-1, keepdims=True)
+  tiny = top < 1 / power
+  scaled = w * jnp.where(tiny, power, jnp.where(top > power, 1 / power, 1))
+  # The bits of a subnormal number count steps of the smallest.
+  bits = jax.lax.bitcast_convert_type(w, f"uint{info.bits}")
+  steps = bits.astype(w.dtype) * (float(info.smallest_subnormal) * power)
+  exact = jnp.where(tiny & (bits < 2**info.nmant), steps, scaled)
+  # A cast has no derivative: that of the product stands in for it.
+  exact = scaled + jax.lax.stop_gradient(exact - scaled)
+  return exact / jax.lax.stop_gradient(jnp.max(exact, axis=-1, keepdims=True))
+
+
 def _even_quotient(function, series, r2):
   """function(r) / r from r2, by its power series where r2 is small."""
   small = r2 < _SERIES_BELOW

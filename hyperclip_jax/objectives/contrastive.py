@@ -75,17 +75,29 @@ def cross_entropy(
 ) -> Float[Array, ""]:
   """Mean over rows of x of -log softmax, over all of y, at the match.
 
-  Keeps several matrices of p b logits until the backward pass.
+  Relative to the logit of its match a row's logits l give, with m = max(0, l)
+  over the others, m + log(exp(-m) + sum exp(l - m)): never negative, and small
+  losses keep their digits. Keeps several matrices of p b logits until the
+  backward pass.
 
   Args:
     similarity: of points x and y.
     scalars: what it needs, of {"logit_scale", "curv"}.
     x: rows; x[j] matches y[j // K], p = K b.
     y: candidates.
-    where: rows to average over; all by default. No row gives zero.
+    where: rows to average over; all by default. No row gives zero. The others
+      may hold anything, inf and NaN too.
+
+  Returns:
+    The loss.
   """
+  x = rows.blank(x, where)
   positives = similarity.matches(x, y, scalars)
   is_match = jnp.repeat(jnp.eye(len(y), dtype=bool), len(x) // len(y), axis=0)
   others = similarity.pairwise(x, y, scalars)
-  logits = jnp.where(is_match, positives[:, None], others)
-  return rows.mean(jax.nn.logsumexp(logits, axis=1) - positives, where)
+  logits = jnp.where(is_match, 0, others - positives[:, None])
+  top = jax.lax.stop_gradient(jnp.max(logits, axis=1))
+  negatives = jnp.where(is_match, 0, jnp.exp(logits - top[:, None]))
+  # log1p of the sum less 1, as the match's own exp(-top) is often all but 1.
+  rest = jnp.expm1(-top) + jnp.sum(negatives, axis=1)
+  return rows.mean(top + jnp.log1p(rest), where)

@@ -15,9 +15,10 @@ class Embeddings(NamedTuple):
     text: whole captions.
     box_image: box images; None for objectives without boxes.
     box_text: their phrases; None likewise.
-    distinct: valid rows whose phrase is not the whole caption, which would say
-      nothing about text under text. None takes all.
-    valid: false in rows that fill up an example of fewer boxes. None takes all.
+    distinct: rows whose phrase is not the whole caption, which would say
+      nothing about text under text. Only valid ones count. None takes all.
+    valid: false in rows that fill up an example of fewer boxes. They may hold
+      anything and count nowhere. None takes all.
   """
 
   image: Float[Array, "b dim"]

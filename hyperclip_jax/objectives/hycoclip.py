@@ -5,6 +5,7 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hyperclip_jax.objectives import rows
 from hyperclip_jax.objectives.contrastive import (
   LORENTZ,
   Contrast,
@@ -66,7 +67,7 @@ def hycoclip(
       box_image, owner_image, curv, intra, valid
     ),
     "cross_text_entailment_loss": entailment(
-      box_text, owner_text, curv, intra, distinct
+      box_text, owner_text, curv, intra, rows.both(distinct, valid)
     ),
   }
   entailment_loss = sum(terms.values()) / 2

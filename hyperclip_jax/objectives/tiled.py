@@ -42,7 +42,11 @@ def cross_entropy(
   Args:
     mesh: its axis `data` splits x and y; others see the same.
     similarity, scalars, x, y, where: as there.
+
+  Returns:
+    The loss.
   """
+  x = rows.blank(x, where)
   return rows.mean(_losses(similarity, mesh, scalars, x, y), where)
 
 

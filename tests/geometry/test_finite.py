@@ -17,12 +17,12 @@ import pytest
 from hyperclip_jax.geometry import lorentz, poincare
 
 CURVS = (0.1, 0.5, 1.0, 2.5)
-RADII = (0.0, 1e-6, 1e-3, 0.1, 1.0, 4.0, 8.0)
+RADII = (0.0, 1e-6, 1e-3, 0.1, 1.0, 4.0, 8.0, 10.0)
 DISTANCES = (0.0, 1e-6, 1e-3, 0.1, 1.0, 4.0, 10.0)
 ANGLES = (0.0, 1.0, np.pi / 2, np.pi)
 DTYPES = ("float32", "float64")
 # The shape of the grid below, for others that want to share its compilation.
-GRID_ROWS = len(RADII) * (len(DISTANCES) * len(ANGLES) + 1) + 2
+GRID_ROWS = len(RADII) * (len(DISTANCES) * len(ANGLES) + 3) + 2
 # Most of the time here is compilation, of programs that run once.
 _QUICK_COMPILE = {
   "xla_backend_optimization_level": 0,
@@ -127,8 +127,13 @@ def grid(make_pair):
   for curv in CURVS:
     rows = []
     for r, d, angle in itertools.product(RADII, DISTANCES, ANGLES):
+      d = min(d, 18 - r)  # no point is farther out than that
       x, y = make_pair(curv, r, d, angle)
       rows.append((x[0], y[0], f"radius {r} distance {d} angle {angle:.2f}"))
+    # Exactly on the ray, where the pairs above are off it by a rounding.
+    for r, factor in itertools.product(RADII, (2.0, 0.5)):
+      x, _ = make_pair(curv, r, 0.0, 0.0)
+      rows.append((x[0], factor * x[0], f"radius {r} and {factor} times it"))
     for r in RADII:
       x, _ = make_pair(curv, r, 0.0, 0.0)
       rows.append((x[0], -x[0], f"radius {r} antipodal"))

@@ -66,3 +66,24 @@ def test_rows_that_fill_up_have_no_part_in_it(whole):
   for grad in jax.grad(loss, argnums=(0, 1))(*given):
     assert not grad[~valid].any()
     assert grad[valid].any(axis=1).all()
+
+
+@pytest.mark.parametrize("distinct", [None, True])
+def test_only_valid_boxes_are_distinct(whole, distinct):
+  """Rows that fill up count in no term, whatever `distinct` says of them."""
+  valid = jnp.arange(2 * BATCH) % 3 != 1
+  given = boxes(2)
+  wanted = loss_and_terms(whole, given, valid, valid)
+  if distinct is not None:
+    distinct = jnp.ones(2 * BATCH, bool)
+  found = loss_and_terms(whole, given, distinct, valid)
+  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
+def test_without_valid_distinct_counts_alone(whole):
+  distinct = jnp.arange(2 * BATCH) % 4 != 1
+  given = boxes(2)
+  wanted = loss_and_terms(whole, given, distinct, jnp.ones(2 * BATCH, bool))
+  found = loss_and_terms(whole, given, distinct, None)
+  for name, value in wanted[1].items():
+    np.testing.assert_allclose(found[1][name], value, rtol=1e-6, err_msg=name)

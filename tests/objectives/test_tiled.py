@@ -115,6 +115,56 @@ def test_finite_where_points_coincide(logit_scale):
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
+@functools.cache
+def hycoclip_gradients(tiles):
+  """Jitted (points, scalars, valid) -> loss, terms and all gradients."""
+  contrast = contrastive.cross_entropy
+  if tiles:
+    contrast = functools.partial(tiled.cross_entropy, mesh(2))
+
+  def loss(points, scalars, valid):
+    return hycoclip(Embeddings(*points, valid=valid), scalars, contrast)
+
+  return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+
+
+def hycoclip_batch():
+  rng = np.random.default_rng(0)
+  counts = (BATCH, BATCH, 2 * BATCH, 2 * BATCH)
+  points = [
+    jnp.asarray(rng.normal(size=(n, DIM)) / DIM**0.5, jnp.float32)
+    for n in counts
+  ]
+  scalars = {"curv": jnp.float32(0.7), "logit_scale": jnp.float32(14)}
+  return points, scalars, jnp.arange(2 * BATCH) % 5 != 1
+
+
+@pytest.mark.parametrize("filler", [np.inf, np.nan, 1e30])
+def test_rows_that_fill_up_may_hold_anything(filler):
+  points, scalars, valid = hycoclip_batch()
+  filled = points[:2] + [
+    jnp.where(valid[:, None], rows, filler) for rows in points[2:]
+  ]
+  for tiles in (False, True):
+    function = hycoclip_gradients(tiles)
+    found, wanted = (function(p, scalars, valid) for p in (filled, points))
+    assert_close(found, wanted, 1e-6)
+
+
+def test_gradients_equal_naive_at_the_root_and_on_the_ray():
+  """Kinks of the cones: one rule, whatever the compiler makes of the sums."""
+  points, scalars, valid = hycoclip_batch()
+  image, text, box_image, box_text = points
+  image = image.at[3].set(0).at[4].set(2 * text[4]).at[5].set(-text[5])
+  box_image = box_image.at[8].set(0.5 * image[4]).at[9].set(0)
+  box_text = box_text.at[10].set(text[5]).at[12].set(2 * text[6])
+  points = [image, text, box_image, box_text]
+  naive, found = (
+    hycoclip_gradients(tiles)(points, scalars, valid) for tiles in (False, True)
+  )
+  assert_close(found, naive, 1e-5)
+
+
 def test_one_pair_has_no_loss():
   scalars, x, y = arguments("float32")
   contrast = functools.partial(tiled.cross_entropy, mesh(1))

@@ -1,0 +1,128 @@
+"""Quantities of the Lorentz model that cancel, in forms that do not.
+
+Far from the root the terms of the textbook formulas grow as the exponential of
+the radius while their differences stay small. `geometry.lorentz` is built from
+the forms here, which keep the digits of the coordinates they are given. Points
+and tangent vectors are space components, as there.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hyperclip_jax.geometry.numerics import Scalar, dot
+
+
+def time(x: Float[Array, "*batch dim"], curv: Scalar) -> Float[Array, "*batch"]:
+  """Time component of a point, t = sqrt(1/c + |x|^2).
+
+  Args:
+    x: points.
+    curv: c, where the curvature is -c.
+
+  Returns:
+    Times, at least 1/sqrt(c).
+
+  >>> float(time(jnp.array([3.0, 4.0]), 1.0))  # sqrt(26)
+  5.0990...
+  """
+  return jnp.sqrt(1 / curv + dot(x, x))
+
+
+def excess_time(
+  x: Float[Array, "*batch dim"], curv: Scalar
+) -> Float[Array, "*batch"]:
+  """t - 1/sqrt(c), as |x|^2 / (t + 1/sqrt(c))."""
+  return dot(x, x) / (time(x, curv) + 1 / jnp.sqrt(curv))
+
+
+def excess_of_times(
+  tau_x: Float[Array, "*#batch"],
+  tau_y: Float[Array, "*#batch"],
+  xy: Float[Array, "*#batch"],
+  curv: Scalar,
+) -> Float[Array, "*#batch"]:
+  """cosh(sqrt(c) d) - 1 from the excess times and x.y.
+
+  sqrt(c) (tau_x + tau_y) + c tau_x tau_y - c x.y.
+  """
+  return jnp.sqrt(curv) * (tau_x + tau_y) + curv * tau_x * tau_y - curv * xy
+
+
+def excess(
+  x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
+) -> Float[Array, "*#batch"]:
+  """cosh(sqrt(c) d) - 1 of pairs of points, with a relative error of a few ulp.
+
+  Where x.y < 0 the form of `excess_of_times` sums positive terms. Elsewhere
+
+    (t_x t_y - x.y - 1/c) (t_x t_y + x.y + 1/c) = t_x^2 |x - y|_x^2,
+
+  with |.|_x the length of a tangent vector at x, gives it as a quotient of
+  positive terms. No norm appears, so both are smooth at x = y and at the root.
+  """
+  xy = dot(x, y)
+  acute = xy >= 0
+  # Seen from the point nearer to the root the lengths lose less.
+  swap = (dot(x, x) > dot(y, y))[..., None]
+  x, y = jnp.where(swap, y, x), jnp.where(swap, x, y)
+  t_x, t_y = time(x, curv), time(y, curv)
+  # t_x^2 / (1/c + t_x t_y + x.y), in factors that float32 can square again.
+  cosine = jnp.where(acute, xy / t_x / t_y, 0)
+  quotient = t_x / t_y / (1 + 1 / (curv * t_x * t_y) + cosine)
+  return jnp.where(
+    acute,
+    curv * quotient * squared_length(x - y, x, curv),
+    excess_of_times(excess_time(x, curv), excess_time(y, curv), xy, curv),
+  )
+
+
+def squared_length(
+  v: Float[Array, "*#batch dim"], x: Float[Array, "*#batch dim"], curv: Scalar
+) -> Float[Array, "*#batch"]:
+  """Squared length of the tangent vector v at x, |v|^2 - (x.v / t)^2.
+
+  Far from the root the difference cancels if v is radial. Taking k = x.v / t^2
+  times the point from the vector leaves no time component, and a sum.
+  """
+  k = dot(x, v) / (1 / curv + dot(x, x))
+  across = v - k[..., None] * x
+  return dot(across, across) + k * k / curv
+
+
+def along_and_across(
+  r: Float[Array, "*#batch"],
+  n: Float[Array, "*#batch dim"],
+  x: Float[Array, "*#batch dim"],
+  y: Float[Array, "*#batch dim"],
+  curv: Scalar,
+) -> tuple[Float[Array, "*#batch"], Float[Array, "*#batch dim"]]:
+  """Where y lies as seen from x, in the frame of the ray from the root.
+
+  With p = n.y, the parts are t_x p - |x| t_y, positive where y lies outward of
+  x, and y - p n. To the outward unit tangent vector u = sqrt(c) t_x n at x they
+  relate as <y, u> = sqrt(c) (t_x p - |x| t_y).
+
+  Args:
+    r: |x|.
+    n: x/|x|, or 0 at the root.
+    x: points seen from.
+    y: points seen.
+    curv: c, where the curvature is -c.
+
+  Returns:
+    The part along the ray, and that across it, which is orthogonal to n.
+  """
+  t_x, t_y = time(x, curv), time(y, curv)
+  p, ahead = dot(n, y), dot(n, y - x)  # ahead = p - r
+  # y - p n, from y or from y - x, whichever is shorter along the ray.
+  near = jnp.abs(p) < jnp.abs(ahead)
+  across = jnp.where(near[..., None], y, y - x)
+  across = across - jnp.where(near, p, ahead)[..., None] * n
+  # t_x p - r t_y cancels when y is outward of x, so p > 0: take the part of
+  # the line through the root, t_x p - r t_p, as a difference of squares.
+  outward = p > 0
+  p_safe = jnp.where(outward, p, 1)
+  t_p = jnp.sqrt(1 / curv + p_safe**2)
+  line = ahead * ((p_safe + r) / (curv * (t_x * p_safe + r * t_p)))
+  aside = r * (dot(across, across) / (t_y + t_p))
+  return jnp.where(outward, line - aside, t_x * p - r * t_y), across
