@@ -50,6 +50,11 @@ class Clock:
     self._last = time.monotonic()
     self._seconds["start"] = self._last - self._begin
 
+  def trained(self) -> float:
+    """Seconds so far that went to steps: to no `OVERHEAD`."""
+    overhead = sum(self._seconds[what] for what in OVERHEAD)
+    return time.monotonic() - self._begin - overhead
+
   def split(self) -> dict[str, float]:
     """Shares of the time since the last call: {"data_share", "device_share"}.
 
@@ -72,7 +77,7 @@ class Clock:
     """
     wall = max(time.monotonic() - self._begin, 1e-9)
     seconds = {what: self._seconds[what] for what in (*OVERHEAD, "data")}
-    goodput = 1 - sum(seconds[what] for what in OVERHEAD) / wall
+    goodput = self.trained() / wall
     shares = ", ".join(f"{what} {s / wall:.1%}" for what, s in seconds.items())
     metrics.say(f"goodput {goodput:.1%} of {metrics.duration(wall)}; {shares}")
     return {
