@@ -24,13 +24,21 @@ def write_whole(
     content: bytes, or text that is written as UTF-8.
     errors: as for `str.encode`: "replace" for text of the data, as half a
       surrogate pair has no UTF-8.
+
+  Raises:
+    OSError: it cannot be written; the message names it.
   """
   path = pathlib.Path(path)
   partial = path.with_name(f".{path.name}.partial")
   if isinstance(content, str):
     content = content.encode(errors=errors)
-  partial.write_bytes(content)
-  partial.replace(path)
+  try:
+    partial.write_bytes(content)
+    partial.replace(path)
+  except OSError as error:
+    with contextlib.suppress(OSError):
+      partial.unlink()
+    raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextlib.contextmanager

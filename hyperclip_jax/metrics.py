@@ -42,11 +42,11 @@ class Writer:
   def __enter__(self) -> "Writer":
     if self._workdir:
       cut(self._workdir / FILE, self._step)
-      self._file = (self._workdir / FILE).open("a", encoding="utf-8")
       folder = self._workdir / "tensorboard"
       folder.mkdir(exist_ok=True)
       # The process makes the name unique where two starts share a second.
       self._events = EventsWriter(f"{folder}/events", f".{os.getpid()}")
+      self._file = (self._workdir / FILE).open("a", encoding="utf-8")
       first = self._step + 1  # TensorBoard hides what is there from here on
       self._add(step=first, file_version="brain.Event:2")
       start = _PROTO.SessionLog(status=_PROTO.SessionLog.START)
@@ -136,12 +136,14 @@ def cut(path: pathlib.Path, last: int) -> None:
   if not path.exists():
     return
   with path.open("r+b") as file:
-    for end, line in _from_the_end(file):
-      row = _row(line)
-      if row and row["step"] <= last:
-        file.truncate(end)
-        return
-    file.truncate(0)
+    ends = (
+      end
+      for end, line in _from_the_end(file)
+      if (row := _row(line)) and row["step"] <= last
+    )
+    end = next(ends, 0)
+    if end < file.seek(0, os.SEEK_END):
+      file.truncate(end)
 
 
 def _from_the_end(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -233,53 +235,52 @@ class Progress:
   """
 
   def __init__(
-    self,
-    start: int,
-    steps: int,
-    batch_size: int,
-    trained: Callable[[], float],
+    self, steps: int, batch_size: int, trained: Callable[[], tuple[int, float]]
   ):
-    """Starts at a step.
+    """Starts to measure the speed.
 
     Args:
-      start: last step done.
       steps: of the whole run.
       batch_size: examples a step.
-      trained: seconds so far that went to steps, `Clock.trained`.
+      trained: steps so far, and the seconds that they took: `Clock.trained`.
     """
     self._steps = steps
     self._batch_size = batch_size
     self._trained = trained
-    self._last = (start, trained())
+    self._last = trained()
     self._losses: collections.deque[float] = collections.deque(maxlen=AVERAGED)
 
   def report(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
     """Prints a line; returns {"samples_per_second"} since the last one.
+
+    Nothing is known of the speed where all steps were compiled.
 
     Args:
       step: the last one done.
       values: means of the metrics since the last line.
     """
     now = self._trained()
-    done, since = self._last
-    rate = (step - done) / max(now - since, 1e-9)
-    self._last = (step, now)
+    done, seconds = (b - a for a, b in zip(self._last, now, strict=True))
+    self._last = now
     parts = [f"step {step:>{len(str(self._steps))}}/{self._steps}"]
     if "loss" in values:
       self._losses.append(values["loss"])
       average = sum(self._losses) / len(self._losses)
-      parts.append(f"loss {values['loss']:.4f} (avg {average:.4f})")
+      parts.append(f"loss {values['loss']:.3f} (avg {average:.3f})")
     if values.get("skipped"):
       parts.append(f"skipped {values['skipped']:.0f}")
     if "learning_rate" in values:
-      parts.append(f"lr {values['learning_rate']:.2e}")
+      parts.append(f"lr {values['learning_rate']:.1e}")
     if "grad_norm" in values:
       parts.append(f"grad {values['grad_norm']:.3g}")
-    parts.append(f"{rate * self._batch_size:.0f} samples/s")
-    left = (self._steps - step) / max(rate, 1e-9)
-    parts.append(f"eta {duration(left)}")
+    rates = {}
+    if done:
+      rate = done / max(seconds, 1e-9)
+      rates = {"samples_per_second": rate * self._batch_size}
+      left = duration((self._steps - step) / rate)
+      parts += [f"{rate * self._batch_size:.0f} samples/s", f"eta {left}"]
     say("  ".join(parts))
-    return {"samples_per_second": rate * self._batch_size}
+    return rates
 
 
 def say(message: str) -> None:

@@ -8,6 +8,7 @@ nothing while it waits in a compilation or for other processes.
 
 import contextlib
 import dataclasses
+import logging
 import os
 import re
 import signal
@@ -55,7 +56,8 @@ def listen(argv: Sequence[str] = ()) -> Callable[[], None]:
   Returns:
     What gives the signals back to their former handlers.
   """
-  _state.__init__(listens=True, code=stopped_code(argv))
+  global _state
+  state = _state = _State(listens=True, code=stopped_code(argv))
   reader, writer = os.pipe()
   os.set_blocking(writer, False)
   before = {number: signal.getsignal(number) for number in NUMBERS}
@@ -64,14 +66,14 @@ def listen(argv: Sequence[str] = ()) -> Callable[[], None]:
   for number in before:
     signal.signal(number, _leave)
   wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-  threading.Thread(target=_hear, args=(reader,), daemon=True).start()
+  threading.Thread(target=_hear, args=(reader, state), daemon=True).start()
 
   def undo() -> None:
     signal.set_wakeup_fd(wakeup)
     for number, handler in before.items():
       signal.signal(number, handler)
     os.close(writer)
-    _state.listens = False
+    state.listens = False
 
   return undo
 
@@ -144,9 +146,12 @@ def saving() -> Iterator[Callable[[int], bool]]:
     return told
 
   _state.save = announce_to_all if many else announce
+  logger = logging.getLogger("absl")
+  logger.addFilter(_is_news)
   try:
     yield ask
   finally:
+    logger.removeFilter(_is_news)
     _state.leaving = told
     _state.save = None
     if many:
@@ -156,35 +161,39 @@ def saving() -> Iterator[Callable[[int], bool]]:
     _exit(_state.asked)
 
 
-def _hear(reader: int) -> None:
+def _is_news(record: logging.LogRecord) -> bool:
+  """Whether a log is none of those by which Orbax says what `ask` has said."""
+  return "Reached preemption sync point" not in str(record.msg)
+
+
+def _hear(reader: int, state: _State) -> None:
   """Answers the numbers of signals as they come."""
   heard = False
   with open(reader, "rb", buffering=0) as pipe:
     while number := pipe.read(1):
       if number[0] in NUMBERS:
-        _answer(signal.Signals(number[0]), heard)
+        _answer(signal.Signals(number[0]), state, heard)
         heard = True
 
 
-def _answer(number: signal.Signals, again: bool) -> None:
+def _answer(number: signal.Signals, state: _State, again: bool) -> None:
   if again:
     if number == signal.SIGINT:
       console.end("SIGINT again: ended at once", 128 + number)
     return
-  _state.asked = number
-  if save := _state.save:
+  state.asked = number
+  if save := state.save:
     save(number.name)
     return
   # The main thread may be held up where no exception reaches it.
-  timer = threading.Timer(GRACE, _end, [number])
+  timer = threading.Timer(GRACE, _end, [number, state])
   timer.daemon = True
   timer.start()
-  console.say(f"{number.name}: ending; the same command goes on")
 
 
-def _end(number: int) -> None:
-  if not _state.save:
-    os._exit(_exit_code(number))
+def _end(number: int, state: _State) -> None:
+  if state.listens and not state.save:
+    console.end(_last_words(number), _exit_code(number))
 
 
 def _leave(number: int, _) -> None:
@@ -196,7 +205,12 @@ def _leave(number: int, _) -> None:
 
 def _exit(number: int) -> None:
   _state.leaving = True
+  console.say(_last_words(number))
   sys.exit(_exit_code(number))
+
+
+def _last_words(number: int) -> str:
+  return f"{signal.Signals(number).name}: ended; the same command goes on"
 
 
 def _exit_code(number: int) -> int:

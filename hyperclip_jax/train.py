@@ -89,9 +89,7 @@ def train(run: Run) -> HyperCLIP | None:
         writer.write(step, results)
 
     clock.started()
-    progress = metrics.Progress(
-      begin, config.steps, config.batch_size, clock.trained
-    )
+    progress = metrics.Progress(config.steps, config.batch_size, clock.trained)
     evaluate(begin)  # the run may have ended before it had done so
     for step in range(begin + 1, config.steps + 1):
       trace.at(step, state)
@@ -100,8 +98,7 @@ def train(run: Run) -> HyperCLIP | None:
         with clock.on("data"):
           batch = sharding.to_global(next(batches), mesh)
         watchdog.waits_for("step")
-        with clock.on_step(batch):
-          state, step_metrics = step_fn(state, batch)
+        state, step_metrics = clock.step(step_fn, state, batch)
       examples_seen += config.batch_size
       window.add(step, step_metrics)
       stopped = stop(step)  # asked once: a signal may come at any line

@@ -12,7 +12,6 @@ import time
 import traceback
 
 import jax
-from absl import logging
 
 from hyperclip_jax import console
 from hyperclip_jax.health import BadNumbersError
@@ -123,10 +122,9 @@ class Watchdog:
       slow = self._waits_for == "batch" and self._now - began > self._slow
       if slow and told != began:
         told = began
-        logging.warning(
-          "the loader has stalled: a batch takes more than %g s; look at the "
-          "storage of the shards, or raise config.data.threads",
-          self._slow,
+        console.say(  # a log could wait for its reader, and this with it
+          f"the loader has stalled: a batch takes more than {self._slow:g} s; "
+          "look at the storage of the shards, or raise config.data.threads"
         )
       if self._death and self._now - self._death[0] > LEAVE:
         self._end(self._death[1])

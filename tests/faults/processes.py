@@ -215,12 +215,17 @@ def kill(life: Life, rng: random.Random) -> str:
   begin = time.monotonic()
   codes = life.wait()
   for i, code in enumerate(codes):
-    stacks = life.workdir / watchdog.FOLDER / f"process-{i}.txt"
     if i != victim and made(life.workdir) < life.job.config["steps"]:
       assert code != 0, life.said()
-      assert "hread 0x" in stacks.read_text(), life.said()
+      assert "hread 0x" in stacks(life.workdir, i), life.said()
   seconds = time.monotonic() - begin
   return f"process {victim}, codes {codes} after {seconds:.1f} s"
+
+
+def stacks(workdir: pathlib.Path, process: int) -> str:
+  """The newest stacks of a process that ended."""
+  folder = workdir / watchdog.FOLDER
+  return max(folder.glob(f"process-{process}.*.txt")).read_text()
 
 
 def run_with_faults(
