@@ -210,7 +210,7 @@ def _exit(number: int) -> None:
 
 
 def _last_words(number: int) -> str:
-  return f"{signal.Signals(number).name}: ended; the same command goes on"
+  return f"{signal.Signals(number).name}: ended; the same command, started again, goes on"
 
 
 def _exit_code(number: int) -> int:

@@ -75,7 +75,9 @@ def test_outside_of_training_a_process_clears_up_and_ends(number, flag):
   out, err = process.communicate(timeout=30)
   assert process.returncode == (75 if flag else 128 + number)
   assert out == "cleared up\n"
-  assert err == f"{number.name}: ended; the same command goes on\n"
+  assert (
+    err == f"{number.name}: ended; the same command, started again, goes on\n"
+  )
 
 
 def test_a_process_whose_main_thread_is_held_up_ends():

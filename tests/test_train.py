@@ -211,7 +211,7 @@ def test_a_run_may_be_prolonged_when_asked(tmp_path):
     rate = np.float32(schedule(row["step"] - 1))
     assert row["learning_rate"] == pytest.approx(rate)
   longer.steps = 3
-  with pytest.raises(ValueError, match="has made 4 steps: config.steps must"):
+  with pytest.raises(ValueError, match=r"has made 4 steps: config\.steps"):
     runs.prepare(longer, tmp_path)
 
 
