@@ -210,7 +210,8 @@ def _exit(number: int) -> None:
 
 
 def _last_words(number: int) -> str:
-  return f"{signal.Signals(number).name}: ended; the same command, started again, goes on"
+  name = signal.Signals(number).name
+  return f"{name}: ended; the same command, started again, goes on"
 
 
 def _exit_code(number: int) -> int:
