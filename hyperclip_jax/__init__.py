@@ -1,9 +1,26 @@
 """HyperCLIP-JAX: hyperbolic vision-language models in JAX."""
 
-from hyperclip_jax import geometry
-from hyperclip_jax.hyperclip import HyperCLIP
-from hyperclip_jax.pretrained import load
-from hyperclip_jax.search import Index
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from hyperclip_jax import geometry
+  from hyperclip_jax.hyperclip import HyperCLIP
+  from hyperclip_jax.pretrained import load
+  from hyperclip_jax.search import Index
 
 __version__ = "0.1.0"
 __all__ = ["HyperCLIP", "Index", "geometry", "load"]
+
+# Imported on first use: a command that is stopped while JAX is still being
+# imported must already listen to signals.
+_HOMES = {"HyperCLIP": "hyperclip", "load": "pretrained", "Index": "search"}
+
+
+def __getattr__(name: str) -> Any:
+  if name == "geometry":
+    return importlib.import_module("hyperclip_jax.geometry")
+  if name not in _HOMES:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  home = importlib.import_module(f"hyperclip_jax.{_HOMES[name]}")
+  return getattr(home, name)

@@ -1,12 +1,20 @@
 """The processes of one run, and how each joins the others."""
 
+import errno
+import ipaddress
 import json
 import os
-import sys
+import re
+import socket
 import threading
 from collections.abc import Mapping
 
 import jax
+
+from hyperclip_jax import console
+
+# A name or IPv4 address, or an IPv6 address in brackets; then a port.
+ADDRESS_FORM = re.compile(r"([^\s/:@\[\]]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})")
 
 ADDRESS = "JAX_COORDINATOR_ADDRESS"
 COUNT = "JAX_NUM_PROCESSES"
@@ -57,12 +65,15 @@ def join(
     raise ValueError(
       f"--coordinator={coordinator} needs --processes and --process: {BY_HAND}"
     )
-  if address is not None and not address.rpartition(":")[2].isdigit():
-    raise ValueError(f"the coordinator {address!r} is not HOST:PORT")
+  if address is not None:
+    check_address(address)
   known = None not in (address, processes, process)
   if processes is not None and process is not None:
     _check_number(processes, process)
 
+  listens_at = None
+  if address is not None and process == 0:
+    listens_at = listening_address(address)
   watch = threading.Timer(timeout, _give_up, [address, timeout])
   watch.daemon = True
   watch.start()
@@ -74,6 +85,7 @@ def join(
       # Who says all is not to be shown one device of several, as on SLURM.
       cluster_detection_method="deactivate" if known else None,
       initialization_timeout=round(timeout) + 60,
+      coordinator_bind_address=listens_at,
     )
   except ValueError as error:
     raise ValueError(
@@ -98,7 +110,7 @@ def from_environment(
 
   def number(name: str) -> int | None:
     text = environ.get(name) or None
-    if text is not None and not text.isdecimal():
+    if text is not None and not re.fullmatch("[0-9]{1,9}", text):
       raise ValueError(f"{name} must be a whole number, found {text!r}")
     return None if text is None else int(text)
 
@@ -128,12 +140,71 @@ def _check_number(processes: int, process: int) -> None:
     )
 
 
+def check_address(address: str) -> None:
+  """Raises ValueError unless an address is HOST:PORT, or [IPV6]:PORT."""
+  match = ADDRESS_FORM.fullmatch(address)
+  if not match or not 1 <= int(match[2]) <= 65_535:
+    raise ValueError(
+      f"the coordinator {address!r} is not HOST:PORT with a port from 1 to "
+      "65535, such as node1:8476"
+    )
+
+
+def listening_address(address: str) -> str:
+  """Where process 0 listens: at the host that was named, and nowhere else.
+
+  At all addresses of this machine where the name is not of one of them, as
+  behind a forwarded port, or where only this machine takes it for the loopback,
+  as some do with their own name.
+
+  Args:
+    address: HOST:PORT of the coordinator.
+
+  Raises:
+    ConnectionError: another process listens there.
+  """
+  host, _, port = address.rpartition(":")
+  name = host.strip("[]")
+  everywhere = f"[::]:{port}"
+  try:
+    found = socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
+  except OSError:  # a cluster's names may take a while to be known
+    return everywhere
+  bound, own = False, name == "localhost" or _is_ip(name)
+  for family, kind, protocol, _, place in found:
+    if ipaddress.ip_address(place[0]).is_loopback and not own:
+      return everywhere
+    with socket.socket(family, kind, protocol) as probe:
+      probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+      try:
+        probe.bind(place)
+        probe.listen()
+        bound = True
+      except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+          raise ConnectionError(
+            f"port {port} of {name} is taken by another process, so the "
+            "processes cannot meet there: give --coordinator another port"
+          ) from error
+        if error.errno == errno.EACCES:
+          raise ConnectionError(
+            f"this user may not listen at port {port}: give --coordinator a "
+            "port above 1023"
+          ) from error
+  return address if bound else everywhere
+
+
+def _is_ip(name: str) -> bool:
+  try:
+    ipaddress.ip_address(name)
+  except ValueError:
+    return False
+  return True
+
+
 def _give_up(address: str | None, timeout: float) -> None:
-  print(
+  console.end(
     f"error: the processes have not met at {address or 'the coordinator'} "
     f"within {timeout:.0f} s: see that process 0 runs there, that the port can "
-    "be reached, and that as many processes were started as were announced",
-    file=sys.stderr,
-    flush=True,
+    "be reached, and that as many processes were started as were announced"
   )
-  os._exit(1)  # nothing less ends a thread that waits inside JAX

@@ -139,6 +139,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "keep": 3,  # so many of the newest, two at least
         "keep_every": 0,  # and those whose step it divides; 0 for none
         "allow_batch_size_change": False,  # goes on from the examples seen
+        "allow_steps_change": False,  # goes on with the new length's schedule
       },
     },
     type_safe=True,

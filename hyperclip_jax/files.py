@@ -1,9 +1,12 @@
 """Files and names: written whole, read as text, shown without harm."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
 import stat
+from collections.abc import Iterator
 from typing import Any
 
 MOST_TEXT = 2**28  # bytes of a text file that are read at once
@@ -21,13 +24,49 @@ def write_whole(
     content: bytes, or text that is written as UTF-8.
     errors: as for `str.encode`: "replace" for text of the data, as half a
       surrogate pair has no UTF-8.
+
+  Raises:
+    OSError: it cannot be written; the message names it.
   """
   path = pathlib.Path(path)
   partial = path.with_name(f".{path.name}.partial")
   if isinstance(content, str):
     content = content.encode(errors=errors)
-  partial.write_bytes(content)
-  partial.replace(path)
+  try:
+    partial.write_bytes(content)
+    partial.replace(path)
+  except OSError as error:
+    with contextlib.suppress(OSError):
+      partial.unlink()
+    raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
+def lock(folder: str | os.PathLike[str]) -> Iterator[bool]:
+  """Keeps other processes that lock it out of a folder, until this one ends.
+
+  Args:
+    folder: one that exists; nothing is written into it.
+
+  Yields:
+    Whether the file system has locks: many network file systems have none.
+
+  Raises:
+    ValueError: another process has it.
+  """
+  handle = os.open(folder, os.O_RDONLY)
+  try:
+    locked = True
+    try:
+      fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      message = f"{shown(folder)}: another run is writing to it"
+      raise ValueError(message) from error
+    except OSError:
+      locked = False
+    yield locked
+  finally:
+    os.close(handle)
 
 
 def expanded(path: str | os.PathLike[str]) -> pathlib.Path:

@@ -3,11 +3,15 @@
 import collections
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import jax
 
 from hyperclip_jax import metrics
+
+Batch = Mapping[str, jax.Array]
+T = TypeVar("T")
 
 # What is no training, in the order in which it is told.
 OVERHEAD = ("start", "compile", "checkpoint", "evaluation")
@@ -26,6 +30,7 @@ class Clock:
     self._seconds: dict[str, float] = collections.defaultdict(float)
     self._seconds_last: dict[str, float] = {}
     self._shapes: set[tuple] = set()
+    self._steps = 0
 
   @contextlib.contextmanager
   def on(self, what: str) -> Iterator[None]:
@@ -36,19 +41,31 @@ class Clock:
     finally:
       self._seconds[what] += time.monotonic() - begin
 
-  def on_step(
-    self, batch: Mapping[str, jax.Array]
-  ) -> contextlib.AbstractContextManager[None]:
-    """A step is compiled where its batch is the first of these shapes."""
+  def step(self, function: Callable[..., T], state: Any, batch: Batch) -> T:
+    """Makes a step: `function(state, batch)`.
+
+    It is compiled where its batch is the first of these shapes. Then this waits
+    for its end, since other processes may be compiling still.
+    """
     shapes = tuple(rows.shape for rows in batch.values())
     new = shapes not in self._shapes
     self._shapes.add(shapes)
-    return self.on("compile" if new else "device")
+    with self.on("compile" if new else "device"):
+      result = function(state, batch)
+      if new:
+        jax.block_until_ready(result)
+    self._steps += not new
+    return result
 
   def started(self) -> None:
     """All until now was start-up."""
     self._last = time.monotonic()
     self._seconds["start"] = self._last - self._begin
+
+  def trained(self) -> tuple[int, float]:
+    """Steps so far that were not compiled, and the seconds that they took."""
+    overhead = sum(self._seconds[what] for what in OVERHEAD)
+    return self._steps, time.monotonic() - self._begin - overhead
 
   def split(self) -> dict[str, float]:
     """Shares of the time since the last call: {"data_share", "device_share"}.
@@ -72,7 +89,7 @@ class Clock:
     """
     wall = max(time.monotonic() - self._begin, 1e-9)
     seconds = {what: self._seconds[what] for what in (*OVERHEAD, "data")}
-    goodput = 1 - sum(seconds[what] for what in OVERHEAD) / wall
+    goodput = self.trained()[1] / wall
     shares = ", ".join(f"{what} {s / wall:.1%}" for what, s in seconds.items())
     metrics.say(f"goodput {goodput:.1%} of {metrics.duration(wall)}; {shares}")
     return {

@@ -3,6 +3,12 @@
 import pathlib
 import sys
 
+from hyperclip_jax import console, signals
+
+if __name__ == "__main__":  # from here on: the imports take seconds
+  console.outlive()
+  signals.listen(sys.argv)
+
 import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -42,7 +48,9 @@ COORDINATOR = flags.DEFINE_string(
 PROCESSES = flags.DEFINE_integer("processes", None, "How many processes.")
 PROCESS = flags.DEFINE_integer("process", None, "The number of this one.")
 STOPPED_CODE = flags.DEFINE_integer(
-  "stopped_code", 0, "Exit code of a run that was stopped, and saved."
+  "stopped_code",
+  0,
+  "Exit code of a run that was stopped: the same command goes on.",
 )
 flags.adopt_module_key_flags(commands)  # so that --help tells them
 
@@ -88,6 +96,7 @@ def main(argv: list[str]) -> None:
   if jax.process_index() == 0:
     data = data or runs.sample(config, run.sources)
     report.evaluate(workdir, config, model, data)
+  signals.done()
 
 
 def verify(workdir: pathlib.Path) -> int:

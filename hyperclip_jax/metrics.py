@@ -1,20 +1,27 @@
 """What a run says of itself: console, JSONL and TensorBoard."""
 
+import collections
 import contextlib
+import io
 import json
+import os
 import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
-
-from hyperclip_jax.files import write_whole
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
+from tensorboardX.summary import scalar
 
 FILE = "metrics.jsonl"
+AVERAGED = 20  # lines whose losses make the average in the newest
+BLOCK = 2**20  # bytes that are read at once from the end of a file
+
+_PROTO: Any = event_pb2  # its classes are made when it is imported
 
 Row = dict[str, int | float]
 
@@ -23,7 +30,8 @@ class Writer:
   """Appends rows of metrics to `metrics.jsonl` and to TensorBoard's events.
 
   What was written after the step that a run goes on from is dropped from both:
-  those steps are made again.
+  those steps are made again. All is written by the thread that asks for it, so
+  that an error reaches it.
   """
 
   def __init__(self, workdir: pathlib.Path | None, step: int = 0):
@@ -33,55 +41,144 @@ class Writer:
 
   def __enter__(self) -> "Writer":
     if self._workdir:
-      _cut(self._workdir / FILE, self._step)
+      cut(self._workdir / FILE, self._step)
+      folder = self._workdir / "tensorboard"
+      folder.mkdir(exist_ok=True)
+      # The process makes the name unique where two starts share a second.
+      self._events = EventsWriter(f"{folder}/events", f".{os.getpid()}")
       self._file = (self._workdir / FILE).open("a", encoding="utf-8")
-      folder = str(self._workdir / "tensorboard")
-      self._events = SummaryWriter(folder, purge_step=self._step + 1)
+      first = self._step + 1  # TensorBoard hides what is there from here on
+      self._add(step=first, file_version="brain.Event:2")
+      start = _PROTO.SessionLog(status=_PROTO.SessionLog.START)
+      self._add(step=first, session_log=start)
     return self
 
   def __exit__(self, *_) -> None:
     if self._workdir:
-      self._file.close()
-      self._events.close()
+      # What is left unwritten has raised before.
+      with contextlib.suppress(OSError):
+        self._file.close()
+      with contextlib.suppress(OSError):
+        self._events.close()
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    """One row: {"step": step, name: value, ...}."""
+    """One row: {"step": step, name: value, ...}.
+
+    Raises:
+      OSError: it cannot be written.
+    """
     if not self._workdir:
       return
-    self._file.write(json.dumps({"step": step, **values}) + "\n")
-    self._file.flush()
-    for name, value in values.items():
-      self._events.add_scalar(name, value, step)
+    try:
+      self._file.write(json.dumps({"step": step, **values}) + "\n")
+      self._file.flush()
+      for name, value in values.items():
+        self._add(step=step, summary=scalar(name, value))
+      self._events.flush()
+    except OSError as error:
+      raise OSError(
+        f"the metrics of step {step} cannot be written in {self._workdir}: "
+        f"{error}"
+      ) from error
+
+  def _add(self, **what: Any) -> None:
+    event = _PROTO.Event(wall_time=time.time(), **what)
+    self._events.write_event(event)
 
 
-def read(workdir: pathlib.Path) -> list[Row]:
-  """The rows so far by step; of what was written twice the last counts."""
+def read(workdir: pathlib.Path, most: int = 2_000) -> list[Row]:
+  """The rows so far by step; of what was written twice the last counts.
+
+  Args:
+    workdir: of the run.
+    most: rows to return of each kind (the set of names in it); of more, every
+      second, fourth, ... and the last.
+  """
+  kinds: dict[tuple[str, ...], _Thinned] = {}
+  for row in _lines(workdir / FILE):
+    kinds.setdefault(tuple(row), _Thinned(most)).add(row)
   rows: dict[int, Row] = {}
-  for _, row in _lines(workdir / FILE):
-    step = int(row["step"])
-    rows[step] = rows.get(step, {}) | row
+  for kind in kinds.values():
+    for row in kind.rows():
+      step = int(row["step"])
+      rows[step] = rows.get(step, {}) | row
   return [rows[step] for step in sorted(rows)]
 
 
-def _cut(path: pathlib.Path, last: int) -> None:
-  """Drops the rows after a step, and one that was cut short by a kill."""
-  kept = [line for line, row in _lines(path) if row["step"] <= last]
-  if path.exists():
-    write_whole(path, "".join(kept))
+class _Thinned:
+  """At most so many rows, evenly from all that are added, and the last."""
+
+  def __init__(self, most: int):
+    self._most, self._every, self._count = most, 1, 0
+    self._kept: list[Row] = []
+    self._last: Row = {}
+
+  def add(self, row: Row) -> None:
+    if self._count % self._every == 0:
+      self._kept.append(row)
+      if len(self._kept) >= self._most:
+        self._kept, self._every = self._kept[::2], 2 * self._every
+    self._last = row
+    self._count += 1
+
+  def rows(self) -> list[Row]:
+    return [*self._kept, self._last]
 
 
-def _lines(path: pathlib.Path) -> Iterator[tuple[str, Row]]:
-  """Each whole line and its row; what a kill cut short is left out."""
+def cut(path: pathlib.Path, last: int) -> None:
+  """Drops the rows after a step, and one that was cut short by a kill.
+
+  Args:
+    path: file of rows with ascending steps; it is read from its end, however
+      long it is. There may be none.
+    last: step of the last row that stays.
+  """
   if not path.exists():
     return
-  text = path.read_text(encoding="utf-8", errors="replace")
-  for line in text.splitlines(keepends=True):
-    try:
-      row = json.loads(line)
-    except ValueError:
-      continue
-    if line.endswith("\n") and isinstance(row, dict) and "step" in row:
-      yield line, row
+  with path.open("r+b") as file:
+    ends = (
+      end
+      for end, line in _from_the_end(file)
+      if (row := _row(line)) and row["step"] <= last
+    )
+    end = next(ends, 0)
+    if end < file.seek(0, os.SEEK_END):
+      file.truncate(end)
+
+
+def _from_the_end(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+  """Each line with the offset of its end, the last one first."""
+  start, rest = file.seek(0, os.SEEK_END), b""
+  while start:
+    # As much again as what holds no whole line: no line is copied often.
+    size = min(start, max(BLOCK, len(rest)))
+    start -= size
+    file.seek(start)
+    first, *lines = io.BytesIO(file.read(size) + rest)
+    end = start + len(first) + sum(map(len, lines))
+    for line in reversed(lines):
+      yield end, line
+      end -= len(line)
+    rest = first
+  if rest:
+    yield len(rest), rest
+
+
+def _lines(path: pathlib.Path) -> Iterator[Row]:
+  """The row of each whole line; what a kill cut short is left out."""
+  if path.exists():
+    with path.open("rb") as file:
+      yield from filter(None, map(_row, file))
+
+
+def _row(line: bytes) -> Row | None:
+  """The row of a line; None if it is no whole one."""
+  try:
+    row = json.loads(line)
+  except (ValueError, RecursionError):
+    return None
+  whole = line.endswith(b"\n") and isinstance(row, dict)
+  return row if whole and isinstance(row.get("step"), int) else None
 
 
 class Window:
@@ -132,51 +229,65 @@ class Window:
 
 
 class Progress:
-  """A line a log: step, speed, waits, time left, loss terms."""
+  """A line a log: step, loss, learning rate, gradient norm, speed, time left.
 
-  def __init__(self, start: int, steps: int, batch_size: int):
+  The other metrics are in `metrics.jsonl` and TensorBoard.
+  """
+
+  def __init__(
+    self, steps: int, batch_size: int, trained: Callable[[], tuple[int, float]]
+  ):
+    """Starts to measure the speed.
+
+    Args:
+      steps: of the whole run.
+      batch_size: examples a step.
+      trained: steps so far, and the seconds that they took: `Clock.trained`.
+    """
     self._steps = steps
     self._batch_size = batch_size
-    self._last = (start, time.monotonic())
+    self._trained = trained
+    self._last = trained()
+    self._losses: collections.deque[float] = collections.deque(maxlen=AVERAGED)
 
   def report(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
     """Prints a line; returns {"samples_per_second"} since the last one.
 
+    Nothing is known of the speed where all steps were compiled.
+
     Args:
       step: the last one done.
-      values: means of the metrics, and the shares of `Clock.split`.
+      values: means of the metrics since the last line.
     """
-    now = time.monotonic()
-    done, since = self._last
-    rate = (step - done) / max(now - since, 1e-9)
-    self._last = (step, now)
-    left = duration((self._steps - step) / max(rate, 1e-9))
-    terms = "  ".join(
-      f"{name.removesuffix('_loss')} {value:.3f}"
-      for name, value in values.items()
-      if name.endswith("loss") or name in ("curv", "logit_scale")
-    )
-    say(
-      f"step {step:>{len(str(self._steps))}}/{self._steps}  "
-      f"{rate * self._batch_size:.0f} samples/s  "
-      f"data {values['data_share']:.0%}  device {values['device_share']:.0%}  "
-      f"eta {left}  {terms}"
-    )
-    return {"samples_per_second": rate * self._batch_size}
-
-  @contextlib.contextmanager
-  def paused(self) -> Iterator[None]:
-    """Leaves what happens inside out of the speed."""
-    begin = time.monotonic()
-    yield
-    step, since = self._last
-    self._last = (step, since + time.monotonic() - begin)
+    now = self._trained()
+    done, seconds = (b - a for a, b in zip(self._last, now, strict=True))
+    self._last = now
+    parts = [f"step {step:>{len(str(self._steps))}}/{self._steps}"]
+    if "loss" in values:
+      self._losses.append(values["loss"])
+      average = sum(self._losses) / len(self._losses)
+      parts.append(f"loss {values['loss']:.3f} (avg {average:.3f})")
+    if values.get("skipped"):
+      parts.append(f"skipped {values['skipped']:.0f}")
+    if "learning_rate" in values:
+      parts.append(f"lr {values['learning_rate']:.1e}")
+    if "grad_norm" in values:
+      parts.append(f"grad {values['grad_norm']:.3g}")
+    rates = {}
+    if done:
+      rate = done / max(seconds, 1e-9)
+      rates = {"samples_per_second": rate * self._batch_size}
+      left = duration((self._steps - step) / rate)
+      parts += [f"{rate * self._batch_size:.0f} samples/s", f"eta {left}"]
+    say("  ".join(parts))
+    return rates
 
 
 def say(message: str) -> None:
-  """A line to whoever watches, from the first process."""
+  """A line to whoever watches, from the first process; never raises."""
   if jax.process_index() == 0:
-    print(message, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):
+      print(message, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

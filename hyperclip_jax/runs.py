@@ -12,8 +12,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from hyperclip_jax import checkpoint, sharding, signals
 from hyperclip_jax import config as config_lib
-from hyperclip_jax import sharding
 from hyperclip_jax.config import Config
 from hyperclip_jax.data import shapes
 from hyperclip_jax.data.shards import TarSource, expand
@@ -65,7 +65,10 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
     ValueError, OSError: what is wrong with the config, workdir or data.
   """
   config_lib.validate(config, jax.device_count())
-  _check_workdir(config, workdir)
+  _check_name(workdir)
+  newest = max(checkpoint.steps(workdir), default=0)
+  _check_workdir(config, workdir, newest)
+  signals.expect(newest)
   if config.shapes.folder:
     _make_shapes(config.shapes)
   mesh = sharding.make_mesh(config.mesh.model)
@@ -161,8 +164,26 @@ def _source(config: Config, globs: str | list[str]) -> TarSource:
   )
 
 
-def _check_workdir(config: Config, workdir: pathlib.Path) -> None:
-  """A workdir goes on with the config it began with."""
+def _check_name(workdir: pathlib.Path) -> None:
+  """Parts of Orbax take names of files as UTF-8, whatever the locale."""
+  try:
+    str(workdir.absolute()).encode()
+  except UnicodeEncodeError as error:
+    raise ValueError(
+      f"{shown(workdir)}: the name is not UTF-8 to Python here (LC_ALL="
+      f"{os.environ.get('LC_ALL', '')}): set PYTHONUTF8=1 or LC_ALL=C.UTF-8, "
+      "or give another --workdir"
+    ) from error
+
+
+def _check_workdir(config: Config, workdir: pathlib.Path, newest: int) -> None:
+  """A workdir goes on with the config it began with.
+
+  Args:
+    config: as given now.
+    workdir: folder of the run.
+    newest: step of its newest checkpoint; 0 if there is none.
+  """
   if not (workdir / CONFIG_FILE).exists():
     return
   before, now = (
@@ -172,11 +193,23 @@ def _check_workdir(config: Config, workdir: pathlib.Path) -> None:
   may_change = MAY_CHANGE
   if config.checkpoint.allow_batch_size_change:
     may_change += ("batch_size",)
+  if config.checkpoint.allow_steps_change:
+    may_change += ("steps",)
+    if newest > config.steps:
+      raise ValueError(
+        f"{workdir} has made {newest} steps: config.steps must be as many at "
+        f"least, found {config.steps}"
+      )
   changed = [
     f"config.{name} was {before.get(name)}, now {now.get(name)}"
     for name in sorted(before.keys() | now.keys())
     if before.get(name) != now.get(name) and not name.startswith(may_change)
   ]
+  if any(line.startswith("config.steps ") for line in changed):
+    changed.append(
+      "the learning rate would follow the schedule of the new length: with "
+      "--config.checkpoint.allow_steps_change it does, from here on"
+    )
   if changed:
     raise ValueError(
       f"{workdir} holds a run with another config; give another --workdir or "

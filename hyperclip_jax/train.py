@@ -12,12 +12,13 @@ from hyperclip_jax import (
   build,
   checkpoint,
   goodput,
-  health,
   metrics,
   sharding,
   signals,
 )
+from hyperclip_jax import health as health_lib
 from hyperclip_jax import state as state_lib
+from hyperclip_jax.claim import claimed
 from hyperclip_jax.config import Config
 from hyperclip_jax.data import distortions as distort
 from hyperclip_jax.data import pipeline
@@ -48,23 +49,26 @@ def train(run: Run) -> HyperCLIP | None:
   config, mesh = run.config, run.mesh
   main_process = jax.process_index() == 0
   run.workdir.mkdir(parents=True, exist_ok=True)
-  if main_process:
-    text = config.to_json(indent=2) + "\n"
-    write_whole(run.workdir / CONFIG_FILE, text)
   data = sample(config, run.sources) if config.eval_every else None
   step_fn = make_step(run)
 
   with contextlib.ExitStack() as stack:
     enter = stack.enter_context
+    enter(claimed(run.workdir))
+    if main_process:
+      text = config.to_json(indent=2) + "\n"
+      write_whole(run.workdir / CONFIG_FILE, text)
     keep, keep_every = config.checkpoint.keep, config.checkpoint.keep_every
     checkpoints = enter(checkpoint.Checkpoints(run.workdir, keep, keep_every))
     state, meta = first_state(run, checkpoints)
     begin, examples_seen = int(state.step), meta["examples_seen"]
     writer = metrics.Writer(run.workdir if main_process else None, begin)
     enter(writer)
+    if main_process:
+      metrics.cut(run.workdir / health_lib.FILE, begin)
     profile = run.workdir / "profile" if main_process else None
     trace = enter(Trace(profile, config.profile.first, config.profile.steps))
-    stop = enter(signals.stopping())
+    stop = enter(signals.saving())
     watchdog = Watchdog(
       run.workdir, config.stall_seconds, config.data.slow_seconds
     )
@@ -73,19 +77,19 @@ def train(run: Run) -> HyperCLIP | None:
     window = metrics.Window(meta["window"], health.look)
     faults = Faults(config.data.max_bad)
     batches = make_batches(run, examples_seen, faults)
-    progress = metrics.Progress(begin, config.steps, config.batch_size)
 
     def evaluate(step: int) -> None:
       if not data or step % config.eval_every or not 0 < step < config.steps:
         return
       params = sharding.to_host(state.params)
       if main_process:
-        with progress.paused(), clock.on("evaluation"):
+        with clock.on("evaluation"):
           results = suite.evaluate(_model(config, params), data).results
         metrics.say(f"step {step}  {suite.summary(results)}")
         writer.write(step, results)
 
     clock.started()
+    progress = metrics.Progress(config.steps, config.batch_size, clock.trained)
     evaluate(begin)  # the run may have ended before it had done so
     for step in range(begin + 1, config.steps + 1):
       trace.at(step, state)
@@ -94,8 +98,7 @@ def train(run: Run) -> HyperCLIP | None:
         with clock.on("data"):
           batch = sharding.to_global(next(batches), mesh)
         watchdog.waits_for("step")
-        with clock.on_step(batch):
-          state, step_metrics = step_fn(state, batch)
+        state, step_metrics = clock.step(step_fn, state, batch)
       examples_seen += config.batch_size
       window.add(step, step_metrics)
       stopped = stop(step)  # asked once: a signal may come at any line
@@ -229,7 +232,7 @@ def make_batches(
   )
 
 
-def make_health(run: Run, step: int, examples_seen: int) -> health.Health:
+def make_health(run: Run, step: int, examples_seen: int) -> health_lib.Health:
   """What looks after the steps of a run from `step` and `examples_seen` on."""
   size, seed = run.config.batch_size, run.config.seed
   weights = tuple(run.config.data.weights) or (1.0,)
@@ -239,7 +242,7 @@ def make_health(run: Run, step: int, examples_seen: int) -> health.Health:
     positions = range(first, first + size)
     return pipeline.names(run.sources, weights, seed, positions)
 
-  return health.Health(run.workdir, run.config.max_bad_steps, names)
+  return health_lib.Health(run.workdir, run.config.max_bad_steps, names)
 
 
 def _model(config: Config, params: Any) -> HyperCLIP:

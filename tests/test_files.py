@@ -94,3 +94,22 @@ def test_what_is_shown_moves_no_cursor(text):
 def test_long_names_are_cut():
   assert len(files.shown("a" * 4_000_000)) <= files.SHOWN
   assert files.shown("\x1b[2Jx\u202ey") == "\\x1b[2Jx\\u202ey"
+
+
+def test_a_second_process_is_kept_out_of_a_locked_folder(tmp_path):
+  second = files.lock(tmp_path)
+  with (
+    files.lock(tmp_path) as locked,
+    pytest.raises(ValueError, match="another run is writing"),
+  ):
+    second.__enter__()
+  assert locked
+  with files.lock(tmp_path):
+    pass
+
+
+def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
+  (tmp_path / "config.json").mkdir()
+  with pytest.raises(OSError, match=r"config\.json"):
+    files.write_whole(tmp_path / "config.json", "{}")
+  assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

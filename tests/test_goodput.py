@@ -15,6 +15,9 @@ class FakeTime:
   def monotonic(self):
     return self.now
 
+  def advance(self, seconds):
+    self.now += seconds
+
 
 @pytest.fixture
 def fake(monkeypatch):
@@ -31,8 +34,8 @@ def test_split_and_goodput(fake, capsys):
   for batch in batches:
     with clock.on("data"):
       fake.now += 1
-    with clock.on_step(batch):
-      fake.now += 10
+    clock.step(lambda *_: fake.advance(10), None, batch)
+  assert clock.trained() == (1, pytest.approx(13))
   # 33 seconds: two compilations of 10, one step of 10, three waits of 1.
   assert clock.split() == pytest.approx(
     {"data_share": 3 / 33, "device_share": 10 / 33}

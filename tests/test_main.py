@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -200,10 +201,71 @@ def test_interrupted_run_is_saved_and_goes_on(config_file, tmp_path):
   assert "is saved, the same command goes on" in rest
   saved = metrics.read(tmp_path)[-1]["step"]
   args[-2] = f"--config.steps={saved + 2}"
-  (tmp_path / "config.json").unlink()  # a shorter schedule is another run
+  args.append("--config.checkpoint.allow_steps_change")
   done = run(*args)
   assert f"resumed from step {saved}" in done.stderr
   assert done.returncode == 0, done.stderr
+
+
+def begin(*args):
+  """A command that is running."""
+  return subprocess.Popen(
+    command(*args), cwd=ROOT, env=environment(), stderr=subprocess.PIPE,
+    text=True,
+  )  # fmt: skip
+
+
+def hears(process, number):
+  """Whether a process has a handler for a signal."""
+  status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+  mask = re.search(r"SigCgt:\s*(\w+)", status)
+  return bool(mask and int(mask[1], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no /proc")
+def test_a_run_that_is_stopped_while_it_starts_ends_with_its_code(
+  config_file, tmp_path
+):
+  process = begin(
+    f"--config={config_file}", f"--workdir={tmp_path}", "--stopped_code=75"
+  )
+  end = time.monotonic() + 60
+  while not hears(process, signal.SIGTERM) and time.monotonic() < end:
+    time.sleep(0.01)
+  process.send_signal(signal.SIGTERM)
+  _, stderr = process.communicate(timeout=120)
+  assert process.returncode == 75
+  assert stderr == "SIGTERM: ended; the same command, started again, goes on\n"
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_run_is_stopped_in_its_report_and_then_loses_its_reader(
+  config_file, tmp_path
+):
+  args = [
+    f"--config={config_file}", f"--workdir={tmp_path}", "--stopped_code=75"
+  ]  # fmt: skip
+  process = begin(*args)
+  for line in process.stderr:
+    if line.startswith("goodput"):
+      process.send_signal(signal.SIGTERM)
+      break
+  rest = process.stderr.read()
+  process.stderr.close()
+  assert process.wait(timeout=120) == 75
+  assert "SIGTERM: ended; the same command, started again, goes on" in rest
+  assert not (tmp_path / "report.html").exists()
+  assert not (tmp_path / "running.json").exists()
+  shutil.rmtree(tmp_path / "checkpoints/6")
+  process = begin(*args)
+  for line in process.stderr:
+    if line.startswith("resumed from step 4"):
+      break
+  process.stderr.close()
+  assert process.wait(timeout=300) == 0
+  assert metrics.read(tmp_path)[-1]["step"] == 6
+  assert (tmp_path / "report.html").exists()
 
 
 def pair(*args):

@@ -2,6 +2,8 @@
 
 import html
 import json
+import os
+import shutil
 
 import jax
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from jax.sharding import AxisType, Mesh
 
 import hyperclip_jax
-from hyperclip_jax import metrics, runs, sharding, train
+from hyperclip_jax import build, claim, metrics, runs, sharding, train
 from hyperclip_jax.data import photos, pipeline, prepare
 from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.reports import run as report
@@ -174,6 +176,62 @@ def test_non_finite_updates_are_skipped_and_then_stop_the_run(
   assert (int(state.step), meta["examples_seen"]) == (2, 32)
   assert_same(state.params, fresh.params)  # the first step's rate was 0
   assert int(state.opt_state[0].count) == 1
+
+
+def test_what_was_skipped_after_the_checkpoint_is_told_once(
+  tmp_path, monkeypatch
+):
+  """A run that dies after a skipped step makes that step again."""
+  bad = job.with_bad_numbers(train.make_batches, lambda step: step in (2, 3))
+  monkeypatch.setattr(train, "make_batches", bad)
+  config = small.config("clip", steps=4)
+  config.log_every = 4
+  run = runs.prepare(config, tmp_path)
+  train.train(run)
+  shutil.rmtree(tmp_path / "checkpoints/4")
+  train.train(run)
+  rows = (tmp_path / "skipped.jsonl").read_text().splitlines()
+  assert [json.loads(row)["step"] for row in rows] == [2, 3]
+
+
+def test_a_run_may_be_prolonged_when_asked(tmp_path):
+  train.train(runs.prepare(small.config("clip", steps=2), tmp_path))
+  longer = small.config("clip", steps=4)
+  with pytest.raises(
+    ValueError, match=r"steps was 2, now 4\n.*checkpoint.allow_steps_change"
+  ):
+    runs.prepare(longer, tmp_path)
+  longer.checkpoint.allow_steps_change = True
+  train.train(runs.prepare(longer, tmp_path))
+  rows = metrics.read(tmp_path)
+  assert [row["step"] for row in rows] == [1, 2, 3, 4]
+  # The schedule of four steps, from the third on.
+  schedule = build.schedule(longer)
+  for row in rows[2:]:
+    rate = np.float32(schedule(row["step"] - 1))
+    assert row["learning_rate"] == pytest.approx(rate)
+  longer.steps = 3
+  with pytest.raises(ValueError, match=r"has made 4 steps: config\.steps"):
+    runs.prepare(longer, tmp_path)
+
+
+def test_a_workdir_whose_name_is_no_text_is_refused_at_once(tmp_path):
+  workdir = tmp_path / os.fsdecode(b"caf\xe9")
+  with pytest.raises(
+    ValueError, match=r"udce9: the name is not UTF-8"
+  ) as error:
+    runs.prepare(small.config("clip"), workdir)
+  assert str(error.value).isprintable()
+
+
+def test_a_workdir_in_use_is_refused(tmp_path, monkeypatch):
+  run = runs.prepare(small.config("clip", steps=2), tmp_path)
+  with (
+    claim.claimed(tmp_path),
+    pytest.raises(OSError, match="another process trains here"),
+  ):
+    train.train(run)
+  assert not (tmp_path / "config.json").exists()
 
 
 def test_photographs_go_through_loader_step_and_report(tmp_path):

@@ -7,7 +7,6 @@ the shards were made, of what, how much is in them and what was left out.
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import re
@@ -115,27 +114,6 @@ def replacing(path: str) -> Iterator[BinaryIO]:
   finally:
     with contextlib.suppress(FileNotFoundError):
       os.unlink(work)
-
-
-@contextlib.contextmanager
-def lock(folder: str) -> Iterator[None]:
-  """Keeps a second run out of a folder.
-
-  Raises:
-    ValueError: another one is in it.
-  """
-  handle = os.open(folder, os.O_RDONLY)
-  try:
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError as error:
-    os.close(handle)
-    raise ValueError(f"{folder}: another run is writing to it") from error
-  except OSError:
-    pass  # a network file system without locks
-  try:
-    yield
-  finally:
-    os.close(handle)
 
 
 def clear(folder: str) -> None:

@@ -35,6 +35,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from hyperclip_jax import files
 from hyperclip_jax.data import inputs, manifest, prepare_plan, verify
 from hyperclip_jax.data.manifest import Options, ShardResult
 from hyperclip_jax.data.prepare_plan import Plan
@@ -238,7 +239,7 @@ def _prepare(
   sources = inputs.find(flags.input, flags.images, options.shard_size)
   skip_bad = flags.on_bad_shard == "skip"
   os.makedirs(flags.output, exist_ok=True)
-  with manifest.lock(flags.output):
+  with files.lock(flags.output):
     todo = prepare_plan.plan(sources, flags.output, options, skip_bad)
     print(
       f"{len(todo.jobs)} shards to make, {len(todo.done)} are there",

@@ -112,18 +112,6 @@ def test_only_a_prepared_folder_is_filled(tmp_path):
     manifest.check(str(tmp_path))
 
 
-def test_a_second_run_is_kept_out(tmp_path):
-  folder = str(tmp_path)
-  second = manifest.lock(folder)
-  with (
-    manifest.lock(folder),
-    pytest.raises(ValueError, match="another run is writing"),
-  ):
-    second.__enter__()
-  with manifest.lock(folder):
-    pass
-
-
 @pytest.mark.parametrize(
   ("name", "value"),
   [

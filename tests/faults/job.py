@@ -2,19 +2,31 @@
 
 OPTIONS is JSON: "data", where the scenes are made; "config", what differs from
 the small config, by dotted names; "bad_every", steps from one batch with bad
-numbers to the next, 0 for none; and "distributed", the arguments of
-`jax.distributed.initialize` where there are several processes.
+numbers to the next, 0 for none; "report", whether one is made at the end; and
+"distributed", the arguments of `jax.distributed.initialize` where there are
+several processes. As of `hyperclip_jax.main`, the exit code is 75 where the run
+was stopped.
 """
 
 import json
 import pathlib
 import sys
 
+from hyperclip_jax import console, signals
+
+if __name__ == "__main__":
+  console.outlive()
+  signals.listen(["--stopped_code=75"])
+  print("listens", file=sys.stderr)
+
 import jax
 import numpy as np
 
 from hyperclip_jax import runs, train
+from hyperclip_jax.reports import run as report
 from tests import small
+
+STOPPED = 75
 
 
 def with_bad_numbers(make_batches, is_bad):
@@ -47,7 +59,14 @@ def main() -> None:
     train.make_batches = with_bad_numbers(
       train.make_batches, lambda step: step % options["bad_every"] == 0
     )
-  train.train(runs.prepare(config, workdir))
+  run = runs.prepare(config, workdir)
+  model = train.train(run)
+  if model is None:
+    sys.exit(STOPPED)
+  if options["report"] and jax.process_index() == 0:
+    data = runs.held_out(config, run.sources)
+    report.evaluate(workdir, config, model, data)
+  signals.done()
 
 
 if __name__ == "__main__":

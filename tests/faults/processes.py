@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import jax
 
@@ -32,6 +32,8 @@ class Job(NamedTuple):
     processes: of a run, joined by `jax.distributed`.
     devices: fake ones, of each process.
     bad_every: steps from one batch with bad numbers to the next; 0 for none.
+    piped: what a process says goes through a reader, which can be killed.
+    report: one is made at the end.
   """
 
   data: pathlib.Path
@@ -40,6 +42,8 @@ class Job(NamedTuple):
   processes: int = 1
   devices: int = 1
   bad_every: int = 0
+  piped: bool = False
+  report: bool = False
 
 
 class Life(NamedTuple):
@@ -48,6 +52,7 @@ class Life(NamedTuple):
   job: Job
   workdir: pathlib.Path
   processes: list[subprocess.Popen[bytes]]
+  readers: list[subprocess.Popen[bytes]]
 
   def ended(self) -> bool:
     """Whether one of them has."""
@@ -55,7 +60,15 @@ class Life(NamedTuple):
 
   def wait(self, seconds: float = 900.0) -> list[int]:
     """Waits for all; their exit codes."""
-    return [process.wait(seconds) for process in self.processes]
+    codes = [process.wait(seconds) for process in self.processes]
+    for reader in self.readers:
+      reader.wait(seconds)
+    return codes
+
+  def send(self, number: int) -> None:
+    """Sends a signal to all."""
+    for process in self.processes:
+      process.send_signal(number)
 
   def said(self) -> str:
     return "".join(
@@ -65,57 +78,74 @@ class Life(NamedTuple):
 
 
 # Does something to a life, at moments of its choice; says what, or nothing if
-# the run came to its end before.
+# the run came to its end before. It is called when the run has said what
+# AFTER has for its name: a step, unless told otherwise.
 Fault = Callable[[Life, random.Random], str]
+AFTER = {"stop_at_the_start": b"listens", "stop_in_the_report": b"goodput"}
 
 
 def start(job: Job, workdir: pathlib.Path) -> Life:
   """Starts a run; what process I says is appended to WORKDIR.I.log."""
-  if job.processes == 1:
-    return Life(job, workdir, [_process(job, workdir, None)])
-  with socket.socket() as sock:
-    sock.bind(("localhost", 0))
-    address = f"localhost:{sock.getsockname()[1]}"
-  places = [
-    {
-      "coordinator_address": address,
-      "num_processes": job.processes,
-      "process_id": i,
-    }
-    for i in range(job.processes)
-  ]
-  return Life(job, workdir, [_process(job, workdir, place) for place in places])
+  places = [None]
+  if job.processes > 1:
+    with socket.socket() as sock:
+      sock.bind(("localhost", 0))
+      address = f"localhost:{sock.getsockname()[1]}"
+    places = [
+      {
+        "coordinator_address": address,
+        "num_processes": job.processes,
+        "process_id": i,
+      }
+      for i in range(job.processes)
+    ]
+  life = Life(job, workdir, [], [])
+  for i, place in enumerate(places):
+    with log(workdir, i).open("ab") as file:
+      if not job.piped:
+        life.processes.append(_process(job, workdir, place, file))
+        continue
+      reader = subprocess.Popen(
+        ["cat"], stdin=subprocess.PIPE, stdout=file, start_new_session=True
+      )
+      assert reader.stdin
+      with reader.stdin as pipe:
+        life.processes.append(_process(job, workdir, place, pipe))
+      life.readers.append(reader)
+  return life
 
 
 def _process(
-  job: Job, workdir: pathlib.Path, distributed: dict[str, Any] | None
+  job: Job,
+  workdir: pathlib.Path,
+  distributed: dict[str, Any] | None,
+  output: IO[bytes],
 ) -> subprocess.Popen[bytes]:
   options = {
     "data": str(job.data),
     "config": job.config,
     "bad_every": job.bad_every,
+    "report": job.report,
     "distributed": distributed,
   }
   flags = f"--xla_force_host_platform_device_count={job.devices}"
-  which = distributed["process_id"] if distributed else 0
-  with log(workdir, which).open("ab") as file:
-    return subprocess.Popen(
-      [sys.executable, "-m", "tests.faults.job", workdir, json.dumps(options)],
-      cwd=ROOT,
-      stdout=file,
-      stderr=subprocess.STDOUT,
-      start_new_session=True,
-      env=os.environ
-      | {
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": flags,
-        "JAX_COMPILATION_CACHE_DIR": str(job.cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_NUMPY_RANK_PROMOTION": "allow",
-        "JAX_NUMPY_DTYPE_PROMOTION": "standard",
-      },
-    )
+  return subprocess.Popen(
+    [sys.executable, "-m", "tests.faults.job", workdir, json.dumps(options)],
+    cwd=ROOT,
+    stdout=output,
+    stderr=subprocess.STDOUT,
+    start_new_session=True,
+    env=os.environ
+    | {
+      "JAX_PLATFORMS": "cpu",
+      "PYTHONPATH": str(ROOT),
+      "XLA_FLAGS": flags,
+      "JAX_COMPILATION_CACHE_DIR": str(job.cache),
+      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+      "JAX_NUMPY_RANK_PROMOTION": "allow",
+      "JAX_NUMPY_DTYPE_PROMOTION": "standard",
+    },
+  )
 
 
 def log(workdir: pathlib.Path, process: int = 0) -> pathlib.Path:
@@ -176,15 +206,15 @@ def let_run(life: Life, seconds: float) -> None:
   wait_until(life, lambda: time.monotonic() > moment)
 
 
-def makes_a_step(workdir: pathlib.Path) -> Callable[[], bool]:
-  """Becomes true once the run that is started next has told of a step."""
+def says(workdir: pathlib.Path, words: bytes) -> Callable[[], bool]:
+  """Becomes true once the run that is started next has begun a line so."""
   path = log(workdir)
   before = path.stat().st_size if path.exists() else 0
 
   def condition() -> bool:
     with path.open("rb") as file:
       file.seek(before)
-      return b"\nstep " in b"\n" + file.read()
+      return b"\n" + words in b"\n" + file.read()
 
   return condition
 
@@ -215,12 +245,17 @@ def kill(life: Life, rng: random.Random) -> str:
   begin = time.monotonic()
   codes = life.wait()
   for i, code in enumerate(codes):
-    stacks = life.workdir / watchdog.FOLDER / f"process-{i}.txt"
     if i != victim and made(life.workdir) < life.job.config["steps"]:
       assert code != 0, life.said()
-      assert "hread 0x" in stacks.read_text(), life.said()
+      assert "hread 0x" in stacks(life.workdir, i), life.said()
   seconds = time.monotonic() - begin
   return f"process {victim}, codes {codes} after {seconds:.1f} s"
+
+
+def stacks(workdir: pathlib.Path, process: int) -> str:
+  """The newest stacks of a process that ended."""
+  folder = workdir / watchdog.FOLDER
+  return max(folder.glob(f"process-{process}.*.txt")).read_text()
 
 
 def run_with_faults(
@@ -243,9 +278,9 @@ def run_with_faults(
   """
   told = []
   for job, fault in lives:
-    begun = makes_a_step(workdir)
+    begun = says(workdir, AFTER.get(fault.__name__, b"step "))
     life = start(job, workdir)
-    if wait_until(life, begun):
+    if wait_until(life, begun) and fault.__name__ not in AFTER:
       let_run(life, spread * rng.random() ** 2)
     done = fault(life, rng)
     if not done:

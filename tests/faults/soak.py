@@ -3,12 +3,13 @@
   python -m tests.faults.soak --workdir=DIR --minutes=60 --seed=0
 
 Runs of one process and of two, in turn. A clean one of each is left in peace;
-in the others processes are killed in steps and in saves, stopped by SIGTERM,
-and the newest checkpoint is damaged. Of two processes one is hit, and the other
-must end by itself. Some batches hold bad numbers. Each run must end with the
-clean run's trace, parameters and optimiser, bit for bit. The memory, file
-handles and threads of the processes are watched (DIR/samples.json), and none
-may be left over.
+in the others processes are killed in steps and in saves, stopped by SIGTERM and
+SIGHUP, at the start and in the last report, suspended, and robbed of the reader
+of their log, and the newest checkpoint is damaged. Of two processes one is hit,
+and the other must end by itself. Some batches hold bad numbers. Each run must
+end with the clean run's trace, parameters and optimiser, bit for bit. The
+memory, file handles and threads of the processes are watched
+(DIR/samples.json), and none may be left over.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import numpy as np
 
 from hyperclip_jax import checkpoint
 from tests.faults import processes
+from tests.faults.job import STOPPED
 from tests.faults.processes import Job, Life, kill_in_a_save, kill_in_a_step
 
 
@@ -114,13 +116,71 @@ class Watch:
 
 
 def stop(life: Life, rng: random.Random) -> str:
-  """SIGTERM to one, as preemption sends it: all save, and exit with 0."""
+  """SIGTERM to one, as preemption sends it: all save, and exit with 75."""
+  return _stop(life, rng, signal.SIGTERM)
+
+
+def hang_up(life: Life, rng: random.Random) -> str:
+  """SIGHUP to one, as a terminal that closes sends it: likewise."""
+  return _stop(life, rng, signal.SIGHUP)
+
+
+def suspend(life: Life, rng: random.Random) -> str:
+  """SIGSTOP to all, SIGCONT after some seconds: the run goes on."""
+  seconds = rng.uniform(1, 8)
+  life.send(signal.SIGSTOP)
+  time.sleep(seconds)
+  life.send(signal.SIGCONT)
+  processes.let_run(life, rng.random())
+  done = _stop(life, rng, signal.SIGTERM)
+  return done and f"for {seconds:.1f} s, then {done}"
+
+
+def lose_the_reader(life: Life, rng: random.Random) -> str:
+  """kill -9 of who reads what the run says: the run goes on."""
+  for reader in life.readers:
+    reader.kill()
+  processes.let_run(life, 2 * rng.random())
+  return _stop(life, rng, signal.SIGTERM)
+
+
+def stop_at_the_start(life: Life, rng: random.Random) -> str:
+  """SIGTERM to all, while they import, meet, restore or compile."""
+  seconds = rng.uniform(0, 12)
+  processes.let_run(life, seconds)
+  if life.ended():
+    return ""
+  life.send(signal.SIGTERM)
+  codes = life.wait()
+  # Of two, one may leave before the other has met it.
+  good = {0, 1, STOPPED} if len(codes) > 1 else {0, STOPPED}
+  assert set(codes) <= good, life.said()
+  return f"after {seconds:.1f} s, codes {codes}"
+
+
+def stop_in_the_report(life: Life, rng: random.Random) -> str:
+  """SIGTERM to all in the last evaluation; the report is made at last."""
+  processes.let_run(life, rng.random())
+  if life.ended():
+    return ""
+  life.send(signal.SIGTERM)
+  codes = life.wait()
+  assert codes[0] in (0, STOPPED), life.said()
+  made = (life.workdir / "report.html").exists()
+  assert made or codes[0] == STOPPED, life.said()
+  return f"codes {codes}"
+
+
+def _stop(life: Life, rng: random.Random, number: int) -> str:
   steps = life.job.config["steps"]
   if life.ended() or processes.made(life.workdir) >= steps:
     return ""
   which = rng.randrange(len(life.processes))
-  life.processes[which].send_signal(signal.SIGTERM)
-  assert not any(life.wait()), life.said()
+  life.processes[which].send_signal(number)
+  codes = life.wait()
+  if processes.made(life.workdir) >= steps and set(codes) <= {0, STOPPED}:
+    return ""  # it came with the last step
+  assert set(codes) == {STOPPED}, (codes, life.said())
   saved = checkpoint.steps(life.workdir)[-1]
   assert saved >= processes.made(life.workdir), life.said()
   return f"process {which}, all saved step {saved}"
@@ -149,7 +209,16 @@ def damage(life: Life, rng: random.Random) -> str:
   return f"{done}, {path.relative_to(folder.parent)} {how}"
 
 
-FAULTS = (kill_in_a_step, kill_in_a_save, stop, damage)
+FAULTS = (
+  kill_in_a_step,
+  kill_in_a_save,
+  stop,
+  hang_up,
+  suspend,
+  lose_the_reader,
+  stop_at_the_start,
+  damage,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -201,7 +270,15 @@ def main() -> None:
       "checkpoint.every": options.every,
       "stall_seconds": 120,
     }
-    job = Job(folder / "data", folder / "cache", config, count, bad_every=101)
+    job = Job(
+      folder / "data",
+      folder / "cache",
+      config,
+      count,
+      bad_every=101,
+      piped=True,
+      report=True,
+    )
     clean, begin = folder / f"clean{count}", time.monotonic()
     processes.run(job, clean)
     jobs[clean], takes[clean] = job, 2 * (time.monotonic() - begin)
@@ -212,6 +289,7 @@ def main() -> None:
       break
     workdir = folder / f"run{runs}"
     lives = [(job, rng.choice(FAULTS)) for _ in range(options.faults)]
+    lives.append((job, stop_in_the_report))
     told = processes.run_with_faults(lives, workdir, rng, options.spread)
     faults.update(line.split(":")[0] for line in told)
     if not is_clean(workdir, clean):

@@ -45,7 +45,7 @@ def test_the_other_process_ends_with_its_stacks(number, job, tmp_path):
       process.kill()
       process.wait()
   assert "the stack of every thread is in" in said.read_text()
-  stacks = (workdir / "stacks/process-0.txt").read_text()
+  stacks = processes.stacks(workdir, 0)
   assert "hyperclip_jax/train.py" in stacks
   assert stacks.count("hread 0x") >= 3
   # What two processes saved, one goes on from.
