@@ -122,6 +122,9 @@ def respond(
     folder: folder of uploads; a picture elsewhere is not opened.
     path: file of the picture, as the visitor's browser sent it, or None.
     text: phrases, one a line.
+
+  Raises:
+    FileNotFoundError: the picture is none of the folder's.
   """
   phrases = [*dict.fromkeys(files.lines(text.removeprefix("\ufeff")))]
   if path is None:
@@ -134,7 +137,7 @@ def respond(
     )
   file = file_in(folder, path)
   if file is None:
-    return answer.problem("This picture was not uploaded here: drop it again.")
+    raise FileNotFoundError("This picture was not uploaded here: drop it again")
   try:
     picture = _decoded(file)
   except (OSError, ValueError) as error:
@@ -160,7 +163,10 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
     Image.fromarray(picture).save(examples[-1])
 
   def look(path: str | None, text: str) -> str:
-    return str(respond(model, begin.things, folder, path, text))
+    try:
+      return str(respond(model, begin.things, folder, path, text))
+    except FileNotFoundError as error:
+      raise gr.Error(str(error), print_exception=False) from error
 
   with gr.Blocks(
     title="HyperCLIP-JAX", delete_cache=local_server.KEPT

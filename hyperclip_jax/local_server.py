@@ -40,15 +40,16 @@ def file_in(folder: str | pathlib.Path, path: str) -> pathlib.Path | None:
   return found if within and found.is_file() else None
 
 
-def is_local(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+def is_local(method: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
   """Whether a request is addressed to this machine by its own web page.
 
   A browser sends the name in its address bar as `Host`. Another site can make
   that name lead here (DNS rebinding), but cannot make it read "localhost". A
-  form of another site sends that site as `Origin`.
+  form of another site, which could upload but not read, is known by `Origin`.
 
   Args:
-    headers: of the request, names in lower case, as in an ASGI scope.
+    method: HTTP method; "GET" changes nothing, whatever its origin.
+    headers: headers of the request, names in lower case, as in an ASGI scope.
   """
   found = [*headers]
   hosts = [value.lower() for name, value in found if name == b"host"]
@@ -56,7 +57,10 @@ def is_local(headers: Iterable[tuple[bytes, bytes]]) -> bool:
   return (
     len(hosts) == 1
     and _LOCAL.fullmatch(hosts[0]) is not None
-    and all(origin == b"http://" + hosts[0] for origin in origins)
+    and (
+      method in ("GET", "HEAD")
+      or all(origin == b"http://" + hosts[0] for origin in origins)
+    )
   )
 
 
@@ -68,7 +72,9 @@ class LocalOnly:
 
   async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
     kind = scope["type"]
-    if kind == "lifespan" or is_local(scope["headers"]):
+    # A web socket has no method, and may change something.
+    method = scope.get("method", "")
+    if kind == "lifespan" or is_local(method, scope["headers"]):
       await self._app(scope, receive, send)
     elif kind == "http":
       plain = [(b"content-type", b"text/plain")]
