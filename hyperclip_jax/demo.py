@@ -30,8 +30,9 @@ from hyperclip_jax.data.images import ImageError, Pixels, TooLargeError
 from hyperclip_jax.data.shards import TarSource, expand
 from hyperclip_jax.evals import suite
 from hyperclip_jax.explore import Things
+from hyperclip_jax.files import file_in
 from hyperclip_jax.hyperclip import HyperCLIP
-from hyperclip_jax.local_server import LARGEST_UPLOAD, file_in
+from hyperclip_jax.local_server import LARGEST_UPLOAD
 from hyperclip_jax.release import CONFIG_FILE
 from hyperclip_jax.reports import answer
 from hyperclip_jax.reports.markup import Markup

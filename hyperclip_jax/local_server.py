@@ -7,7 +7,6 @@ name this machine and come from no other web page are answered.
 
 import importlib
 import os
-import pathlib
 import re
 import signal
 import threading
@@ -20,24 +19,6 @@ KEPT = (600, 86_400)  # seconds: how often uploads are looked at, their age
 
 # The port is free: a tunnel may give it another number at the other end.
 _LOCAL = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?")
-
-
-def file_in(folder: str | pathlib.Path, path: str) -> pathlib.Path | None:
-  """The regular file at `path`, if it lies inside `folder`, or None.
-
-  Both are resolved first, so neither `..` nor a link leads out. The answer is
-  None for whatever is wrong, so that it does not reveal which files exist.
-
-  Args:
-    folder: what may be read.
-    path: a path from a client or another untrusted source.
-  """
-  try:
-    found = pathlib.Path(path).resolve(strict=True)
-    within = found.is_relative_to(pathlib.Path(folder).resolve(strict=True))
-  except (OSError, ValueError, RuntimeError):  # missing; a NUL; a loop of links
-    return None
-  return found if within and found.is_file() else None
 
 
 def is_local(method: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
