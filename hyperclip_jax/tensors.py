@@ -59,4 +59,6 @@ def opened(path: pathlib.Path) -> Iterator[Any]:
       yield file
   except safetensors.SafetensorError as error:
     reason = shown(error)
+    if "not fully covered" in reason:
+      reason = f"truncated ({reason}): {file_kinds.AGAIN}"
     raise ValueError(f"{path}: not a safetensors file: {reason}") from error

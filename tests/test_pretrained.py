@@ -263,6 +263,13 @@ def test_a_file_of_a_release_that_never_came_is_named(
     hyperclip_jax.load(folder)
 
 
+def test_truncated_weights_say_so(folder):
+  weights = (folder / "model.safetensors").read_bytes()
+  (folder / "model.safetensors").write_bytes(weights[:-1000])
+  with pytest.raises(ValueError, match=r"safetensors: .*truncated.*download"):
+    hyperclip_jax.load(folder)
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_pipe_in_a_release_is_not_waited_for(name, folder):
   (folder / name).unlink()
@@ -427,8 +434,8 @@ def test_an_official_file_on_the_hub(hub, tmp_path):
     hyperclip_jax.load("hf-hub:org/official")
   source = golden_files.FOLDER / "meru_mini_init.pth"
   shutil.copy(source, folder / "x" / "meru.pth")
-  with pytest.raises(FileNotFoundError, match=r"but x/meru\.pth: add /x/meru"):
-    hyperclip_jax.load("hf-hub:org/official")
+  with pytest.raises(FileNotFoundError, match=r"but x/meru\.pth: give hf"):
+    hyperclip_jax.load("hf-hub:org/official@main")
   found = hyperclip_jax.load("hf-hub:org/official/x/meru.pth@main", **HEADS)
   assert found.name == "meru"
   with pytest.raises(OSError, match="Entry Not Found: other"):

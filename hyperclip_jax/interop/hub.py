@@ -10,7 +10,6 @@ PREFIX = "hf-hub:"
 FORMS = f"{PREFIX}org/name, {PREFIX}org/name/FILE.pth, either with @revision"
 LOGIN = "if it is private or gated: hf auth login"
 RIGHTS = {"RepositoryNotFoundError", "GatedRepoError"}  # of huggingface_hub
-MOST = 400  # characters of the hub's own words
 FEW = 8  # files of a repository in a message
 
 _PTH = r"[^@]+\.(?:pth|pt|ckpt)"
@@ -63,7 +62,8 @@ def download(source: str, files: list[str]) -> pathlib.Path:
     OSError: there is no such repository, revision or file, or no way to it.
     ValueError: the address has another form.
   """
-  repository, file, revision = parse(source)
+  address = parse(source)
+  repository, file, revision = address
   hub = _import_hub()
   try:
     if file:
@@ -79,7 +79,7 @@ def download(source: str, files: list[str]) -> pathlib.Path:
     raise OSError(f"{source}: not fetched: {_reason(error)}") from error
   if missing:
     raise FileNotFoundError(
-      f"{source}: holds no {' and no '.join(missing)}{_instead(held)}"
+      f"{source}: holds no {' and no '.join(missing)}{_instead(address, held)}"
     )
   return folder
 
@@ -114,7 +114,7 @@ def upload(repository: str, folder: str, private: bool) -> str:
 
 def _reason(error: Exception) -> str:
   """The hub's words on one line, and what to do where rights are missing."""
-  text = shown(" ".join(str(error).split()), MOST)
+  text = shown(" ".join(str(error).split()))
   # The hub's library may wrap the error of the request.
   chain = [error, error.__cause__, error.__context__]
   status = {
@@ -124,13 +124,15 @@ def _reason(error: Exception) -> str:
   return f"{text} ({LOGIN})" if kinds & RIGHTS or status & {401, 403} else text
 
 
-def _instead(held: list[str]) -> str:
+def _instead(address: Address, held: list[str]) -> str:
   """What a repository holds in place of a released model, for a message."""
-  others = [name for name in held if re.fullmatch(_PTH, name)]
-  if others:
-    return f", but {shown(others[0])}: add /{shown(others[0])} to the address"
-  names = ", ".join(shown(name) for name in held[:FEW])
-  return f"; it holds {names or 'nothing'}"
+  files = [name for name in held if re.fullmatch(_PTH, name)]
+  if not files:
+    names = ", ".join(shown(name) for name in held[:FEW])
+    return f"; it holds {names or 'nothing'}"
+  give = f"{PREFIX}{address.repository}/{shown(files[0])}"
+  pin = f"@{address.revision}" if address.revision else ""
+  return f", but {shown(files[0])}: give {give}{pin}"
 
 
 def _import_hub() -> Any:
