@@ -7,8 +7,9 @@ it lies in the Poincare disk, and whose entailment cones hold it. Needs the
 extra `demo`.
 
 The page is served to this machine alone; `ssh -L 7860:localhost:7860 HOST`
-shows one that runs on HOST at http://localhost:7860. Pictures that are dropped
-lie in a private folder, which goes when the page ends.
+shows one that runs on HOST at http://localhost:7860. Other users of the same
+machine reach it too. Pictures that are dropped lie in a private folder, which
+goes when the page ends.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from PIL import Image
 import hyperclip_jax
 from hyperclip_jax import explore, files, local_server, pretrained
 from hyperclip_jax.data import images
-from hyperclip_jax.data.images import ImageError, Pixels, TooLargeError
+from hyperclip_jax.data.images import Pixels, TooLargeError
 from hyperclip_jax.data.shards import TarSource, expand
 from hyperclip_jax.evals import suite
 from hyperclip_jax.explore import Things
@@ -232,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _shapes_folder(source: str) -> pathlib.Path | None:
   """The embedded data set that a run was trained on."""
-  if not (pathlib.Path(source) / CONFIG_FILE).exists():
+  if not (files.expanded(source) / CONFIG_FILE).exists():
     return None
   try:
     config = pretrained.read_config(source)
@@ -272,7 +273,7 @@ def _reason(error: OSError | ValueError) -> str:
   """Why a picture cannot be shown, without anything that is in the file."""
   if isinstance(error, OSError):
     return str(error.strerror)
-  if isinstance(error, TooLargeError) or not isinstance(error, ImageError):
+  if isinstance(error, TooLargeError):
     return str(error)
   return (
     "cannot decode it: want a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM that is "
@@ -290,11 +291,11 @@ def _parser() -> argparse.ArgumentParser:
     "--model", required=True, help="what hyperclip_jax.load takes"
   )
   parser.add_argument(
-    "--index", type=pathlib.Path, help="an index that the model made"
+    "--index", type=files.expanded, help="an index that the model made"
   )
   parser.add_argument(
     "--pictures",
-    type=pathlib.Path,
+    type=files.expanded,
     help="show pictures that the index names in this folder (default: its own)",
   )
   parser.add_argument("--port", type=int, default=7860)

@@ -81,19 +81,22 @@ def serve(blocks: Any, port: int, css: str = "") -> str:
   gr: Any = importlib.import_module("gradio")
   middleware: Any = importlib.import_module("starlette.middleware")
   sans = ("system-ui", "sans-serif")
-  _, address, _ = blocks.launch(
-    server_name=HOST,
-    server_port=port,
-    share=False,
-    ssr_mode=False,
-    prevent_thread_lock=True,
-    quiet=True,
-    max_file_size=LARGEST_UPLOAD,
-    app_kwargs={"middleware": [middleware.Middleware(LocalOnly)]},
-    css=css,
-    # Fonts of the system: the page asks no other server for anything.
-    theme=gr.themes.Default(primary_hue="blue", font=sans, font_mono=sans),
-  )
+  try:
+    _, address, _ = blocks.launch(
+      server_name=HOST,
+      server_port=port,
+      share=False,
+      ssr_mode=False,
+      prevent_thread_lock=True,
+      quiet=True,
+      max_file_size=LARGEST_UPLOAD,
+      app_kwargs={"middleware": [middleware.Middleware(LocalOnly)]},
+      css=css,
+      # Fonts of the system: the page asks no other server for anything.
+      theme=gr.themes.Default(primary_hue="blue", font=sans, font_mono=sans),
+    )
+  except OSError as error:
+    raise OSError(f"port {port} is taken: give another --port") from error
   return address
 
 

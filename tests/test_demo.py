@@ -193,7 +193,15 @@ def test_phrases_end_at_line_feeds_alone(begun, file):
   text = "\ufeffred\u2028ish\r\ngreen"
   shown = demo.respond(model, begin.things, folder_of(file), file, text)
   names = Reader(shown).table.keys() - {"distance", "cosine"}
-  assert names == {"red\u2028ish", "green"}
+  assert names == {"red ish", "green"}
+
+
+def test_names_that_control_a_terminal_are_shown_escaped(begun, file):
+  model, begin = begun
+  text = "\x1b[2Jred\n\u202eabc\nnul\0"
+  shown = demo.respond(model, begin.things, folder_of(file), file, text)
+  names = Reader(shown).table.keys() - {"distance", "cosine"}
+  assert names == {"\\x1b[2Jred", "\\u202eabc", "nul\\x00"}
 
 
 def test_a_phones_picture_is_looked_at_upright(begun, tmp_path):

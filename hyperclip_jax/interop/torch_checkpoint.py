@@ -3,6 +3,7 @@
 Files are read with `weights_only=True`: nothing in them is executed.
 """
 
+import io
 import pathlib
 import re
 import zipfile
@@ -88,9 +89,7 @@ def load(
 
 def save(path: str | pathlib.Path, official: Official) -> None:
   """Writes a checkpoint that the official code loads; `load` undoes it."""
-  torch = import_torch()
-  content = {"model": tensors(official), "iteration": 0}
-  torch.save(content, files.expanded(path))
+  write(path, {"model": tensors(official), "iteration": 0})
 
 
 def read(path: str | pathlib.Path) -> dict[str, Any]:
@@ -120,6 +119,23 @@ def read(path: str | pathlib.Path) -> dict[str, Any]:
     kind = type(checkpoint).__name__
     raise ValueError(f"{path}: no state dict in the checkpoint; found a {kind}")
   return checkpoint
+
+
+def write(path: str | pathlib.Path, checkpoint: dict[str, Any]) -> None:
+  """Writes a checkpoint by torch.save, whole or not at all; `read` undoes it.
+
+  Args:
+    path: file to write; its folder is made where it is missing.
+    checkpoint: tensors and plain values.
+
+  Raises:
+    OSError: it cannot be written, such as for want of room.
+  """
+  buffer = io.BytesIO()
+  import_torch().save(checkpoint, buffer)
+  path = files.expanded(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  files.write_whole(path, buffer.getvalue())
 
 
 def state_dict(

@@ -51,6 +51,16 @@ def test_round_trip_is_bit_for_bit(name, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, again.params, official.params)
 
 
+def test_a_checkpoint_is_written_whole_in_a_new_folder(tmp_path, monkeypatch):
+  official = load(path_of("clip"))
+  torch_checkpoint.save(tmp_path / "new" / "a.pth", official)
+  assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.pth"]
+  monkeypatch.setenv("HOME", str(tmp_path))
+  assert load("~/new/a.pth").model == official.model
+  with pytest.raises(OSError, match=r"a\.pth"):
+    torch_checkpoint.save(tmp_path / "new" / "a.pth" / "b.pth", official)
+
+
 def test_a_model_of_ours_becomes_an_official_one(tmp_path):
   config = small.config("meru")
   model, params = build.model(config), build.init(config)().params
