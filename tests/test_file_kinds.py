@@ -7,10 +7,14 @@ import pathlib
 import pickle
 import sys
 import tarfile
+import tempfile
+import zipfile
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import hyperclip_jax
@@ -75,6 +79,17 @@ def test_safetensors_and_an_index_are_told_apart(tmp_path):
   hyperclip_jax.Index(x, ["a", "b"], 0.0).save(tmp_path / "b")
   with pytest.raises(ValueError, match=r"b: an index.*Index\.load"):
     hyperclip_jax.load(tmp_path / "b")
+
+
+STARTS = [b"", file_kinds.ZIP, LFS[:20], b"{", *KINDS.values()]
+
+
+@given(st.sampled_from(STARTS), st.binary(max_size=600))
+def test_any_bytes_but_an_archive_are_named(start, rest):
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / "file"
+    path.write_bytes(start + rest)
+    assert file_kinds.mistaken(path) or zipfile.is_zipfile(path)
 
 
 def test_a_checkpoint_is_nothing_else():

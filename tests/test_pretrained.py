@@ -12,6 +12,8 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
 
 import hyperclip_jax
 from hyperclip_jax import build, release
@@ -467,6 +469,19 @@ def test_rights_are_named_where_they_may_be_missing(hub):
 )
 def test_addresses_of_the_hub(source, wanted):
   assert hub_lib.parse(f"hf-hub:{source}") == wanted
+
+
+WORD = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True)
+
+
+@given(st.tuples(WORD, WORD), st.lists(WORD, max_size=3), st.none() | WORD)
+def test_any_address_is_what_it_was_made_of(name, folders, revision):
+  repository = "/".join(name)
+  file = "/".join([*folders, "model.pth"]) if folders else None
+  source = hub_lib.PREFIX + "/".join([repository, *filter(None, [file])])
+  if revision:
+    source += f"@{revision}"
+  assert hub_lib.parse(source) == (repository, file, revision)
 
 
 @pytest.mark.parametrize(
