@@ -80,7 +80,8 @@ class Checkpoints:
       saved = self._manager.save(self._saving, args=args)
     except (OSError, ValueError) as error:
       raise self._unwritten(error) from error
-    assert saved, f"step {self._saving} is older than one that is there"
+    if not saved:
+      raise self._unwritten(ValueError("a newer step is there already"))
 
   def check(self) -> None:
     """Looks whether the last save failed; waits for nothing.

@@ -3,8 +3,13 @@
   python -m hyperclip_jax.demo --model=X [--index=FILE] [--port=7860]
 
 Drop a picture and type phrases: the nearest ones, the way to the root, where
-it lies in the Poincare disk, and whose entailment cones hold it. The page is
-served to this machine alone. Needs the extra `demo`.
+it lies in the Poincare disk, and whose entailment cones hold it. Needs the
+extra `demo`.
+
+The page is served to this machine alone; `ssh -L 7860:localhost:7860 HOST`
+shows one that runs on HOST at http://localhost:7860. Other users of the same
+machine reach it too. Pictures that are dropped lie in a private folder, which
+goes when the page ends.
 """
 
 import argparse
@@ -20,12 +25,15 @@ import numpy as np
 from PIL import Image
 
 import hyperclip_jax
-from hyperclip_jax import explore, pretrained
-from hyperclip_jax.data.images import ImageError, Pixels
+from hyperclip_jax import explore, files, local_server, pretrained
+from hyperclip_jax.data import images
+from hyperclip_jax.data.images import Pixels, TooLargeError
 from hyperclip_jax.data.shards import TarSource, expand
-from hyperclip_jax.evals import encoding, suite
+from hyperclip_jax.evals import suite
 from hyperclip_jax.explore import Things
+from hyperclip_jax.files import file_in
 from hyperclip_jax.hyperclip import HyperCLIP
+from hyperclip_jax.local_server import LARGEST_UPLOAD
 from hyperclip_jax.release import CONFIG_FILE
 from hyperclip_jax.reports import answer
 from hyperclip_jax.reports.markup import Markup
@@ -68,14 +76,19 @@ class Start(NamedTuple):
 
 
 def start(
-  model: HyperCLIP, source: str, index: pathlib.Path | None = None
+  model: HyperCLIP,
+  source: str,
+  index: pathlib.Path | None = None,
+  pictures: pathlib.Path | None = None,
 ) -> Start:
   """Phrases and pictures of a run on the embedded data, if they are there.
 
   Args:
-    model: the model.
-    source: where it is from; the data set of a workdir is looked for.
-    index: of texts, and of pictures by their paths; shown where they are files.
+    model: model to look at.
+    source: where it was loaded from; a workdir may have its data set still.
+    index: file of texts, and of pictures by their paths.
+    pictures: folder whose pictures are shown where the index names them; the
+      index's own by default, as an index of others can name any file.
 
   Raises:
     OSError, ValueError: the index cannot be read, or is another model's.
@@ -83,7 +96,8 @@ def start(
   if index is not None:
     own = Index.load(index)
     model.search(np.zeros((0, model.model.embed_dim), np.float32), own)
-    things = Things(own, [_picture(name) for name in own.names])
+    folder = pictures or index.parent
+    things = Things(own, _pictures(folder, own.names))
   else:
     nothing = np.zeros((0, model.model.embed_dim), np.float32)
     things = Things(model.index(nothing, []), [])
@@ -100,18 +114,21 @@ def start(
 
 
 def respond(
-  model: HyperCLIP, things: Things, path: str | None, text: str
+  model: HyperCLIP, things: Things, folder: str, path: str | None, text: str
 ) -> Markup:
   """The answer to a picture and phrases, or what is wrong with them.
 
   Args:
-    model: the model.
-    things: to be met on walks.
-    path: of the picture; None if there is none.
+    model: model to ask.
+    things: what may be met on walks.
+    folder: folder of uploads; a picture elsewhere is not opened.
+    path: file of the picture, as the visitor's browser sent it, or None.
     text: phrases, one a line.
+
+  Raises:
+    FileNotFoundError: the picture is none of the folder's.
   """
-  lines = (line.strip() for line in text.splitlines())
-  phrases = [*dict.fromkeys(line for line in lines if line)]
+  phrases = [*dict.fromkeys(files.lines(text.removeprefix("\ufeff")))]
   if path is None:
     return answer.problem("There is no picture: drop one.")
   if not phrases:
@@ -120,13 +137,13 @@ def respond(
     return answer.problem(
       f"{len(phrases)} phrases are more than {MOST_PHRASES}: make an index."
     )
+  file = file_in(folder, path)
+  if file is None:
+    raise FileNotFoundError("This picture was not uploaded here: drop it again")
   try:
-    picture = encoding.decode_file(path)
-  except OSError as error:
-    return answer.problem(f"{pathlib.Path(path).name}: {error.strerror}")
-  except ImageError as error:
-    message = str(error).removeprefix(f"{path}: ")
-    return answer.problem(f"{pathlib.Path(path).name}: {message}")
+    picture = _decoded(file)
+  except (OSError, ValueError) as error:
+    return answer.problem(f"{files.shown(file.name)}: {_reason(error)}")
   found = explore.explore(model, picture, phrases, things)
   return answer.answer(model, picture, phrases, things, found)
 
@@ -135,11 +152,12 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
   """The page, as gradio's Blocks.
 
   Args:
-    model: the model.
+    model: model to ask.
     source: its name.
     begin: what the page shows first.
-    folder: for the example pictures, as long as the page lives.
+    folder: folder of this page alone, for uploads and example pictures.
   """
+  local_server.use_folder(folder)
   gr: Any = importlib.import_module("gradio")
   examples = []
   for i, picture in enumerate(begin.examples):
@@ -147,9 +165,14 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
     Image.fromarray(picture).save(examples[-1])
 
   def look(path: str | None, text: str) -> str:
-    return str(respond(model, begin.things, path, text))
+    try:
+      return str(respond(model, begin.things, folder, path, text))
+    except FileNotFoundError as error:
+      raise gr.Error(str(error), print_exception=False) from error
 
-  with gr.Blocks(title="HyperCLIP-JAX") as blocks:
+  with gr.Blocks(
+    title="HyperCLIP-JAX", delete_cache=local_server.KEPT
+  ) as blocks:
     gr.Markdown(
       f"# {pathlib.Path(source).name}\nDrop a picture and type phrases: what "
       f"{NAMES[model.name]} puts near it, above it and around it."
@@ -180,31 +203,15 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
   return blocks
 
 
-def serve(blocks: Any, port: int, wait: bool = True) -> str:
-  """Serves the page to this machine; returns its address where not waiting."""
-  gr: Any = importlib.import_module("gradio")
-  sans = ("system-ui", "sans-serif")
-  _, address, _ = blocks.launch(
-    server_name="127.0.0.1",
-    server_port=port,
-    share=False,
-    prevent_thread_lock=not wait,
-    quiet=not wait,
-    css=CSS,
-    # Fonts of the system: the page asks no other server for anything.
-    theme=gr.themes.Default(primary_hue="blue", font=sans, font_mono=sans),
-  )
-  return address
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-  """Serves the page until it is interrupted.
+  """Serves the page until it is stopped by Ctrl-C or a signal.
 
   Args:
     argv: the flags, those of the process if None.
   """
   flags = _parser().parse_args(argv)
-  os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Tells nobody of its use.
+  if flags.pictures and not flags.index:
+    sys.exit("error: --pictures is the folder of an index: give --index")
   if importlib.util.find_spec("gradio") is None:
     sys.exit('error: the page needs gradio: pip install "hyperclip-jax[demo]"')
   try:
@@ -212,16 +219,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = HyperCLIP(
       loaded.name, loaded.model, loaded.params, loaded.image_size, BATCH
     )
-    begin = start(model, flags.model, flags.index)
+    begin = start(model, flags.model, flags.index, flags.pictures)
+    stop = local_server.stop_signal()
+    with tempfile.TemporaryDirectory() as folder:  # readable by its owner alone
+      blocks = page(model, flags.model, begin, folder)
+      address = local_server.serve(blocks, flags.port, CSS)
+      print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
+      stop.wait()
+      blocks.close(verbose=False)
   except (ImportError, OSError, ValueError) as error:
     sys.exit(f"error: {error}")
-  with tempfile.TemporaryDirectory() as folder:
-    serve(page(model, flags.model, begin, folder), flags.port)
 
 
 def _shapes_folder(source: str) -> pathlib.Path | None:
   """The embedded data set that a run was trained on."""
-  if not (pathlib.Path(source) / CONFIG_FILE).exists():
+  if not (files.expanded(source) / CONFIG_FILE).exists():
     return None
   try:
     config = pretrained.read_config(source)
@@ -231,14 +243,42 @@ def _shapes_folder(source: str) -> pathlib.Path | None:
   return folder if (folder / "hierarchy.json").exists() else None
 
 
-def _picture(name: str) -> Pixels | None:
-  """What a name of an index shows, if it is the path of an image."""
-  if not pathlib.Path(name).is_file():
-    return None
-  try:
-    return encoding.decode_file(name)
-  except (OSError, ValueError):
-    return None
+def _pictures(
+  folder: pathlib.Path, names: Sequence[str]
+) -> list[Pixels | None]:
+  """What the names of an index show: the images in `folder` among them."""
+  found: list[Pixels | None] = []
+  outside = 0
+  for name in names:
+    file = file_in(folder, name)
+    outside += file is None and os.path.isfile(name)
+    try:
+      found.append(file and _decoded(file))
+    except (OSError, ValueError):
+      found.append(None)
+  if outside:
+    print(
+      f"{outside} pictures of the index lie outside of {folder} and are not "
+      "shown: give --pictures=FOLDER",
+      file=sys.stderr,
+    )
+  return found
+
+
+def _decoded(path: pathlib.Path) -> Pixels:
+  return images.decode(files.read_bytes(path, LARGEST_UPLOAD), upright=True)
+
+
+def _reason(error: OSError | ValueError) -> str:
+  """Why a picture cannot be shown, without anything that is in the file."""
+  if isinstance(error, OSError):
+    return str(error.strerror)
+  if isinstance(error, TooLargeError):
+    return str(error)
+  return (
+    "cannot decode it: want a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM that is "
+    "whole"
+  )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -251,7 +291,12 @@ def _parser() -> argparse.ArgumentParser:
     "--model", required=True, help="what hyperclip_jax.load takes"
   )
   parser.add_argument(
-    "--index", type=pathlib.Path, help="an index that the model made"
+    "--index", type=files.expanded, help="an index that the model made"
+  )
+  parser.add_argument(
+    "--pictures",
+    type=files.expanded,
+    help="show pictures that the index names in this folder (default: its own)",
   )
   parser.add_argument("--port", type=int, default=7860)
   return parser

@@ -1,14 +1,18 @@
-"""Digests of a folder's files, kept in the folder: they tell what was damaged.
+"""Digests of a folder's files, kept in the folder, to find damage.
 
 Files are compared, not arrays, so a damaged one is found before any parser
-reads it, on any number of devices or none.
+reads it, on any number of devices or none. The folder may be a stranger's:
+files that it names elsewhere are not opened.
 """
 
 import hashlib
 import json
 import pathlib
 
+from hyperclip_jax.files import file_in, inside, read_json, shown
+
 FILE = "digests.json"
+LARGEST = 2**26  # bytes of FILE
 
 
 def write(folder: pathlib.Path, items: tuple[str, ...]) -> None:
@@ -25,23 +29,31 @@ def write(folder: pathlib.Path, items: tuple[str, ...]) -> None:
 def problem(folder: pathlib.Path) -> str | None:
   """What is wrong with the first file that is not as it was written, or None.
 
-  Files that came later are none of its business.
+  Files that came later do not count.
   """
   try:
-    wanted = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    wanted = read_json(folder / FILE, LARGEST)
   except FileNotFoundError:
-    return f"there is no {FILE}: it was never finished, or is a stranger's"
+    return f"there is no {FILE}: its save never finished, or it is foreign"
   except (OSError, ValueError) as error:
-    return f"{FILE} cannot be read: {error}"
+    return f"{FILE} cannot be read: {shown(error)}"
   if not isinstance(wanted, dict) or not wanted:
     return f"{FILE} is not as it was written"
   for name, digest in wanted.items():
     try:
-      found = _digest(folder / name)
+      path = inside(folder, name)
+      path.lstat()
+      if file_in(folder, path) is None:
+        return f"{shown(name)} is no regular file inside the folder"
+      found = _digest(path)
+    except ValueError as error:
+      return f"{FILE} is not as it was written: {error}"
     except OSError as error:
-      return f"{name} cannot be read: {error.strerror}"
+      return f"{shown(name)} cannot be read: {error.strerror}"
     if found != digest:
-      return f"{name} is not as it was written: {found}, was {digest}"
+      return (
+        f"{shown(name)} is not as it was written: {found}, was {shown(digest)}"
+      )
   return None
 
 

@@ -97,15 +97,19 @@ def read_bytes(path: pathlib.Path, most: int = MOST_TEXT) -> bytes:
     return file.read()
 
 
-def read_text(path: pathlib.Path) -> str:
+def read_text(path: pathlib.Path, most: int = MOST_TEXT) -> str:
   """The text of a UTF-8 file, without a byte order mark.
+
+  Args:
+    path: file to read; it may come from a stranger.
+    most: largest size in bytes.
 
   Raises:
     ValueError: it is no UTF-8, or no regular file; the message names it.
     OSError: it cannot be read.
   """
   try:
-    return read_bytes(path).decode("utf-8-sig")
+    return read_bytes(path, most).decode("utf-8-sig")
   except UnicodeDecodeError as error:
     raise ValueError(
       f"{shown(path)}: not UTF-8 text ({error}); convert it, such as by "
@@ -113,9 +117,9 @@ def read_text(path: pathlib.Path) -> str:
     ) from error
 
 
-def read_json(path: pathlib.Path) -> Any:
+def read_json(path: pathlib.Path, most: int = MOST_TEXT) -> Any:
   """The content of a JSON file; raises as `read_text` where it is not JSON."""
-  text = read_text(path)
+  text = read_text(path, most)
   try:
     return json.loads(text)
   except (ValueError, RecursionError) as error:
@@ -146,6 +150,26 @@ def inside(folder: pathlib.Path, name: Any) -> pathlib.Path:
   if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
     raise ValueError(f"{shown(repr(name))} is no file inside {shown(folder)}")
   return folder.joinpath(*parts)
+
+
+def file_in(
+  folder: str | os.PathLike[str], path: str | os.PathLike[str]
+) -> pathlib.Path | None:
+  """The regular file at `path` if it really lies inside `folder`, or None.
+
+  Both are resolved first, so neither `..` nor a link leads out. The answer is
+  None whatever is wrong, so that it does not reveal which files exist.
+
+  Args:
+    folder: what may be read.
+    path: a path from a client or from a file of others.
+  """
+  try:
+    found = pathlib.Path(path).resolve(strict=True)
+    within = found.is_relative_to(pathlib.Path(folder).resolve(strict=True))
+  except (OSError, ValueError, RuntimeError):  # missing; a NUL; a loop of links
+    return None
+  return found if within and found.is_file() else None
 
 
 def shown(text: object, most: int = SHOWN) -> str:

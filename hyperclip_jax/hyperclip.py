@@ -323,12 +323,15 @@ class HyperCLIP:
     )
     release.write(pathlib.Path(folder), shared)
 
-  def push_to_hub(self, repository: str, private: bool = False) -> None:
+  def push_to_hub(self, repository: str, private: bool = False) -> str:
     """Uploads what `save_pretrained` writes to the Hugging Face hub.
 
     Args:
       repository: "org/name"; `load("hf-hub:org/name")` takes it then.
-      private: for a repository that is made here.
+      private: whether a repository that is made here is private.
+
+    Returns:
+      The repository's URL.
 
     Raises:
       ImportError: the extra `hub` is missing.
@@ -336,7 +339,7 @@ class HyperCLIP:
     """
     with tempfile.TemporaryDirectory() as folder:
       self.save_pretrained(folder)
-      hub.upload(repository, folder, private)
+      return hub.upload(repository, folder, private)
 
   def _rows(
     self, name: str, given: Rows, instead: str = ""

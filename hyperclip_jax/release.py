@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from hyperclip_jax import tensors
+from hyperclip_jax import file_kinds, files, tensors
 from hyperclip_jax.config import DTYPES
-from hyperclip_jax.files import write_whole
+from hyperclip_jax.files import shown, write_whole
 from hyperclip_jax.models.dual_encoder import DualEncoder, param_shapes
 from hyperclip_jax.models.text import TextTransformer
 from hyperclip_jax.models.vit import ViT
@@ -63,29 +63,33 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     FileNotFoundError: there is none.
     ValueError: it is no JSON object.
   """
-  if path.stat().st_size > MAX_CONFIG:
-    raise ValueError(f"{path}: larger than {MAX_CONFIG:,} bytes")
-  try:
-    config = json.loads(path.read_text(encoding="utf-8"))
-  except (ValueError, RecursionError) as error:
-    raise ValueError(f"{path}: no JSON: {error}") from error
+  absent = file_kinds.absent(path)
+  if absent:
+    raise ValueError(f"{path}: {absent}")
+  config = files.read_json(path, MAX_CONFIG)
   if not isinstance(config, dict):
     raise ValueError(f"{path}: no JSON object")
   return config
 
 
-def write(folder: pathlib.Path, release: Release) -> None:
+def write(folder: str | pathlib.Path, release: Release) -> None:
   """Writes a release; one that is there already is replaced.
+
+  Args:
+    folder: folder to write to, made where it is missing.
+    release: model to write.
 
   Raises:
     FileExistsError: the folder holds another kind of config.json.
+    OSError: it cannot be written, such as for want of room.
   """
+  folder = files.expanded(folder)
   path = folder / CONFIG_FILE
   if path.exists() and not is_release(read_json(path)):
     raise FileExistsError(
-      f"{path} is a training run's or a stranger's: give another folder"
+      f"{path} belongs to a training run or another program: give another "
+      "folder"
     )
-  folder.mkdir(parents=True, exist_ok=True)
   flat = traverse_util.flatten_dict(release.params, sep=".")
   arrays = {name: np.asarray(leaf) for name, leaf in flat.items()}
   tensors.write(folder / WEIGHTS_FILE, arrays, {"format": FORMAT})
@@ -97,8 +101,8 @@ def read(folder: pathlib.Path) -> Release:
 
   Raises:
     FileNotFoundError: one of the two files is missing.
-    ValueError: the config is not of this format, or the weights do not fit it;
-      keys missing and unexpected are listed.
+    ValueError: the config is not of this format, or the weights do not fit it
+      or are not finite; keys missing and unexpected are listed.
   """
   path = folder / CONFIG_FILE
   config = read_json(path)
@@ -145,7 +149,8 @@ def _problems(config: dict[str, Any]) -> Iterator[str]:
   if not is_release(config) or config.get("format_version") != VERSION:
     yield (
       f'"format" must be {FORMAT!r} of "format_version" {VERSION}, found '
-      f"{config.get('format')!r} of {config.get('format_version')!r}"
+      f"{_found(config.get('format'))} of "
+      f"{_found(config.get('format_version'))}"
     )
     return
   flat: dict[tuple[str, ...], Any] = dict(traverse_util.flatten_dict(config))
@@ -159,14 +164,15 @@ def _problems(config: dict[str, Any]) -> Iterator[str]:
     return
   bad = [n for n in sizes if not _is_size(found[n])]
   if bad:
-    yield f"{bad[0]} must be 1 to {MAX_SIZE:,}, found {found[bad[0]]!r}"
+    yield f"{bad[0]} must be 1 to {MAX_SIZE:,}, found {_found(found[bad[0]])}"
     return
   for name, choices in (("objective", OBJECTIVES), ("model.dtype", DTYPES)):
     if found[name] not in list(choices):
-      yield f"{name} must be one of {list(choices)}, found {found[name]!r}"
+      value = _found(found[name])
+      yield f"{name} must be one of {list(choices)}, found {value}"
   for name, least in (("pixel_mean", -math.inf), ("pixel_std", 0.0)):
     if not _are_channels(found[name], least):
-      yield f"{name} must be three numbers, found {found[name]!r}"
+      yield f"{name} must be three numbers, found {_found(found[name])}"
   for tower in SIZES:
     width, heads = (found[f"model.{tower}.{n}"] for n in ("width", "heads"))
     if width % heads or width % 4:
@@ -177,6 +183,10 @@ def _problems(config: dict[str, Any]) -> Iterator[str]:
       f"image_size {found['image_size']} must be a multiple of the patch "
       f"{found['model.vision.patch']}, and at most {MAX_PATCHES:,} patches"
     )
+
+
+def _found(value: Any) -> str:
+  return shown(repr(value))
 
 
 def _is_size(value: Any) -> bool:
@@ -202,19 +212,39 @@ def _read_weights(path: pathlib.Path, model: DualEncoder) -> Any:
       found = (entry.get_dtype(), tuple(entry.get_shape()))
       if found != ("F32", leaf.shape):
         raise ValueError(
-          f"{path}: key {name!r} is {found[0]} {found[1]}, "
+          f"{path}: key {name!r} is {found[0]} {shown(found[1])}, "
           f"the config wants F32 {leaf.shape}"
         )
     flat = {name: file.get_tensor(name) for name in wanted}
+  try:
+    check_finite(flat)
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
   return traverse_util.unflatten_dict(flat, sep=".")
 
 
 def differing(found: Iterable[str], wanted: Iterable[str]) -> str:
   """The first keys missing and unexpected, for a message."""
 
-  def few(names):
+  def few(names: set[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return (", ".join(sorted(names)[:SHOWN]) + more) or "nothing"
+    first = (shown(name) for name in sorted(names)[:SHOWN])
+    return (", ".join(first) + more) or "nothing"
 
   found, wanted = set(found), set(wanted)
   return f"missing {few(wanted - found)}; unexpected {few(found - wanted)}"
+
+
+def check_finite(weights: Mapping[str, np.ndarray]) -> None:
+  """Refuses weights that hold NaN or infinity.
+
+  Raises:
+    ValueError: the first key that does.
+  """
+  for name, array in weights.items():
+    bad = array.size - np.count_nonzero(np.isfinite(array))
+    if bad:
+      raise ValueError(
+        f"key {shown(name)} holds NaN or infinity in {bad:,} of "
+        f"{array.size:,} values: the file is damaged, or its training diverged"
+      )

@@ -1,5 +1,6 @@
 """Checkpoints: whole or not there, and never trusted when damaged."""
 
+import json
 import os
 import pathlib
 import resource
@@ -144,6 +145,51 @@ def test_foreign_and_half_folders_are_passed_over(workdir, caplog):
   assert "CHECKPOINT 999 IS BAD: there is no digests.json" in caplog.text
   assert not half.exists()
   assert (folder / "notes").is_dir()
+
+
+@pytest.mark.parametrize(
+  "name",
+  ["../../secret", "/etc/hostname", "link", "pipe", "/dev/zero", "", "."],
+)
+def test_digests_of_a_stranger_open_nothing_else(name, tmp_path):
+  """What they name elsewhere is neither read nor waited for."""
+  folder = tmp_path / "checkpoints" / "3"
+  folder.mkdir(parents=True)
+  (tmp_path / "secret").write_text("hunter2")
+  (folder / "link").symlink_to(tmp_path / "secret")
+  os.mkfifo(folder / "pipe")
+  (folder / digests.FILE).write_text(json.dumps({name: "7 bytes"}))
+  trouble = digests.problem(folder)
+  assert trouble is not None
+  assert "inside" in trouble
+  assert "sha256" not in trouble
+
+
+def test_digests_of_a_stranger_are_shown_escaped(tmp_path):
+  (tmp_path / "state").mkdir()
+  name = "state/\x1b[2Jx"
+  (tmp_path / name).write_text("")
+  for wanted in (
+    {name: "\x1b[2J" * 1_000},
+    {name + "y": ""},
+    {name: [1] * 999},
+  ):
+    (tmp_path / digests.FILE).write_text(json.dumps(wanted))
+    trouble = digests.problem(tmp_path)
+    assert trouble is not None
+    assert "\x1b" not in trouble
+    assert len(trouble) < 1_000
+  os.remove(tmp_path / digests.FILE)
+  os.mkfifo(tmp_path / digests.FILE)
+  assert "not a regular file" in str(digests.problem(tmp_path))
+
+
+def test_a_step_before_one_that_is_there_is_not_lost_in_silence(workdir):
+  with (
+    Checkpoints(workdir) as checkpoints,
+    pytest.raises(checkpoint.CheckpointError, match="step 5 cannot be saved"),
+  ):
+    checkpoints.save(state(5), {})
 
 
 def test_no_good_step_is_an_error_and_nothing_is_moved(workdir):

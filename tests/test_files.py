@@ -1,5 +1,6 @@
 """Files are whole, or as they were; names of others do no harm."""
 
+import errno
 import os
 import pathlib
 
@@ -108,8 +109,35 @@ def test_a_second_process_is_kept_out_of_a_locked_folder(tmp_path):
     pass
 
 
-def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
-  (tmp_path / "config.json").mkdir()
-  with pytest.raises(OSError, match=r"config\.json"):
-    files.write_whole(tmp_path / "config.json", "{}")
-  assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+def test_a_failed_write_names_the_file_and_leaves_no_half(
+  tmp_path, monkeypatch
+):
+  def full(self, content):
+    self.touch()
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+  with pytest.raises(OSError, match=r"No space left on device: '.*/a\.json'"):
+    write_whole(tmp_path / "a.json", "x")
+  assert not [*tmp_path.iterdir()]
+  monkeypatch.undo()
+  with pytest.raises(FileNotFoundError, match=r"'.*/no/a\.json'"):
+    write_whole(tmp_path / "no" / "a.json", "x")
+
+
+def test_neither_links_nor_names_lead_out_of_a_folder(tmp_path):
+  folder = tmp_path / "in"
+  (folder / "sub").mkdir(parents=True)
+  for path in (folder / "a", folder / "sub" / "b", tmp_path / "out"):
+    path.write_text("")
+  (folder / "near").symlink_to(folder / "a")
+  (folder / "far").symlink_to(tmp_path / "out")
+  (folder / "loop").symlink_to(folder / "loop")
+  (folder / "up").symlink_to(tmp_path)
+  os.mkfifo(folder / "pipe")
+  for name, wanted in (("a", "a"), ("sub/b", "sub/b"), ("near", "a")):
+    assert files.file_in(folder, folder / name) == folder / wanted
+  assert files.file_in(folder, folder / "sub/../a") == folder / "a"
+  for name in ("far", "loop", "up/out", "pipe", "sub", "gone", "../out", "\0"):
+    assert files.file_in(folder, f"{folder}/{name}") is None
+  assert files.file_in(tmp_path / "gone", folder / "a") is None

@@ -1,17 +1,24 @@
 """Models come and go in every format, and strangers are told."""
 
 import json
+import os
 import pathlib
+import resource
+import shutil
+import signal
 import sys
 
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
 
 import hyperclip_jax
 from hyperclip_jax import build, release
 from hyperclip_jax.checkpoint import Checkpoints
+from hyperclip_jax.interop import hub as hub_lib
 from tests import golden_files, small
 from tests.test_hyperclip import pictures
 
@@ -137,7 +144,7 @@ def test_wrong_shape_or_dtype_is_named(dtype, folder):
   [
     ((2**62).to_bytes(8, "little"), "header of 4,611,686,018,427,387,904 b"),
     ((100).to_bytes(8, "little") + b"{", "header of 100 bytes in a file of 9"),
-    (b"", "a file of 0"),
+    (b"", "empty: download"),
     ((2).to_bytes(8, "little") + b"[]", "not a safetensors file"),
     (len(HEADER).to_bytes(8, "little") + HEADER, "not a safetensors file"),
   ],
@@ -182,7 +189,7 @@ def test_strangers_are_told(tmp_path):
   with pytest.raises(ValueError, match=r"not of a training run.*model_type"):
     hyperclip_jax.load(tmp_path)
   (tmp_path / "config.json").write_text("{" * 100_000)
-  with pytest.raises(ValueError, match="no JSON"):
+  with pytest.raises(ValueError, match="not JSON"):
     hyperclip_jax.load(tmp_path)
 
 
@@ -220,8 +227,132 @@ def test_heads_are_of_official_files_alone(folder):
     hyperclip_jax.load(folder, vision_heads=4)
 
 
+def test_weights_that_are_not_finite_are_refused(folder):
+  def change(arrays):
+    arrays["visual_proj.kernel"][3, 5] = np.nan
+
+  edit_weights(folder, change)
+  message = r"safetensors: key visual_proj.kernel holds NaN .* in 1 of 2,048"
+  with pytest.raises(ValueError, match=message):
+    hyperclip_jax.load(folder)
+
+
+def test_a_run_that_diverged_is_refused(tmp_path):
+  config = small.config("clip")
+  state = build.init(config)()
+  state.params["visual_proj"]["kernel"] *= np.inf
+  (tmp_path / "config.json").write_text(config.to_json())
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state, {})
+  with pytest.raises(ValueError, match=r"step 0: key visual_proj.kernel holds"):
+    hyperclip_jax.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+    (b"<html>", "HTML page"),
+    (b"", "empty"),
+  ],
+)
+def test_a_file_of_a_release_that_never_came_is_named(
+  name, content, message, folder
+):
+  (folder / name).write_bytes(content)
+  with pytest.raises(ValueError, match=f"{name}: .*{message}"):
+    hyperclip_jax.load(folder)
+
+
+def test_truncated_weights_say_so(folder):
+  weights = (folder / "model.safetensors").read_bytes()
+  (folder / "model.safetensors").write_bytes(weights[:-1000])
+  with pytest.raises(ValueError, match=r"safetensors: .*truncated.*download"):
+    hyperclip_jax.load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_pipe_in_a_release_is_not_waited_for(name, folder):
+  (folder / name).unlink()
+  os.mkfifo(folder / name)
+  with pytest.raises(ValueError, match="not a regular file"):
+    hyperclip_jax.load(folder)
+
+
+def test_a_config_may_begin_with_a_byte_order_mark(folder):
+  text = (folder / "config.json").read_bytes()
+  (folder / "config.json").write_bytes(b"\xef\xbb\xbf" + text)
+  assert hyperclip_jax.load(folder).name == "hycoclip"
+
+
+def test_folders_near_a_model_lead_to_it(folder):
+  step = folder / "checkpoints" / "3" / "state"
+  step.mkdir(parents=True)
+  for near in (step, step.parent, folder.parent):
+    with pytest.raises(FileNotFoundError, match=rf"model: give {folder}$"):
+      hyperclip_jax.load(near)
+
+
+def test_keys_of_strangers_are_escaped_and_cut(folder):
+  def change(arrays):
+    arrays["\x1b[2J" + "x" * 1_000_000] = np.zeros(0, np.float32)
+
+  edit_weights(folder, change)
+  with pytest.raises(ValueError, match=r"unexpected \\x1b\[2Jxx") as error:
+    hyperclip_jax.load(folder)
+  assert len(str(error.value)) < 1000
+  edit_config(folder, lambda c: c.update(objective="\x1b" * 100_000))
+  with pytest.raises(ValueError, match="objective must be") as error:
+    hyperclip_jax.load(folder)
+  assert len(str(error.value)) < 2000
+  assert "\x1b" not in str(error.value)
+
+
+def test_a_tilde_is_the_home_folder(golden, tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  golden.save_pretrained("~/a/model")
+  assert (tmp_path / "a" / "model" / "config.json").exists()
+  assert hyperclip_jax.load("~/a/model").name == "hycoclip"
+  shutil.copy(golden_files.FOLDER / "clip_mini_init.pth", tmp_path / "b.pth")
+  assert hyperclip_jax.load("~/b.pth", **HEADS).name == "clip"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_files_have_the_mode_that_the_umask_says(golden, tmp_path, umask):
+  before = os.umask(umask)
+  try:
+    golden.save_pretrained(tmp_path / "model")
+    golden.index_texts(TEXTS).save(tmp_path / "new" / "words.index")
+  finally:
+    os.umask(before)
+  made = [p for p in tmp_path.rglob("*") if p.is_file()]
+  assert len(made) == 3
+  assert {p.stat().st_mode & 0o777 for p in made} == {0o666 & ~umask}
+
+
+def test_a_failed_write_is_an_os_error_and_leaves_the_old_file(
+  golden, folder, tmp_path
+):
+  before = (folder / "model.safetensors").read_bytes()
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+  try:
+    with pytest.raises(OSError, match=r"File too large.*model\.safetensors"):
+      golden.save_pretrained(folder)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, previous)
+  assert (folder / "model.safetensors").read_bytes() == before
+  assert len([*folder.iterdir()]) == 2
+  (tmp_path / "file").write_text("")
+  with pytest.raises(OSError, match="file"):
+    golden.save_pretrained(tmp_path / "file" / "model")
+
+
 class FakeHub:
-  """One repository, a folder."""
+  """Repositories in a folder; a revision but "main" is a folder beside."""
 
   def __init__(self, folder):
     self.folder = folder
@@ -230,29 +361,136 @@ class FakeHub:
     if "/" not in name:
       raise KeyError("Repo id must be in the form 'namespace/repo_name'")
     self.made = (name, private, exist_ok)
+    return f"https://hub.example/{name}"
 
   def upload_folder(self, repo_id, folder_path, commit_message):
     read = release.read(pathlib.Path(folder_path))
     release.write(self.folder / repo_id, read)
 
-  def snapshot_download(self, name, allow_patterns):
+  def _found(self, name, revision):
+    found = self.folder / name
+    if not found.exists():
+      raise RepositoryNotFoundError("404 Client Error\n\nNot Found for url")
+    if revision not in (None, "main"):
+      found = self.folder / f"{name}@{revision.replace('/', '-')}"
+    if not found.exists():
+      raise KeyError(f"404 Client Error: Revision Not Found: {revision}")
+    return found
+
+  def snapshot_download(self, name, revision, allow_patterns):
     assert allow_patterns == ["config.json", "model.safetensors"]
-    if not (self.folder / name).exists():
-      raise KeyError("404 Client Error: Repository Not Found")
-    return str(self.folder / name)
+    if name == "org/down":
+      raise OSError("503 Server Error")
+    return str(self._found(name, revision))
+
+  def hf_hub_download(self, name, filename, revision):
+    found = self._found(name, revision) / filename
+    if not found.exists():
+      raise KeyError(f"404 Client Error: Entry Not Found: {filename}")
+    return str(found)
+
+  def list_repo_files(self, name, revision):
+    folder = self._found(name, revision)
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.*"))
 
 
-def test_hub(golden, tmp_path, monkeypatch):
+class RepositoryNotFoundError(Exception):
+  """Named as the hub's own, by which it is known."""
+
+
+@pytest.fixture
+def hub(golden, tmp_path, monkeypatch):
   hub = FakeHub(tmp_path)
   monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-  golden.push_to_hub("org/name", private=True)
-  assert hub.made == ("org/name", True, True)
-  again = hyperclip_jax.load("hf-hub:org/name")
+  golden.save_pretrained(tmp_path / "org" / "name")
+  return hub
+
+
+def test_hub(golden, hub):
+  url = golden.push_to_hub("org/new", private=True)
+  assert url == "https://hub.example/org/new"
+  assert hub.made == ("org/new", True, True)
+  again = hyperclip_jax.load("hf-hub:org/new")
   jax.tree.map(np.testing.assert_array_equal, again.params, golden.params)
-  with pytest.raises(OSError, match=r"hf-hub:org/none: not fetched: .*404"):
-    hyperclip_jax.load("hf-hub:org/none")
-  with pytest.raises(OSError, match="hf-hub:name: not uploaded"):
+  with pytest.raises(OSError, match="hf-hub:name: not uploaded") as error:
     golden.push_to_hub("name")
+  assert "auth login" not in str(error.value)
+
+
+@pytest.mark.parametrize("revision", ["v1.0", "refs/pr/3"])
+def test_a_revision_is_pinned(revision, golden, hub, tmp_path):
+  other = load_golden("clip")
+  other.save_pretrained(tmp_path / f"org/name@{revision.replace('/', '-')}")
+  assert hyperclip_jax.load(f"hf-hub:org/name@{revision}").name == "clip"
+  assert hyperclip_jax.load("hf-hub:org/name@main").name == "hycoclip"
+  with pytest.raises(OSError, match=r"name@gone: not fetched.*Revision Not F"):
+    hyperclip_jax.load("hf-hub:org/name@gone")
+
+
+def test_an_official_file_on_the_hub(hub, tmp_path):
+  folder = tmp_path / "org" / "official"
+  (folder / "x").mkdir(parents=True)
+  (folder / "README.md").write_text("")
+  message = r"org/official: holds no config\.json and no model\.safe"
+  with pytest.raises(FileNotFoundError, match=message + r".*; it holds README"):
+    hyperclip_jax.load("hf-hub:org/official")
+  source = golden_files.FOLDER / "meru_mini_init.pth"
+  shutil.copy(source, folder / "x" / "meru.pth")
+  with pytest.raises(FileNotFoundError, match=r"but x/meru\.pth: give hf"):
+    hyperclip_jax.load("hf-hub:org/official@main")
+  found = hyperclip_jax.load("hf-hub:org/official/x/meru.pth@main", **HEADS)
+  assert found.name == "meru"
+  with pytest.raises(OSError, match="Entry Not Found: other"):
+    hyperclip_jax.load("hf-hub:org/official/other.pth")
+
+
+def test_rights_are_named_where_they_may_be_missing(hub):
+  with pytest.raises(
+    OSError, match=r"none: not fetched: 404 .*auth login"
+  ) as e:
+    hyperclip_jax.load("hf-hub:org/none")
+  assert "\n" not in str(e.value)
+  with pytest.raises(OSError, match="503 Server Error") as e:
+    hyperclip_jax.load("hf-hub:org/down")
+  assert "auth login" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+  ("source", "wanted"),
+  [
+    ("org/name", ("org/name", None, None)),
+    ("org/name@main", ("org/name", None, "main")),
+    ("org/name@refs/pr/1", ("org/name", None, "refs/pr/1")),
+    ("org/name/a/b.pth", ("org/name", "a/b.pth", None)),
+    ("org/name/b.pth@v1", ("org/name", "b.pth", "v1")),
+    ("org/name@v1/b.pth", ("org/name", "b.pth", "v1")),
+    ("org/name@refs/pr/1/b.pth", ("org/name", "b.pth", "refs/pr/1")),
+  ],
+)
+def test_addresses_of_the_hub(source, wanted):
+  assert hub_lib.parse(f"hf-hub:{source}") == wanted
+
+
+WORD = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True)
+
+
+@given(st.tuples(WORD, WORD), st.lists(WORD, max_size=3), st.none() | WORD)
+def test_any_address_is_what_it_was_made_of(name, folders, revision):
+  repository = "/".join(name)
+  file = "/".join([*folders, "model.pth"]) if folders else None
+  source = hub_lib.PREFIX + "/".join([repository, *filter(None, [file])])
+  if revision:
+    source += f"@{revision}"
+  assert hub_lib.parse(source) == (repository, file, revision)
+
+
+@pytest.mark.parametrize(
+  "source",
+  ["", "name", "org/", "org/name@", "org/name/x", "org/name@a@b", "a/b.pth/c"],
+)
+def test_other_addresses_are_refused(source, hub):
+  with pytest.raises(ValueError, match=r"want hf-hub:org/name, .*@revision"):
+    hyperclip_jax.load(f"hf-hub:{source}")
 
 
 def test_hub_without_its_extra(golden, monkeypatch):

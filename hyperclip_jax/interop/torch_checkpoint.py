@@ -3,7 +3,9 @@
 Files are read with `weights_only=True`: nothing in them is executed.
 """
 
+import io
 import pathlib
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -11,18 +13,21 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from hyperclip_jax import file_kinds, files
+from hyperclip_jax.files import shown
 from hyperclip_jax.interop import torch_layout
 from hyperclip_jax.interop.torch_layout import State
 from hyperclip_jax.models.dual_encoder import DualEncoder
 from hyperclip_jax.models.text import TextTransformer
 from hyperclip_jax.models.vit import ViT, sincos_positions
-from hyperclip_jax.release import differing
+from hyperclip_jax.release import check_finite, differing
 
 # Heads cannot be told from a file's shapes: width -> heads, as published.
 VISION_HEADS = {384: 12, 768: 12, 1024: 16}
 TEXT_HEADS = {512: 8}
 
-BUFFERS = ("pixel_mean", "pixel_std", "visual.pos_embed", "textual.attn_mask")
+BUFFERS = ("pixel_mean", "pixel_std", "visual.pos_embed")
+MASK = "textual.attn_mask"  # which causal attention needs not
 # What the sizes of the model are read from.
 SIZED_BY = {
   "visual.patch_embed.proj.weight": 4,
@@ -31,6 +36,12 @@ SIZED_BY = {
   "textual.posit_embed": 2,
   "visual_proj.weight": 2,
 }
+
+
+# Where a checkpoint may hold its state dict: as the official code, Lightning.
+HOLDERS = ("model", "state_dict", "model_state_dict")
+# Parts of names that wrappers of a module add, in any order.
+WRAPPERS = ("module", "_orig_mod", "model")
 
 
 class Official(NamedTuple):
@@ -54,6 +65,9 @@ def load(
 ) -> Official:
   """Reads an official checkpoint of CLIP, MERU or HyCoCLIP.
 
+  Floats of other widths are cast to float32, and the names of wrappers, such
+  as `module.`, taken off.
+
   Args:
     path: the `.pth` file.
     vision_heads: attention heads of the image tower, where its width is not
@@ -63,79 +77,132 @@ def load(
   Raises:
     FileNotFoundError: there is no such file.
     ImportError: PyTorch is not installed.
-    ValueError: the file is not such a checkpoint; keys missing and unexpected
-      are listed.
+    ValueError: the file is not such a checkpoint, or holds weights that are
+      not finite; keys missing and unexpected are listed.
   """
-  checkpoint = read(path)
+  state = state_dict(path, read(path))
   try:
-    return convert(arrays(checkpoint["model"]), vision_heads, text_heads)
+    return convert(arrays(state), vision_heads, text_heads)
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
 
 
 def save(path: str | pathlib.Path, official: Official) -> None:
   """Writes a checkpoint that the official code loads; `load` undoes it."""
-  torch = import_torch()
-  torch.save({"model": tensors(official), "iteration": 0}, path)
+  write(path, {"model": tensors(official), "iteration": 0})
 
 
 def read(path: str | pathlib.Path) -> dict[str, Any]:
   """All of a checkpoint, as tensors and plain values.
 
+  What is surely no checkpoint is refused before PyTorch is imported.
+
   Raises:
     FileNotFoundError, ImportError, ValueError: as `load`.
   """
-  torch, path = import_torch(), pathlib.Path(path)
+  path = files.expanded(path)
   if not path.is_file():
     raise FileNotFoundError(f"{path}: no such file")
+  found = file_kinds.mistaken(path)
+  if found:
+    raise ValueError(f"{path}: {found}")
+  torch = import_torch()
   try:
-    size = path.stat().st_size
-    with zipfile.ZipFile(path) as file:
-      for entry in file.infolist():  # torch makes room for what they claim
-        if entry.compress_type or entry.file_size > size:
-          raise ValueError(
-            f"{entry.filename} in it is compressed or claims to be larger "
-            f"({entry.file_size:,} bytes) than the file"
-          )
+    _check_sizes(path)
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
   except Exception as error:  # hostile bytes raise nearly anything
-    reason = next((s for s in str(error).split(". ") if "GLOBAL" in s), error)
     raise ValueError(
       f"{path}: not a PyTorch checkpoint of plain tensors, and nothing in it "
-      f"was run: {str(reason).strip()[:200]}"
+      f"was run: {_reason(error)}"
     ) from error
-  if not isinstance(checkpoint, dict) or not isinstance(
-    checkpoint.get("model"), dict
-  ):
-    found = sorted(map(str, checkpoint)) if isinstance(checkpoint, dict) else []
-    raise ValueError(
-      f"{path}: no 'model' state dict in the checkpoint; found {found[:4]}"
-    )
-  held = sum(
-    value.numel() * value.element_size()
-    for value in checkpoint["model"].values()
-    if isinstance(value, torch.Tensor)
-  )
-  if held > size:
-    raise ValueError(
-      f"{path}: its tensors claim {held:,} bytes, more than the file has"
-    )
+  if not isinstance(checkpoint, dict):
+    kind = type(checkpoint).__name__
+    raise ValueError(f"{path}: no state dict in the checkpoint; found a {kind}")
   return checkpoint
 
 
-def arrays(state: Mapping[str, Any]) -> State:
-  """A state dict of tensors as numpy arrays.
+def write(path: str | pathlib.Path, checkpoint: dict[str, Any]) -> None:
+  """Writes a checkpoint by torch.save, whole or not at all; `read` undoes it.
+
+  Args:
+    path: file to write; its folder is made where it is missing.
+    checkpoint: tensors and plain values.
 
   Raises:
-    ValueError: an entry is not a float32 tensor (or the boolean mask).
+    OSError: it cannot be written, such as for want of room.
+  """
+  buffer = io.BytesIO()
+  import_torch().save(checkpoint, buffer)
+  path = files.expanded(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  files.write_whole(path, buffer.getvalue())
+
+
+def state_dict(
+  path: str | pathlib.Path, checkpoint: Mapping[Any, Any]
+) -> dict[str, Any]:
+  """The tensors of a checkpoint by name, without names of wrappers.
+
+  Args:
+    path: file of the checkpoint, for messages.
+    checkpoint: what `read` returns: a state dict under one of `HOLDERS`, or
+      one by itself. DistributedDataParallel, torch.compile and Lightning
+      modules put `WRAPPERS` into its names.
+
+  Raises:
+    ValueError: there is none, or it claims more bytes than the file has.
   """
   torch = import_torch()
+  held = [checkpoint[key] for key in HOLDERS if key in checkpoint]
+  state = next((x for x in held if isinstance(x, dict)), checkpoint)
+  if not any(isinstance(value, torch.Tensor) for value in state.values()):
+    found = [shown(key) for key in sorted(map(str, checkpoint))[:4]]
+    raise ValueError(
+      f"{path}: no 'model' state dict in the checkpoint; found {found}"
+    )
+  claimed = sum(
+    value.numel() * value.element_size()
+    for value in state.values()
+    if isinstance(value, torch.Tensor)
+  )
+  if claimed > files.expanded(path).stat().st_size:
+    raise ValueError(
+      f"{path}: its tensors claim {claimed:,} bytes, more than the file has"
+    )
+  named: dict[str, Any] = {}
   for name, value in state.items():
-    dense = isinstance(value, torch.Tensor) and value.layout == torch.strided
-    if not dense or value.dtype not in (torch.float32, torch.bool):
+    parts = str(name).split(".")
+    bare = ".".join(part for part in parts if part not in WRAPPERS)
+    if bare in named:
+      raise ValueError(
+        f"{path}: holds {shown(bare)} twice, with and without a prefix of "
+        f"{', '.join(WRAPPERS)}"
+      )
+    named[bare] = value
+  return named
+
+
+def arrays(state: Mapping[str, Any]) -> State:
+  """A state dict of tensors as float32 arrays, without the text tower's mask.
+
+  Raises:
+    ValueError: an entry is no dense tensor of floats.
+  """
+  torch = import_torch()
+  floats = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+  found = {}
+  for name, value in state.items():
+    if name == MASK:
+      continue
+    tensor = isinstance(value, torch.Tensor)
+    if not tensor or value.dtype not in floats:
       kind = getattr(value, "dtype", type(value).__name__)
-      raise ValueError(f"key {name!r} is {kind}, not a float32 tensor")
-  return {str(name): value.numpy() for name, value in state.items()}
+      raise ValueError(f"key {shown(name)} is {kind}, not a tensor of floats")
+    if value.layout != torch.strided or value.is_meta:
+      raise ValueError(f"key {shown(name)} is a tensor without dense values")
+    # Parameters want gradients, which NumPy has not.
+    found[name] = value.detach().float().numpy()
+  return found
 
 
 def convert(
@@ -165,7 +232,7 @@ def convert(
   )
   wanted = torch_layout.shapes(model)
   names = {*wanted, *BUFFERS}
-  if names - {BUFFERS[3]} != state.keys() - {BUFFERS[3]}:  # no one reads it
+  if names != state.keys() - {MASK}:
     raise ValueError(_foreign(state, names))
   wanted |= {"pixel_mean": (3, 1, 1), "pixel_std": (3, 1, 1)}
   for name, shape in wanted.items():
@@ -173,6 +240,7 @@ def convert(
       raise ValueError(
         f"key {name!r} has shape {state[name].shape}, wanted {shape}"
       )
+  check_finite({name: state[name] for name in names})
   _check_positions(state["visual.pos_embed"][0, 1:], width)
   model = model.clone(
     pixel_mean=tuple(state["pixel_mean"].ravel().tolist()),
@@ -199,7 +267,7 @@ def tensors(official: Official) -> dict[str, Any]:
     "pixel_mean": torch.tensor(model.pixel_mean).view(3, 1, 1),
     "pixel_std": torch.tensor(model.pixel_std).view(3, 1, 1),
     "visual.pos_embed": cls_and_patches[None],
-    "textual.attn_mask": torch.ones(context, context).triu(1).bool(),
+    MASK: torch.ones(context, context).triu(1).bool(),
   }
 
 
@@ -212,6 +280,33 @@ def import_torch() -> Any:
       ".pth files need PyTorch: pip install 'hyperclip-jax[torch]'"
     ) from error
   return torch
+
+
+def _check_sizes(path: pathlib.Path) -> None:
+  """Refuses entries for which PyTorch would make more room than the file has.
+
+  Raises:
+    ValueError: there is one.
+  """
+  size = path.stat().st_size
+  with zipfile.ZipFile(path) as file:
+    for entry in file.infolist():
+      if entry.compress_type or entry.file_size > size:
+        raise ValueError(
+          f"{entry.filename} in it is compressed or claims to be larger "
+          f"({entry.file_size:,} bytes) than the file"
+        )
+
+
+def _reason(error: Exception) -> str:
+  """Why PyTorch refused a file, on one line."""
+  refused = re.search(r"GLOBAL (\S+)", str(error))
+  if refused:
+    return (
+      f"it also holds {shown(refused[1])}; keep the tensors alone, by "
+      "torch.save({'model': model.state_dict()}, FILE)"
+    )
+  return shown(" ".join(str(error).split()))
 
 
 def _positions(side: int, width: int) -> Any:

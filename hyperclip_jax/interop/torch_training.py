@@ -151,15 +151,13 @@ def save(path: str | pathlib.Path, training: Training) -> None:
     "lr_lambdas": [{}, {}, {}],
   }
   official = Official(model, state.params, image_size)
-  torch.save(
-    {
-      "model": torch_checkpoint.tensors(official),
-      "optimizer": optimizer,
-      "scheduler": scheduler,
-      "iteration": int(state.step),
-    },
-    path,
-  )
+  checkpoint = {
+    "model": torch_checkpoint.tensors(official),
+    "optimizer": optimizer,
+    "scheduler": scheduler,
+    "iteration": int(state.step),
+  }
+  torch_checkpoint.write(path, checkpoint)
 
 
 def _groups(model: DualEncoder) -> list[list[str]]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import PIL.Image
 
+from hyperclip_jax.files import shown
+
 LONG_SIDE = 320  # Pictures are shrunk to it.
 LONGEST = 300  # Characters of a text of the data that are shown.
 
@@ -80,8 +82,15 @@ def counts(
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-  """The text, cut where it is too long to show: a caption may be 100 kB."""
-  return text if len(text) <= longest else text[: longest - 1] + "…"
+  """A text of the data on one line, escaped as by `files.shown`.
+
+  Args:
+    text: caption, phrase or name.
+    longest: characters after which it is cut, as a caption may be 100 kB.
+  """
+  line = " ".join(text.split())
+  line = line if len(line) <= longest else line[: longest - 1] + "…"
+  return shown(line, longest)
 
 
 def document(title: str, *children: Markup) -> str:

@@ -1,5 +1,6 @@
 """Official files: both ways bit for bit, and nothing in them is run."""
 
+import argparse
 import os
 import pickle
 import zipfile
@@ -50,6 +51,16 @@ def test_round_trip_is_bit_for_bit(name, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, again.params, official.params)
 
 
+def test_a_checkpoint_is_written_whole_in_a_new_folder(tmp_path, monkeypatch):
+  official = load(path_of("clip"))
+  torch_checkpoint.save(tmp_path / "new" / "a.pth", official)
+  assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.pth"]
+  monkeypatch.setenv("HOME", str(tmp_path))
+  assert load("~/new/a.pth").model == official.model
+  with pytest.raises(OSError, match=r"a\.pth"):
+    torch_checkpoint.save(tmp_path / "new" / "a.pth" / "b.pth", official)
+
+
 def test_a_model_of_ours_becomes_an_official_one(tmp_path):
   config = small.config("meru")
   model, params = build.model(config), build.init(config)().params
@@ -88,16 +99,26 @@ def test_foreign_state_dict_is_told_by_its_keys(tmp_path):
   with pytest.raises(ValueError, match=r"missing .*; unexpected .*5 more"):
     load(tmp_path / "a.pth")
   torch.save(state, tmp_path / "b.pth")
-  with pytest.raises(ValueError, match=r"no 'model' state dict.*layer0"):
+  with pytest.raises(ValueError, match=r"missing .*; unexpected .*5 more"):
     load(tmp_path / "b.pth")
+  torch.save({"layer0": 3, "model": {"a": 1}}, tmp_path / "c.pth")
+  with pytest.raises(ValueError, match=r"no 'model' state dict.*layer0"):
+    load(tmp_path / "c.pth")
+  torch.save(torch.zeros(2), tmp_path / "d.pth")
+  with pytest.raises(ValueError, match=r"no state dict .*; found a Tensor"):
+    load(tmp_path / "d.pth")
 
 
 @pytest.mark.parametrize(
   ("value", "message"),
   [
     (torch.zeros(63), r"shape \(63,\), wanted \(64,\)"),
-    (torch.zeros(64, dtype=torch.float16), "float16, not a float32 tensor"),
-    ("weights", "str, not a float32 tensor"),
+    (torch.zeros(64, dtype=torch.int64), "int64, not a tensor of floats"),
+    (torch.zeros(64, dtype=torch.bool), "bool, not a tensor of floats"),
+    (torch.zeros(64).to_sparse(), "a tensor without dense values"),
+    (torch.zeros(64, device="meta"), "a tensor without dense values"),
+    (torch.full((64,), float("inf")), r"norm.weight holds NaN .* in 64 of 64"),
+    ("weights", "str, not a tensor of floats"),
     (torch.zeros(1).expand(10**12), "claim 4,000,00.* more than the file"),
   ],
 )
@@ -115,6 +136,86 @@ def test_learned_positions_are_refused(tmp_path):
 
   with pytest.raises(ValueError, match="other than fixed 2D sin-cos"):
     load(saved_with(tmp_path / "a.pth", change))
+
+
+def test_parameters_load_as_tensors_do(tmp_path):
+  def change(state):
+    for name, value in state.items():
+      if value.is_floating_point():
+        state[name] = torch.nn.Parameter(value)
+
+  wanted = load(path_of("hycoclip"))
+  found = load(saved_with(tmp_path / "a.pth", change))
+  jax.tree.map(np.testing.assert_array_equal, found.params, wanted.params)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_other_floats_are_cast(dtype, tmp_path):
+  def change(state):
+    name = "visual_proj.weight"
+    state[name] = state[name].to(getattr(torch, dtype))
+
+  wanted = load(path_of("hycoclip")).params["visual_proj"]["kernel"]
+  found = load(saved_with(tmp_path / "a.pth", change)).params["visual_proj"]
+  assert found["kernel"].dtype == np.float32
+  tolerance = {"float16": 2**-11, "bfloat16": 2**-8, "float64": 0}[dtype]
+  np.testing.assert_allclose(found["kernel"], wanted, tolerance, 2**-25)
+
+
+WRAPPED = {
+  "DDP": "module.{}",
+  "compile": "_orig_mod.{}",
+  "both": "module._orig_mod.{}",
+  "both, otherwise": "_orig_mod.module.{}",
+  "Lightning": "model.{}",
+  "Lightning, compiled": "model._orig_mod.{}",
+}
+
+
+@pytest.mark.parametrize("holder", ["model", "state_dict", None])
+@pytest.mark.parametrize("form", WRAPPED.values(), ids=WRAPPED)
+def test_prefixes_of_wrappers_are_taken_off(form, holder, tmp_path):
+  state = {
+    form.format(name): value
+    for name, value in read(path_of("hycoclip"))["model"].items()
+  }
+  content = {holder: state, "epoch": 3} if holder else state
+  torch.save(content, tmp_path / "a.pth")
+  found, wanted = load(tmp_path / "a.pth"), load(path_of("hycoclip"))
+  jax.tree.map(np.testing.assert_array_equal, found.params, wanted.params)
+
+
+def test_a_tower_compiled_by_itself_is_read(tmp_path):
+  state = {
+    name.replace("visual.", "visual._orig_mod."): value
+    for name, value in read(path_of("hycoclip"))["model"].items()
+  }
+  torch.save({"model": state}, tmp_path / "a.pth")
+  assert load(tmp_path / "a.pth").model == load(path_of("hycoclip")).model
+
+
+def test_a_key_with_and_without_its_prefix_is_refused(tmp_path):
+  def change(state):
+    state["module.curv"] = state["curv"] + 1
+
+  with pytest.raises(ValueError, match=r"a\.pth: holds curv twice"):
+    load(saved_with(tmp_path / "a.pth", change))
+
+
+@pytest.mark.parametrize(
+  ("extra", "name"),
+  [
+    ({"best": np.float64(0.5)}, "multiarray.scalar"),
+    ({"args": argparse.Namespace(lr=1e-3)}, "argparse.Namespace"),
+    ({"module": torch.nn.Linear(1, 1)}, "torch.nn.modules.linear.Linear"),
+  ],
+)
+def test_what_a_file_also_holds_is_named_on_one_line(extra, name, tmp_path):
+  torch.save(read(path_of("hycoclip")) | extra, tmp_path / "a.pth")
+  with pytest.raises(ValueError, match=f"also holds [a-z_.]*{name}; ") as error:
+    load(tmp_path / "a.pth")
+  assert "\n" not in str(error.value)
+  assert "\x1b" not in str(error.value)
 
 
 class Planted:
