@@ -171,7 +171,7 @@ class MakeBatch:
       try:
         yield source[number]
       except Exception as error:  # whatever is wrong with it, others are good
-        self._faults.add(source.name(number), error)
+        self._faults.add(draw.seed[1], source.name(number), error)
     raise TooManyFaults(
       f"{TRIES} records in a row are bad, up to {source.name(number)}: mend "
       "the shards (see docs/data.md)"
