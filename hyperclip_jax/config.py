@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict
 
 from hyperclip_jax.data.distortions import Options
+from hyperclip_jax.data.shards import split
 from hyperclip_jax.models.transformer import REMAT
 from hyperclip_jax.objectives import OBJECTIVES
 
@@ -99,10 +100,11 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "decay_norm_and_bias": False,  # True is what the official code does
       },
       "data": {
-        "shards": "data/grit/*.tar",  # a glob, or several joined by commas
+        # A folder, glob or braces such as "{000..012}.tar"; commas join them.
+        "shards": "data/grit/*.tar",
         "held_out": "",  # likewise, of records to evaluate that train nothing
         "canvas": 256,  # images are stored on the device up to this size
-        "weights": (),  # of each glob; () takes them for one set
+        "weights": (),  # of each pattern; () takes them for one set
         "index_folder": "",  # of the shards' indices; "" is beside them
         "on_bad_shard": "fail",  # or "skip": leave damaged tars out
         "max_bad": 0.01,  # share of bad records that a run puts up with
@@ -140,6 +142,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "keep_every": 0,  # and those whose step it divides; 0 for none
         "allow_batch_size_change": False,  # goes on from the examples seen
         "allow_steps_change": False,  # goes on with the new length's schedule
+        "allow_data_change": False,  # and so does a run whose shards changed
       },
     },
     type_safe=True,
@@ -299,13 +302,13 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
       "config.checkpoint.keep must be at least 2, found 1: a run goes back to "
       "the step before where the newest was damaged"
     )
-  globs = data.shards.split(",")
+  patterns = split(data.shards)
   if data.weights and (
-    len(data.weights) != len(globs) or min(data.weights) <= 0
+    len(data.weights) != len(patterns) or min(data.weights) <= 0
   ):
     yield (
       f"config.data.weights must be () or positive, one for each of the "
-      f"{len(globs)} globs of data.shards, found {data.weights}"
+      f"{len(patterns)} patterns of data.shards, found {data.weights}"
     )
   elif data.weights and min(data.weights) < LEAST_SHARE * sum(data.weights):
     yield (

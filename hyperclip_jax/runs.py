@@ -5,9 +5,12 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -15,8 +18,9 @@ from ml_collections import ConfigDict
 from hyperclip_jax import checkpoint, sharding, signals
 from hyperclip_jax import config as config_lib
 from hyperclip_jax.config import Config
-from hyperclip_jax.data import shapes
-from hyperclip_jax.data.shards import TarSource, expand
+from hyperclip_jax.data import identity, shapes, shards
+from hyperclip_jax.data.identity import Shard
+from hyperclip_jax.data.shards import TarSource
 from hyperclip_jax.evals import suite
 from hyperclip_jax.files import shown
 from hyperclip_jax.pretrained import read_config
@@ -72,24 +76,39 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
   if config.shapes.folder:
     _make_shapes(config.shapes)
   mesh = sharding.make_mesh(config.mesh.model)
-  sources = open_sources(config)
-  _check_same(sources)
+  sources = _same_sources(open_sources(config, workdir))
   _held_out(config)
   return Run(config, workdir, sources, mesh)
 
 
-def open_sources(config: Config) -> list[TarSource]:
+def open_sources(
+  config: Config, workdir: pathlib.Path | None = None
+) -> list[TarSource]:
   """The training records: the embedded data set's, or `data.shards`.
 
-  One source, or one for each glob where these have weights.
+  One source, or one for each pattern where these have weights.
+
+  Args:
+    config: what to open.
+    workdir: of a run, whose checkpoints go on without the shards that it left
+      out, though they can be read by now.
 
   Raises:
     ValueError, OSError: a shard is bad, unless such are left out.
   """
-  globs = _training(config)
+  patterns = _training(config)
+  sources = [
+    _source(config, found)
+    for found in (patterns if config.data.weights else [patterns])
+  ]
+  known: list[list[str]] = []
+  if workdir and not config.checkpoint.allow_data_change:
+    known = identity.left_out(workdir) if checkpoint.steps(workdir) else []
+  if len(known) != len(sources):
+    return sources
   return [
-    _source(config, patterns)
-    for patterns in (globs if config.data.weights else [globs])
+    source.without(dict.fromkeys(names, "left out since the run started"))
+    for source, names in zip(sources, known, strict=True)
   ]
 
 
@@ -111,7 +130,7 @@ def sample(
   folder, name = config.shapes.folder, suite.HELD_OUT
   source = _held_out(config)
   if source is None and folder:
-    source = _source(config, f"{folder}/val/*.tar")
+    source = _source(config, f"{folder}/val")
   elif source is None:
     source, name = (sources or open_sources(config))[0], suite.TRAIN_SAMPLE
   return suite.load(folder, source, config.data.min_side, name=name)
@@ -127,19 +146,19 @@ def _held_out(config: Config) -> TarSource | None:
   """
   if not config.data.held_out:
     return None
-  globs = config.data.held_out.split(",")
   trained = set()
   for pattern in _training(config):
     with contextlib.suppress(FileNotFoundError):
-      trained |= {_identity(path) for path in expand(pattern)}
-  paths = expand(globs)
+      trained |= {_identity(path) for path in shards.expand(pattern)}
+  patterns = shards.split(config.data.held_out)
+  paths = shards.expand(patterns)
   both = [path for path in paths if _identity(path) in trained]
   if both:
     raise ValueError(
       f"config.data.held_out: {len(both)} of {len(paths)} shards are training "
       f"shards too, such as {shown(both[0])}; hold others out of data.shards"
     )
-  return _source(config, globs)
+  return _source(config, patterns)
 
 
 def _identity(path: str) -> tuple[int, int]:
@@ -149,15 +168,15 @@ def _identity(path: str) -> tuple[int, int]:
 
 
 def _training(config: Config) -> list[str]:
-  """Globs of the training shards."""
+  """Patterns of the training shards."""
   if config.shapes.folder:
-    return [f"{config.shapes.folder}/train/*.tar"]
-  return config.data.shards.split(",")
+    return [f"{config.shapes.folder}/train"]
+  return shards.split(config.data.shards)
 
 
 def _source(config: Config, globs: str | list[str]) -> TarSource:
   return TarSource(
-    expand(globs),
+    shards.expand(globs),
     config.data.min_side,
     skip_bad=config.data.on_bad_shard == "skip",
     index_folder=config.data.index_folder,
@@ -217,16 +236,98 @@ def _check_workdir(config: Config, workdir: pathlib.Path, newest: int) -> None:
     )
 
 
-def _check_same(sources: list[TarSource]) -> None:
-  """All processes must number the records alike, or they would drift apart."""
-  counts = np.array([len(source) for source in sources])
-  found = np.asarray(multihost_utils.process_allgather(counts))
-  found = found.reshape(-1, len(counts))
-  if (found != counts[None]).any():
-    raise ValueError(
-      "processes found different numbers of records, one row a process: "
-      f"{found.tolist()}; give each the same files in the same state"
+def check_data(run: Run, meta: Mapping[str, Any]) -> None:
+  """Checks that a run reads what its checkpoint was trained on.
+
+  Args:
+    run: the run, with its sources.
+    meta: of the checkpoint that it goes on from.
+
+  Raises:
+    DataChangedError: it reads other data, and the config does not allow it.
+  """
+  now = [source.shards for source in run.sources]
+  known = meta.get("data")  # None: as an earlier release saved it
+  if known in (None, identity.digest(now)):
+    return
+  before = identity.recall(run.workdir, str(known))
+  if before is None:
+    changes = [f"how is not known, for {identity.FILE} does not tell of them"]
+  else:
+    reasons: dict[str, str] = {}
+    for source in run.sources:
+      reasons |= source.left_out
+    changes = identity.differences(before, now, reasons)
+  what = "\n  ".join(changes)
+  position = f"{meta['examples_seen']:,}"
+  if run.config.checkpoint.allow_data_change:
+    logging.warning(
+      "from example %s on the data are others:\n  %s", position, what
     )
+    return
+  raise identity.DataChangedError(
+    f"{run.workdir} was trained on other data:\n  {what}\nGive it the same "
+    "shards again; or, to go on with these in another order from example "
+    f"{position} on, --config.checkpoint.allow_data_change"
+  )
+
+
+def remember_data(run: Run) -> None:
+  """Writes down in the workdir what the run reads and what it leaves out."""
+  identity.remember(
+    run.workdir,
+    [source.shards for source in run.sources],
+    [list(source.left_out) for source in run.sources],
+  )
+
+
+def _same_sources(sources: list[TarSource]) -> list[TarSource]:
+  """Sources that all processes have alike, or they would drift apart.
+
+  Shards that one process leaves out, all leave out.
+
+  Raises:
+    ValueError: they read different data.
+  """
+  if jax.process_count() == 1:
+    return sources
+  left_out = [list(source.left_out) for source in sources]
+  of_all = [json.loads(text) for text in _gather(json.dumps(left_out))]
+  for number, rows in enumerate(of_all):
+    sources = [
+      source.without(dict.fromkeys(names, f"process {number} cannot read it"))
+      for source, names in zip(sources, rows, strict=True)
+    ]
+  now = [source.shards for source in sources]
+  digests = _gather(identity.digest(now))
+  if len(set(digests)) == 1:
+    return sources
+  found = [
+    [[Shard(*row) for row in rows] for rows in json.loads(text)]
+    for text in _gather(json.dumps(now))
+  ]
+  lines = [
+    f"process {number}, beside process 0: {line}"
+    for number, rows in enumerate(found)
+    for line in identity.differences(found[0], rows)
+  ]
+  raise ValueError(
+    "the processes found different data; give each the same files in the same "
+    "state:\n  " + "\n  ".join(lines[: identity.SHOWN])
+  )
+
+
+def _gather(text: str) -> list[str]:
+  """A text of each process, in their order."""
+  data = np.frombuffer(text.encode(), np.uint8)
+  size = np.array([len(data)], np.int32)
+  sizes = np.asarray(multihost_utils.process_allgather(size)).reshape(-1)
+  padded = np.pad(data, (0, int(sizes.max()) - len(data)))
+  rows = np.asarray(multihost_utils.process_allgather(padded))
+  return [
+    row[:size].tobytes().decode()
+    for row, size in zip(rows.reshape(len(sizes), -1), sizes, strict=True)
+  ]
 
 
 def _make_shapes(config: Config) -> None:

@@ -13,6 +13,7 @@ from hyperclip_jax import (
   checkpoint,
   goodput,
   metrics,
+  runs,
   sharding,
   signals,
 )
@@ -21,7 +22,7 @@ from hyperclip_jax import state as state_lib
 from hyperclip_jax.claim import claimed
 from hyperclip_jax.config import Config
 from hyperclip_jax.data import distortions as distort
-from hyperclip_jax.data import pipeline
+from hyperclip_jax.data import identity, pipeline
 from hyperclip_jax.data.augment import crop_resize
 from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.evals import suite
@@ -61,6 +62,8 @@ def train(run: Run) -> HyperCLIP | None:
     keep, keep_every = config.checkpoint.keep, config.checkpoint.keep_every
     checkpoints = enter(checkpoint.Checkpoints(run.workdir, keep, keep_every))
     state, meta = first_state(run, checkpoints)
+    if main_process:
+      runs.remember_data(run)
     begin, examples_seen = int(state.step), meta["examples_seen"]
     writer = metrics.Writer(run.workdir if main_process else None, begin)
     enter(writer)
@@ -75,7 +78,12 @@ def train(run: Run) -> HyperCLIP | None:
     enter(watchdog)  # the last, to leave first
     health = make_health(run, begin, examples_seen)
     window = metrics.Window(meta["window"], health.look)
-    faults = Faults(config.data.max_bad)
+    faults = Faults(
+      config.data.max_bad,
+      bad=meta.get("bad_records", 0),
+      seen=examples_seen // jax.process_count(),
+    )
+    data_digest = identity.digest([source.shards for source in run.sources])
     batches = make_batches(run, examples_seen, faults)
 
     def evaluate(step: int) -> None:
@@ -107,11 +115,14 @@ def train(run: Run) -> HyperCLIP | None:
       if last or step % config.log_every == 0:
         with clock.on("device"):
           values = window.close()
-        values |= {"bad_records": float(faults.bad), **clock.split()}
+        bad = float(faults.until(examples_seen))
+        values |= {"bad_records": bad, **clock.split()}
         writer.write(step, values | progress.report(step, values))
       if last or stopped or step % config.checkpoint.every == 0:
         meta = {
           "examples_seen": examples_seen,
+          "bad_records": faults.until(examples_seen),
+          "data": data_digest,
           "window": window.rows(),
           "config": config.to_dict(),
         }
@@ -137,7 +148,12 @@ def first_state(
 ) -> tuple[TrainState, dict[str, Any]]:
   """The newest checkpoint's state and meta, or a fresh state and its meta.
 
-  The meta tells the "examples_seen" and the "window" of metrics begun.
+  The meta holds the "examples_seen" and the "window" of metrics since the last
+  log; that of a checkpoint also the "bad_records" met and a digest of the
+  "data" it was trained on.
+
+  Raises:
+    DataChangedError: the run now reads other data, which is not allowed.
   """
   shapes, shardings = _shapes(run)
   if checkpoints is None or not checkpoints.steps:
@@ -145,6 +161,7 @@ def first_state(
     return jax.jit(build.init(run.config), out_shardings=shardings)(), fresh
   like = checkpoint.abstract(shapes, shardings)
   state, meta = checkpoints.restore(like)
+  runs.check_data(run, meta)
   metrics.say(f"resumed from step {int(state.step)}")
   return state, meta
 
@@ -205,7 +222,6 @@ def make_batches(
 ) -> Iterator[dict[str, Any]]:
   """This process's batches, from a position in the global order on."""
   config, data = run.config, run.config.data
-  uses_boxes = config.objective.name in USES_BOXES
   lengths = tuple(data.text_buckets)
   make = pipeline.MakeBatch(
     run.sources,
@@ -216,7 +232,7 @@ def make_batches(
     text_lengths=lengths if jax.process_count() == 1 else lengths[-1:],
     crop_scale=tuple(data.crop_scale),
     white_border=data.white_border,
-    parts=data.parts_per_image if uses_boxes else 0,
+    parts=_parts(config),
   )
   return pipeline.batches(
     run.sources,
@@ -232,6 +248,12 @@ def make_batches(
   )
 
 
+def _parts(config: Config) -> int:
+  """Parts of each example that a batch has room for."""
+  uses_boxes = config.objective.name in USES_BOXES
+  return config.data.parts_per_image if uses_boxes else 0
+
+
 def make_health(run: Run, step: int, examples_seen: int) -> health_lib.Health:
   """What looks after the steps of a run from `step` and `examples_seen` on."""
   size, seed = run.config.batch_size, run.config.seed
@@ -240,7 +262,9 @@ def make_health(run: Run, step: int, examples_seen: int) -> health_lib.Health:
   def names(which: int) -> list[str]:
     first = examples_seen + (which - step - 1) * size
     positions = range(first, first + size)
-    return pipeline.names(run.sources, weights, seed, positions)
+    return pipeline.names(
+      run.sources, weights, seed, positions, _parts(run.config)
+    )
 
   return health_lib.Health(run.workdir, run.config.max_bad_steps, names)
 

@@ -5,6 +5,10 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 
+import numpy as np
+from jaxtyping import Int64
+
+from hyperclip_jax import files
 from hyperclip_jax.data import record
 from hyperclip_jax.data.record import Members, Record
 from hyperclip_jax.data.tars import Member
@@ -30,11 +34,22 @@ class Layout:
 
   @functools.cache  # noqa: B019 (of three layouts, which live for ever)
   def suffixes(self, count: int) -> tuple[str, ...]:
-    """The suffixes of a record of so many members, in the index's order."""
-    parts = itertools.count()
+    """The suffixes of a record in the index's order.
+
+    Args:
+      count: members of the record; one that `takes` is true of.
+    """
+    parts = range(count if self.repeats else 0)
     repeats = (name.format(part) for part in parts for name in self.repeats)
     needs = (names[0] for names in self.needs)
     return tuple(itertools.islice(itertools.chain(needs, repeats), count))
+
+  def takes(self, counts: Int64[np.ndarray, " records"]) -> bool:
+    """Whether records of this layout may have so many members each."""
+    more = counts - len(self.needs)
+    if not self.repeats:
+      return not more.any()
+    return bool(((more >= 0) & (more % len(self.repeats) == 0)).all())
 
   def pick(self, members: Mapping[str, Member]) -> list[Member | None]:
     """The members of a record by position; [] if it lacks one it needs."""
@@ -76,14 +91,23 @@ WANTED = (
 
 
 def tell(path: str, suffixes: Iterable[str]) -> Layout:
-  """The layout that the suffixes of a tar tell."""
-  suffixes = sorted(suffixes)
+  """The layout that the suffixes of a tar tell.
+
+  Raises:
+    ValueError: of no layout or of several.
+  """
+  suffixes = set(suffixes)
   found = [layout for layout in LAYOUTS if layout.needs[-1][0] in suffixes]
   if not suffixes:
     return RAW
   if len(found) != 1:
     raise ValueError(
-      f"{path}: unknown layout with the suffixes {', '.join(suffixes[:12])}; "
+      f"{path}: unknown layout with the suffixes {listed(suffixes)}; "
       f"want {WANTED}"
     )
   return found[0]
+
+
+def listed(suffixes: Iterable[str]) -> str:
+  """The first of the suffixes of a tar, for a message."""
+  return ", ".join(files.shown(name, 40) for name in sorted(suffixes)[:12])

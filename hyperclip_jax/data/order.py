@@ -46,9 +46,9 @@ class Order:
     spread = np.argsort((numbers + 0.5) / turns[sources], kind="stable")
     self._counts = counts
     self._seed = seed
-    # Those that grain's own `seed` and `shuffle` come to.
+    # The first is what grain's own `seed` and `shuffle` come to.
     self._keys = [
-      int(np.random.SeedSequence((seed + i, 1)).generate_state(1)[0])
+      int(np.random.SeedSequence((seed, 1, i)).generate_state(1)[0])
       for i in range(len(counts))
     ]
     # Lists: one number of an array takes ten times longer to get at.

@@ -8,12 +8,13 @@ start + h + H, and so on.
 
 import sys
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 
-from hyperclip_jax.data import images
+from hyperclip_jax.data import images, storage
 from hyperclip_jax.data.boxes import WHOLE, Box
 from hyperclip_jax.data.buffers import Buffers
 from hyperclip_jax.data.faults import Faults, TooManyFaults
@@ -24,6 +25,8 @@ from hyperclip_jax.data.tokenizer import Tokenizer, cut
 from hyperclip_jax.data.uniforms import uniforms
 
 Batch = dict[str, Any]
+
+_READERS = 16  # threads that look at records for their names
 
 # So many records after a bad one are tried in its place.
 TRIES = 100
@@ -171,7 +174,7 @@ class MakeBatch:
       try:
         yield source[number]
       except Exception as error:  # whatever is wrong with it, others are good
-        self._faults.add(source.name(number), error)
+        self._faults.add(draw.seed[1], source.name(number), error)
     raise TooManyFaults(
       f"{TRIES} records in a row are bad, up to {source.name(number)}: mend "
       "the shards (see docs/data.md)"
@@ -231,14 +234,44 @@ def names(
   weights: Sequence[float],
   seed: int,
   positions: range,
+  parts: int = 0,
 ) -> list[str]:
   """The shards and keys of the examples at some positions of the order.
 
-  Where a record is bad, the one after it was seen in its place.
+  Records are read and decoded again, for another takes the place of a bad one:
+  its name is followed by those of the bad ones.
+
+  Args:
+    sources: the records.
+    weights: of each source, how often it is drawn from.
+    seed: of the order.
+    positions: of the examples.
+    parts: parts of each example, as `MakeBatch` has it.
   """
   order = Order([len(source) for source in sources], weights, seed)
   draws = [order(position) for position in positions]
-  return [sources[draw.source].name(draw.record) for draw in draws]
+  keys = np.array([draw.seed for draw in draws]).reshape(-1, 2)
+  choices = uniforms(keys, parts)
+  with ThreadPoolExecutor(_READERS) as pool:
+    return list(pool.map(lambda d, c: _name(sources, d, c), draws, choices))
+
+
+def _name(sources: Sequence[TarSource], draw: Draw, choices: np.ndarray) -> str:
+  """The name of the record that is seen for a draw, and of those in its way."""
+  source, bad = sources[draw.source], []
+  for attempt in range(TRIES):
+    number = (draw.record + attempt) % len(source)
+    try:
+      record = source[number]
+      chosen = _choose(record.parts, choices)
+      for image in {record.image, *(part.image for part in chosen)}:
+        images.decode(image)
+    except Exception as error:  # as `MakeBatch` has it
+      storage.raise_if_exhausted(error)
+      bad.append(source.name(number))
+    else:
+      return ", in place of ".join([source.name(number), *bad])
+  return bad[0]
 
 
 def batches(

@@ -9,8 +9,8 @@ door as real data.
 
 A folder holds `train/`, `val/` (scenes) and `objects/` (one object each,
 balanced over the leaf classes, `label` and `held_out` in their JSON), then
-`hierarchy.json`, then `manifest.json`. Twelve of the 96 leaf classes, one for
-each shape, are never drawn in `train`.
+`hierarchy.json`, `manifest.json` and `digests.json`. Twelve of the 96 leaf
+classes, one for each shape, are never drawn in `train`.
 
   python -m hyperclip_jax.data.shapes --output DIR
 """
@@ -25,6 +25,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 
+from hyperclip_jax import digests, files
 from hyperclip_jax.data.boxes import Box
 from hyperclip_jax.data.shapes_draw import COLOURS, Thing, arrange, render
 
@@ -244,7 +245,7 @@ def _complete(folder: pathlib.Path, manifest: dict) -> bool:
   """Whether the folder holds just this data set.
 
   Raises:
-    ValueError: it holds another one.
+    ValueError: it holds another one, or a file of it is damaged or missing.
     FileExistsError: it holds something else.
   """
   if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -254,9 +255,17 @@ def _complete(folder: pathlib.Path, manifest: dict) -> bool:
     raise FileExistsError(
       f"{folder} exists and has no manifest.json; give a new or empty folder."
     )
-  found = json.loads(path.read_text())
+  found = files.read_json(path)
   if found == manifest:
-    return True
+    trouble = digests.problem(folder)
+    if trouble is None:
+      return True
+    raise ValueError(
+      f"{folder} is not as it was made: {trouble}. Remove the folder, and the "
+      "same is made again."
+    )
+  if not isinstance(found, dict):
+    raise FileExistsError(f"{path} is not of this data set; give a new folder.")
   differing = ", ".join(
     f"{name} {found.get(name)} (asked: {value})"
     for name, value in manifest.items()
@@ -295,7 +304,7 @@ def generate(
 
   Raises:
     ValueError: a parameter out of range, or the folder holds the data set with
-      other parameters.
+      other parameters or damaged.
     FileExistsError: the folder holds something else.
   """
   folder = pathlib.Path(folder).absolute()
@@ -314,6 +323,7 @@ def generate(
       _write_split(work / split, count, **sizes)
     (work / "hierarchy.json").write_text(json.dumps(hierarchy(), indent=1))
     (work / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    digests.write(work, ("",))
     try:
       work.rename(folder)
     except OSError:

@@ -1,44 +1,138 @@
 """Shards as one list of records, read in any order: a grain data source."""
 
 import bisect
+import copy
 import glob
 import itertools
 import operator
 import os
-import subprocess
-import sys
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import SupportsIndex
 
 from absl import logging
 
-from hyperclip_jax.data import index as index_lib
+from hyperclip_jax.data import identity, indices, layouts, storage, tars
 from hyperclip_jax.data.index import Index
 from hyperclip_jax.data.layouts import WANTED
 from hyperclip_jax.data.record import Record
 
-# From so many tars without an index on, they are walked by several processes.
-MANY = 64
+MOST_NAMES = 1_000_000  # that one pattern's braces may make
+
+_INNER = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(
+  r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(-?\d{1,18}))?", re.ASCII
+)
+
+
+def split(text: str) -> list[str]:
+  """The patterns of a text in which commas join them.
+
+  Commas in braces belong to their pattern, and so do those of a text that is
+  the name of a file as a whole.
+  """
+  if _find(text):
+    return [text]
+  depth, parts = 0, [""]
+  for letter in text:
+    depth += (letter == "{") - (letter == "}" and depth > 0)
+    if letter == "," and not depth:
+      parts.append("")
+    else:
+      parts[-1] += letter
+  return [part for part in parts if part.strip()]
 
 
 def expand(patterns: str | Sequence[str]) -> list[str]:
-  """Expands paths and globs to a sorted list of distinct paths.
+  """Expands patterns to a sorted list of distinct paths.
+
+  A pattern is a path, a folder (which stands for the `*.tar` in it), a glob,
+  or one of these with braces, as shells and webdataset read them: `{a,b}`,
+  `{000..012}`. `~` is the home folder, and blanks around a pattern are dropped.
+  A file that is really called like a pattern is taken by its name.
 
   Raises:
-    FileNotFoundError: a pattern matches nothing.
+    FileNotFoundError: a pattern, or a name that its braces make, matches
+      nothing.
+    ValueError: the braces of a pattern make too many names.
+    OSError: no more files can be opened.
   """
   paths = set()
   for pattern in [patterns] if isinstance(patterns, str) else patterns:
-    pattern = os.path.expanduser(pattern)
-    exists = os.path.exists(pattern)  # a real name may hold a `[` or a `*`
-    found = [pattern] if exists else glob.glob(pattern, recursive=True)
-    if not found:
-      raise FileNotFoundError(
-        f"no file matches {pattern!r}; want a tar or a glob such as "
-        f"'DIR/*.tar', relative to {os.getcwd()!r} unless absolute"
-      )
-    paths.update(found)
+    found = _find(pattern) or _find(pattern.strip())
+    if found:
+      paths.update(found)
+      continue
+    for name in _braces(pattern.strip()):
+      found = _find(name)
+      if not found:
+        storage.check_handles()  # a glob finds nothing without any
+        raise FileNotFoundError(_no_match(name, pattern.strip()))
+      paths.update(found)
   return sorted(paths)
+
+
+def _find(pattern: str) -> list[str]:
+  """The files that a path, a folder or a glob names; [] if there are none."""
+  pattern = os.path.expanduser(pattern)
+  if os.path.exists(pattern):
+    return _tars_if_folder(pattern)
+  folder, name = os.path.split(pattern)
+  if os.path.isdir(folder):  # a real name may hold a `[` or a `*`
+    pattern = os.path.join(glob.escape(folder), name)
+  found = glob.glob(pattern, recursive=True)
+  return [path for match in found for path in _tars_if_folder(match)]
+
+
+def _tars_if_folder(path: str) -> list[str]:
+  if not os.path.isdir(path):
+    return [path]
+  return glob.glob(os.path.join(glob.escape(path), "*.tar"))
+
+
+def _braces(pattern: str) -> list[str]:
+  """The names that the braces of a pattern make; itself without any."""
+  done, left = [], [pattern]
+  while left:
+    text = left.pop(0)
+    for match in _INNER.finditer(text):
+      parts = _alternatives(match[1])
+      if parts:
+        left += [text[: match.start()] + p + text[match.end() :] for p in parts]
+        break
+    else:
+      done.append(text)
+    if len(done) + len(left) > MOST_NAMES:
+      raise ValueError(
+        f"{pattern!r}: more than {MOST_NAMES:,} names; use a glob"
+      )
+  return done
+
+
+def _alternatives(text: str) -> Sequence[str]:
+  """What the inside of braces stands for; () if it is only text."""
+  match = _RANGE.fullmatch(text)
+  if match is None:
+    return text.split(",") if "," in text else ()
+  first, last, step = int(match[1]), int(match[2]), int(match[3] or 1) or 1
+  padded = any(len(n) > 1 and n[0] == "0" for n in (match[1], match[2]))
+  width = max(len(match[1]), len(match[2])) if padded else 0
+  if abs(last - first) // step >= MOST_NAMES:
+    raise ValueError(
+      f"'{{{text}}}': more than {MOST_NAMES:,} names; use a glob"
+    )
+  way = 1 if last >= first else -1
+  numbers = range(first, last + way, way * step)
+  return [f"{number:0{width}d}" for number in numbers]
+
+
+def _no_match(name: str, pattern: str) -> str:
+  of = "" if name == pattern else f" (of {pattern!r})"
+  return (
+    f"no file matches {name!r}{of}; want a tar or a folder of tars, a glob "
+    "such as 'DIR/*.tar' or braces such as 'DIR/{00000..00012}.tar', relative "
+    f"to {os.getcwd()!r} unless absolute"
+  )
 
 
 class TarSource:
@@ -69,12 +163,15 @@ class TarSource:
 
     Raises:
       ValueError: a tar is damaged or of an unknown layout, or all are empty.
-      OSError: a tar cannot be read.
+      OSError: a tar cannot be read, or no more files can be opened.
     """
     self._min_side = min_side
     self.skipped: dict[str, str] = {}
+    self._names = dict(zip(paths, identity.names(paths), strict=True))
     self._shards: list[Index] = []
-    for path, found in zip(paths, _indices(paths, index_folder), strict=True):
+    for path, found in zip(
+      paths, indices.find(paths, index_folder), strict=True
+    ):
       if isinstance(found, Index):
         self._shards.append(found)
       elif not skip_bad:
@@ -82,11 +179,52 @@ class TarSource:
       else:
         self.skipped[path] = str(found)
         logging.warning("left out: %s", found)
+    self._number()
+    _say_lost(self._shards)
+
+  def without(self, reasons: Mapping[str, str]) -> "TarSource":
+    """This source less some of its shards.
+
+    Args:
+      reasons: why a shard is left out, by its name (see `identity.names`).
+
+    Raises:
+      ValueError: no record is left.
+    """
+    other = copy.copy(self)
+    other.skipped = dict(self.skipped)
+    other._shards = []
+    for shard in self._shards:
+      reason = reasons.get(self._names[shard.path])
+      if reason is None:
+        other._shards.append(shard)
+      else:
+        other.skipped[shard.path] = reason
+        logging.warning("left out: %s: %s", shard.path, reason)
+    other._number()
+    return other
+
+  @property
+  def shards(self) -> list[identity.Shard]:
+    """The shards that are read, in their order."""
+    return [
+      identity.Shard(self._names[shard.path], len(shard), shard.digest)
+      for shard in self._shards
+    ]
+
+  @property
+  def left_out(self) -> dict[str, str]:
+    """Why each shard that was left out was, by its name."""
+    return {self._names[path]: why for path, why in self.skipped.items()}
+
+  def _number(self) -> None:
+    """Numbers the records."""
     self._ends = list(itertools.accumulate(map(len, self._shards)))
     if not len(self):
+      paths = list(self._names)
       raise ValueError(
-        f"no complete record in {len(paths)} tars ({', '.join(paths[:3])}); "
-        f"want {WANTED}"
+        f"no complete record in {len(paths)} tars ({', '.join(paths[:3])}"
+        f"{_suffixes(self._shards[:3])}); want {WANTED}"
       )
 
   def __len__(self) -> int:
@@ -126,25 +264,31 @@ class TarSource:
     )
 
 
-def _indices(
-  paths: Sequence[str], folder: str
-) -> list[Index | ValueError | OSError]:
-  """The index of each tar, or what is wrong with it."""
-  missing = [p for p in paths if index_lib.cached(p, folder) is None]
-  if len(missing) >= MANY:
-    count = os.cpu_count() or 1
-    logging.warning("indexing %d tars by %d processes", len(missing), count)
-    command = [sys.executable, "-m", index_lib.__name__, "--folder", folder]
-    workers = [
-      subprocess.Popen([*command, *missing[i::count]]) for i in range(count)
-    ]
-    for worker in workers:
-      worker.wait()  # what it could not do is found out below
-  return [_index(path, folder) for path in paths]
+def _say_lost(shards: Sequence[Index]) -> None:
+  """Says once how many groups of members the indices do not count."""
+  incomplete = sum(shard.incomplete for shard in shards)
+  repeated = sum(shard.repeated for shard in shards)
+  if incomplete or repeated:
+    first = next(s.path for s in shards if s.incomplete or s.repeated)
+    logging.warning(
+      "%d records of %d tars are left out as they lack a member, and %d as "
+      "their key came before in the tar; the first are in %s",
+      incomplete,
+      len(shards),
+      repeated,
+      first,
+    )
 
 
-def _index(path: str, folder: str) -> Index | ValueError | OSError:
+def _suffixes(shards: Sequence[Index]) -> str:
+  """The suffixes of the members of some tars, for a message."""
   try:
-    return index_lib.load(path, folder)
-  except (ValueError, OSError) as error:
-    return error
+    found = {
+      suffix
+      for shard in shards
+      for _, members in tars.groups(shard.path)
+      for suffix in members
+    }
+  except (ValueError, OSError):
+    return ""
+  return f", with members {layouts.listed(found)}" if found else ""

@@ -73,6 +73,11 @@ def rows(batches):
   ]
 
 
+def key_of(name):
+  """The first key that a name of `pipeline.names` tells, of one character."""
+  return name.partition("record '")[2][0]
+
+
 def captions(batches):
   decode = Tokenizer().decode
   return [decode(row.tolist()) for batch in batches for row in batch["text"]]
@@ -293,6 +298,35 @@ def test_a_bad_record_is_replaced_alike_on_every_host(tmp_path, name, caplog):
   assert faults.bad >= 2  # once an epoch, and in batches made ahead
   assert f"{source.name(3)}" in caplog.text
   assert "00007.tar: record '3'" in caplog.text
+  names = pipeline.names([source], (1.0,), 0, range(20), parts=1)
+  seen = [f"a red ball {key_of(name)}" for name in names]
+  assert seen == found
+  path = tmp_path / "00007.tar"
+  replaced = f"{path}: record '4', in place of {path}: record '3'"
+  assert names.count(replaced) == 2
+  # The count at a position is that of the examples before it.
+  at = [names.index(replaced), len(names) - names[::-1].index(replaced) - 1]
+  for position in (0, at[0], at[0] + 1, at[1], at[1] + 1, 20):
+    assert faults.until(position) == sum(a < position for a in at)
+  assert faults.bad >= 2
+
+
+def test_a_chosen_part_that_is_bad_replaces_the_record(tmp_path):
+  """And one that is not chosen does not, in what is seen and in its name."""
+  members = [
+    m
+    for i in range(4)
+    for m in tars.processed_members(f"{i}", f"caption {i}", ("red", "ball"))
+  ]
+  path = tars.write_tar(tmp_path / "a.tar", members)
+  spoil(path, ["1.parent001.jpg"], b"no jpeg")
+  source = TarSource([path])
+  whole = take(source, count=10, parts=1, faults=Faults(1.0))
+  names = pipeline.names([source], (1.0,), 0, range(40), parts=1)
+  seen = [f"caption {key_of(name)}" for name in names]
+  assert seen == captions(whole)
+  replaced = [name for name in names if "in place of" in name]
+  assert 0 < len(replaced) < 10  # of ten draws of record 1
 
 
 def test_a_reading_error_is_a_bad_record(tmp_path, monkeypatch):

@@ -63,6 +63,7 @@ def digests(folder: pathlib.Path) -> dict[str, str]:
 
 def test_layout_and_counts(folder):
   assert sorted(p.name for p in folder.iterdir()) == [
+    "digests.json",
     "hierarchy.json",
     "manifest.json",
     "objects",
@@ -280,6 +281,22 @@ def test_other_parameters_are_refused_by_name(folder):
   with pytest.raises(ValueError, match=r"seed 0 \(asked: 7\)"):
     shapes.generate(folder, **SMALL, seed=7)
   assert digests(folder) == before
+
+
+@pytest.mark.parametrize("what", ["missing", "changed", "unsealed"])
+def test_a_folder_that_lost_or_changed_a_shard_is_refused(tmp_path, what):
+  few = {"train": 4, "val": 1, "objects": 1, "shard_size": 2}
+  shapes.generate(tmp_path / "d", **few)
+  shard = tmp_path / "d" / "train" / "00001.tar"
+  if what == "missing":
+    shard.unlink()
+  elif what == "changed":
+    shard.write_bytes((tmp_path / "d" / "train" / "00000.tar").read_bytes())
+  else:
+    (tmp_path / "d" / "digests.json").unlink()
+  name = "digests.json" if what == "unsealed" else "train/00001.tar"
+  with pytest.raises(ValueError, match=rf"{name}.* Remove the folder"):
+    shapes.generate(tmp_path / "d", **few)
 
 
 def test_a_foreign_folder_is_refused(tmp_path):

@@ -67,3 +67,23 @@ def test_no_file_is_left_open(faltering):
   with pytest.raises(OSError, match="Input"):
     storage.read(path, 0, 1)
   assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_read_that_comes_in_parts_is_whole(faltering, monkeypatch):
+  path, _ = faltering
+  pread = os.pread
+  monkeypatch.setattr(
+    os, "pread", lambda fd, size, offset: pread(fd, min(size, 3), offset)
+  )
+  assert storage.read(path, 10, 20) == bytes(range(10, 30))
+  assert storage.read(path, 90, 20) == bytes(range(90, 100))
+  assert storage.read(path, 200, 20) == b""
+
+
+def test_what_the_process_lacks_is_told_from_what_is_wrong_with_a_file():
+  for number, advice in ((errno.EMFILE, "ulimit -n"), (errno.ENOMEM, "memory")):
+    with pytest.raises(OSError, match=advice) as caught:
+      storage.raise_if_exhausted(OSError(number, os.strerror(number), "a.tar"))
+    assert (caught.value.errno, caught.value.filename) == (number, "a.tar")
+  storage.raise_if_exhausted(OSError(errno.EIO, "broken"))
+  storage.raise_if_exhausted(ValueError("bad"))
