@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -11,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from hyperclip_jax import config as config_lib
-from hyperclip_jax import sharding
+from hyperclip_jax import metrics, sharding
 from hyperclip_jax.config import Config
 from hyperclip_jax.data import shapes
 from hyperclip_jax.data.shards import TarSource, expand
@@ -70,6 +72,24 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
   return Run(config, workdir, sources, mesh)
 
 
+def anchored(config: Config) -> Config:
+  """The config with absolute paths, so that its run is found from anywhere."""
+  config = config.copy_and_resolve_references()
+  for section, name in (("shapes", "folder"), ("data", "index_folder")):
+    if config[section][name]:
+      config[section][name] = _absolute(config[section][name])
+  for name in ("shards", "held_out"):
+    if globs := config.data.get(name, ""):
+      # Commas separate globs, but not within braces.
+      parts = re.split(r",(?![^{]*\})", globs)
+      config.data[name] = ",".join(_absolute(part.strip()) for part in parts)
+  return config
+
+
+def _absolute(path: str) -> str:
+  return os.path.abspath(os.path.expanduser(path))
+
+
 def open_sources(config: Config) -> list[TarSource]:
   """The training records: the embedded data set's, or `data.shards`.
 
@@ -96,6 +116,26 @@ def open_sources(config: Config) -> list[TarSource]:
 def held_out(config: Config, sources: list[TarSource]) -> suite.HeldOut:
   """What evaluations look at."""
   return suite.load(config.shapes.folder, sources[0], config.data.min_side)
+
+
+def summary(run: Run, parameters: int, step: int) -> str:
+  """What a run is about to do, for who waits for its first step.
+
+  Args:
+    run: the run.
+    parameters: number of the model's parameters.
+    step: steps done so far.
+  """
+  config, devices = run.config, jax.devices()
+  records = sum(map(len, run.sources))
+  return (
+    f"{config.objective.name}: {parameters:,} parameters, {records:,} records, "
+    f"batches of {config.batch_size:,}, steps {step + 1:,} to "
+    f"{config.steps:,}\n"
+    f"{len(devices)} x {devices[0].device_kind} in {jax.process_count()} "
+    f"processes; the run is written to {run.workdir}\n"
+    "XLA compiles the first step: no progress is shown for a minute or more"
+  )
 
 
 def _check_workdir(config: Config, workdir: pathlib.Path) -> None:
@@ -136,6 +176,8 @@ def _check_same(sources: list[TarSource]) -> None:
 def _make_shapes(config: Config) -> None:
   """Writes the embedded data set once, on the first process."""
   if jax.process_index() == 0:
+    if not pathlib.Path(config.folder).exists():
+      metrics.say(f"drawing {config.train:,} shapes into {config.folder}, once")
     shapes.generate(
       pathlib.Path(config.folder),
       train=config.train,

@@ -14,6 +14,7 @@ from hyperclip_jax import (
   goodput,
   health,
   metrics,
+  runs,
   sharding,
   signals,
 )
@@ -60,6 +61,8 @@ def train(run: Run) -> HyperCLIP | None:
     checkpoints = enter(checkpoint.Checkpoints(run.workdir, keep, keep_every))
     state, meta = first_state(run, checkpoints)
     begin, examples_seen = int(state.step), meta["examples_seen"]
+    if begin < config.steps:
+      metrics.say(runs.summary(run, _count(state.params), begin))
     writer = metrics.Writer(run.workdir if main_process else None, begin)
     enter(writer)
     profile = run.workdir / "profile" if main_process else None
@@ -240,6 +243,10 @@ def make_health(run: Run, step: int, examples_seen: int) -> health.Health:
     return pipeline.names(run.sources, weights, seed, positions)
 
   return health.Health(run.workdir, run.config.max_bad_steps, names)
+
+
+def _count(params: Any) -> int:
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def _model(config: Config, params: Any) -> HyperCLIP:
