@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+import pathlib
 import re
 from collections.abc import Sequence
 
@@ -55,6 +56,25 @@ def grid(specs: Sequence[str]) -> list[Point]:
     )
     for values in itertools.product(*axes.values())
   ]
+
+
+def check(config: str, overrides: Sequence[tuple[str, str]]) -> None:
+  """Refuses names and values that the config does not take.
+
+  Args:
+    config: main's --config; one that is only where the job runs is not checked.
+    overrides: (dotted config name, value as it is written) pairs.
+
+  Raises:
+    ValueError, OSError: what is wrong with them, or with the config file.
+  """
+  file = config.partition(":")[0]
+  if not pathlib.Path(file).expanduser().is_file():
+    return
+  # Here, as it takes JAX, which launchers do without.
+  from hyperclip_jax import config_tree
+
+  config_tree.override(config_tree.load(config), overrides)
 
 
 def parse(spec: str) -> tuple[str, list[str]]:
