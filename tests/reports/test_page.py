@@ -152,3 +152,10 @@ def test_tag_escapes_all_but_markup():
   assert tag("p", "<b>", tag("b", "&"), cls='"') == (
     '<p class="&quot;">&lt;b&gt;<b>&amp;</b></p>'
   )
+
+
+def test_plots_show_recall_in_the_order_of_its_numbers():
+  names = ["eval/t2i_r10", "eval/t2i_r5", "eval/i2t_r1", "loss"]
+  assert sorted(names, key=page._numerically) == [
+    "eval/i2t_r1", "eval/t2i_r5", "eval/t2i_r10", "loss",
+  ]  # fmt: skip
