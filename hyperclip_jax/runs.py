@@ -119,22 +119,23 @@ def held_out(config: Config, sources: list[TarSource]) -> suite.HeldOut:
 
 
 def summary(run: Run, parameters: int, step: int) -> str:
-  """What a run is about to do, for who waits for its first step.
+  """Describes a run in three lines, to be printed before its first step.
 
   Args:
     run: the run.
     parameters: number of the model's parameters.
-    step: steps done so far.
+    step: number of steps done.
   """
   config, devices = run.config, jax.devices()
-  records = sum(map(len, run.sources))
+  records, count = sum(map(len, run.sources)), jax.process_count()
+  processes = f" in {count} processes" if count > 1 else ""
   return (
     f"{config.objective.name}: {parameters:,} parameters, {records:,} records, "
     f"batches of {config.batch_size:,}, steps {step + 1:,} to "
     f"{config.steps:,}\n"
-    f"{len(devices)} x {devices[0].device_kind} in {jax.process_count()} "
-    f"processes; the run is written to {run.workdir}\n"
-    "XLA compiles the first step: no progress is shown for a minute or more"
+    f"{len(devices)} x {devices[0].device_kind}{processes}; the run is written "
+    f"to {run.workdir}\n"
+    "XLA compiles the first step now, which may take minutes"
   )
 
 
