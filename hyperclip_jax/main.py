@@ -137,7 +137,9 @@ def checked(argv: list[str]) -> list[config_tree.Override]:
     if allowed is not None and name not in allowed
   ]
   if problems and mode == "eval":
-    kept = [f"--config.{name}={value}" for name, value in overrides]
+    kept = [
+      f"--config.{n}={value}" for n, value in overrides if n in EVAL_READS
+    ]
     workdir = files.expanded(WORKDIR.value or "")
     problems.append(
       f"--mode=eval reads the config of the run in {workdir}, and takes where "
@@ -152,7 +154,8 @@ def _foreign(name: str) -> str:
   """The message of a flag that other modes have."""
   modes = "|".join(mode for mode in USES if name in USES[mode])
   message = f"--{name} is a flag of --mode={modes}, not of --mode={MODE.value}"
-  if name in config_lib.paper() and MODE.value == "train":
+  values = dict(config_tree.leaves(config_lib.paper()))
+  if name in values and MODE.value == "train":
     message += f"; --config.{name} sets the run's"
   return message
 
@@ -167,7 +170,13 @@ def trained_by(overrides: list[config_tree.Override]) -> config_lib.Config:
     raise ValueError("give --config, such as configs/shapes_tiny.py")
   config = config_tree.load(CONFIG.value)
   config_tree.override(config, overrides)
-  unknown = [*config_tree.name_problems(config, config_lib.reference(config))]
+  like = config_lib.reference(config)
+  # Those of the objective's arguments depend on its name: `validate` says so.
+  unknown = [
+    problem
+    for problem in config_tree.name_problems(config, like)
+    if not problem.startswith("config.objective.args.")
+  ]
   if unknown:
     raise ValueError("bad config:\n  " + "\n  ".join(unknown))
   return config

@@ -116,7 +116,7 @@ def refused(*args):
       ["--json", "--top=3"],
       "--top is a flag of --mode=classify|search, not of",
     ),
-    (["--model=a"], "--model is a flag of --mode=classify|search|traverse"),
+    (["--model=a"], "classify|search|traverse, not of --mode=train"),
     (["--mode=eval"], "--config is a flag of --mode=train, not of --mode=eval"),
     (["--mode=verify", "--config.seed=1"], "seed=1 changes nothing with"),
     (["--mode=verify", "--dry_run"], "--dry_run is a flag of --mode=train"),
@@ -148,6 +148,10 @@ def test_a_bad_flag_of_a_process(config_file, tmp_path):
     ("config.steps = 'many'", "TypeError: "),
     ("config.shapes = {'folder': 'a'}", "config.shapes.train is missing"),
     ("config.nope()", "AttributeError"),
+    (
+      "config.objective.name = 'x'",
+      "config.objective.name must be one of clip",
+    ),
   ],
 )
 def test_a_bad_config_file_is_one_message(line, message, tmp_path):
@@ -301,6 +305,8 @@ def test_train_report_eval_and_dry_run(config_file, tmp_path):
   done = run(config, workdir)
   assert done.returncode == 0, done.stderr
   assert "step 6/6" in done.stderr
+  assert "256 records, batches of 16, steps 1 to 6\n" in done.stderr
+  assert f"the run is written to {tmp_path / 'run'}\n" in done.stderr
   assert "samples/s" in done.stderr
   page = (tmp_path / "run/report.html").read_text()
   assert "zero_shot" in page
