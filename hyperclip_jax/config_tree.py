@@ -128,7 +128,7 @@ def override(config: Any, overrides: Iterable[Override]) -> None:
     except ValueError as error:
       problems.append(f"--config.{shown(name)}: {error}")
   if problems:
-    raise ValueError("\n  ".join(problems))
+    raise ValueError("\n  ".join(dict.fromkeys(problems)))
 
 
 def _find(config: Any, name: str) -> tuple[Any, str]:

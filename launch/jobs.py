@@ -95,8 +95,7 @@ def make(
   jobs = []
   points = sweep.grid(specs)
   given = [(m[1], m[2]) for m in matches.values() if m]
-  swept = [pair for point in points for pair in point.values]
-  sweep.check(config, [*given, *dict.fromkeys(swept)])
+  sweep.check(config, given, points)
   for point in points:
     twice = {m[1] for m in matches.values() if m} & dict(point.values).keys()
     if twice:

@@ -63,6 +63,7 @@ def get_config(objective="hycoclip"):
   [
     (["--sweep=optim.lr=1,2"], "did you mean --config.optim.learning_rate?"),
     (["--sweep=steps=9,many"], "--config.steps: must be a whole number, found"),
+    (["--sweep=seed=0,1", "--sweep=steps=9000,0"], "config.steps must be fin"),
     (["--sweep=optim=1,2"], "config.optim is a section"),
     (["--config.batchsize=1"], "did you mean --config.batch_size?"),
   ],
@@ -81,7 +82,7 @@ def test_a_good_sweep_of_a_config_that_is_here(tmp_path):
     f"{tmp_path / 'a.py'}:clip",
     "runs/a",
     ["seed=0,1", "data.text_buckets=(16,77),77", "model.unroll=true,false"],
-    ["--config.steps=9"],
+    ["--config.steps=9000"],
   )
   assert len(found) == 8
 
