@@ -243,15 +243,15 @@ def usage() -> str:
   for mode, purpose in MODES.items():
     lines += ["", f"--mode={mode}  {purpose}", *map(_described, USES[mode])]
   lines += ["", "Any mode", *map(_described, SHARED), "", commands.LISTS, ""]
-  lines += ["Values of a config, here those of the paper's recipe:"]
+  lines += ["Values of a config to train with, here of the paper's recipe:"]
   values = config_tree.leaves(config_lib.paper())
   lines += [f"  --config.{name}={value}" for name, value in values]
   return "\n".join(lines)
 
 
 def _described(name: str) -> str:
-  flag = flags.FLAGS[name]
-  return f"  {'--' + name:16} {flag.help}"
+  purpose = flags.FLAGS[name].help.partition(";\n")[0]  # absl adds to lists.
+  return f"  {'--' + name:16} {purpose}"
 
 
 if __name__ == "__main__":
