@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
+from hyperclip_jax.config_tree import leaves, name_problems, type_problems
 from hyperclip_jax.data.distortions import Options
 from hyperclip_jax.data.shards import split
+from hyperclip_jax.files import shown
 from hyperclip_jax.models.transformer import REMAT
 from hyperclip_jax.objectives import OBJECTIVES
 
@@ -22,7 +24,18 @@ else:
 DTYPES = ("float32", "bfloat16")
 ON_BAD_SHARD = ("fail", "skip")
 CONTRASTS = ("auto", "naive", "tiled")
+CHOICES = {
+  "data.on_bad_shard": ON_BAD_SHARD,
+  "model.dtype": DTYPES,
+  "model.remat": REMAT,
+  "objective.contrast": CONTRASTS,
+  "objective.name": tuple(OBJECTIVES),
+}
 LEAST_SHARE = 1e-5  # of a source; once in `data.order.PERIOD`
+# Sizes beyond these would keep JAX busy for hours before it runs out of memory.
+MOST_OF_MODEL, MOST_LAYERS = 65_536, 512
+# Sections whose values are all arguments of one function.
+PASSED_ON = ("data.distortions.", "model.text.", "model.vision.")
 
 # Vision transformers as the HyCoCLIP paper trains them; S has 12 heads.
 VIT = {
@@ -175,65 +188,88 @@ def validate(config: Config, devices: int) -> None:
     raise ValueError("bad config:\n  " + "\n  ".join(problems))
 
 
-def _problems(config: Config, devices: int) -> Iterator[str]:
-  for name, value in leaves(config):
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-      continue
-    positive = value > 0 or (value == 0 and name in MAY_BE_ZERO)
-    if not (positive and math.isfinite(value)):
-      least = "at least 0" if name in MAY_BE_ZERO else "more than 0"
-      yield f"config.{name} must be finite and {least}, found {value}"
+def reference(config: Config) -> Config:
+  """A recipe of the config's objective: the names and types of its values."""
+  objective = config.get("objective")
+  name = objective.get("name") if isinstance(objective, ConfigDict) else None
+  return paper(name if name in list(OBJECTIVES) else "clip")
 
-  model, data, optim = config.model, config.data, config.optim
-  if config.objective.name not in OBJECTIVES:
-    yield (
-      f"config.objective.name must be one of {', '.join(OBJECTIVES)}, "
-      f"found {config.objective.name!r}"
-    )
-  elif set(config.objective.args) != set(
-    _objective_args(config.objective.name)
+
+def _problems(config: Config, devices: int) -> Iterator[str]:
+  like = reference(config)
+  args = config.objective.args if "objective" in config else {}
+  if like.objective.name == config.objective.name and (
+    set(args) != set(like.objective.args)
   ):
     yield (
       f"config.objective.args do not fit {config.objective.name!r}: choose the "
       f"objective by --config=FILE:{config.objective.name}"
     )
-  if config.objective.contrast not in CONTRASTS:
+    return
+  wrong = list(type_problems(config, like))
+  for name in PASSED_ON:
+    wrong += name_problems(config, like, name)
+  if wrong:  # The checks below rely on names and types.
+    yield from wrong
+    return
+  yield from _ranges(config)
+  yield from _choices(config)
+  yield from _split(config, devices)
+  yield from _towers(config)
+  yield from _optimizer(config)
+  yield from _data(config)
+
+
+def _ranges(config: Config) -> Iterator[str]:
+  for name, value in leaves(config):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+      continue
+    most = MOST_OF_MODEL if name.startswith("model.") else 2**63 - 1
+    if name.endswith(".depth"):
+      most = MOST_LAYERS
+    positive = value > 0 or (value == 0 and name in MAY_BE_ZERO)
+    if not (positive and value < math.inf):
+      least = "at least 0" if name in MAY_BE_ZERO else "more than 0"
+      yield f"config.{name} must be finite and {least}, found {value}"
+    elif isinstance(value, int) and value > most:
+      yield f"config.{name} must be at most {most}, found {shown(value)}"
+
+
+def _choices(config: Config) -> Iterator[str]:
+  for name, choices in CHOICES.items():
+    section, key = name.split(".")
+    if config[section][key] not in choices:
+      yield (
+        f"config.{name} must be one of {', '.join(choices)}, "
+        f"found {config[section][key]!r}"
+      )
+
+
+def _split(config: Config, devices: int) -> Iterator[str]:
+  """How a batch is split over devices."""
+  model, size = config.mesh.model, config.batch_size
+  if model <= 0:
+    return  # `_ranges` names it.
+  share = devices // model
+  if devices % model:
     yield (
-      f"config.objective.contrast must be one of {', '.join(CONTRASTS)}, "
-      f"found {config.objective.contrast!r}"
+      f"config.mesh.model must divide the {devices} devices, found {model}"
     )
-  if config.mesh.model > 0 and devices % config.mesh.model:
+  elif size % share:
     yield (
-      f"config.mesh.model must divide the {devices} devices, "
-      f"found {config.mesh.model}"
+      f"config.batch_size must be a multiple of the {share} devices that "
+      f"share it, found {size}"
     )
-  elif config.mesh.model > 0 and config.batch_size % (
-    devices // config.mesh.model
-  ):
+  elif config.micro_batches > 0 and size % (share * config.micro_batches):
     yield (
-      f"config.batch_size must be a multiple of the "
-      f"{devices // config.mesh.model} devices that share it, "
-      f"found {config.batch_size}"
-    )
-  elif min(config.mesh.model, config.micro_batches) > 0 and (
-    config.batch_size % (devices // config.mesh.model * config.micro_batches)
-  ):
-    yield (
-      f"config.micro_batches must divide the "
-      f"{config.batch_size // (devices // config.mesh.model)} examples on a "
+      f"config.micro_batches must divide the {size // share} examples on a "
       f"device, found {config.micro_batches}"
     )
-  if model.dtype not in DTYPES:
-    yield (
-      f"config.model.dtype must be one of {', '.join(DTYPES)}, "
-      f"found {model.dtype!r}"
-    )
-  if model.remat not in REMAT:
-    yield (
-      f"config.model.remat must be one of {', '.join(REMAT)}, "
-      f"found {model.remat!r}"
-    )
-  elif model.unroll and model.remat != "none":
+
+
+def _towers(config: Config) -> Iterator[str]:
+  model = config.model
+  if model.unroll and model.remat != "none":
     yield (
       f"config.model.unroll must be False with config.model.remat="
       f"{model.remat!r}, found True: XLA would merge what is computed twice"
@@ -250,13 +286,20 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
         f"config.model.{name}.heads must divide the width {tower.width}, "
         f"found {tower.heads}"
       )
+
+
+def _optimizer(config: Config) -> Iterator[str]:
+  """Bounds within which finite gradients make finite parameters.
+
+  See `state.update`: gradients of a finite norm are below 2e19, and no step of
+  AdamW is longer than 2e31.
+  """
+  optim = config.optim
   if optim.warmup > config.steps:
     yield (
       f"config.optim.warmup must be at most the {config.steps} steps, "
       f"found {optim.warmup}"
     )
-  # Within these, finite gradients make finite parameters (`state.update`): of a
-  # finite norm they are below 2e19, and no step of AdamW is longer than 2e31.
   for name in ("b1", "b2"):
     if optim[name] > 0.999999:
       yield f"config.optim.{name} must be at most 0.999999, found {optim[name]}"
@@ -274,55 +317,49 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
     )
   if config.seed >= 2**32:
     yield f"config.seed must be below 2**32, found {config.seed}"
-  low, high = data.crop_scale
-  if not 0 < low <= high <= 1:
-    yield (
-      "config.data.crop_scale must be two fractions in ascending order, "
-      f"found {data.crop_scale}"
-    )
-  buckets = tuple(data.text_buckets)
-  if list(buckets) != sorted(set(buckets)) or buckets[-1:] != (
-    model.text.context,
-  ):
-    yield (
-      "config.data.text_buckets must ascend to the context of "
-      f"{model.text.context}, found {buckets}"
-    )
-  if data.on_bad_shard not in ON_BAD_SHARD:
-    yield (
-      f"config.data.on_bad_shard must be one of {', '.join(ON_BAD_SHARD)}, "
-      f"found {data.on_bad_shard!r}"
-    )
-  try:
-    Options(**data.distortions)
-  except ValueError as error:
-    yield f"config.data.distortions.{error}"
   if config.checkpoint.keep == 1:
     yield (
       "config.checkpoint.keep must be at least 2, found 1: a run goes back to "
       "the step before where the newest was damaged"
     )
-  patterns = split(data.shards)
-  if data.weights and (
-    len(data.weights) != len(patterns) or min(data.weights) <= 0
+
+
+def _data(config: Config) -> Iterator[str]:
+  data, context = config.data, config.model.text.context
+  scale, buckets = tuple(data.crop_scale), tuple(data.text_buckets)
+  if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+    yield (
+      "config.data.crop_scale must be two fractions in ascending order, "
+      f"found {shown(scale)}"
+    )
+  if (
+    not all(isinstance(length, int) and length > 0 for length in buckets)
+    or list(buckets) != sorted(set(buckets))
+    or buckets[-1:] != (context,)
   ):
     yield (
-      f"config.data.weights must be () or positive, one for each of the "
-      f"{len(patterns)} patterns of data.shards, found {data.weights}"
+      "config.data.text_buckets must be whole numbers that ascend to the "
+      f"context of {context}, found {shown(buckets)}"
     )
-  elif data.weights and min(data.weights) < LEAST_SHARE * sum(data.weights):
-    yield (
-      "config.data.weights must each be 1 / 100,000 of their sum at least, "
-      f"found {data.weights}: give the rare more, or leave them out"
-    )
+  try:
+    Options(**data.distortions)
+  except ValueError as error:
+    yield f"config.data.distortions.{error}"
+  yield from _weights(tuple(data.weights), split(data.shards))
   if not (data.shards or config.shapes.folder):
     yield "config.data.shards is empty: give a glob of training shards"
 
 
-def leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
-  """(dotted name, value) of every leaf."""
-  for name, value in config.items():
-    if isinstance(value, ConfigDict):
-      yield from leaves(value, f"{prefix}{name}.")
-    else:
-      yield f"{prefix}{name}", value
+def _weights(weights: tuple[float, ...], globs: list[str]) -> Iterator[str]:
+  if not weights:
+    return
+  if len(weights) != len(globs) or not all(0 < w <= 1e12 for w in weights):
+    yield (
+      f"config.data.weights must be () or positive, one for each of the "
+      f"{len(globs)} globs of data.shards, found {shown(weights)}"
+    )
+  elif min(weights) < LEAST_SHARE * sum(weights):
+    yield (
+      "config.data.weights must each be 1 / 100,000 of their sum at least, "
+      f"found {weights}: give the rare more, or leave them out"
+    )

@@ -19,6 +19,10 @@ FILE = "skipped.jsonl"
 SPIKE = 6.0
 WINDOW, LEAST = 100, 20
 
+# Batches differ, so a loss that depends on them moves: one that stays within
+# FLAT of its value for FLAT_STEPS does not.
+FLAT, FLAT_STEPS = 0.01, 1_000
+
 
 class BadNumbersError(FloatingPointError):
   """More updates skipped in a row than a run puts up with."""
@@ -47,6 +51,9 @@ class Health:
     self._losses: collections.deque[float] = collections.deque(maxlen=WINDOW)
     self._quiet = 0  # steps until a spike is told again
     self._at_bound: set[str] = set()
+    self._band = (math.inf, -math.inf)  # of the contrastive term
+    self._flat = 0  # steps that it has stayed in the band
+    self._collapsed = False
 
   def look(self, step: int, values: Mapping[str, float]) -> None:
     """Looks at a step.
@@ -63,6 +70,9 @@ class Health:
       return
     self._bad = 0
     self._look_for_spike(step, float(values["loss"]))
+    for name, value in values.items():
+      if name.startswith("contrastive"):
+        self._look_for_collapse(step, float(value))
     for name in ("curv", "logit_scale"):
       if name in values:
         self._look_at_bounds(step, name, float(values[name]))
@@ -108,6 +118,27 @@ class Health:
         )
         self._quiet = WINDOW
     self._losses.append(loss)
+
+  def _look_for_collapse(self, step: int, value: float) -> None:
+    """Warns once of embeddings that are all alike: a loss of ln(batch)."""
+    low, high = min(self._band[0], value), max(self._band[1], value)
+    if high - low > FLAT * high:
+      low, high, self._flat = value, value, 0
+    self._band = (low, high)
+    self._flat += 1
+    if self._flat == FLAT_STEPS and value > FLAT and not self._collapsed:
+      self._collapsed = True
+      logging.warning(
+        "step %d: the contrastive loss has been %.4g for %d steps. It is "
+        "ln(batch) = ln(%.0f) where all embeddings are alike, and such a run "
+        "learns nothing: lower config.optim.learning_rate or raise "
+        "config.optim.warmup, and look whether the captions belong to the "
+        "images and differ from each other",
+        step,
+        value,
+        FLAT_STEPS,
+        math.exp(value),
+      )
 
   def _look_at_bounds(self, step: int, name: str, value: float) -> None:
     """Tells once of each scalar; its bounds are in log space."""

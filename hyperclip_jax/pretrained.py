@@ -92,7 +92,13 @@ def read_config(workdir: str | pathlib.Path) -> Config:
     known = config_lib.paper(name if name in list(OBJECTIVES) else "clip")
     known.update(found)  # refuses values of another type
     config_lib.validate(known, devices=known.mesh.model)
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
+  except (
+    AttributeError,
+    KeyError,
+    OverflowError,
+    TypeError,
+    ValueError,
+  ) as error:
     reason = "\n".join(files.shown(line) for line in str(error).split("\n"))
     raise ValueError(f"{path}: not a run's config: {reason}") from error
   return known

@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from hyperclip_jax import checkpoint, sharding, signals
+from hyperclip_jax import checkpoint, console, sharding, signals
 from hyperclip_jax import config as config_lib
 from hyperclip_jax.config import Config
 from hyperclip_jax.data import identity, shapes, shards
@@ -79,6 +79,22 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
   sources = _same_sources(open_sources(config, workdir))
   _held_out(config)
   return Run(config, workdir, sources, mesh)
+
+
+def anchored(config: Config) -> Config:
+  """The config with absolute paths, so that its run is found from anywhere."""
+  config = config.copy_and_resolve_references()
+  for section, name in (("shapes", "folder"), ("data", "index_folder")):
+    if config[section][name]:
+      config[section][name] = _absolute(config[section][name])
+  for name in ("shards", "held_out"):
+    patterns = shards.split(config.data[name]) if config.data[name] else []
+    config.data[name] = ",".join(map(_absolute, patterns))
+  return config
+
+
+def _absolute(path: str) -> str:
+  return os.path.abspath(os.path.expanduser(path.strip()))
 
 
 def open_sources(
@@ -180,6 +196,27 @@ def _source(config: Config, globs: str | list[str]) -> TarSource:
     config.data.min_side,
     skip_bad=config.data.on_bad_shard == "skip",
     index_folder=config.data.index_folder,
+  )
+
+
+def summary(run: Run, parameters: int, step: int) -> str:
+  """Describes a run in three lines, to be printed before its first step.
+
+  Args:
+    run: the run.
+    parameters: number of the model's parameters.
+    step: number of steps done.
+  """
+  config, devices = run.config, jax.devices()
+  records, count = sum(map(len, run.sources)), jax.process_count()
+  processes = f" in {count} processes" if count > 1 else ""
+  return (
+    f"{config.objective.name}: {parameters:,} parameters, {records:,} records, "
+    f"batches of {config.batch_size:,}, steps {step + 1:,} to "
+    f"{config.steps:,}\n"
+    f"{len(devices)} x {devices[0].device_kind}{processes}; the run is written "
+    f"to {run.workdir}\n"
+    "XLA compiles the first step now, which may take minutes"
   )
 
 
@@ -333,6 +370,8 @@ def _gather(text: str) -> list[str]:
 def _make_shapes(config: Config) -> None:
   """Writes the embedded data set once, on the first process."""
   if jax.process_index() == 0:
+    if not pathlib.Path(config.folder).exists():
+      console.say(f"drawing {config.train:,} shapes into {config.folder}, once")
     shapes.generate(
       pathlib.Path(config.folder),
       train=config.train,

@@ -65,6 +65,8 @@ def train(run: Run) -> HyperCLIP | None:
     if main_process:
       runs.remember_data(run)
     begin, examples_seen = int(state.step), meta["examples_seen"]
+    if begin < config.steps:
+      metrics.say(runs.summary(run, _count(state.params), begin))
     writer = metrics.Writer(run.workdir if main_process else None, begin)
     enter(writer)
     if main_process:
@@ -267,6 +269,10 @@ def make_health(run: Run, step: int, examples_seen: int) -> health_lib.Health:
     )
 
   return health_lib.Health(run.workdir, run.config.max_bad_steps, names)
+
+
+def _count(params: Any) -> int:
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def _model(config: Config, params: Any) -> HyperCLIP:

@@ -2,13 +2,14 @@
 
 import argparse
 import dataclasses
+import os
 import re
 from collections.abc import Sequence
 
 from launch import sweep
 
 MODULE = "hyperclip_jax.main"
-OVERRIDE = re.compile(r"--config\.([\w.]+)=.*", re.DOTALL)
+OVERRIDE = re.compile(r"--config\.([\w.]+)=(.*)", re.DOTALL)
 # What main answers where a run was stopped and saved, for schedulers that
 # start such a run again: sysexits.h's "try again later".
 STOPPED = 75
@@ -58,9 +59,10 @@ def parse(
 ) -> tuple[argparse.Namespace, list[Job]]:
   """The flags' values and the jobs; a bad flag ends with a message."""
   options, overrides = flags.parse_known_args(argv)
+  options.workdir = os.path.expanduser(options.workdir)
   try:
     jobs = make(options.config, options.workdir, options.sweep, overrides)
-  except ValueError as error:
+  except (ValueError, OSError) as error:
     flags.error(str(error))
   return options, jobs
 
@@ -91,7 +93,10 @@ def make(
   if title in ("", ".", ".."):
     raise ValueError(f"--workdir must name a folder, found {workdir!r}")
   jobs = []
-  for point in sweep.grid(specs):
+  points = sweep.grid(specs)
+  given = [(m[1], m[2]) for m in matches.values() if m]
+  sweep.check(config, given, points)
+  for point in points:
     twice = {m[1] for m in matches.values() if m} & dict(point.values).keys()
     if twice:
       raise ValueError(f"{', '.join(sorted(twice))} is both set and swept")

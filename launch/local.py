@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import itertools
 import os
 import shlex
 import signal
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from launch import jobs
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL = 0.1  # seconds between looks at the processes
 
 
@@ -39,11 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
   if options.processes < 1 or options.restarts < 0:
     flags.error("--processes must be at least 1 and --restarts at least 0")
 
+  environ = dict(os.environ)
+  if options.dry_run:  # It may be printed for another machine.
+    needed = range(max(0, options.processes * options.gpus))
+    environ.setdefault(VISIBLE, ",".join(map(str, needed)))
+
   def added() -> list[dict[str, str]]:
     # A port anew each time: the last one may still be held.
-    return environments(
-      options.processes, _free_port(), options.gpus, os.environ
-    )
+    return environments(options.processes, _free_port(), options.gpus, environ)
 
   try:
     added()
@@ -85,19 +90,19 @@ def environments(
     processes: how many there are.
     port: a free one, for process 0.
     gpus: of each process; 0 shows every process all of them.
-    environ: where CUDA_VISIBLE_DEVICES may say which are to be parted.
+    environ: environment, whose CUDA_VISIBLE_DEVICES may list the GPUs to use.
 
   Raises:
-    ValueError: there are not enough GPUs.
+    ValueError: there are not enough GPUs, or `gpus` is negative.
   """
+  if gpus < 0:
+    raise ValueError(f"--gpus must be at least 0, found {gpus}")
   count = gpus * processes
-  visible = environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-  if visible == [""]:
-    visible = [str(number) for number in range(count)]
+  visible = visible_gpus(environ) if count else []
   if len(visible) < count:
     raise ValueError(
       f"{processes} processes with {gpus} GPUs each need {count}, "
-      f"CUDA_VISIBLE_DEVICES has {len(visible)}"
+      f"{VISIBLE if VISIBLE in environ else 'this machine'} has {len(visible)}"
     )
   result = []
   for process in range(processes):
@@ -108,9 +113,40 @@ def environments(
       added["JAX_PROCESS_ID"] = str(process)
     if gpus:
       mine = visible[process * gpus : (process + 1) * gpus]
-      added["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+      added[VISIBLE] = ",".join(mine)
     result.append(added)
   return result
+
+
+def visible_gpus(environ: Mapping[str, str]) -> list[str]:
+  """What CUDA_VISIBLE_DEVICES lists, or else the numbers of the GPUs here.
+
+  As CUDA reads it, the list ends before an empty or a negative entry.
+
+  Raises:
+    ValueError: a GPU is listed twice, of which CUDA would make none.
+  """
+  text = environ.get(VISIBLE)
+  if text is None:
+    return [str(number) for number in range(_installed())]
+  entries = [entry.strip() for entry in text.split(",")]
+  if len(set(entries)) < len(entries):
+    raise ValueError(f"{VISIBLE}={text} lists a GPU twice")
+  return list(
+    itertools.takewhile(lambda e: e and not e.startswith("-"), entries)
+  )
+
+
+def _installed() -> int:
+  """How many GPUs nvidia-smi lists; 0 without it."""
+  try:
+    done = subprocess.run(
+      ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60
+    )
+  except (OSError, subprocess.TimeoutExpired):
+    return 0
+  lines = done.stdout.splitlines() if done.returncode == 0 else []
+  return sum(line.startswith("GPU ") for line in lines)
 
 
 def render(argv: Sequence[str], added: Mapping[str, str]) -> str:

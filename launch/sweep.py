@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+import pathlib
 import re
 from collections.abc import Sequence
 
@@ -55,6 +56,38 @@ def grid(specs: Sequence[str]) -> list[Point]:
     )
     for values in itertools.product(*axes.values())
   ]
+
+
+def check(
+  config: str, overrides: Sequence[tuple[str, str]], points: Sequence[Point]
+) -> None:
+  """Refuses names and values that the config does not take.
+
+  Args:
+    config: main's --config; one that is only where the job runs is not checked.
+    overrides: (dotted config name, value as it is written) pairs of all points.
+    points: what is swept.
+
+  Raises:
+    ValueError, OSError: what is wrong with them, or with the config file.
+  """
+  file = config.partition(":")[0]
+  if not pathlib.Path(file).expanduser().is_file():
+    return
+  # Here, as they take JAX, which launchers do without.
+  from hyperclip_jax import config as config_lib
+  from hyperclip_jax import config_tree
+
+  loaded = config_tree.load(config)
+  swept = [pair for point in points for pair in point.values]
+  config_tree.override(
+    loaded.copy_and_resolve_references(), [*overrides, *swept]
+  )
+  for point in points:
+    one = loaded.copy_and_resolve_references()
+    config_tree.override(one, [*overrides, *point.values])
+    # How many devices will share a batch is not known here.
+    config_lib.validate(one, one.mesh.model)
 
 
 def parse(spec: str) -> tuple[str, list[str]]:

@@ -23,7 +23,16 @@ BAD = [
   ("data.crop_scale", (0.9, 0.5)),
   ("data.crop_scale", (0.5, math.nan)),
   ("data.text_buckets", (32, 16, 77)),
+  ("data.crop_scale", (0.9,)),
+  ("data.crop_scale", (0.5, 0.8, 1.0)),
+  ("data.crop_scale", ("a", "b")),
+  ("data.crop_scale", ()),
   ("data.text_buckets", (16, 32)),
+  ("data.text_buckets", ("8", 77)),
+  ("data.text_buckets", (0, 77)),
+  ("data.text_buckets", (8.0, 77)),
+  ("data.weights", ("a",)),
+  ("data.weights", (math.nan,)),
   ("data.shards", ""),
   ("data.weights", (1.0, 2.0)),  # of one glob
   ("data.weights", (-1.0,)),
@@ -40,6 +49,9 @@ BAD = [
   ("optim.learning_rate", 1e30),
   ("optim.weight_decay", 2001.0),
   ("seed", 2**32),
+  ("steps", 10**19),
+  ("model.vision.depth", 10**6),
+  ("model.text.width", 2**20),
   ("objective.name", "siglip"),
   ("objective.contrast", "fast"),
   ("checkpoint.every", 0),
@@ -97,4 +109,11 @@ def test_arguments_of_another_objective_are_refused():
   config = config_lib.paper("hycoclip")
   config.objective.name = "clip"
   with pytest.raises(ValueError, match="--config=FILE:clip"):
+    config_lib.validate(config, devices=8)
+
+
+def test_a_name_that_a_tower_does_not_take_is_named():
+  config = config_lib.paper()
+  config.model.vision.hedas = 12
+  with pytest.raises(ValueError, match=r"hedas: no such value, did you mean"):
     config_lib.validate(config, devices=8)

@@ -1,6 +1,7 @@
 """Numbers gone bad are skipped, counted, named and told once."""
 
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +65,32 @@ def test_a_scalar_at_its_bound_is_told_once(name, value, side, watch, caplog):
     watch.look(step, GOOD | {name: value * (1 + 1e-7) if step > 3 else 1.0})
   (record,) = caplog.records
   assert f"step 4: {name} is at its {side} bound" in record.getMessage()
+
+
+def test_embeddings_that_are_all_alike_are_noticed_once(watch, caplog):
+  chance = math.log(768)
+  for step in range(1, 2 * health.FLAT_STEPS + 1):
+    noise = 0.002 * chance * (-1) ** step
+    watch.look(step, GOOD | {"contrastive_loss": chance + noise})
+  (record,) = caplog.records
+  message = record.getMessage()
+  assert message.startswith(f"step {health.FLAT_STEPS}: the contrastive loss")
+  assert "for 1000 steps" in message
+  assert "config.optim.learning_rate" in message
+
+
+@pytest.mark.parametrize(
+  "loss",
+  [
+    lambda step: 6.6 * math.exp(-step / 20_000) + 0.05 * math.sin(step),
+    lambda step: 0.3 * (1 + 0.02 * (-1) ** step),
+    lambda step: 0.0,  # batches of one
+  ],
+)
+def test_a_contrastive_loss_that_moves_is_no_collapse(loss, watch, caplog):
+  for step in range(1, 2 * health.FLAT_STEPS + 1):
+    watch.look(step, GOOD | {"contrastive_loss": loss(step)})
+  assert not caplog.records
 
 
 @pytest.mark.usefixtures("standard_promotion")

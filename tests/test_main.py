@@ -1,5 +1,7 @@
 """The command line, as a user meets it: real processes, real files."""
 
+import json
+import math
 import os
 import pathlib
 import re
@@ -9,12 +11,13 @@ import socket
 import subprocess
 import sys
 import tarfile
-import time
 
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 
-from hyperclip_jax import metrics
+from hyperclip_jax import config as config_lib
+from hyperclip_jax import main, metrics, runs
 from tests import small
 from tests.data.tars import raw_members, write_tar
 
@@ -79,27 +82,161 @@ def foreign_tar(tmp_path):
   return path
 
 
+def refused(*args):
+  """The message that a command ends with, in this process."""
+  with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
+    main.main(main.parse_flags(["main", *map(str, args)]))
+  message = exit_info.value.code
+  assert isinstance(message, str)  # So the exit code is 1.
+  assert message.startswith("error: ")
+  assert "\\" not in message
+  assert "Traceback" not in message
+  return message
+
+
 @pytest.mark.parametrize(
   ("args", "message"),
   [
     (["--colour=red"], "Unknown command line flag 'colour'"),
     (["stray"], "stray arguments: stray"),
-    (["--config.optim.learning_rat=1"], "learning_rat"),
+    (["--config.optim.learning_rat=1"], "--config.optim.learning_rate?"),
+    (["--config.optm.learning_rate=1"], "--config.optim.learning_rate?"),
+    (["--config.optim.lr=1"], "did you mean --config.optim.learning_rate?"),
+    (["--config.batchsize=1"], "did you mean --config.batch_size?"),
     (["--config.optim.learning_rate=nan"], "learning_rate must be finite"),
     (["--config.batch_size=-4"], "config.batch_size must be finite and more"),
-    (["--config.steps=many"], "steps"),
-    (["--mode=dance"], "dance"),
+    (["--config.steps=many"], "must be a whole number, found 'many'"),
+    (["--config.data.crop_scale=0.9"], "crop_scale must be two fractions"),
+    (["--config.data.crop_scale=(0.5,'a')"], "crop_scale must be numbers in"),
+    (["--config.data.weights=('a',)"], "config.data.weights must be numbers"),
+    (["--config.optim=5"], "config.optim is a section"),
+    (["--mode=dance"], "flag --mode=dance: value should be one of <train|eval"),
+    (["--steps=9"], "not of --mode=train; --config.steps sets the run's"),
+    (["--json", "--top=3"], "--json is a flag of --mode=classify|search|trav"),
+    (
+      ["--json", "--top=3"],
+      "--top is a flag of --mode=classify|search, not of",
+    ),
+    (["--model=a"], "classify|search|traverse, not of --mode=train"),
+    (["--mode=eval"], "--config is a flag of --mode=train, not of --mode=eval"),
+    (["--mode=verify", "--config.seed=1"], "seed=1 changes nothing with"),
+    (["--mode=verify", "--dry_run"], "--dry_run is a flag of --mode=train"),
+    (["--processes=x"], "flag --processes=x"),
   ],
 )
 def test_bad_flag_is_one_message_and_no_work(
   args, message, config_file, tmp_path
 ):
   workdir = tmp_path / "run"
-  done = run(f"--config={config_file}", f"--workdir={workdir}", *args)
-  assert done.returncode != 0
-  assert message in done.stderr
-  assert "Traceback" not in done.stderr
+  found = refused(f"--config={config_file}", f"--workdir={workdir}", *args)
+  assert message in found
   assert not workdir.exists()
+
+
+def test_a_bad_flag_of_a_process(config_file, tmp_path):
+  workdir = tmp_path / "run"
+  done = run(f"--config={config_file}", f"--workdir={workdir}", "--colour=red")
+  assert done.returncode == 1
+  assert done.stderr.strip().splitlines()[-1] == (
+    "error: Unknown command line flag 'colour'"
+  )
+
+
+@pytest.mark.parametrize(
+  ("line", "message"),
+  [
+    ("config.optim.lr = 1e-3", "config.optim.lr: no such value, did you mean"),
+    ("config.steps = 'many'", "TypeError: "),
+    ("config.shapes = {'folder': 'a'}", "config.shapes.train is missing"),
+    ("config.nope()", "AttributeError"),
+    (
+      "config.objective.name = 'x'",
+      "config.objective.name must be one of clip",
+    ),
+  ],
+)
+def test_a_bad_config_file_is_one_message(line, message, tmp_path):
+  path = tmp_path / "a.py"
+  path.write_text(
+    "from hyperclip_jax.config import paper\n"
+    f"def get_config():\n  config = paper()\n  {line}\n  return config\n"
+  )
+  found = refused(f"--config={path}", f"--workdir={tmp_path / 'run'}")
+  assert message in found
+  assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("steps", 10**400),
+    ("optim.learning_rate", 10**400),
+    ("optim.learning_rate", math.nan),
+    ("data.crop_scale", [[0.5], [1.0]]),
+    ("data.weights", [10**400, 1]),
+    ("model.vision.depth", 10**9),
+    ("model.vision.new", 1),
+    ("objective", "clip"),
+    ("objective.name", ["clip"]),
+    ("shapes", []),
+  ],
+)
+def test_a_hostile_config_of_a_run_is_one_message(name, value, tmp_path):
+  tree = config_lib.paper().to_dict()
+  section, _, key = name.rpartition(".")
+  node = tree
+  for part in section.split(".") if section else ():
+    node = node[part]
+  node[key] = value
+  (tmp_path / "config.json").write_text(json.dumps(tree))
+  found = refused("--mode=eval", f"--workdir={tmp_path}")
+  assert "not a run's config" in found
+  assert len(found) < 1000
+
+
+def test_workdir_at_home_and_data_that_have_moved(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  assert str(tmp_path / "runs") in refused("--mode=eval", "--workdir=~/runs")
+  (tmp_path / "config.json").write_text(config_lib.paper().to_json())
+  moved = refused("--mode=eval", "--workdir=~", "--config.shapes.folder=/new")
+  assert "'/new/train/*.tar'" in moved
+  assert "if the run's data have moved, say where: --config.shapes" in moved
+  given = refused(
+    "--mode=eval", "--workdir=~", "--config=a.py", "--config.shapes.folder=/new"
+  )
+  assert f"run in {tmp_path}, and takes where its data lie: " in given
+  assert "--config.shapes.folder=/new" in given
+
+
+def test_a_run_keeps_its_paths_from_anywhere(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv("HOME", "/home/me")
+  config = config_lib.paper()
+  config.data.shards = "a/*.tar, ~/{b,c}/*.tar,/d/*.tar"
+  config.data.index_folder = "index,1"
+  config.shapes.folder = "data/shapes"
+  found = runs.anchored(config)
+  assert (
+    found.data.shards == f"{tmp_path}/a/*.tar,/home/me/{{b,c}}/*.tar,/d/*.tar"
+  )
+  assert found.data.index_folder == f"{tmp_path}/index,1"
+  assert found.shapes.folder == f"{tmp_path}/data/shapes"
+  assert runs.anchored(found) == found
+  assert config.shapes.folder == "data/shapes"
+  empty = config_lib.paper()
+  empty.data.shards = ""
+  assert runs.anchored(empty) == empty
+
+
+def test_help_groups_flags_by_mode(capsys):
+  with pytest.raises(SystemExit) as exit_info:
+    main.parse_flags(["main", "--help"])
+  assert exit_info.value.code == 0
+  groups = capsys.readouterr().out.split("\n\n")
+  (traverse,) = (g for g in groups if g.startswith("--mode=traverse"))
+  assert "  --steps " in traverse
+  assert "  --top " not in traverse
+  assert "  --config.optim.learning_rate=0.0005" in groups[-1].splitlines()
 
 
 def test_batch_that_devices_do_not_divide(config_file, tmp_path):
@@ -169,6 +306,8 @@ def test_train_report_eval_and_dry_run(config_file, tmp_path):
   done = run(config, workdir)
   assert done.returncode == 0, done.stderr
   assert "step 6/6" in done.stderr
+  assert "256 records, batches of 16, steps 1 to 6\n" in done.stderr
+  assert f"the run is written to {tmp_path / 'run'}\n" in done.stderr
   assert "samples/s" in done.stderr
   page = (tmp_path / "run/report.html").read_text()
   assert "Zero-shot classification" in page
@@ -315,10 +454,3 @@ def test_a_signal_to_one_process_saves_and_ends_both(config_file, tmp_path):
   saved = metrics.read(tmp_path)[-1]["step"]
   assert f"stopped; step {saved} is saved" in rest
   assert (tmp_path / "checkpoints" / str(saved)).is_dir()
-
-
-def test_imports_are_quick_enough_for_help():
-  begin = time.monotonic()
-  done = run("--help")
-  assert "--workdir" in done.stdout
-  assert time.monotonic() - begin < 60

@@ -141,18 +141,28 @@ def _results(summary: Mapping[str, float], trained: bool) -> list[Markup]:
   return [note(about), note(words.SPREAD), measures.table(found)]
 
 
+def _numerically(name: str) -> list[tuple[str, int]]:
+  """A key that sorts r5 before r10."""
+  return [
+    (text, int(number or 0))
+    for text, number in re.findall(r"(\D+)(\d{0,9})", name)
+  ]
+
+
 def _training(history: plots.History):
-  names = sorted({name for row in history for name in row} - {"step"})
+  names = {name for row in history for name in row} - {"step"}
+  names = sorted(names, key=_numerically)
   panels = []
-  for title, pattern, caption in words.PANELS:
-    chosen = [name for name in names if re.search(pattern, name)]
+  for panel in words.PANELS:
+    chosen = [name for name in names if re.search(panel.pattern, name)]
     names = [name for name in names if name not in chosen]
     if chosen:
+      caption = panel.caption
       if any(name.startswith(f"{suite.TRAIN_SAMPLE}/") for name in chosen):
         caption += " Of a sample of the training records."
-      uri = plots.data_uri(plots.curves(history, chosen))
-      alt = f"{title} over training steps"
-      panels.append(figure(uri, title, alt, caption))
+      uri = plots.data_uri(plots.curves(history, chosen, panel.quantity))
+      alt = f"{panel.title} over training steps"
+      panels.append(figure(uri, panel.title, alt, caption))
   if not panels:
     return [note("No metrics were written while training.")]
   return [

@@ -46,7 +46,13 @@ EDGES = (
   ("box_image", "image"),
   ("box_text", "text"),
 )
-LINES = ("#332288", "#cc6677", "#117733", "#aa4499", "#88ccee", "#999933")
+# Paul Tol's "muted", first those that differ most; dashes tell more than nine.
+LINES = (
+  *("#332288", "#cc6677", "#117733", "#88ccee", "#aa4499", "#ddcc77"),
+  *("#44aa99", "#882255", "#999933"),
+)
+DASHES = ("-", "--", ":")
+LEGEND = 46  # characters of the labels in a row of a legend, with its lines
 INK, FAINT = "#2b2f36", "#d9dce1"
 POINTS = 250  # Most points of a kind in a picture: more would be a blot.
 RECORDS = 8  # With their edges drawn.
@@ -59,7 +65,7 @@ STYLE: dict[Any, Any] = {
   "axes.spines.right": False,
   "axes.spines.top": False,
   "figure.constrained_layout.use": True,
-  "figure.facecolor": "none",
+  "figure.facecolor": "white",  # Not see-through: a notebook may be dark.
   "font.size": 10,
   "grid.color": "#eceef1",
   "grid.linewidth": 0.8,
@@ -96,32 +102,72 @@ def series(history: History, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @matplotlib.rc_context(STYLE)
-def curves(history: History, names: Sequence[str]) -> Figure:
-  """Metrics over steps, smoothed when dense; crosses mark non-finite values."""
-  figure = Figure(figsize=(4, 2.8))
+def curves(
+  history: History, names: Sequence[str], quantity: str = ""
+) -> Figure:
+  """Metrics over steps, smoothed when dense; crosses mark non-finite values.
+
+  Args:
+    history: rows of metrics.jsonl.
+    names: metrics to draw, one line each.
+    quantity: label of the vertical axis, with its unit.
+  """
+  labels = [_label(name) for name in names]
+  columns = _columns(labels)
+  rows = -(-len(names) // columns)
+  figure = Figure(figsize=(4, 2.4 + 0.2 * rows))
   axes = figure.subplots()
-  for name, line in zip(names, itertools.cycle(LINES), strict=False):
-    colour = _kind_colour(name) or line
+  looks = itertools.product(DASHES, LINES)
+  for name, label, (dash, line) in zip(names, labels, looks, strict=False):
     steps, values = series(history, name)
     finite = np.isfinite(values)
     values = np.where(finite, values, np.nan)
-    label = name.removeprefix("eval/").replace("_", " ")
+    colour, width, alpha = _kind_colour(name) or line, 1.5, 1.0
+    if name == "loss":  # Broad and pale, as it may lie upon one of its terms.
+      colour, width, alpha = INK, 4.5, 0.3
     window = len(values) // 50
     if window > 1:
       axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
       values = _smooth(values, window)
-      axes.plot(steps, values, color=colour, label=label)
-    else:
-      axes.plot(steps, values, color=colour, label=label, marker=".")
+    axes.plot(
+      steps,
+      values,
+      color=colour,
+      linestyle=dash,
+      linewidth=width,
+      alpha=alpha,
+      marker="" if window > 1 else ".",
+      label=label,
+    )
     lost, floor = steps[~finite], axes.get_xaxis_transform()
     axes.plot(lost, 0 * lost, "x", color=colour, transform=floor, clip_on=False)
   axes.set_xlabel("step")
+  axes.set_ylabel(quantity)
   axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
   axes.xaxis.set_major_formatter(
     lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}"
   )
-  figure.legend(loc="outside upper left", ncols=min(2, len(names)))
+  figure.legend(loc="outside upper left", ncols=columns, columnspacing=1.2)
   return figure
+
+
+def _label(name: str) -> str:
+  """A metric's name for a legend; the panel says what all have in common."""
+  name = re.sub(r"^(eval|train_sample)/|root_distance/", "", name)
+  return re.sub(r"_(loss|mean)$", "", name).replace("_", " ")
+
+
+def _columns(labels: Sequence[str]) -> int:
+  """How many columns of a legend fit in the width of a figure."""
+  for columns in range(min(3, len(labels)), 1, -1):
+    height = -(-len(labels) // columns)  # A legend fills column by column.
+    widths = [
+      max(map(len, labels[start : start + height]))
+      for start in range(0, len(labels), height)
+    ]
+    if sum(widths) + 6 * columns <= LEGEND:
+      return columns
+  return 1
 
 
 def root_distances(
@@ -315,9 +361,9 @@ def _disk_frame(axes, points, curv):
 
 
 def _kind_colour(name: str) -> str | None:
-  """The colour of the kind that a metric like norms_box_text_mean is about."""
+  """The colour of the kind whose distances a metric is the mean of."""
   for kind, look in KINDS.items():  # Boxes first: box_text ends in text.
-    if re.search(rf"(^|[/_]){kind}_", name):
+    if re.search(rf"(^|[/_]){kind}_(mean|median)$", name):
       return look.colour
   return None
 

@@ -1,5 +1,7 @@
 """What a report says about its tables and figures, for a newcomer."""
 
+from typing import NamedTuple
+
 # Metric after its task, readable name, what it says, which way is better.
 MEANINGS = (
   (
@@ -150,61 +152,100 @@ SPREAD = (
   "further. Chance is what guessing reaches."
 )
 
-# Title, the metrics in the panel, what to see in it.
+
+class Panel(NamedTuple):
+  """A plot of the report.
+
+  Attributes:
+    title: what stands above it.
+    pattern: regular expression of the metrics in it.
+    quantity: label of the vertical axis, with the unit.
+    caption: what to see in it.
+  """
+
+  title: str
+  pattern: str
+  quantity: str
+  caption: str
+
+
+OF = "^(eval|train_sample)/.*"  # how results of evaluations are named
 PANELS = (
-  (
+  Panel(
     "Losses",
     r"loss",
-    "What training minimises, and its terms. All should fall, then level off.",
+    "loss (nats)",
+    "What training minimises (loss, the broad line) and its terms, before "
+    "their weights. The loss and the contrastive term should fall, then level "
+    "off. Entailment terms need not: they may rise while the contrastive one "
+    "spreads the embeddings out.",
   ),
-  (
+  Panel(
     "Logit scale",
     r"logit_scale$",
+    "scale",
     "What similarities are multiplied by before the softmax. It grows as the "
     "model becomes surer of its matches, up to a bound.",
   ),
-  (
+  Panel(
     "Curvature",
     r"curv$",
+    "c",
     "The space has curvature -c; this is c. The smaller, the flatter.",
   ),
-  (
+  Panel(
     "Feature scales",
     r"alpha$",
+    "factor",
     "What image and text features are multiplied by before they are placed "
     "in the space: how far out they can reach.",
   ),
-  (
+  Panel(
     "Zero-shot classification",
-    r"^(?:eval|train_sample)/.*top\d$",
+    rf"{OF}top\d$",
+    "share of pictures",
     "Share of pictures whose class is found from its name alone, "
     "at once (top1) or in five guesses (top5).",
   ),
-  (
+  Panel(
     "Retrieval",
-    r"^(?:eval|train_sample)/.*_r\d+$",
+    rf"{OF}_r\d+$",
+    "share found",
     "Share of pictures that find their caption (i2t) and of captions that "
     "find their picture (t2i) among the nearest 1, 5, ...",
   ),
-  (
+  Panel(
     "Errors: overlap with the truth",
-    r"^(?:eval|train_sample)/.*(jaccard|precision|recall)$",
+    rf"{OF}(jaccard|precision|recall)$",
+    "share of ancestors",
     "How many ancestors the predicted class has in common with the true one; "
     "1 is perfect. Wrong answers can be nearly right.",
   ),
-  (
+  Panel(
     "Errors: steps from the truth",
-    r"^(?:eval|train_sample)/.*(tie|lca)$",
+    rf"{OF}(tie|lca)$",
+    "edges",
     "How far apart the predicted and the true class are in the hierarchy. "
     "Lower is better.",
   ),
-  (
+  Panel(
     "Distances from the root",
-    r"^(?:eval|train_sample)/.*_mean$",
+    rf"{OF}_mean$",
+    "distance",
     "Mean distance of each kind. General kinds should stay nearer.",
   ),
-  ("Learning rate", r"^(lr|learning_rate)$", "The size of the updates."),
-  ("Gradient norm", r"grad_norm$", "Spikes are steps that went astray."),
+  Panel(
+    "Learning rate",
+    r"^(lr|learning_rate)$",
+    "learning rate",
+    "The size of the updates.",
+  ),
+  Panel(
+    "Gradient norm",
+    r"grad_norm$",
+    "norm",
+    "Spikes are steps that went astray.",
+  ),
 )
 
 EDGES = (

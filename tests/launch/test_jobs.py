@@ -51,6 +51,49 @@ def test_what_no_launcher_takes(argv, message, capsys):
   assert message in capsys.readouterr().err
 
 
+CONFIG = """
+from hyperclip_jax.config import paper
+def get_config(objective="hycoclip"):
+  return paper(objective)
+"""
+
+
+@pytest.mark.parametrize(
+  ("argv", "message"),
+  [
+    (["--sweep=optim.lr=1,2"], "did you mean --config.optim.learning_rate?"),
+    (["--sweep=steps=9,many"], "--config.steps: must be a whole number, found"),
+    (["--sweep=seed=0,1", "--sweep=steps=9000,0"], "config.steps must be fin"),
+    (["--sweep=optim=1,2"], "config.optim is a section"),
+    (["--config.batchsize=1"], "did you mean --config.batch_size?"),
+  ],
+)
+def test_a_mistyped_sweep_starts_nothing(argv, message, tmp_path, capsys):
+  (tmp_path / "a.py").write_text(CONFIG)
+  common = [f"--config={tmp_path / 'a.py'}", "--workdir=a"]
+  with pytest.raises(SystemExit):
+    jobs.parse(jobs.parser("x"), [*common, *argv])
+  assert message in capsys.readouterr().err
+
+
+def test_a_good_sweep_of_a_config_that_is_here(tmp_path):
+  (tmp_path / "a.py").write_text(CONFIG)
+  found = jobs.make(
+    f"{tmp_path / 'a.py'}:clip",
+    "runs/a",
+    ["seed=0,1", "data.text_buckets=(16,77),77", "model.unroll=true,false"],
+    ["--config.steps=9000"],
+  )
+  assert len(found) == 8
+
+
+def test_a_workdir_at_home(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  flags = ["--config=none.py", "--workdir=~/runs/a"]
+  options, (job,) = jobs.parse(jobs.parser("x"), flags)
+  assert options.workdir == job.workdir == "/home/me/runs/a"
+
+
 def test_pairs():
   assert jobs.pairs(["a=b=c", "d=1"], "--flag") == {"a": "b=c", "d": "1"}
   for bad in ("a", "a=", "=a"):

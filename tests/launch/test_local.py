@@ -90,6 +90,37 @@ def test_each_process_has_its_gpus():
     local.environments(3, 80, 2, given)
 
 
+@pytest.mark.parametrize(
+  ("gpus", "environ", "message"),
+  [
+    (2, {}, "4 processes with 2 GPUs each need 8, this machine has 0"),
+    (-1, {}, "--gpus must be at least 0, found -1"),
+    (1, {"CUDA_VISIBLE_DEVICES": "-1"}, "CUDA_VISIBLE_DEVICES has 0"),
+    (1, {"CUDA_VISIBLE_DEVICES": ""}, "CUDA_VISIBLE_DEVICES has 0"),
+    (1, {"CUDA_VISIBLE_DEVICES": "0,1,-1,2"}, "CUDA_VISIBLE_DEVICES has 2"),
+    (1, {"CUDA_VISIBLE_DEVICES": "0,1,2,2"}, "lists a GPU twice"),
+  ],
+)
+def test_gpus_that_are_not_there(gpus, environ, message, monkeypatch):
+  monkeypatch.setenv("PATH", "/nonexistent")  # without nvidia-smi
+  with pytest.raises(ValueError, match=message):
+    local.environments(4, 80, gpus, environ)
+
+
+def test_gpus_are_counted_and_their_list_may_hold_blanks(monkeypatch, tmp_path):
+  script = tmp_path / "nvidia-smi"
+  script.write_text(
+    "#!/bin/sh\necho 'GPU 0: A'\necho '  MIG 1g'\necho 'GPU 1: A'"
+  )
+  script.chmod(0o755)
+  monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+  found = local.environments(2, 80, 1, {})
+  assert [e["CUDA_VISIBLE_DEVICES"] for e in found] == ["0", "1"]
+  given = {"CUDA_VISIBLE_DEVICES": " GPU-7, 1 "}
+  found = local.environments(2, 80, 1, given)
+  assert [e["CUDA_VISIBLE_DEVICES"] for e in found] == ["GPU-7", "1"]
+
+
 def test_the_others_end_when_one_fails():
   begin = time.monotonic()
   assert run([WAIT, "raise SystemExit(7)", WAIT], grace=80) == (7, False)

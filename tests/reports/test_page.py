@@ -189,3 +189,10 @@ def test_a_sample_of_training_records_is_never_called_held_out(run, write):
   assert "on a sample of the training records: nothing was held out" in text
   assert "Of a sample of the training records." in text
   assert "held-out records" not in text
+
+
+def test_plots_show_recall_in_the_order_of_its_numbers():
+  names = ["eval/t2i_r10", "eval/t2i_r5", "eval/i2t_r1", "loss"]
+  assert sorted(names, key=page._numerically) == [
+    "eval/i2t_r1", "eval/t2i_r5", "eval/t2i_r10", "loss",
+  ]  # fmt: skip

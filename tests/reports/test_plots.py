@@ -1,7 +1,9 @@
 import base64
+import io
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from hyperclip_jax.evals import norms
@@ -116,6 +118,52 @@ def test_metrics_of_a_kind_have_its_colour():
     plots.KINDS["box_text"].colour,
     plots.KINDS["text"].colour,
   ]
+
+
+LOSSES = (
+  "loss",
+  "contrastive_loss",
+  "entailment_loss",
+  "box_text_image_entailment_loss",
+  "cross_image_entailment_loss",
+  "cross_text_entailment_loss",
+  "text_image_entailment_loss",
+)
+
+
+@pytest.mark.parametrize("names", [LOSSES, [f"eval/r{i}" for i in range(12)]])
+def test_a_legend_lies_within_the_figure_and_lines_differ(names):
+  history = [{"step": i, **dict.fromkeys(names, 1.0)} for i in (1, 2)]
+  figure = plots.curves(history, names, "loss")
+  figure.draw_without_rendering()
+  (legend,) = figure.legends
+  box, canvas = legend.get_window_extent(), figure.bbox
+  assert canvas.x0 <= box.x0 < box.x1 <= canvas.x1
+  assert canvas.y0 <= box.y0 < box.y1 <= canvas.y1
+  (axes,) = axes_of(figure)
+  assert not box.overlaps(axes.get_window_extent())
+  looks = {(x.get_color(), x.get_linestyle()) for x in axes.lines[::2]}
+  assert len(looks) == len(names)
+  assert axes.get_ylabel() == "loss"
+
+
+@pytest.mark.parametrize("hyperbolic", [True, False])
+def test_figures_are_opaque(hyperbolic):
+  embeddings = {
+    "image": points(np.ones(3), 1.0),
+    "text": points([1, 2, 3], 1.0),
+  }
+  distances = plots.root_distances(embeddings, 1.0, hyperbolic)
+  medians = {"image_median": 1.0, "text_median": 1.0}
+  for figure in (
+    plots.curves([{"step": 1, "loss": 1.0}], ["loss"]),
+    plots.embedding_map(embeddings, 1.0, hyperbolic)[0],
+    plots.distance_histograms(norms.bins(distances) | medians),
+  ):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    alpha = np.asarray(PIL.Image.open(buffer).convert("RGBA"))[..., 3]
+    assert alpha.min() == 255
 
 
 @pytest.mark.parametrize("hyperbolic", [True, False])

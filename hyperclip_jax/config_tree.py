@@ -1,0 +1,266 @@
+"""A tree of config values: read from a file, set by flags, checked by type."""
+
+import ast
+import difflib
+import importlib.util
+import pathlib
+import re
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from hyperclip_jax import files
+from hyperclip_jax.files import shown
+
+OVERRIDE = re.compile(r"--?(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
+TRUE, FALSE = ("true", "t", "1"), ("false", "f", "0")
+WANTED = {
+  bool: "true or false",
+  int: "a whole number",
+  float: "a number",
+  str: "a text",
+  tuple: "numbers in brackets, such as (8, 16)",
+}
+
+Override = tuple[str, str]  # dotted name, value as text
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+  """(dotted name, value) of every leaf of a ConfigDict."""
+  for name, value in config.items():
+    if isinstance(value, ConfigDict):
+      yield from leaves(value, f"{prefix}{name}.")
+    else:
+      yield f"{prefix}{name}", value
+
+
+def load(spec: str) -> Any:
+  """Runs a config file and returns the ConfigDict that it makes.
+
+  Args:
+    spec: FILE, or FILE:ARGUMENT to call `get_config(ARGUMENT)`.
+
+  Raises:
+    ValueError, OSError: there is no such file, or it makes no config.
+  """
+  name, colon, argument = spec.partition(":")
+  path = files.expanded(name)
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"--config={shown(spec)}: no such file; want one such as "
+      "configs/shapes_tiny.py"
+    )
+  try:
+    found = importlib.util.spec_from_file_location("config_file", path)
+    if found is None or found.loader is None:
+      raise ValueError("not a Python file")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    config = module.get_config(*([argument] if colon else []))
+  except Exception as error:  # The file may hold any code.
+    raise ValueError(
+      f"--config={shown(spec)}: {_where(error, path)}"
+    ) from error
+  if not isinstance(config, ConfigDict):
+    raise ValueError(
+      f"--config={shown(spec)}: get_config() must return a ConfigDict, found "
+      f"{type(config).__name__}"
+    )
+  return config
+
+
+def _where(error: Exception, path: pathlib.Path) -> str:
+  """An error of a config file with the file's own line."""
+  frames = traceback.extract_tb(error.__traceback__)
+  lines = [f.lineno for f in frames if f.filename == str(path)]
+  line = f" (line {lines[-1]})" if lines else ""
+  return f"{type(error).__name__}: {error}{line}"
+
+
+def split(argv: Sequence[str]) -> tuple[list[str], list[Override]]:
+  """Separates `--config.NAME=VALUE` from the other arguments.
+
+  Args:
+    argv: arguments; the value may be the next one, and is true (or, after
+      `--noconfig.NAME`, false) where none follows.
+
+  Returns:
+    The other arguments, and the overrides in order.
+  """
+  rest: list[str] = []
+  overrides: list[Override] = []
+  left = list(argv)
+  while left:
+    argument = left.pop(0)
+    if argument == "--":
+      return [*rest, argument, *left], overrides
+    match = OVERRIDE.fullmatch(argument)
+    if not match:
+      rest.append(argument)
+      continue
+    no, name, value = match.groups()
+    if value is None and no:
+      value = "false"
+    elif value is None:
+      follows = bool(left) and not left[0].startswith("--")
+      value = left.pop(0) if follows else "true"
+    overrides.append((name, value))
+  return rest, overrides
+
+
+def override(config: Any, overrides: Iterable[Override]) -> None:
+  """Sets values of a config from text; the type of the old value decides.
+
+  Args:
+    config: ConfigDict to change.
+    overrides: dotted names and values.
+
+  Raises:
+    ValueError: names every override that fits no value of the config.
+  """
+  problems = []
+  for name, text in overrides:
+    try:
+      section, key = _find(config, name)
+      section[key] = _parse(text, section[key])
+    except ValueError as error:
+      problems.append(f"--config.{shown(name)}: {error}")
+  if problems:
+    raise ValueError("\n  ".join(dict.fromkeys(problems)))
+
+
+def _find(config: Any, name: str) -> tuple[Any, str]:
+  """The section and the key of a dotted name."""
+  section, above = config, "config"
+  *parents, key = name.split(".")
+  for part in parents:
+    if not isinstance(section.get(part), ConfigDict):
+      raise ValueError(_unknown(config, section, above, part, name))
+    section, above = section[part], f"{above}.{part}"
+  if key not in section:
+    raise ValueError(_unknown(config, section, above, key, name))
+  if isinstance(section[key], ConfigDict):
+    keys = list(section[key])
+    raise ValueError(
+      f"{above}.{key} is a section; set one of its values: {', '.join(keys)}"
+    )
+  return section, key
+
+
+def _unknown(config: Any, section: Any, above: str, key: str, name: str) -> str:
+  if key in section:
+    return f"{above}.{key} is a value, not a section"
+  guess = closest(name, [n for n, _ in leaves(config)])
+  hint = f", did you mean --config.{guess}?" if guess else ":"
+  return f"no such value{hint} {above} has {', '.join(section)}"
+
+
+def closest(name: str, names: Iterable[str]) -> str | None:
+  """The dotted name that was probably meant, or None.
+
+  Initials count as a match (`lr` for `learning_rate`), names of the same
+  section come first.
+
+  Args:
+    name: dotted name as written.
+    names: the dotted names that exist.
+  """
+  section, _, key = name.rpartition(".")
+  names = list(names)
+  siblings = [n for n in names if n.rpartition(".")[0] == section]
+  for pool in (siblings, names):
+    keys = sorted({n.rpartition(".")[2] for n in pool})
+    alike = [k for k in keys if key in (k, _initials(k))]
+    alike = alike or difflib.get_close_matches(key, keys, 1)
+    found = [n for n in pool if n.rpartition(".")[2] in alike[:1]]
+    if found:
+      return max(found, key=lambda n: _likeness(n, name))
+  return next(iter(difflib.get_close_matches(name, names, 1)), None)
+
+
+def _initials(key: str) -> str:
+  return "".join(word[:1] for word in key.split("_"))
+
+
+def _likeness(a: str, b: str) -> float:
+  return difflib.SequenceMatcher(None, a, b).ratio()
+
+
+def _parse(text: str, old: Any) -> Any:
+  """The value that a text stands for, of the type of the old one."""
+  try:
+    match old:
+      case bool():
+        return _boolean(text)
+      case int():
+        return int(text)
+      case float():
+        return float(text)
+      case str():
+        return text
+      case tuple():
+        found = ast.literal_eval(text)
+        return tuple(found) if isinstance(found, (tuple, list)) else (found,)
+  except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+    wanted = next(WANTED[t] for t in WANTED if isinstance(old, t))
+    raise ValueError(f"must be {wanted}, found {shown(text)!r}") from None
+  raise ValueError(f"a {type(old).__name__} cannot be set by a flag")
+
+
+def _boolean(text: str) -> bool:
+  if text.lower() not in TRUE + FALSE:
+    raise ValueError(text)
+  return text.lower() in TRUE
+
+
+def type_problems(config: Any, like: Any) -> Iterator[str]:
+  """Values that are missing or of another type than in a reference.
+
+  Args:
+    config: ConfigDict to check.
+    like: ConfigDict with the right types.
+
+  Yields:
+    A sentence for each, with the dotted name.
+  """
+  found = dict(leaves(config))
+  for name, value in leaves(like):
+    if name not in found:
+      yield f"config.{name} is missing"
+    elif not _fits(found[name], value):
+      wanted = next(WANTED[t] for t in WANTED if isinstance(value, t))
+      yield f"config.{name} must be {wanted}, found {shown(repr(found[name]))}"
+
+
+def _fits(value: Any, like: Any) -> bool:
+  if isinstance(like, tuple):
+    return isinstance(value, (tuple, list)) and all(map(_number, value))
+  if isinstance(like, float):
+    return _number(value)
+  return type(value) is type(like)
+
+
+def _number(value: Any) -> bool:
+  # Larger integers have no float.
+  return type(value) is float or (type(value) is int and abs(value) < 2**63)
+
+
+def name_problems(config: Any, like: Any, prefix: str = "") -> Iterator[str]:
+  """Values that a reference does not have.
+
+  Args:
+    config: ConfigDict to check.
+    like: ConfigDict with the right names.
+    prefix: what the dotted names to check start with.
+
+  Yields:
+    A sentence for each, with the name that was probably meant.
+  """
+  known = [name for name, _ in leaves(like)]
+  for name, _ in leaves(config):
+    if name.startswith(prefix) and name not in known:
+      guess = closest(name, known)
+      hint = f", did you mean config.{guess}?" if guess else ""
+      yield f"config.{shown(name)}: no such value{hint}"
