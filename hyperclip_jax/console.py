@@ -59,5 +59,6 @@ def end(message: str, code: int = 1) -> NoReturn:
 
 
 def _write(message: str) -> None:
-  with contextlib.suppress(OSError, ValueError):
-    print(message, file=sys.stderr, flush=True)
+  if sys.stderr:  # None where it was closed from the start
+    with contextlib.suppress(OSError, ValueError):
+      print(message, file=sys.stderr, flush=True)

@@ -285,7 +285,7 @@ class Progress:
 
 def say(message: str) -> None:
   """A line to whoever watches, from the first process; never raises."""
-  if jax.process_index() == 0:
+  if jax.process_index() == 0 and sys.stderr:
     with contextlib.suppress(OSError, ValueError):
       print(message, file=sys.stderr, flush=True)
 

@@ -142,7 +142,7 @@ def saving() -> Iterator[Callable[[int], bool]]:
     else:
       told = _state.asked is not None
     if told:
-      announce("SIGTERM")
+      announce(signal.Signals(_state.asked or signal.SIGTERM).name)
     return told
 
   _state.save = announce_to_all if many else announce

@@ -128,11 +128,11 @@ def test_a_process_ends_whatever_becomes_of_its_last_words(
     os.set_blocking(writer, True)
   if stderr == "full":
     os.dup2(os.open("/dev/full", os.O_WRONLY), writer)
+  shell = 'exec "$0" "$@"' + (" 2>&-" if stderr == "closed" else "")
   done = subprocess.Popen(
-    [sys.executable, "-c", script, tmp_path],
+    ["/bin/sh", "-c", shell, sys.executable, "-c", script, tmp_path],
     env=os.environ | {"PYTHONPATH": os.getcwd()},
     stderr=writer,
-    preexec_fn=(lambda: os.close(2)) if stderr == "closed" else None,
   )
   os.close(writer)
   assert done.wait(timeout=100) == 1
