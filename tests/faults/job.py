@@ -64,7 +64,7 @@ def main() -> None:
   if model is None:
     sys.exit(STOPPED)
   if options["report"] and jax.process_index() == 0:
-    data = runs.held_out(config, run.sources)
+    data = runs.sample(config, run.sources)
     report.evaluate(workdir, config, model, data)
   signals.done()
 
