@@ -13,9 +13,10 @@ from ml_collections import ConfigDict
 from hyperclip_jax import config as config_lib
 from hyperclip_jax import sharding
 from hyperclip_jax.config import Config
-from hyperclip_jax.data import shapes
+from hyperclip_jax.data import preview, shapes
 from hyperclip_jax.data.shards import TarSource, expand
 from hyperclip_jax.evals import suite
+from hyperclip_jax.objectives import USES_BOXES
 from hyperclip_jax.pretrained import read_config
 from hyperclip_jax.release import CONFIG_FILE
 
@@ -67,6 +68,8 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
   mesh = sharding.make_mesh(config.mesh.model)
   sources = open_sources(config)
   _check_same(sources)
+  if config.objective.name in USES_BOXES:
+    preview.check(sources)
   return Run(config, workdir, sources, mesh)
 
 

@@ -23,6 +23,7 @@ from hyperclip_jax.data import distortions as distort
 from hyperclip_jax.data import pipeline
 from hyperclip_jax.data.augment import crop_resize
 from hyperclip_jax.data.faults import Faults
+from hyperclip_jax.data.tokenizer import Tokenizer
 from hyperclip_jax.evals import suite
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.hyperclip import HyperCLIP
@@ -214,6 +215,8 @@ def make_batches(
     crop_scale=tuple(data.crop_scale),
     white_border=data.white_border,
     parts=data.parts_per_image if uses_boxes else 0,
+    tokenizer=Tokenizer(config.model.text.vocab),
+    upright=data.upright,
   )
   return pipeline.batches(
     run.sources,

@@ -22,6 +22,12 @@ Rect = Float32[np.ndarray, "4"]  # x0, y0, x1, y1 in pixels
 
 MAX_PIXELS = 50_000_000
 
+# Of files that `decode` reads.
+SUFFIXES = (
+  *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"),
+  ".avif",
+)
+
 TRIES = 10  # of a random crop
 DRAWS = 4 * TRIES  # random numbers it takes
 
@@ -138,6 +144,19 @@ def _unknown(data: bytes) -> str:
   if data[4:8] == b"ftyp" and data[8:12] in _HEIC and b"avif" not in data[:64]:
     return "HEIC, which is not read: convert it to JPEG or PNG"
   return f"none of {', '.join(_FORMATS)}"
+
+
+def size(data: bytes) -> tuple[int, int]:
+  """Width and height of an encoded image as stored, by its header.
+
+  Raises:
+    ImageError: the header is broken or unknown.
+  """
+  try:
+    with _opened(data) as image:
+      return image.size
+  except Exception as error:  # decoders raise nearly anything on bad bytes
+    raise ImageError(f"no header of an image in {len(data)} bytes") from error
 
 
 def orientation(data: bytes) -> int:

@@ -15,7 +15,7 @@ from absl import logging
 from hyperclip_jax.data import index as index_lib
 from hyperclip_jax.data.index import Index
 from hyperclip_jax.data.layouts import WANTED
-from hyperclip_jax.data.record import Record
+from hyperclip_jax.data.record import BoxWatch, Record
 
 # From so many tars without an index on, they are walked by several processes.
 MANY = 64
@@ -72,6 +72,7 @@ class TarSource:
       OSError: a tar cannot be read.
     """
     self._min_side = min_side
+    self._boxes = BoxWatch()
     self.skipped: dict[str, str] = {}
     self._shards: list[Index] = []
     for path, found in zip(paths, _indices(paths, index_folder), strict=True):
@@ -101,7 +102,9 @@ class TarSource:
     """
     shard, row = self._locate(operator.index(index))
     key, members = shard.read(row)
-    return shard.layout.parse(shard.path, key, members, self._min_side)
+    record = shard.layout.parse(shard.path, key, members, self._min_side)
+    self._boxes.see(record, shard.path)
+    return record
 
   def name(self, number: int) -> str:
     """The shard of a record and its place there, for messages."""
