@@ -326,10 +326,10 @@ def test_a_reading_error_is_a_bad_record(tmp_path, monkeypatch):
   decode = pipeline.images.decode
   poison = tars.jpeg(5)
 
-  def failing(data, min_side, room):
+  def failing(data, *options):
     if data == poison:
       raise MemoryError("planted")
-    return decode(data, min_side, room)
+    return decode(data, *options)
 
   monkeypatch.setattr(pipeline.images, "decode", failing)
   found = captions(take(source, count=5, batch_size=2, faults=Faults(1.0)))
