@@ -124,9 +124,11 @@ def _in_image(
   read: Float64[np.ndarray, "boxes 4"], size: Float64[np.ndarray, "boxes 2"]
 ) -> Bool[np.ndarray, " boxes"]:
   """Which boxes lie in their images, and have a side of a pixel at least."""
+  ends_inside = (read >= -_SLACK) & (read <= 1 + _SLACK)
   with np.errstate(invalid="ignore", over="ignore"):
-    inside = (read >= -_SLACK).all(axis=1) & (read <= 1 + _SLACK).all(axis=1)
-    return inside & ((read[:, 2:] - read[:, :2]) * size >= 1).all(axis=1)
+    long = (read[:, 2:] - read[:, :2]) * size >= 1
+  good = np.concatenate([ends_inside, long], axis=1)
+  return np.asarray(good.all(axis=1))
 
 
 def _scale(unit: str, size: tuple[float, float]) -> tuple[float, float]:

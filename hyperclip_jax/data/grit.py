@@ -70,12 +70,12 @@ def phrases(
       if values is None:
         left_out["bad row"] += 1
         continue
-      start, end, *box, _ = values
+      start, end, x1, y1, x2, y2, _ = values
       text = sample_lib.span(caption, start, end)
       if text is None:
         left_out["bad offsets"] += 1
         continue
-      found.append(Phrase(text, tuple(box)))
+      found.append(Phrase(text, (x1, y1, x2, y2)))
   return found
 
 
