@@ -14,6 +14,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Sequence
 from importlib import resources
+from typing import Any
 
 import ftfy
 import numpy as np
@@ -90,12 +91,12 @@ class Tokenizer:
     return Tokenizer, (self.vocab_size,)
 
   def __call__(
-    self, texts: Iterable[str], context: int = 77
+    self, texts: Iterable[Any], context: int = 77
   ) -> Int32[np.ndarray, "texts context"]:
     """Tokenizes a batch of captions.
 
     Args:
-      texts: captions, in any script.
+      texts: captions, each a str, in any script.
       context: length of a row. Longer captions are cut and keep the end token;
         `lengths` tells which are.
 
@@ -119,7 +120,7 @@ class Tokenizer:
     rows[np.arange(len(rows)), lengths + 1] = self.end
     return rows
 
-  def lengths(self, texts: Iterable[str]) -> Int64[np.ndarray, " texts"]:
+  def lengths(self, texts: Iterable[Any]) -> Int64[np.ndarray, " texts"]:
     """Counts the tokens of captions, the start and the end token included.
 
     A caption of more tokens than the context is cut. Of one with more than 8192
@@ -130,10 +131,10 @@ class Tokenizer:
     """
     return np.array([len(ids) + 2 for ids in self._all_ids(texts)], np.int64)
 
-  def _all_ids(self, texts: Iterable[str]) -> list[list[int]]:
+  def _all_ids(self, texts: Iterable[Any]) -> list[list[int]]:
     """The ids of the words of each text."""
     if isinstance(texts, (str, bytes)):
-      raise TypeError(f"texts is {texts[:40]!r}: pass a list, [text]")
+      raise TypeError(f"texts is {texts[:40]!r}: pass [text]")
     if not isinstance(texts, Iterable):
       raise TypeError(f"texts is {texts!r}, want a list of str")
     found = []
