@@ -276,8 +276,8 @@ def _identity(source: dict[str, Any]) -> str:
   """An input in words, all that tells it from others."""
   images = f", images {source['images']}" if "images" in source else ""
   digest = f", digest {source['digest']}" if "digest" in source else ""
-  name = files.shown(_name(source))
-  return f"{name} of {source.get('bytes')} bytes{images}{digest}"
+  name = _name(source)
+  return files.shown(f"{name} of {source.get('bytes')} bytes{images}{digest}")
 
 
 def _head(options: Options) -> dict[str, Any]:
@@ -310,12 +310,13 @@ def load_result(path: str, options: Options) -> ShardResult:
     made = Options()._asdict() | content["options"]  # those added since
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
-      f"{path}: not the JSON of a prepared shard ({error!r}); remove it, or "
+      f"{path}: not the JSON of a prepared shard ({files.shown(repr(error))}); "
+      "remove it, or "
       "give another --output"
     ) from error
   if made != options._asdict():
     differing = ", ".join(
-      f"--{name}={made.get(name)} (now {value})"
+      f"--{name}={files.shown(made.get(name))} (now {value})"
       for name, value in options._asdict().items()
       if made.get(name) != value
     )

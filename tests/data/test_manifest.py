@@ -113,6 +113,19 @@ def test_only_a_prepared_folder_is_filled(tmp_path):
     manifest.check(str(tmp_path))
 
 
+def test_names_of_others_are_shown_without_harm(tmp_path):
+  (tmp_path / "\x1b[2Jx").touch()
+  with pytest.raises(ValueError, match=r"holds \\x1b\[2Jx, which is no part"):
+    manifest.check(str(tmp_path))
+  (tmp_path / "\x1b[2Jx").unlink()
+  harm = {"path": "\x1b[2J.tar", "bytes": "\x1b[2J" * 1000}
+  finish(tmp_path, ShardResult(0, harm))
+  with pytest.raises(ValueError, match="which is now") as caught:
+    finished(tmp_path)
+  assert str(caught.value).isprintable()
+  assert len(str(caught.value)) < 1000
+
+
 def test_leftovers_may_be_in_a_prepared_folder(tmp_path):
   for name in ("00000.tar.0a1b2c3d.tmp", "00000.json.0a1b2c3d.tmp", INDEX):
     (tmp_path / name).touch()
