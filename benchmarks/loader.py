@@ -37,6 +37,7 @@ from PIL import Image
 from hyperclip_jax.data import images, photos, pipeline, prepare
 from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.data.shards import TarSource
+from hyperclip_jax.data.tokenizer import Tokenizer
 
 CROP = 224  # pixels, of what the official chain makes
 BATCH = 64
@@ -110,6 +111,8 @@ def loader(source: TarSource, count: int, side: int) -> Callable[[], None]:
     crop_scale=(0.5, 1.0),
     white_border=False,
     parts=1,
+    tokenizer=Tokenizer(),
+    upright=False,
   )
   batches = pipeline.batches(
     [source],

@@ -121,6 +121,7 @@ def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
         "index_folder": "",  # of the shards' indices; "" is beside them
         "on_bad_shard": "fail",  # or "skip": leave damaged tars out
         "max_bad": 0.01,  # share of bad records that a run puts up with
+        "upright": False,  # True: images turned as EXIF says, boxes refer to it
         "min_side": 32,  # pixels; boxes with a smaller side are dropped
         "parts_per_image": 1,  # boxes an example at each step
         "crop_scale": (0.5, 1.0),  # of the random resized crop

@@ -7,6 +7,7 @@ import jax
 from clu import parameter_overview
 
 from hyperclip_jax import build, runs, sharding, train
+from hyperclip_jax.data import preview
 from hyperclip_jax.data.faults import Faults
 from hyperclip_jax.metrics import say
 from hyperclip_jax.models import flops
@@ -23,6 +24,7 @@ def dry_run(run: runs.Run) -> None:
     f"{_gibibytes(jax.tree.map(_shard, initial)):.2f} on a device"
   )
 
+  say(f"\n{preview.summary(preview.look(run.sources))}")
   batch = next(train.make_batches(run, 0, Faults(config.data.max_bad)))
   say(f"\nbatch of process {jax.process_index()}")
   for name, rows in batch.items():

@@ -18,11 +18,12 @@ from ml_collections import ConfigDict
 from hyperclip_jax import checkpoint, console, sharding, signals
 from hyperclip_jax import config as config_lib
 from hyperclip_jax.config import Config
-from hyperclip_jax.data import identity, shapes, shards
+from hyperclip_jax.data import identity, preview, shapes, shards
 from hyperclip_jax.data.identity import Shard
 from hyperclip_jax.data.shards import TarSource
 from hyperclip_jax.evals import suite
 from hyperclip_jax.files import shown
+from hyperclip_jax.objectives import USES_BOXES
 from hyperclip_jax.pretrained import read_config
 from hyperclip_jax.release import CONFIG_FILE
 
@@ -78,6 +79,8 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
   mesh = sharding.make_mesh(config.mesh.model)
   sources = _same_sources(open_sources(config, workdir))
   _held_out(config)
+  if config.objective.name in USES_BOXES:
+    preview.check(sources)
   return Run(config, workdir, sources, mesh)
 
 

@@ -25,6 +25,7 @@ from hyperclip_jax.data import distortions as distort
 from hyperclip_jax.data import identity, pipeline
 from hyperclip_jax.data.augment import crop_resize
 from hyperclip_jax.data.faults import Faults
+from hyperclip_jax.data.tokenizer import Tokenizer
 from hyperclip_jax.evals import suite
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.hyperclip import HyperCLIP
@@ -235,6 +236,8 @@ def make_batches(
     crop_scale=tuple(data.crop_scale),
     white_border=data.white_border,
     parts=_parts(config),
+    tokenizer=Tokenizer(config.model.text.vocab),
+    upright=data.upright,
   )
   return pipeline.batches(
     run.sources,

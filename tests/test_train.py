@@ -1,6 +1,7 @@
 """Training runs end to end, resumes bit for bit, and shards exactly."""
 
 import html
+import io
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
+from PIL import Image
 
 import hyperclip_jax
 from hyperclip_jax import build, claim, metrics, runs, sharding, train
@@ -289,3 +291,43 @@ def test_a_run_trains_from_each_layout(layout, tmp_path):
   rows = metrics.read(tmp_path / "run")
   assert [row["step"] for row in rows] == [1, 2]
   assert all(np.isfinite(list(row.values())).all() for row in rows)
+
+
+def test_a_smaller_vocabulary_trains(tmp_path):
+  config = small.config()
+  config.model.text.vocab = 1000
+  run = runs.prepare(config, tmp_path)
+  batch = next(train.make_batches(run, 0, Faults(0.0)))
+  assert max(batch[name].max() for name in ("text", "box_text")) == 999
+  losses, state = run_steps(run, 2)
+  assert np.isfinite(losses).all()
+  model = train._model(config, state.params)
+  assert np.isfinite(model.encode_text(["a red circle"])).all()
+
+
+@pytest.mark.parametrize("objective", ["clip", "meru", "hycoclip"])
+def test_images_with_texts_train_what_needs_no_parts(objective, tmp_path):
+  members = [
+    member
+    for i in range(20)
+    for member in (
+      (f"{i:02d}.png", _png(i)),
+      (f"{i:02d}.txt", f"picture {i}".encode()),
+    )
+  ]
+  config = small.config(objective)
+  config.shapes.folder = ""
+  config.data.shards = tars.write_tar(tmp_path / "0.tar", members)
+  if objective == "hycoclip":
+    with pytest.raises(ValueError, match="This objective trains on parts"):
+      runs.prepare(config, tmp_path / "run")
+    return
+  losses, _ = run_steps(runs.prepare(config, tmp_path / "run"), 2)
+  assert np.isfinite(losses).all()
+
+
+def _png(seed):
+  out = io.BytesIO()
+  pixels = np.random.default_rng(seed).integers(0, 255, (40, 50, 3), np.uint8)
+  Image.fromarray(pixels).save(out, "PNG")
+  return out.getvalue()

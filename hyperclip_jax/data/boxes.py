@@ -28,7 +28,7 @@ def clean(
   """
   if fault(box, width, height, min_side) is not None:
     return None
-  return _clip(box)
+  return clipped(box)
 
 
 def fault(
@@ -41,7 +41,7 @@ def fault(
     return "box inverted"
   if box[0] >= 1 or box[1] >= 1 or box[2] <= 0 or box[3] <= 0:
     return "box outside"
-  x1, y1, x2, y2 = _clip(box)
+  x1, y1, x2, y2 = clipped(box)
   if x1 == x2 or y1 == y2:
     return "box too small"
   if (x2 - x1) * width < min_side or (y2 - y1) * height < min_side:
@@ -49,6 +49,7 @@ def fault(
   return None
 
 
-def _clip(box: Sequence[float]) -> Box:
+def clipped(box: Sequence[float]) -> Box:
+  """The part of a box that is inside of the image."""
   x1, y1, x2, y2 = (min(max(float(value), 0.0), 1.0) for value in box)
   return x1, y1, x2, y2

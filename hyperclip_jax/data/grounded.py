@@ -9,10 +9,11 @@
 - `file_name` is relative to the folder of images and stays inside of it;
   `width` and `height` are those of the image that the boxes were measured on,
   which may since have been scaled, but not turned or cut.
-- `bbox` is in pixels. An annotation's phrase is its `phrase`; else what its
-  `tokens_positive`, a list of [start, end] character offsets into the image's
-  caption, cover (Flickr30k and others as MDETR publishes them), joined by
-  spaces; else the name of the category of its `category_id`.
+- `bbox` is in pixels, or in another form that `prepare` is given. An
+  annotation's phrase is its `phrase`; else what its `tokens_positive`, a list
+  of [start, end] character offsets into the image's caption, cover (Flickr30k
+  and others as MDETR publishes them), joined by spaces; else the name of the
+  category of its `category_id`.
 - The caption of an image is its `caption`, else the `caption` of its first
   annotation without a `bbox`: COCO's captions appended to its instances do.
 - Numbers, texts and truth values among the other fields of an image are kept as
@@ -22,13 +23,19 @@
 import json
 import math
 import os
+import pathlib
 import reprlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from hyperclip_jax import files
+from hyperclip_jax.data import box_forms
 from hyperclip_jax.data import sample as sample_lib
+from hyperclip_jax.data.box_forms import Form, Found
 from hyperclip_jax.data.sample import Phrase, Rejected, Sample, Tally
 
+FORM = Form("pixels", box_forms.SIZES)  # of `bbox` in COCO's files
+MAX_JSON = 1 << 32  # bytes; COCO's instances have half a gigabyte
 _WANTED = "want an object with the lists 'images' and 'annotations'"
 _NOTE = ("bbox", "phrase", "tokens_positive")
 _MOVED = ("caption", "width", "height")
@@ -75,16 +82,16 @@ def cut(path: str, folder: str, shard_size: int) -> list[Grounded]:
     ValueError: it is no JSON of this layout, or lists no image.
     OSError: it cannot be read.
   """
-  with open(path, "rb") as file:
-    try:
-      content = json.load(file)
-    except (ValueError, RecursionError) as error:
-      raise ValueError(f"{path}: not JSON ({error})") from error
+  data = files.read_bytes(pathlib.Path(path), MAX_JSON)
+  try:
+    content = json.loads(data)  # of UTF-8, -16 or -32
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path}: not JSON ({error})") from error
   if not isinstance(content, dict):
     raise ValueError(f"{path}: found {reprlib.repr(content)}, {_WANTED}")
   images, notes = content.get("images"), content.get("annotations")
   if not isinstance(images, list) or not isinstance(notes, list) or not images:
-    names = ", ".join(sorted(content)[:12])
+    names = ", ".join(files.shown(name, 40) for name in sorted(content)[:12])
     raise ValueError(f"{path}: found an object with {names}; {_WANTED}")
   entries, stray = _join(images, notes, _names(content.get("categories")))
   return [
@@ -95,21 +102,23 @@ def cut(path: str, folder: str, shard_size: int) -> list[Grounded]:
   ]
 
 
-def read(source: Grounded, tally: Tally) -> Iterator[Sample]:
+def read(source: Grounded, tally: Tally, form: Form = FORM) -> Iterator[Sample]:
   """Yields the samples of an input; what is left out is counted in `tally`."""
   if source.stray:
     tally.boxes["annotation of no image"] += source.stray
   for entry in source.entries:
     key = str(entry.image.get("id", ""))
     try:
-      sample = _sample(key, entry, source.folder, tally)
+      sample = _sample(key, entry, source.folder, tally, form)
     except Rejected as error:
       tally.reject(str(error), key)
     else:
       yield sample
 
 
-def _sample(key: str, entry: Entry, folder: str, tally: Tally) -> Sample:
+def _sample(
+  key: str, entry: Entry, folder: str, tally: Tally, form: Form
+) -> Sample:
   if entry.fault:
     raise Rejected(entry.fault)
   if not isinstance(entry.caption, str):
@@ -128,8 +137,8 @@ def _sample(key: str, entry: Entry, folder: str, tally: Tally) -> Sample:
     if fault:
       tally.boxes[fault] += 1
       continue
-    x, y, w, h = box
-    fractions = (x / width, y / height, (x + w) / width, (y + h) / height)
+    tally.look(box, (width, height))
+    fractions = box_forms.fractions(Found(box, (width, height)), form)
     phrases.append(Phrase(text, fractions))
   return Sample(
     key,

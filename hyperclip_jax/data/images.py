@@ -4,26 +4,49 @@ The host only decodes, cuts and pads; the costly resampling is left to the
 device (`augment.py`), which gets fixed-size canvases and crop rectangles.
 """
 
+import contextlib
 import io
 import math
 
 import numpy as np
 import simplejpeg
-from jaxtyping import Float32, Float64, UInt8
-from PIL import ExifTags, Image, UnidentifiedImageError
+from jaxtyping import Float32, Float64, Shaped, UInt8
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
+from hyperclip_jax.data import jpegs, pngs
 from hyperclip_jax.data.boxes import Box
+from hyperclip_jax.data.budget import Budget
 
 Pixels = UInt8[np.ndarray, "_ _ 3"]  # height, width, RGB
 Rect = Float32[np.ndarray, "4"]  # x0, y0, x1, y1 in pixels
 
 MAX_PIXELS = 50_000_000
 
+# Of files that `decode` reads.
+SUFFIXES = (
+  *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"),
+  ".avif",
+)
+
 TRIES = 10  # of a random crop
 DRAWS = 4 * TRIES  # random numbers it takes
 
 # What Pillow may open. Others are rare, and some (EPS) run programs.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+_FORMATS = (
+  *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"),
+  *(
+    ("AVIF",) if "avif" in features.get_supported_modules() else ()
+  ),  # by how Pillow was built
+)
+# What stands in every file that says how it is to be turned.
+_TURNED = (b"Exif", b"eXIf", b"EXIF", b"irot", b"imir")
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+# A picture of 50 megapixels takes up to a gigabyte while it is decoded, and
+# there may be a decoder in each of 16 threads.
+_MEMORY = Budget(2 << 30)
+_SMALL = 1 << 20  # pixels that are decoded without asking for memory
+_JPEG_BYTES, _OTHER_BYTES = 9, 20  # a pixel: progressive, RGBA laid on white
 
 
 class ImageError(ValueError):
@@ -43,7 +66,8 @@ def decode(
   """Decodes an image to RGB; transparent ones are laid on white.
 
   Args:
-    data: JPEG, PNG, WebP, GIF (first frame), BMP, TIFF or PPM.
+    data: JPEG, PNG, WebP, GIF (first frame), BMP, TIFF, PPM or AVIF. A JPEG
+      with harmless oddities is read, see `jpegs`; one that was cut is not.
     min_side: if positive, a JPEG may come out shrunk by 2 to 8 times where its
       short side stays at least this long, which is faster.
     room: where to put a JPEG of just this size, in place of new memory; it is
@@ -55,43 +79,92 @@ def decode(
     ImageError: broken or unknown data.
     TooLargeError: above `MAX_PIXELS`, by the header: nothing is decoded.
   """
-  if upright:
-    return turned(decode(data, min_side), orientation(data))
+  turn = orientation(data) if upright else 1
+  if turn != 1:
+    return turned(decode(data, min_side), turn)
   try:
-    if data.startswith(b"\xff\xd8\xff"):
-      height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-      _check_size(int(width), int(height))
-      if space not in ("CMYK", "YCCK"):  # Pillow knows Adobe's inverted ink
-        if room is not None and room.shape == (height, width, 3):
-          simplejpeg.decode_jpeg(data, buffer=room)
-          return room
-        return simplejpeg.decode_jpeg(
-          data,
-          min_height=min_side,
-          min_width=min_side,
-          min_factor=2 if min_side else 1,
-        )
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-      _check_size(*image.size)
-      return np.array(to_rgb(image))
+    if data.startswith(jpegs.START):
+      return jpegs.decode(data, lambda whole: _jpeg(whole, min_side, room))
+    return _other(data)
   except ImageError:
     raise
   except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
     raise TooLargeError(f"{bomb}; the most is {MAX_PIXELS:,}") from bomb
   except Exception as error:  # decoders raise nearly anything on bad bytes
     unknown = isinstance(error, UnidentifiedImageError)  # tells of a BytesIO
-    reason = f"none of {', '.join(_FORMATS)}" if unknown else error
+    reason = _unknown(data) if unknown else error
     raise ImageError(
       f"cannot decode {len(data)} bytes that begin with {data[:8]!r}: {reason}"
     ) from error
 
 
+def _jpeg(data: bytes, min_side: int, room: Pixels | None) -> Pixels:
+  """Decodes a JPEG; ValueError with libjpeg's words if it has any."""
+  height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+  pixels = _check_size(int(width), int(height))
+  with _memory(pixels * _JPEG_BYTES):
+    if space in ("CMYK", "YCCK"):  # Pillow knows Adobe's inverted ink
+      simplejpeg.decode_jpeg(data, "CMYK")  # but not that something is missing
+    elif room is not None and room.shape == (height, width, 3):
+      simplejpeg.decode_jpeg(data, buffer=room)
+      return room
+    else:
+      return simplejpeg.decode_jpeg(
+        data,
+        min_height=min_side,
+        min_width=min_side,
+        min_factor=2 if min_side else 1,
+      )
+  return _other(data)
+
+
+def _other(data: bytes) -> Pixels:
+  """Decodes what Pillow reads."""
+  with _opened(data) as image:
+    pixels = _check_size(*image.size)
+    with _memory(pixels * _OTHER_BYTES):
+      return np.array(to_rgb(image))
+
+
+def _memory(count: int) -> contextlib.AbstractContextManager[None]:
+  """Holds memory for a decoder, unless it needs little."""
+  if count < _SMALL * _JPEG_BYTES:
+    return contextlib.nullcontext()
+  return _MEMORY.taken(count)
+
+
+def _opened(data: bytes) -> Image.Image:
+  if data.startswith(pngs.START):
+    data = pngs.without_texts(data)
+  return Image.open(io.BytesIO(data), formats=_FORMATS)
+
+
+def _unknown(data: bytes) -> str:
+  """What to say of bytes that no decoder knows."""
+  if data[4:8] == b"ftyp" and data[8:12] in _HEIC and b"avif" not in data[:64]:
+    return "HEIC, which is not read: convert it to JPEG or PNG"
+  return f"none of {', '.join(_FORMATS)}"
+
+
+def size(data: bytes) -> tuple[int, int]:
+  """Width and height of an encoded image as stored, by its header.
+
+  Raises:
+    ImageError: the header is broken or unknown.
+  """
+  try:
+    with _opened(data) as image:
+      return image.size
+  except Exception as error:  # decoders raise nearly anything on bad bytes
+    raise ImageError(f"no header of an image in {len(data)} bytes") from error
+
+
 def orientation(data: bytes) -> int:
   """The EXIF orientation of an encoded image, 1 to 8; 1 is upright."""
-  if b"Exif" not in data and b"eXIf" not in data and b"EXIF" not in data:
+  if not any(mark in data for mark in _TURNED):
     return 1  # nearly all, without a parser
   try:
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    with _opened(data) as image:
       return _orientation(image)
   except Exception:  # of broken bytes, which `decode` has a word for
     return 1
@@ -109,8 +182,13 @@ def turned(image: Pixels, orientation: int) -> Pixels:
 
 
 def crop(image: Pixels, box: Box) -> Pixels:
-  """The pixels that a box touches, at least one: a view, not a copy."""
+  """The pixels that a box touches, at least one: a view, not a copy.
+
+  Raises:
+    ValueError: an image without pixels.
+  """
   height, width, _ = image.shape
+  _check_size(width, height)
   left, right = _span(box[0], box[2], width)
   top, bottom = _span(box[1], box[3], height)
   return image[top:bottom, left:right]
@@ -132,8 +210,12 @@ def fit(
 
   Returns:
     The region: the rectangle of the image, or of the white square.
+
+  Raises:
+    ValueError: an image without pixels.
   """
   height, width, _ = image.shape
+  _check_size(width, height)
   if image is canvas:
     return np.array([0, 0, width, height], np.float32)
   scale = len(canvas) / max(height, width)
@@ -203,8 +285,12 @@ def center_square(image: Pixels, size: int) -> Pixels:
 
   Done by resizing the central square, which is the same up to the rounding of
   the cut to whole pixels. What is that square already is returned as it is.
+
+  Raises:
+    ValueError: an image without pixels.
   """
   height, width, _ = image.shape
+  _check_size(width, height)
   if height == width == size:
     return image
   side = min(height, width)
@@ -218,28 +304,59 @@ def center_square(image: Pixels, size: int) -> Pixels:
 
 
 def _orientation(image: Image.Image) -> int:
+  if image.format == "TIFF":
+    return 1  # Pillow turns it by itself
   found = image.getexif().get(ExifTags.Base.Orientation, 1)
   return found if found in range(1, 9) else 1
 
 
-def _check_size(width: int, height: int) -> None:
+def _check_size(width: int, height: int) -> int:
+  """The number of pixels; ValueError where there is none, or too many."""
+  if width < 1 or height < 1:
+    raise ValueError(f"an image of {width} x {height} pixels has none")
   if width * height > MAX_PIXELS:
     raise TooLargeError(
       f"image of {width} x {height} pixels; the most is {MAX_PIXELS:,} in all"
     )
+  return width * height
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-  """RGB of any mode: transparent ones are laid on white, 16 bits made 8."""
-  if image.mode.startswith("I"):
-    # 16-bit greys. Pillow's own conversion clips them at 255.
-    grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255)
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+  """RGB of any mode: transparent ones are laid on white, wide greys scaled.
+
+  Greys of more than 8 bits do not say what white is, so what they hold does:
+  whole numbers up to 255 are 8-bit, up to 65,535 16-bit, whichever the mode;
+  fractions up to 1 are shares of white, others are taken as whole numbers are.
+
+  Raises:
+    ValueError: an image without pixels.
+    ImageError: greys that are negative, above 65,535 or not finite.
+  """
+  _check_size(*image.size)
+  if image.mode == "F" or image.mode.startswith("I"):
+    return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
   if image.has_transparency_data:
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     image = Image.alpha_composite(white, image)
   return image.convert("RGB")
+
+
+def _eight_bits(
+  grey: Shaped[np.ndarray, "height width"],
+) -> UInt8[np.ndarray, "height width"]:
+  """Greys of 8 bits, of any others; see `to_rgb`."""
+  least, most = grey.min(), grey.max()
+  if not 0 <= least <= most <= 65_535:  # False for NaN, too
+    raise ImageError(
+      f"greys from {least} to {most}: want whole numbers from 0 to 255 or to "
+      "65,535, or fractions from 0 to 1; scale them"
+    )
+  if most > 255:  # Pillow's own conversion clips here
+    return (grey.astype(np.uint16) >> 8).astype(np.uint8)
+  if grey.dtype.kind == "f":
+    grey = np.rint(grey * 255 if most <= 1 else grey)
+  return grey.astype(np.uint8)
 
 
 def _span(start: float, stop: float, length: int) -> tuple[int, int]:

@@ -82,11 +82,15 @@ PREPARED = Layout(
   record.parse_prepared,
   ("part{:03d}.jpg",),
 )
-LAYOUTS = (RAW, PROCESSED, PREPARED)
+CAPTIONED = Layout(
+  "captioned", (record.IMAGE_SUFFIXES, ("txt",)), record.parse_captioned
+)
+LAYOUTS = (RAW, PROCESSED, PREPARED, CAPTIONED)
 WANTED = (
-  "raw GRIT (KEY.jpg, KEY.json), HyCoCLIP processed records (KEY.child.jpg, "
-  "KEY.child.txt, KEY.numparents.txt, KEY.parentNNN.jpg, KEY.parentNNN.txt) or "
-  "prepared ones (KEY.jpg, KEY.parts.json)"
+  "raw GRIT (KEY.jpg, KEY.json), images with texts (KEY.jpg, KEY.txt), "
+  "HyCoCLIP processed records (KEY.child.jpg, KEY.child.txt, "
+  "KEY.numparents.txt, KEY.parentNNN.jpg, KEY.parentNNN.txt) or prepared ones "
+  "(KEY.jpg, KEY.parts.json)"
 )
 
 
@@ -98,6 +102,8 @@ def tell(path: str, suffixes: Iterable[str]) -> Layout:
   """
   suffixes = set(suffixes)
   found = [layout for layout in LAYOUTS if layout.needs[-1][0] in suffixes]
+  if len(found) > 1 and CAPTIONED in found:
+    found.remove(CAPTIONED)  # img2dataset writes the caption both ways
   if not suffixes:
     return RAW
   if len(found) != 1:

@@ -15,14 +15,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-from hyperclip_jax.data import tars
+from hyperclip_jax import files
+from hyperclip_jax.data import box_forms, tars
 
 FORMAT = "hyperclip-prepared"
 VERSION = 1  # of the layout and of the conversion
 MANIFEST = "manifest.json"
 
 _OURS = re.compile(r"([0-9]{5})\.(tar|json|tar\.index)|manifest\.json")
-_STRAY = re.compile(r"([0-9]{5}|manifest)\.[a-z]+\.[0-9a-f]+\.tmp|\.index-.*")
+# What `replacing` and the index write to; no more, as these are removed.
+_STRAY = re.compile(
+  r"([0-9]{5}\.(tar|json)|manifest\.json)\.[0-9a-f]{8}\.tmp"
+  r"|\.index-[a-z0-9_]{8}"
+)
 
 
 class Options(NamedTuple):
@@ -35,6 +40,10 @@ class Options(NamedTuple):
     crops: store the crop of each part, cut from the image as found.
     require_boxes: leave out records without a good box.
     shard_size: images of a grounded JSON in a shard.
+    boxes: unit that boxes are found in; "" is that of the layout.
+    box_format: "xyxy" or "xywh"; "" is that of the layout.
+    upright: turn images as their EXIF orientation says, which is how boxes were
+      measured; they are taken as stored otherwise.
   """
 
   min_side: int = 32
@@ -43,6 +52,9 @@ class Options(NamedTuple):
   crops: bool = False
   require_boxes: bool = False
   shard_size: int = 10_000
+  boxes: str = ""
+  box_format: str = ""
+  upright: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +106,14 @@ def validate(options: Options) -> None:
     value = getattr(options, name)
     if not low <= value <= high:
       raise ValueError(f"--{name}={value}: want {low} to {high}")
+  choices = {
+    "boxes": box_forms.UNITS,
+    "box_format": (box_forms.CORNERS, box_forms.SIZES),
+  }
+  for name, values in choices.items():
+    value = getattr(options, name)
+    if value and value not in values:
+      raise ValueError(f"--{name}={value}: want one of {', '.join(values)}")
 
 
 @contextlib.contextmanager
@@ -123,13 +143,15 @@ def clear(folder: str) -> None:
 
 
 def check(folder: str) -> None:
-  """Raises ValueError if a folder holds anything but prepared shards."""
+  """Raises ValueError if a folder holds anything but what `prepare` writes."""
   for name in sorted(os.listdir(folder)):
+    if _STRAY.fullmatch(name):
+      continue
     match = _OURS.fullmatch(name)
     if match is None or not _is_ours(folder, match):
       raise ValueError(
-        f"{folder} holds {name}, which is no part of a prepared folder; give "
-        "--output a new or empty one"
+        f"{folder} holds {files.shown(name)}, which is no part of a prepared "
+        "folder; give --output a new or empty one"
       )
 
 
@@ -200,7 +222,7 @@ def finished(
     path = os.path.join(folder, name)
     result = load_result(path, options)
     there = sources[result.number : result.number + 1]
-    if not there or _identity(there[0]) != _identity(result.source):
+    if not there or not _same(there[0], result.source):
       raise ValueError(
         f"{path} was made of {_identity(result.source)}, which is now "
         f"{_identity(there[0]) if there else 'no input'}; give the same inputs "
@@ -212,11 +234,28 @@ def finished(
   return results
 
 
+def _same(now: dict[str, Any], before: dict[str, Any]) -> bool:
+  """Whether an input is the one that a shard was made of.
+
+  Its folder may change, as mounts do. Shards of earlier releases have no digest
+  of their input.
+  """
+  known = [name for name in ("bytes", "images", "digest") if name in before]
+  return _name(now) == _name(before) and all(
+    now.get(name) == before[name] for name in known
+  )
+
+
+def _name(source: dict[str, Any]) -> str:
+  return os.path.basename(str(source.get("path")))
+
+
 def _identity(source: dict[str, Any]) -> str:
-  """What must not change: the folder of an input may, as mounts do."""
-  name = os.path.basename(str(source.get("path")))
+  """An input in words, all that tells it from others."""
   images = f", images {source['images']}" if "images" in source else ""
-  return f"{name} of {source.get('bytes')} bytes{images}"
+  digest = f", digest {source['digest']}" if "digest" in source else ""
+  name = _name(source)
+  return files.shown(f"{name} of {source.get('bytes')} bytes{images}{digest}")
 
 
 def _head(options: Options) -> dict[str, Any]:
@@ -246,15 +285,16 @@ def load_result(path: str, options: Options) -> ShardResult:
   try:
     content = load(path)
     result = from_json(content["shard"])
-    made = content["options"]
+    made = Options()._asdict() | content["options"]  # those added since
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
-      f"{path}: not the JSON of a prepared shard ({error!r}); remove it, or "
+      f"{path}: not the JSON of a prepared shard ({files.shown(repr(error))}); "
+      "remove it, or "
       "give another --output"
     ) from error
   if made != options._asdict():
     differing = ", ".join(
-      f"--{name}={made.get(name)} (now {value})"
+      f"--{name}={files.shown(made.get(name))} (now {value})"
       for name, value in options._asdict().items()
       if made.get(name) != value
     )

@@ -77,6 +77,8 @@ class MakeBatch:
     crop_scale: tuple[float, float],
     white_border: bool,
     parts: int,
+    tokenizer: Tokenizer,
+    upright: bool,
   ):
     """Args:
     sources: what the numbers of a draw speak of.
@@ -87,6 +89,8 @@ class MakeBatch:
     crop_scale: least and greatest share of a picture that a crop keeps.
     white_border: pad pictures to squares with white.
     parts: rows for parts; a record with more gives a random choice of them.
+    tokenizer: of the model's vocabulary.
+    upright: turn images as EXIF says; boxes refer to them so.
     """
     self._sources = sources
     self._faults = faults
@@ -96,7 +100,8 @@ class MakeBatch:
     self._crop_scale = crop_scale
     self._white_border = white_border
     self._parts = parts
-    self._tokenizer = Tokenizer()
+    self._tokenizer = tokenizer
+    self._upright = upright
     self._buffers = Buffers()
 
   def __call__(self, draws: Sequence[Draw]) -> Batch:
@@ -216,7 +221,7 @@ class MakeBatch:
     """Writes a box of an image to its row; returns all of the image."""
     canvas = pictures.pixels[row]
     if isinstance(image, bytes):
-      image = images.decode(image, least, canvas)
+      image = images.decode(image, least, canvas, self._upright)
     pixels = image if box == WHOLE else images.crop(image, box)
     pictures.region[row] = images.fit(pixels, canvas, self._white_border)
     return image

@@ -7,6 +7,9 @@ Inputs are raw GRIT tars (with img2dataset's parquets where these hold the
 boxes), HyCoCLIP's processed tars and grounded JSONs; see `inputs`. Each makes
 one shard, in sorted order; `prepare_shard` says what is in it. The rules:
 
+- Boxes are read as fractions of the image as it is stored, those of a JSON as
+  pixels; `--boxes`, `--box_format` and `--upright` say otherwise. An input
+  whose boxes are clearly of another form is refused.
 - Boxes are clipped to the image; those that are not finite, inverted, or short
   of `--min_side` pixels of the image as found on a side are dropped.
 - One part for each distinct phrase: that of its first good box. A phrase that
@@ -36,7 +39,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from hyperclip_jax import files
-from hyperclip_jax.data import inputs, manifest, prepare_plan, verify
+from hyperclip_jax.data import box_forms, inputs, manifest, prepare_plan, verify
 from hyperclip_jax.data.manifest import Options, ShardResult
 from hyperclip_jax.data.prepare_plan import Plan
 from hyperclip_jax.data.prepare_shard import Job, prepare_shard
@@ -185,6 +188,23 @@ def _flags() -> argparse.ArgumentParser:
   add("--images", help="folder of a JSON's images (default: of the JSON)")
   add("--crops", action="store_true", help="store a crop for each part, too")
   add("--require_boxes", action="store_true", help="drop records without parts")
+  add(
+    "--boxes",
+    choices=box_forms.UNITS,
+    default="",
+    help="unit of the boxes (fractions; of a JSON's boxes, pixels)",
+  )
+  add(
+    "--box_format",
+    choices=(box_forms.CORNERS, box_forms.SIZES),
+    default="",
+    help="corners, or a corner and sides (xyxy; of a JSON's boxes, xywh)",
+  )
+  add(
+    "--upright",
+    action="store_true",
+    help="turn images as EXIF says: boxes were measured on them so",
+  )
   for name, text in {
     "min_side": "smallest side of a box in pixels",
     "long_side": "of the stored images in pixels",
@@ -223,6 +243,11 @@ def main(argv: Sequence[str] | None = None) -> None:
   print(summary(flags.output, content))
   if not content["totals"]["records"]:
     sys.exit("error: no input has a good record")
+  if not content["totals"]["parts"]:
+    print(
+      "note: no record has a part; HyCoCLIP needs them, CLIP and MERU do not",
+      file=sys.stderr,
+    )
 
 
 def _cores() -> int:

@@ -52,9 +52,9 @@ def plan(
   for source in sources:
     if os.path.samefile(os.path.dirname(source.path) or ".", folder):
       raise ValueError(f"--output={folder} holds the input {source.path}")
-  manifest.clear(folder)
   manifest.check(folder)
   done = manifest.finished(folder, options, list(map(inputs.describe, sources)))
+  manifest.clear(folder)  # now that the folder is known to be ours
   numbers = {result.number for result in done}
   jobs = [
     Job(i, source, folder, options, skip_bad)

@@ -27,15 +27,24 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from hyperclip_jax.data import boxes, images, index, inputs, manifest
+from hyperclip_jax.data import (
+  box_forms,
+  grit,
+  images,
+  index,
+  inputs,
+  jpegs,
+  manifest,
+)
 from hyperclip_jax.data import sample as sample_lib
+from hyperclip_jax.data.box_forms import Form
 from hyperclip_jax.data.boxes import Box
 from hyperclip_jax.data.images import Pixels
 from hyperclip_jax.data.manifest import Options, ShardResult
 from hyperclip_jax.data.sample import BadInputError, Rejected, Sample, Tally
 
 CROP_SIDE = 256
-MAX_PARTS = 1000  # a part's number has three digits
+_CHECKED = 1000  # records after which boxes are looked at, and at the end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,20 +83,25 @@ def prepare_shard(job: Job) -> ShardResult:
 
   Raises:
     BadInputError: the input is damaged, and `skip_bad` is not set.
+    ValueError: its boxes are of another form than they are read in.
     ModuleNotFoundError: the input needs pyarrow.
     OSError: the shard cannot be written, or the input is gone.
   """
   source = inputs.describe(job.source)
   path = os.path.join(job.folder, manifest.tar_name(job.number))
+  options = job.options
+  form = inputs.form(job.source, options.boxes, options.box_format)
   tally, records, parts = Tally(), 0, 0
   try:
     with (
       manifest.replacing(path) as file,
       tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-      for sample in inputs.read(job.source, tally):
+      for sample in inputs.read(job.source, tally, form):
+        if records == _CHECKED:
+          _check_boxes(job, tally, form)
         try:
-          content, members = _convert(sample, job.options, tally)
+          content, members = _convert(sample, options, tally)
         except Rejected as error:
           tally.reject(str(error), sample.key)
           continue
@@ -97,6 +111,7 @@ def prepare_shard(job: Job) -> ShardResult:
           tar.addfile(info, io.BytesIO(data))
         records += 1
         parts += len(content["parts"])
+      _check_boxes(job, tally, form)
   except BadInputError as error:
     if not job.skip_bad:
       raise
@@ -119,6 +134,21 @@ def prepare_shard(job: Job) -> ShardResult:
   return result
 
 
+def _check_boxes(job: Job, tally: Tally, form: Form) -> None:
+  """Raises ValueError if the boxes are hardly of a form that nobody chose."""
+  options = job.options
+  if options.boxes and options.box_format:
+    return
+  doubt = box_forms.doubt(tally.found, form)
+  if doubt is not None:
+    right = doubt.likelier or Form("UNIT", "xyxy|xywh")
+    raise ValueError(
+      f"{job.source.path}: {doubt.reason}. Give --boxes={right.unit} "
+      f"--box_format={right.ends}, or if they are right as they are, "
+      f"--boxes={form.unit} --box_format={form.ends}"
+    )
+
+
 def _convert(
   sample: Sample, options: Options, tally: Tally
 ) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
@@ -130,7 +160,7 @@ def _convert(
   caption = sample_lib.normalise(sample.caption)
   if not caption:
     raise Rejected("no caption")
-  pixels = _decode(sample.image)
+  pixels = _decode(sample.image, options.upright)
   height, width, _ = pixels.shape
   if sample.size is not None and not _alike(sample.size, width, height):
     raise Rejected("image of another shape")
@@ -157,6 +187,8 @@ def _convert(
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
   except (ValueError, RecursionError) as error:
     raise Rejected("bad json") from error
+  if len(text) > sample_lib.MAX_TEXT_BYTES:
+    raise Rejected("texts too long")
   members = [("jpg", image), ("parts.json", text.encode("ascii"))]
   for i, part in enumerate(parts):
     if part.crop is not None:
@@ -168,44 +200,36 @@ def _parts(
   sample: Sample, pixels: Pixels, options: Options, tally: Tally
 ) -> Iterator[_Part]:
   """Yields a part for each distinct phrase: that of its first good box."""
+  if sample.crops is not None:
+    yield from _crops(sample, options, tally)
+    return
   height, width, _ = pixels.shape
-  seen: set[str] = set()
-  for i, phrase in enumerate(sample.phrases):
-    text = sample_lib.normalise(phrase.text)
-    fault = None
-    if sample.crops is None:
-      fault = boxes.fault(
-        phrase.box, float(width), float(height), options.min_side
-      )
-    if not text:
-      fault = "phrase empty"
-    elif fault is None and text in seen:
-      fault = "phrase repeated"
-    elif fault is None and len(seen) == MAX_PARTS:
-      fault = "too many parts"
-    box, crop = phrase.box, None
-    if fault is None and sample.crops is not None:
-      try:
-        data = sample.crops[i]
-        crop, _, _ = _store(data, _decode(data), CROP_SIDE, options)
-      except Rejected:
-        fault = "bad crop"
-    elif fault is None:
-      box = boxes.clean(box, float(width), float(height), options.min_side)
-      assert box is not None
-      if options.crops:
-        cut = images.crop(pixels, box)
-        crop, _, _ = _store(b"", cut, CROP_SIDE, options)
-    if fault is None:
-      seen.add(text)
-      yield _Part(text, box, crop)
-    else:
-      tally.boxes[fault] += 1
+  for _, text, box in grit.choose(
+    sample.phrases, float(width), float(height), options.min_side, tally.boxes
+  ):
+    crop = None
+    if options.crops:
+      crop, _, _ = _store(b"", images.crop(pixels, box), CROP_SIDE, options)
+    yield _Part(text, box, crop)
 
 
-def _decode(data: bytes) -> Pixels:
+def _crops(sample: Sample, options: Options, tally: Tally) -> Iterator[_Part]:
+  """Yields a part for each distinct phrase: that of its first good crop."""
+  good = []
+  for phrase, data in zip(sample.phrases, sample.crops or (), strict=True):
+    try:
+      crop = _store(data, _decode(data, options.upright), CROP_SIDE, options)
+      good.append((phrase, crop[0]))
+    except Rejected:
+      tally.boxes["bad crop"] += 1
+  phrases = [phrase for phrase, _ in good]
+  for number, text, box in grit.choose(phrases, 1.0, 1.0, 0, tally.boxes):
+    yield _Part(text, box, good[number][1])
+
+
+def _decode(data: bytes, upright: bool) -> Pixels:
   try:
-    return images.decode(data)
+    return images.decode(data, upright=upright)
   except images.TooLargeError as error:
     raise Rejected("image too large") from error
   except images.ImageError as error:
@@ -217,12 +241,16 @@ def _store(
 ) -> tuple[bytes, int, int]:
   """The JPEG to keep of an image, its width and its height.
 
-  A JPEG that is small enough is kept byte for byte.
+  A JPEG that is small enough is kept byte for byte. One that says how it is to
+  be turned is turned, or loses that word: boxes refer to what is stored.
   """
   height, width, _ = pixels.shape
   scale = long_side / max(height, width)
-  if scale >= 1 and data.startswith(b"\xff\xd8\xff"):
-    return data, width, height
+  if scale >= 1 and data.startswith(jpegs.START):
+    if images.orientation(data) == 1:
+      return data, width, height
+    if not options.upright:
+      return jpegs.without_exif(data), width, height
   if scale < 1:
     width, height = (max(1, round(n * scale)) for n in (width, height))
     pixels = np.asarray(

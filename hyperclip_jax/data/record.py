@@ -1,6 +1,7 @@
 """Records: one captioned image and its parts, from the members of a shard.
 
-Three layouts are read. Raw GRIT, as img2dataset leaves it: `json` and an image;
+Four layouts are read. Raw GRIT, as img2dataset leaves it: `json` and an image;
+an image with its caption as `txt`, as webdataset and open_clip have it;
 HyCoCLIP's processed shards, where the image is the `child` and each box is a
 `parent` (the more general thing) with its own crop; and prepared shards, which
 hold cleaned parts (see `prepare`). Images stay packed until somebody wants
@@ -11,18 +12,22 @@ import json
 import math
 import re
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from hyperclip_jax.data import boxes
+from absl import logging
+
+from hyperclip_jax.data import boxes, grit
+from hyperclip_jax.data import sample as sample_lib
 from hyperclip_jax.data.boxes import Box
+from hyperclip_jax.data.grit import ListError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 
 Members = Mapping[str, bytes]  # suffix -> content
 
 _PARENT = re.compile(r"parent[0-9]+\.jpg")
-_ROW = "[start, end, x1, y1, x2, y2, score]"
 
 
 class RecordError(ValueError):
@@ -49,6 +54,7 @@ class Record(NamedTuple):
     image: the whole image as it is stored, a JPEG say.
     parts: at most one part a phrase; empty if no box is good enough.
     meta: the JSON of a raw record, the `meta` of a prepared one, else {}.
+    left_out: reason -> boxes and phrases that did not become parts.
   """
 
   key: str
@@ -56,6 +62,32 @@ class Record(NamedTuple):
   image: bytes
   parts: tuple[Part, ...]
   meta: dict[str, Any]
+  left_out: Mapping[str, int] = {}
+
+
+class BoxWatch:
+  """Warns once where the first records with boxes have no part at all."""
+
+  RECORDS = 20
+
+  def __init__(self):
+    """Starts with no record seen."""
+    self._records = self._parts = 0
+
+  def see(self, record: Record, shard: str) -> None:
+    """Counts a record; threads may lose a count, which does not matter."""
+    if self._records >= self.RECORDS or not (record.parts or record.left_out):
+      return
+    self._records += 1
+    self._parts += len(record.parts)
+    if self._records == self.RECORDS and not self._parts:
+      logging.warning(
+        "%s: none of %d records with boxes has a part (the last: %s); boxes "
+        "are fractions of the image, others need prepare (docs/data.md)",
+        shard,
+        self.RECORDS,
+        ", ".join(f"{n} {reason}" for reason, n in record.left_out.items()),
+      )
 
 
 def parse_raw(shard: str, key: str, members: Members, min_side: int) -> Record:
@@ -78,16 +110,40 @@ def parse_raw(shard: str, key: str, members: Members, min_side: int) -> Record:
   where = f"{shard}: record {key!r}"
   meta = _object(members["json"], "json", where)
   caption = _caption(meta.get("caption"), where)
-  parts: dict[str, Part] = {}
-  for start, end, *box in _rows(meta, where):
-    text = _phrase(caption, start, end)
-    if not text or text in parts:
-      continue
+  left_out = Counter[str]()
+  try:
+    found = grit.phrases(meta, meta["caption"], left_out)
+  except ListError as error:
+    raise RecordError(f"{where}, {error}") from error
+  width = height = 0.0
+  if found:
     width, height = (_pixels(meta, name, where) for name in ("width", "height"))
-    cleaned = boxes.clean(box, width, height, min_side)
-    if cleaned is not None:
-      parts[text] = Part(text, image, cleaned)
-  return Record(key, caption, image, tuple(parts.values()), meta)
+  parts = tuple(
+    Part(choice.text, image, choice.box)
+    for choice in grit.choose(found, width, height, min_side, left_out)
+  )
+  return Record(key, caption, image, parts, meta, left_out)
+
+
+def parse_captioned(
+  shard: str, key: str, members: Members, min_side: int
+) -> Record:
+  """Reads an image with a text file, as webdataset and open_clip have it.
+
+  Args:
+    shard: the tar, for messages.
+    key: the record's key.
+    members: suffix -> content, with `txt` and one of `IMAGE_SUFFIXES`.
+    min_side: not used; there are no boxes.
+
+  Raises:
+    RecordError: malformed text; names shard, key and field.
+  """
+  del min_side
+  image = next(members[s] for s in IMAGE_SUFFIXES if s in members)
+  where = f"{shard}: record {key!r}"
+  caption = _caption(_text(members["txt"], "txt", where), where)
+  return Record(key, caption, image, (), {})
 
 
 def parse_processed(
@@ -103,7 +159,7 @@ def parse_processed(
     min_side: not used; these boxes were filtered when the shard was written.
 
   Raises:
-    RecordError: malformed text or missing parent; names shard, key and field.
+    RecordError: malformed text, parents miscounted; names shard, key and field.
   """
   del min_side
   where = f"{shard}: record {key!r}"
@@ -113,15 +169,17 @@ def parse_processed(
   if count != str(len(found)):
     problem = f"found {_shown(count)}, want the {len(found)} parentNNN.jpg here"
     _fail(where, "numparents.txt", problem)
-  parts = []
+  parts, left_out = [], Counter[str]()
   for suffix in found:
     name = suffix.removesuffix("jpg") + "txt"
-    if name not in members:
-      _fail(where, name, f"missing, though there is {suffix}")
-    text = _text(members[name], name, where).strip()
+    text = ""
+    if name in members:
+      text = sample_lib.normalise(_text(members[name], name, where))
     if text:
       parts.append(Part(text, members[suffix], boxes.WHOLE))
-  return Record(key, caption, members["child.jpg"], tuple(parts), {})
+    else:
+      left_out["no phrase"] += 1
+  return Record(key, caption, members["child.jpg"], tuple(parts), {}, left_out)
 
 
 def parse_prepared(
@@ -190,36 +248,11 @@ def _object(content: bytes, field: str, where: str) -> dict[str, Any]:
   return found
 
 
-def _rows(meta: dict[str, Any], where: str) -> Iterator[list[float]]:
-  """Yields start, end, x1, y1, x2, y2 of each row of the two lists."""
-  for name in ("noun_chunks", "ref_exps"):
-    rows = meta.get(name)
-    if rows is None:
-      continue
-    if not isinstance(rows, list):
-      _fail(where, name, f"found {_shown(rows)}, want a list of {_ROW}")
-    for row in rows:
-      if not isinstance(row, list) or len(row) != 7:
-        _fail(where, name, f"found {_shown(row)}, want {_ROW}")
-      yield [_number(value, name, where) for value in row[:6]]
-
-
-def _phrase(caption: str, start: float, end: float) -> str:
-  """The phrase at character offsets; "" where they leave the caption."""
-  if not 0 <= start < end <= len(caption):  # False for NaN, too
-    return ""
-  return caption[int(start) : int(end)].strip()
-
-
 def _caption(value: Any, where: str) -> str:
-  if not isinstance(value, str) or not value.strip():
+  caption = sample_lib.normalise(value) if isinstance(value, str) else ""
+  if not caption:
     _fail(where, "caption", f"found {_shown(value)}, want a text")
-  try:
-    value.encode()
-  except UnicodeEncodeError:
-    # JSON can escape half a surrogate pair, which no tokenizer takes.
-    _fail(where, "caption", f"found a lone surrogate in {_shown(value)}")
-  return value
+  return caption
 
 
 def _pixels(meta: dict[str, Any], name: str, where: str) -> float:
@@ -239,6 +272,12 @@ def _number(value: Any, field: str, where: str) -> float:
 
 
 def _text(content: bytes, field: str, where: str) -> str:
+  if len(content) > sample_lib.MAX_TEXT_BYTES:
+    _fail(
+      where,
+      field,
+      f"{len(content):,} bytes, at most {sample_lib.MAX_TEXT_BYTES:,} are read",
+    )
   try:
     return content.decode("utf-8")
   except UnicodeDecodeError as error:

@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from hyperclip_jax.data import box_forms
+from hyperclip_jax.data.box_forms import Found
 from hyperclip_jax.data.boxes import Box
 
 MAX_TEXT = 8192  # characters of a caption or phrase that are kept
@@ -67,9 +69,11 @@ class Tally:
     records: reason -> records.
     boxes: reason -> boxes of records that were kept, or their phrases.
     examples: reason -> key of the first record left out for it.
+    found: the first boxes, as they were found.
   """
 
   def __init__(self):
+    self.found: list[Found] = []
     self.records = collections.Counter[str]()
     self.boxes = collections.Counter[str]()
     self.examples: dict[str, str] = {}
@@ -78,6 +82,11 @@ class Tally:
     """Counts a record."""
     self.records[reason] += 1
     self.examples.setdefault(reason, key)
+
+  def look(self, box: Sequence[float], size: tuple[float, float]) -> None:
+    """Keeps one of the first boxes, to tell which form they have."""
+    if len(self.found) < box_forms.ENOUGH:
+      self.found.append(Found(box, size))
 
 
 def normalise(text: str) -> str:

@@ -15,7 +15,7 @@ from absl import logging
 from hyperclip_jax.data import identity, indices, layouts, storage, tars
 from hyperclip_jax.data.index import Index
 from hyperclip_jax.data.layouts import WANTED
-from hyperclip_jax.data.record import Record
+from hyperclip_jax.data.record import BoxWatch, Record
 
 MOST_NAMES = 1_000_000  # that one pattern's braces may make
 
@@ -166,6 +166,7 @@ class TarSource:
       OSError: a tar cannot be read, or no more files can be opened.
     """
     self._min_side = min_side
+    self._boxes = BoxWatch()
     self.skipped: dict[str, str] = {}
     self._names = dict(zip(paths, identity.names(paths), strict=True))
     self._shards: list[Index] = []
@@ -239,7 +240,9 @@ class TarSource:
     """
     shard, row = self._locate(operator.index(index))
     key, members = shard.read(row)
-    return shard.layout.parse(shard.path, key, members, self._min_side)
+    record = shard.layout.parse(shard.path, key, members, self._min_side)
+    self._boxes.see(record, shard.path)
+    return record
 
   def name(self, number: int) -> str:
     """The shard of a record and its place there, for messages."""

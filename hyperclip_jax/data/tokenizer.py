@@ -11,13 +11,15 @@ import html
 import itertools
 import os
 import re
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable, Sequence
 from importlib import resources
+from typing import Any
 
 import ftfy
 import numpy as np
 import tokenizers
-from jaxtyping import Int32
+from jaxtyping import Int32, Int64
 from tokenizers import decoders, models, pre_tokenizers
 
 # The loader's threads are the parallelism: a pool of threads per process under
@@ -89,34 +91,59 @@ class Tokenizer:
     return Tokenizer, (self.vocab_size,)
 
   def __call__(
-    self, texts: Sequence[str], context: int = 77
+    self, texts: Iterable[Any], context: int = 77
   ) -> Int32[np.ndarray, "texts context"]:
     """Tokenizes a batch of captions.
 
     Args:
-      texts: captions, in any script.
-      context: length of a row. Longer captions are cut and keep the end token.
+      texts: captions, each a str, in any script.
+      context: length of a row. Longer captions are cut and keep the end token;
+        `lengths` tells which are.
 
     Returns:
       Token ids, one row a caption, right-padded with 0.
 
     Raises:
-      TypeError: for a bare string, which would be read as its letters.
+      TypeError: for a bare string, which would be read as its letters, and for
+        anything in place of a string; the message names it.
       ValueError: if the start and end tokens do not fit in the context.
     """
-    if isinstance(texts, str):
-      raise TypeError(f"texts is the string {texts[:40]!r}: pass [text]")
     if context < 2:
       raise ValueError(f"context is {context}: start and end take 2")
-    rows = np.zeros((len(texts), context), np.int32)
+    ids = [words[: context - 2] for words in self._all_ids(texts)]
+    rows = np.zeros((len(ids), context), np.int32)
     rows[:, 0] = self.start
-    ids = [self._ids(clean(text))[: context - 2] for text in texts]
     lengths = np.array([len(words) for words in ids], int)
     words = np.fromiter(itertools.chain.from_iterable(ids), np.int32)
     taken = np.arange(context - 1)[None] < lengths[:, None]
     rows[:, 1:][taken] = np.minimum(words, self.start - 1)
     rows[np.arange(len(rows)), lengths + 1] = self.end
     return rows
+
+  def lengths(self, texts: Iterable[Any]) -> Int64[np.ndarray, " texts"]:
+    """Counts the tokens of captions, the start and the end token included.
+
+    A caption of more tokens than the context is cut. Of one with more than 8192
+    characters, those are counted.
+
+    Raises:
+      TypeError: as for a call.
+    """
+    return np.array([len(ids) + 2 for ids in self._all_ids(texts)], np.int64)
+
+  def _all_ids(self, texts: Iterable[Any]) -> list[list[int]]:
+    """The ids of the words of each text."""
+    if isinstance(texts, (str, bytes)):
+      raise TypeError(f"texts is {texts[:40]!r}: pass [text]")
+    if not isinstance(texts, Iterable):
+      raise TypeError(f"texts is {texts!r}, want a list of str")
+    found = []
+    for number, text in enumerate(texts):
+      if not isinstance(text, str):
+        shown = reprlib.repr(text)
+        raise TypeError(f"text {number} is {shown}, want a str")
+      found.append(self._ids(clean(text)))
+    return found
 
   def _ids(self, text: str) -> list[int]:
     """The ids of a clean text's words."""

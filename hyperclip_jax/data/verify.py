@@ -4,6 +4,7 @@ import concurrent.futures
 import hashlib
 import os
 
+from hyperclip_jax import files
 from hyperclip_jax.data import index, manifest, tars
 from hyperclip_jax.data.manifest import Options, ShardResult
 
@@ -23,7 +24,8 @@ def verify(folder: str, jobs: int) -> list[str]:
   except FileNotFoundError:
     return [f"{path}: missing; the run did not end, give its command again"]
   except (ValueError, KeyError, TypeError) as error:
-    return [f"{path}: not a manifest of this version ({error!r})"]
+    reason = files.shown(repr(error))
+    return [f"{path}: not a manifest of this version ({reason})"]
   problems = []
   if content.get("totals") != manifest.totals(results):
     problems.append(f"{path}: its totals are not the sums of its shards")
@@ -33,7 +35,8 @@ def verify(folder: str, jobs: int) -> list[str]:
       tar = manifest.tar_name(result.number)
       expected |= {tar, tar + index.SUFFIX, manifest.json_name(result.number)}
   for name in sorted(set(os.listdir(folder)) - expected):
-    problems.append(f"{os.path.join(folder, name)}: not in the manifest")
+    stray = os.path.join(folder, files.shown(name))
+    problems.append(f"{stray}: not in the manifest")
   with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
     for found in pool.map(lambda r: _check(folder, options, r), results):
       problems += found

@@ -9,11 +9,9 @@ import math
 import os
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
-
-import numpy as np
 
 from hyperclip_jax.data import images, tokenizer
 from hyperclip_jax.data.images import ImageError
@@ -43,6 +41,7 @@ class Measures(NamedTuple):
     phrases: of the parts, cleaned as the tokenizer does.
     lengths: of the phrases.
     boxes: of the parts whose box lies in the image.
+    left_out: reason -> boxes and phrases that did not become parts.
   """
 
   size: tuple[int, int]
@@ -50,6 +49,7 @@ class Measures(NamedTuple):
   phrases: Sequence[str]
   lengths: Sequence[int]
   boxes: Sequence[tuple[float, float, float, float]]
+  left_out: Mapping[str, int]
 
 
 @dataclasses.dataclass
@@ -61,6 +61,7 @@ class Census:
     records: good records that were counted.
     bad: bad ones, by what is wrong with them.
     named: what is wrong with the first of them, by name.
+    left_out: boxes and phrases of good records that are no parts, by reason.
     parts: of each record.
     caption_tokens: of each caption.
     phrase_tokens: of each part's phrase.
@@ -76,6 +77,7 @@ class Census:
   records: int = 0
   bad: Counter[str] = dataclasses.field(default_factory=Counter)
   named: list[str] = dataclasses.field(default_factory=list)
+  left_out: Counter[str] = dataclasses.field(default_factory=Counter)
   parts: Tally = dataclasses.field(default_factory=Counter)
   caption_tokens: Tally = dataclasses.field(default_factory=Counter)
   phrase_tokens: Tally = dataclasses.field(default_factory=Counter)
@@ -99,6 +101,7 @@ class Census:
     self.image_widths[width] += 1
     self.image_heights[height] += 1
     self.parts[len(seen.phrases)] += 1
+    self.left_out.update(seen.left_out)
     self.caption_tokens[seen.caption] += 1
     self.phrase_tokens.update(seen.lengths)
     self.phrases.update(seen.phrases)
@@ -168,6 +171,7 @@ def _measure(record: Record, tokenize: Tokenizer) -> Measures:
       boxes.append(part.box)
   phrases = [tokenizer.clean(part.text) for part in record.parts]
   texts = [record.caption, *(part.text for part in record.parts)]
-  rows = tokenize(texts, MOST_TOKENS)
-  caption, *lengths = (np.argmax(rows == tokenize.end, axis=1) + 1).tolist()
-  return Measures((width, height), caption, phrases, lengths, boxes)
+  caption, *lengths = tokenize.lengths(texts).clip(max=MOST_TOKENS).tolist()
+  return Measures(
+    (width, height), caption, phrases, lengths, boxes, record.left_out
+  )

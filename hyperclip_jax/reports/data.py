@@ -77,6 +77,7 @@ def write_report(
   sections = (
     ("Totals", _totals(census, min_side)),
     ("Bad data", _bad(census, source.skipped)),
+    ("Left out", _left_out(census)),
     ("Preparation", preparation.sections(paths)),
     ("Histograms", _histograms(census)),
     ("Text buckets", _buckets(census)),
@@ -131,6 +132,16 @@ def _totals(census: Census, min_side: int) -> list[Markup]:
         "Distinct phrases": f"{len(census.phrases):,}",
       }
     ),
+  ]
+
+
+def _left_out(census: Census) -> list[Markup]:
+  if not census.left_out:
+    return []
+  rows = {reason: f"{n:,}" for reason, n in sorted(census.left_out.items())}
+  return [
+    note("Boxes and phrases of good records that did not become parts."),
+    counts(rows),
   ]
 
 

@@ -51,7 +51,7 @@ def raw_members(key, seed=0, **fields):
   return [
     (f"{key}.jpg", jpeg(seed)),
     (f"{key}.json", json.dumps(meta).encode()),
-    (f"{key}.txt", str(meta["caption"]).encode()),
+    (f"{key}.txt", str(meta["caption"]).encode(errors="replace")),
   ]
 
 

@@ -1,11 +1,14 @@
+import contextlib
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, features
 
 from hyperclip_jax.data import images
 from tests.data import tars
@@ -65,6 +68,133 @@ def test_16_bit_grey_keeps_its_range():
   found = images.decode(encode(Image.fromarray(grey), "PNG"))
   np.testing.assert_array_equal(found[..., 0], grey >> 8)
   np.testing.assert_array_equal(found[..., 0], found[..., 2])
+
+
+@pytest.mark.parametrize(
+  ("most", "dtype"),
+  [
+    *((255, kind) for kind in ("int32", "uint16", "float32")),
+    *((65535, kind) for kind in ("int32", "uint16", "float32")),
+    (1, "float32"),
+  ],
+)
+@pytest.mark.parametrize("kind", ["TIFF", "PIL"])
+def test_wide_greys_are_scaled_by_what_they_hold(most, dtype, kind):
+  grey = np.linspace(0, most, 600).reshape(20, 30).astype(dtype)
+  image = Image.fromarray(grey)
+  if kind == "PIL":
+    found = np.asarray(images.to_rgb(image))
+  else:
+    found = images.decode(encode(image, kind))
+  wanted = np.linspace(0, 255, 600).reshape(20, 30)
+  np.testing.assert_allclose(found[..., 0], wanted, atol=1)
+
+
+def test_big_endian_greys_are_scaled_alike():
+  image = Image.new("I;16B", (4, 4), 0x8000)
+  assert (np.asarray(images.to_rgb(image)) == 128).all()
+
+
+@pytest.mark.parametrize("value", [-1, 70_000, float("nan"), float("inf")])
+def test_greys_of_no_known_scale_are_refused(value):
+  grey = np.zeros((4, 4), np.float32)
+  grey[1, 1] = value
+  with pytest.raises(images.ImageError, match=r"greys from .* scale them"):
+    images.to_rgb(Image.fromarray(grey))
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0)])
+def test_an_image_without_pixels_is_refused(shape):
+  empty = np.zeros((*shape, 3), np.uint8)
+  with pytest.raises(ValueError, match="pixels has none"):
+    images.center_square(empty, 8)
+  with pytest.raises(ValueError, match="pixels has none"):
+    images.crop(empty, (0.0, 0.0, 1.0, 1.0))
+  with pytest.raises(ValueError, match="pixels has none"):
+    fit(empty, 8, white_border=True)
+  with pytest.raises(ValueError, match="pixels has none"):
+    images.to_rgb(Image.new("RGB", shape))
+
+
+def chunk(kind, content):
+  checksum = zlib.crc32(kind + content)
+  size, end = (struct.pack(">I", n) for n in (len(content), checksum))
+  return size + kind + content + end
+
+
+@pytest.mark.parametrize("mebibytes", [2, 20])
+@pytest.mark.parametrize(
+  "head", [b"iCCPicc\0\0", b"zTXtnote\0\0", b"iTXtnote\0\1\0\0\0"]
+)
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_png_texts_of_any_size_are_not_unpacked(mebibytes, head, where):
+  png = encode(Image.fromarray(gradient(30, 41)), "PNG")
+  packed = zlib.compress(bytes(mebibytes << 20))
+  text = chunk(head[:4], head[4:] + packed)
+  at = 33 if where == "before" else len(png) - 12
+  with_text = png[:at] + text * 3 + png[at:]
+  np.testing.assert_array_equal(images.decode(with_text), gradient(30, 41))
+
+
+def test_a_png_with_a_large_text_is_turned():
+  exif = Image.Exif()
+  exif[ExifTags.Base.Orientation] = 6
+  png = encode(Image.fromarray(gradient(30, 41)), "PNG", exif=exif)
+  text = chunk(b"zTXt", b"note\0\0" + zlib.compress(bytes(2 << 20)))
+  found = images.decode(png[:33] + text + png[33:], upright=True)
+  np.testing.assert_array_equal(found, np.rot90(gradient(30, 41), -1))
+
+
+@pytest.mark.parametrize("cut", [8, 20, 33, 60])
+def test_a_cut_png_is_an_image_error(cut):
+  png = encode(Image.fromarray(gradient(30, 41)), "PNG")
+  with pytest.raises(images.ImageError):
+    images.decode(png[:cut])
+
+
+AVIF = pytest.mark.skipif(
+  "avif" not in features.get_supported_modules(), reason="a Pillow without AVIF"
+)
+
+
+@AVIF
+def test_avif_is_read():
+  pixels = gradient(40, 60)
+  data = encode(Image.fromarray(pixels), "AVIF", quality=95)
+  assert mean_difference(images.decode(data), pixels) < 4
+
+
+@AVIF
+def test_avif_is_bounded_by_its_header(monkeypatch):
+  data = encode(Image.fromarray(gradient(40, 60)), "AVIF")
+  monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+  with pytest.raises(images.TooLargeError, match="60 x 40 pixels"):
+    images.decode(data)
+
+
+def test_heic_is_named():
+  heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
+  with pytest.raises(images.ImageError, match=r"HEIC.* convert it to JPEG"):
+    images.decode(heic)
+
+
+def test_large_pictures_share_a_budget_of_memory(monkeypatch):
+  held = []
+
+  class Budget:
+    @contextlib.contextmanager
+    def taken(self, count):
+      held.append(count)
+      yield
+
+  monkeypatch.setattr(images, "_MEMORY", Budget())
+  monkeypatch.setattr(images, "_SMALL", 1000)
+  for kind in ("JPEG", "PNG"):
+    images.decode(encode(Image.fromarray(gradient(10, 10)), kind))
+  assert held == []
+  for kind in ("JPEG", "PNG"):
+    images.decode(encode(Image.fromarray(gradient(50, 50)), kind))
+  assert held == [50 * 50 * 9, 50 * 50 * 20]
 
 
 def test_transparency_is_laid_on_white():
@@ -271,6 +401,18 @@ def test_center_square_is_resize_then_centre_crop():
   found = images.center_square(pixels, 24)
   assert np.abs(found.astype(int) - want).max() <= 1
   assert images.center_square(found, 24) is found
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiff_is_turned_once(orientation):
+  tags = {ExifTags.Base.Orientation: orientation, 305: "Exif of a scanner"}
+  image = Image.fromarray(gradient(24, 40))
+  out = io.BytesIO()
+  image.save(out, "TIFF", tiffinfo=tags)
+  with Image.open(io.BytesIO(out.getvalue())) as stored:
+    wanted = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
+  found = images.decode(out.getvalue(), upright=True)
+  np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

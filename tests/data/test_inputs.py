@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hyperclip_jax.data import inputs
 from hyperclip_jax.data import sample as sample_lib
+from hyperclip_jax.data.box_forms import Form
 from hyperclip_jax.data.inputs import Tar
 from hyperclip_jax.data.sample import BadInputError, Tally
 from tests.data.tars import (
@@ -104,7 +105,9 @@ def test_bad_rows_are_counted_and_the_record_is_kept(
     (b'{"caption": "\xff"}', "not utf-8"),
     (b"{}", "no caption"),
     (b'{"caption": 3, "ref_exps": []}', "no caption"),
-    (b'{"caption": "a", "noun_chunks": 3}', "bad json"),
+    (b'{"caption": null, "ref_exps": []}', "no caption"),
+    (b'{"caption": "a", "noun_chunks": 3}', "noun_chunks is no list"),
+    (b'{"caption": "a", "ref_exps": "[0"}', "ref_exps is no list"),
     (b'{"caption": "' + b"a" * (1 << 20) + b'"}', "member too large"),
   ],
 )
@@ -144,6 +147,56 @@ def test_an_image_of_absurd_size_is_not_read(tmp_path, monkeypatch):
   monkeypatch.setattr(sample_lib, "MAX_IMAGE_BYTES", 100)
   _, tally = read(write_tar(tmp_path / "a.tar", raw_members("a")))
   assert tally.records == {"member too large": 1}
+
+
+def test_lists_may_be_texts(tmp_path):
+  meta = grit_meta()
+  text = {n: json.dumps(meta[n]) for n in ("noun_chunks", "ref_exps")}
+  (sample,), tally = read(
+    write_tar(tmp_path / "a.tar", raw_members("a", **text))
+  )
+  (wanted,), _ = read(write_tar(tmp_path / "b.tar", raw_members("a")))
+  assert sample.phrases == wanted.phrases
+  assert not tally.boxes
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_captioned_images(tmp_path, suffix):
+  members = [(f"a.{suffix}", jpeg()), ("a.txt", b"a cat"), ("b.txt", b"no")]
+  (sample,), tally = read(write_tar(tmp_path / "a.tar", members))
+  assert (sample.key, sample.caption, sample.phrases) == ("a", "a cat", ())
+  assert sample.image == jpeg()
+  assert tally.records == {"missing member": 1}
+
+
+def test_a_folder_of_images_is_told_how_to_become_a_tar(tmp_path):
+  folder = tmp_path / "out/00000"
+  folder.mkdir(parents=True)
+  (folder / "0.jpg").write_bytes(jpeg())
+  for pattern in (folder, tmp_path / "out", f"{folder}/*"):
+    with pytest.raises(ValueError, match=r"tar --sort=name -C .* -cf"):
+      inputs.find([str(pattern)], None, 10)
+
+
+def test_boxes_in_pixels_are_of_the_original_image(tmp_path):
+  row = [0, 10, 64, 48, 320, 240, 0.9]
+  fields = {"noun_chunks": [row], "ref_exps": None}
+  original = {"original_width": 640, "original_height": 480}
+  for sizes in (original, {"width": 640, "height": 480}):
+    members = raw_members("a", **fields, **sizes)
+    path = write_tar(tmp_path / "a.tar", members)
+    tally = Tally()
+    (sample,) = inputs.read(Tar(path), tally, Form("pixels"))
+    assert sample.phrases[0].box == (0.1, 0.1, 0.5, 0.5)
+    assert sample.size == (640, 480)
+  (sample,) = inputs.read(Tar(path), tally, Form("pixels", "xywh"))
+  assert sample.phrases[0].box == (0.1, 0.1, 0.6, 0.6)
+  del members
+  bare = grit_meta(**fields, width=None, height=None)
+  members = [("a.jpg", jpeg()), ("a.json", json.dumps(bare).encode())]
+  path = write_tar(tmp_path / "b.tar", members)
+  (sample,) = inputs.read(Tar(path), tally, Form("pixels"))
+  assert sample.size == (64, 48)
 
 
 JSON = st.recursive(
@@ -257,6 +310,20 @@ def test_without_a_parquet_bare_records_are_captioned_images(tmp_path):
   assert not tally.records
 
 
+@needs_pyarrow
+def test_a_small_parquet_of_gigabytes_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(inputs, "_MAX_PARQUET", 1 << 22)
+  path = write_tar(tmp_path / "0.tar", bare_members("0"))
+  write_parquet(
+    tmp_path / "0.parquet",
+    key=[str(i) for i in range(64)],
+    caption=["a" * (1 << 18)] * 64,
+    noun_chunks=[[ROW]] * 64,
+  )
+  with pytest.raises(BadInputError, match=r"0\.parquet: .*more than 4,194,304"):
+    read(path)
+
+
 def test_missing_pyarrow_is_named_with_the_extra(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
   (tmp_path / "0.parquet").touch()
@@ -301,8 +368,11 @@ def test_find_names_what_it_cannot_take(tmp_path):
   write_tar(tmp_path / "a.tar", [])
   with pytest.raises(ValueError, match=r"--images=.* is for a JSON"):
     inputs.find([f"{tmp_path}/a.tar"], str(tmp_path), 10)
+  (tmp_path / "a.txt").touch()
+  with pytest.raises(ValueError, match=r"a\.txt; want NAME\.tar, or"):
+    inputs.find([f"{tmp_path}/*"], None, 10)
   (tmp_path / "a.parquet").touch()
-  with pytest.raises(ValueError, match=r"a\.parquet; want NAME\.tar, or"):
+  with pytest.raises(ValueError, match=r"a\.parquet; .* --output_format webd"):
     inputs.find([f"{tmp_path}/*"], None, 10)
   (tmp_path / "a.json").write_text('{"images": [{}], "annotations": []}')
   with pytest.raises(ValueError, match=r"--images=nowhere is not a folder"):

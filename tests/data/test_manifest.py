@@ -6,6 +6,8 @@ from hyperclip_jax.data import inputs, manifest
 from hyperclip_jax.data.manifest import Options, ShardResult
 from tests.data.tars import prepared_members, raw_members, write_tar
 
+INDEX = ".index-0a1b2c3d"  # what an index is written to
+
 RESULT = ShardResult(
   0,
   {"path": "raw/7.tar", "bytes": 10},
@@ -89,14 +91,13 @@ def test_a_json_that_is_not_ours_is_named(tmp_path, change):
 
 
 def test_leftovers_are_cleared_and_nothing_else(tmp_path):
-  names = ["00000.tar.0a1b2c3d.tmp", "manifest.json.0a1b2c3d.tmp", ".index-ab"]
+  names = ["00000.tar.0a1b2c3d.tmp", "manifest.json.0a1b2c3d.tmp", INDEX]
   keep = ["00000.tar", "00000.json", "00000.tar.index", "manifest.json"]
-  for name in [*names, *keep, "mine.tmp"]:
+  keep += ["mine.tmp", ".index-notes.md", "00001.weights.ab12.tmp", ".index-ab"]
+  for name in [*names, *keep]:
     (tmp_path / name).touch()
   manifest.clear(str(tmp_path))
-  assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
-    [*keep, "mine.tmp"]
-  )
+  assert sorted(p.name for p in tmp_path.iterdir()) == sorted(keep)
 
 
 def test_only_a_prepared_folder_is_filled(tmp_path):
@@ -112,6 +113,25 @@ def test_only_a_prepared_folder_is_filled(tmp_path):
     manifest.check(str(tmp_path))
 
 
+def test_names_of_others_are_shown_without_harm(tmp_path):
+  (tmp_path / "\x1b[2Jx").touch()
+  with pytest.raises(ValueError, match=r"holds \\x1b\[2Jx, which is no part"):
+    manifest.check(str(tmp_path))
+  (tmp_path / "\x1b[2Jx").unlink()
+  harm = {"path": "\x1b[2J.tar", "bytes": "\x1b[2J" * 1000}
+  finish(tmp_path, ShardResult(0, harm))
+  with pytest.raises(ValueError, match="which is now") as caught:
+    finished(tmp_path)
+  assert str(caught.value).isprintable()
+  assert len(str(caught.value)) < 1000
+
+
+def test_leftovers_may_be_in_a_prepared_folder(tmp_path):
+  for name in ("00000.tar.0a1b2c3d.tmp", "00000.json.0a1b2c3d.tmp", INDEX):
+    (tmp_path / name).touch()
+  manifest.check(str(tmp_path))
+
+
 @pytest.mark.parametrize(
   ("name", "value"),
   [
@@ -121,6 +141,8 @@ def test_only_a_prepared_folder_is_filled(tmp_path):
     ("quality", 101),
     ("shard_size", 0),
     ("shard_size", 100_001),
+    ("boxes", "inches"),
+    ("box_format", "cxcywh"),
   ],
 )
 def test_options_out_of_range_are_named(name, value):
@@ -140,6 +162,37 @@ def test_totals_are_sums():
     "rejected_records": {"bad image": 2},
     "rejected_boxes": {},
   }
+
+
+def test_an_input_of_other_content_is_another(tmp_path):
+  path = write_tar(tmp_path / "7.tar", raw_members("a", 1))
+  source = inputs.describe(inputs.Tar(path))
+  other = tmp_path / "other/7.tar"
+  other.parent.mkdir()
+  write_tar(other, raw_members("a", 1))
+  out = tmp_path / "out"
+  out.mkdir()
+  finish(out, ShardResult(0, source, bytes=5))
+  assert finished(out, inputs.describe(inputs.Tar(str(other))))
+  write_tar(other, raw_members("b", 1))
+  changed = inputs.describe(inputs.Tar(str(other)))
+  assert changed["bytes"] == source["bytes"]
+  with pytest.raises(ValueError, match=r"which is now 7\.tar of"):
+    finished(out, changed)
+
+
+def test_shards_of_earlier_releases_are_taken(tmp_path):
+  path = write_tar(tmp_path / "7.tar", [])
+  source = inputs.describe(inputs.Tar(path))
+  older = {name: source[name] for name in ("path", "bytes")}
+  out = tmp_path / "out"
+  out.mkdir()
+  finish(out, ShardResult(0, older, bytes=5))
+  content = json.loads((out / "00000.json").read_text())
+  for name in ("boxes", "box_format", "upright"):
+    del content["options"][name]
+  (out / "00000.json").write_text(json.dumps(content))
+  assert len(finished(out, source)) == 1
 
 
 def test_describe_is_what_finished_compares(tmp_path):

@@ -1,12 +1,14 @@
 """The order of examples is a function of seed and position alone."""
 
+import io
 import itertools
 import tarfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from hyperclip_jax.data import pipeline
+from hyperclip_jax.data import images, pipeline
 from hyperclip_jax.data.faults import Faults, TooManyFaults
 from hyperclip_jax.data.shards import TarSource
 from hyperclip_jax.data.tokenizer import Tokenizer
@@ -48,6 +50,8 @@ def take(*sources, count, batch_size=4, faults=None, **options):
     "crop_scale": (0.5, 1.0),
     "white_border": False,
     "parts": 1,
+    "tokenizer": Tokenizer(),
+    "upright": False,
   }
   reading = {
     "weights": (1.0,) * len(sources),
@@ -165,6 +169,28 @@ def test_box_image_is_the_box_of_the_image(source):
     assert not box_image[24:].any()
     assert crop[2] <= 32
     assert crop[3] <= 24
+
+
+def test_upright_pictures_are_turned_and_boxes_refer_to_them(tmp_path):
+  x, y = np.meshgrid(np.arange(64), np.arange(48))
+  pixels = np.stack([x * 4, y * 5, 255 - x * 4], -1).astype(np.uint8)
+  exif = Image.Exif()
+  exif[0x112] = 6
+  out = io.BytesIO()
+  Image.fromarray(pixels).save(out, "JPEG", exif=exif, quality=95)
+  meta = tars.raw_members(
+    "a", noun_chunks=[[0, 5, 0, 0, 1, 0.25, 1]], ref_exps=[]
+  )[1]
+  path = tars.write_tar(tmp_path / "a.tar", [("a.jpg", out.getvalue()), meta])
+  source = TarSource([path], min_side=4)
+  for upright in (False, True):
+    (batch,) = take(source, count=1, batch_size=1, upright=upright)
+    whole = images.decode(out.getvalue(), upright=upright)
+    height, width, _ = whole.shape
+    assert (batch["image"][0, :height, :width] == whole).all()
+    part = batch["box_image"][0]
+    assert (part[: height // 4, :width] == whole[: height // 4]).all()
+    assert not part[height // 4 :].any()
 
 
 def test_without_boxes_there_are_none(source):
@@ -334,10 +360,10 @@ def test_a_reading_error_is_a_bad_record(tmp_path, monkeypatch):
   decode = pipeline.images.decode
   poison = tars.jpeg(5)
 
-  def failing(data, min_side, room):
+  def failing(data, *options):
     if data == poison:
       raise MemoryError("planted")
-    return decode(data, min_side, room)
+    return decode(data, *options)
 
   monkeypatch.setattr(pipeline.images, "decode", failing)
   found = captions(take(source, count=5, batch_size=2, faults=Faults(1.0)))

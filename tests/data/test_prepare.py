@@ -313,6 +313,7 @@ def test_nothing_good_is_an_error(tmp_path):
     (["--input=IN", "--output=OUT", "--qual=3"], "unrecognized arguments"),
     (["--input=IN", "--output=OUT", "--quality=0"], "--quality=0: want 1 to"),
     (["--input=IN", "--output=OUT", "--on_bad_shard=x"], "invalid choice"),
+    (["--input=IN", "--output=OUT", "--boxes=inches"], "invalid choice"),
     (["--input=none*.tar", "--output=OUT"], "no file matches 'none*.tar'"),
     (["--input=IN", "--output=OUT", "--images=."], "is for a JSON"),
     (["--input=IN", "--output=FOLDER"], "holds the input"),
@@ -330,6 +331,58 @@ def test_bad_flags_end_before_anything_is_made(
   assert message in f"{caught.value.code}{capsys.readouterr().err}"
   assert not (tmp_path / "out").exists()
   assert [p.name for p in (tmp_path / "in").iterdir()] == ["raw0.tar"]
+
+
+def test_a_folder_that_is_refused_is_left_as_it_was(tmp_path):
+  pattern = write_raw(tmp_path / "in", shards=1)
+  out = tmp_path / "out"
+  out.mkdir()
+  stray = "00000.tar.0a1b2c3d.tmp"
+  names = ["paper.tex", ".index-notes.md", "00001.weights.ab12.tmp", stray]
+  for name in names:
+    (out / name).write_text(name)
+  before = files(out)
+  with pytest.raises(SystemExit, match="which is no part of a prepared"):
+    main("--input", pattern, "--output", out)
+  assert files(out) == before
+  for name in names[:-1]:
+    (out / name).unlink()
+  main("--input", pattern, "--output", out)
+  assert stray not in files(out)
+
+
+def test_an_input_that_was_replaced_is_noticed(tmp_path):
+  folder = tmp_path / "in"
+  pattern = write_raw(folder, shards=1)
+  out = tmp_path / "out"
+  main("--input", pattern, "--output", out)
+  path = folder / "raw0.tar"
+  size = path.stat().st_size
+  write_tar(path, [m for i in range(4) for m in raw_members(f"9{i:04d}")])
+  assert path.stat().st_size == size
+  with pytest.raises(SystemExit, match=r"00000\.json was made of raw0\.tar of"):
+    main("--input", pattern, "--output", out)
+
+
+def test_inputs_of_equal_names_are_told_apart(tmp_path):
+  for i, name in enumerate("ab"):
+    (tmp_path / name).mkdir()
+    write_tar(tmp_path / name / "0.tar", raw_members(f"{i}"))
+  out = tmp_path / "out"
+  main("--input", tmp_path / "a/0.tar", "--output", out)
+  with pytest.raises(SystemExit, match=r"was made of 0\.tar of"):
+    main("--input", tmp_path / "b/0.tar", "--output", out)
+  both = tmp_path / "both"
+  main("--input", f"{tmp_path}/[ab]/0.tar", "--output", both)
+  assert [record.key for record in read(both)] == ["0", "1"]
+
+
+def test_captions_alone_are_prepared_with_a_note(tmp_path, capsys):
+  members = [("a.jpg", jpeg()), ("a.txt", b"a cat")]
+  path = write_tar(tmp_path / "0.tar", members)
+  main("--input", path, "--output", tmp_path / "out")
+  assert read(tmp_path / "out")[0].caption == "a cat"
+  assert "note: no record has a part" in capsys.readouterr().err
 
 
 def die(job):

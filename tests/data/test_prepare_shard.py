@@ -1,9 +1,12 @@
+import contextlib
 import io
 import json
 import math
+import re
 import struct
 import tarfile
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from hyperclip_jax.data import images, shards
 from hyperclip_jax.data.inputs import Tar
 from hyperclip_jax.data.manifest import Options
 from hyperclip_jax.data.prepare_shard import Job, prepare_shard
+from hyperclip_jax.data.record import RecordError
 from hyperclip_jax.data.sample import BadInputError
 from tests.data.tars import jpeg, processed_members, raw_members, write_tar
 
@@ -116,6 +120,188 @@ def test_first_good_box_of_a_phrase_wins_and_the_others_are_counted(tmp_path):
     "phrase empty": 1,
     "phrase repeated": 1,
   }
+
+
+SIZE = (64, 48)
+PLACES = [
+  (x / 10, y / 10, x / 10 + 0.3, y / 10 + 0.4)
+  for x, y in ((0, 1), (2, 5), (6, 2), (4, 3), (6, 5))
+]
+
+
+def in_form(box, unit, ends):
+  """A box in fractions of 64 x 48 pixels, in another form."""
+  scale = {"percent": (100, 100), "thousandths": (1000, 1000), "pixels": SIZE}
+  x1, y1, x2, y2 = box
+  if ends == "xywh":
+    x2, y2 = x2 - x1, y2 - y1
+  width, height = scale.get(unit, (1, 1))
+  return (x1 * width, y1 * height, x2 * width, y2 * height)
+
+
+def of_form(unit, ends):
+  """Twenty raw records of one box each."""
+  return [
+    member
+    for i in range(20)
+    for member in raw_members(
+      f"{i:02d}",
+      noun_chunks=[row("a red ball", *in_form(PLACES[i % 5], unit, ends))],
+      ref_exps=[],
+      width=SIZE[0],
+      height=SIZE[1],
+    )
+  ]
+
+
+FORMS = [
+  (unit, ends)
+  for unit in ("fractions", "percent", "thousandths", "pixels")
+  for ends in ("xyxy", "xywh")
+]
+
+
+@pytest.mark.parametrize(("unit", "ends"), FORMS)
+def test_boxes_of_any_form_become_fractions(tmp_path, unit, ends):
+  members = of_form(unit, ends)
+  result, found = prepare(
+    tmp_path, members, min_side=8, boxes=unit, box_format=ends
+  )
+  assert result.parts == 20
+  for i in range(20):
+    (part,) = content(found, i)["parts"]
+    np.testing.assert_allclose(part["box"], PLACES[i % 5], atol=1e-9)
+
+
+@pytest.mark.parametrize(("unit", "ends"), FORMS[1:])
+def test_boxes_of_another_form_are_refused_with_what_to_set(
+  tmp_path, unit, ends
+):
+  members = of_form(unit, ends)
+  flags = f"Give --boxes={unit} --box_format={ends}, or if they are right"
+  for skip_bad in (False, True):
+    with pytest.raises(ValueError, match=re.escape(flags)):
+      prepare(tmp_path, members, skip_bad)
+  assert [path.name for path in tmp_path.iterdir()] == ["in.tar"]
+  result, _ = prepare(tmp_path, members, boxes="fractions", box_format="xyxy")
+  assert result.records == 20
+
+
+def test_boxes_in_pixels_of_an_image_of_another_shape_are_left_out(tmp_path):
+  members = raw_members("a", width=48, height=64)
+  result, _ = prepare(tmp_path, members, boxes="pixels", box_format="xyxy")
+  assert result.rejected_records == {"image of another shape": 1}
+
+
+def turned_jpeg():
+  """A JPEG that is to be shown turned by 90 degrees: 48 wide, 64 high."""
+  x, y = np.meshgrid(np.arange(64), np.arange(48))
+  pixels = np.stack([x * 4, y * 5, 255 - x * 4], -1).astype(np.uint8)
+  image = Image.fromarray(pixels)
+  exif = Image.Exif()
+  exif[0x112] = 6
+  out = io.BytesIO()
+  image.save(out, "JPEG", exif=exif, quality=95)
+  return out.getvalue()
+
+
+@pytest.mark.parametrize("long_side", [512, 40])
+@pytest.mark.parametrize("upright", [False, True])
+def test_what_is_stored_says_nothing_of_turning(tmp_path, upright, long_side):
+  data = turned_jpeg()
+  rows = [row("a red ball", 0, 0, 1, 0.25)]
+  meta = raw_members("a", noun_chunks=rows, ref_exps=[])[1]
+  _, found = prepare(
+    tmp_path,
+    [("a.jpg", data), meta],
+    upright=upright,
+    long_side=long_side,
+    min_side=8,
+    crops=True,
+    quality=100,
+  )
+  stored = found["0000300000.jpg"]
+  whole = images.decode(data, upright=upright)
+  scale = min(1, long_side / 64)
+  shape = [round(side * scale) for side in whole.shape[:2]]
+  assert list(images.decode(stored).shape[:2]) == shape
+  assert images.orientation(stored) == 1
+  record = content(found)
+  assert [record["height"], record["width"]] == shape
+  crop = images.decode(found["0000300000.part000.jpg"])
+  wanted = images.crop(whole, tuple(record["parts"][0]["box"]))
+  assert crop.shape == wanted.shape
+  assert np.abs(crop.astype(int) - wanted).mean() < 4
+
+
+def test_an_upright_image_is_kept_byte_for_byte(tmp_path):
+  _, found = prepare(tmp_path, raw_members("a", 5), upright=True)
+  assert found["0000300000.jpg"] == jpeg(5)
+
+
+def test_texts_of_absurd_length_are_left_out(tmp_path):
+  caption = "x" * 8000
+  rows = [[i, 8000, 0, 0, 1, 1, 1] for i in range(900)]
+  members = raw_members("a", caption=caption, noun_chunks=rows, ref_exps=[])
+  result, _ = prepare(tmp_path, members)
+  assert result.rejected_records == {"texts too long": 1}
+
+
+def test_captioned_images_come_through(tmp_path):
+  members = [("a.jpg", jpeg(1)), ("a.txt", b" a  cat\n")]
+  result, found = prepare(tmp_path, members)
+  assert found["0000300000.jpg"] == jpeg(1)
+  assert content(found)["caption"] == "a cat"
+  assert (result.records, result.parts) == (1, 0)
+
+
+def test_raw_and_prepared_records_are_alike(tmp_path):
+  rows = [
+    row("a red ball", 0, 0, 0.1, 0.1),
+    row("a red ball", 0.1, 0.1, 0.9, 0.9),
+    [0, 10, 0, 0, 1, 1],
+    [0, 99, 0, 0, 1, 1, 1],
+    row("table", 0.9, 0.9, 0.1, 0.1),
+    row("wooden table", -0.5, 0, 2, 1),
+    row("ball", 0, 0, 1, 1),
+  ]
+  records = [
+    {"noun_chunks": rows, "ref_exps": None},
+    {"noun_chunks": json.dumps(rows), "ref_exps": "[]"},
+    {
+      "caption": "  a\u0301  red\tball\ud83d",
+      "noun_chunks": [[2, 8, *row("a", 0, 0, 1, 1)[2:]]],
+    },
+    {"caption": None},
+    {"caption": 3},
+    {"caption": " \n", "noun_chunks": None, "ref_exps": None},
+    {"noun_chunks": {"a": 1}},
+    {"noun_chunks": 3},
+  ]
+  members = [
+    member
+    for i, fields in enumerate(records)
+    for member in raw_members(f"{i}", width=64, height=48, **fields)
+  ]
+  result, _ = prepare(tmp_path, members, min_side=8)
+
+  def read(path):
+    source = shards.TarSource([str(path)], min_side=8)
+    found = {}
+    for i in range(len(source)):
+      with contextlib.suppress(RecordError):
+        record = source[i]
+        parts = [(part.text, part.box) for part in record.parts]
+        found[record.key] = (record.caption, parts, record.left_out)
+    return found
+
+  raw, prepared = read(tmp_path / "in.tar"), read(tmp_path / "00003.tar")
+  assert list(raw) == list(prepared) == ["0", "1", "2"]
+  for key, (caption, parts, _) in raw.items():
+    assert prepared[key][:2] == (caption, parts)
+  left_out = sum((each for _, _, each in raw.values()), Counter())
+  assert left_out == result.rejected_boxes
+  assert left_out["bad row"] == 2
 
 
 def test_min_side_is_of_the_image_as_found(tmp_path):

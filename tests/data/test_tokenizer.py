@@ -265,3 +265,39 @@ def test_the_token_of_an_exclamation_mark_is_no_padding():
   length = int(row[0].argmax()) + 1
   assert (row[0, :length] == 0).any()
   assert tokenizer.cut(row, (length - 1, length, 77))[0, -1] == TOKENIZER.end
+
+
+@pytest.mark.parametrize(
+  ("text", "shown"),
+  [
+    (None, "None"),
+    (float("nan"), "nan"),
+    (b"a dog", "b'a dog'"),
+    (["a dog"], r"\['a dog'\]"),
+    (7, "7"),
+  ],
+)
+def test_what_is_no_text_is_named(text, shown):
+  with pytest.raises(TypeError, match=rf"text 1 is {shown}, want a str"):
+    TOKENIZER(["a cat", text])
+  with pytest.raises(TypeError, match=rf"text 1 is {shown}, want a str"):
+    TOKENIZER.lengths(["a cat", text])
+
+
+def test_any_iterable_of_texts_is_taken():
+  wanted = TOKENIZER(["a cat", "a dog"])
+  for texts in (
+    ("a cat", "a dog"),
+    {"a cat": 1, "a dog": 2}.keys(),
+    (text for text in ("a cat", "a dog")),
+    np.array(["a cat", "a dog"]),
+  ):
+    np.testing.assert_array_equal(TOKENIZER(texts), wanted)
+  assert TOKENIZER([]).shape == (0, 77)
+
+
+def test_lengths_tell_which_texts_are_cut():
+  texts = ["", "a cat", "a " * 6, "a " * 7]
+  assert TOKENIZER.lengths(texts).tolist() == [2, 4, 8, 9]
+  rows = TOKENIZER(texts, 8)
+  assert (rows.argmax(axis=1) + 1).tolist() == [2, 4, 8, 8]
