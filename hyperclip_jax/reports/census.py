@@ -49,7 +49,7 @@ class Measures(NamedTuple):
   phrases: Sequence[str]
   lengths: Sequence[int]
   boxes: Sequence[tuple[float, float, float, float]]
-  left_out: Mapping[str, int]
+  left_out: Mapping[str, int] = {}
 
 
 @dataclasses.dataclass
