@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from hyperclip_jax.interop import torch_training
-from tests import golden_files
-from tests.test_golden_training import run
+from tests import golden_files, golden_runs
 
 PATH = golden_files.FOLDER / "hycoclip_mini_step20.pth"
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -35,7 +34,7 @@ def test_recipe_and_counts():
 
 def test_moments_equal_those_of_our_own_twenty_steps():
   # The file numbers its moments without names: our own run says whose is whose.
-  *_, state = run("hycoclip")
+  _, state = golden_runs.training("hycoclip")
   found, wanted = load().state.opt_state[0], state.opt_state[0]
 
   def compare(path, a, b):
