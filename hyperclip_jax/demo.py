@@ -39,7 +39,6 @@ from hyperclip_jax.reports import answer
 from hyperclip_jax.reports.markup import Markup
 from hyperclip_jax.search import Index
 
-BATCH = 8  # One picture costs a batch: a small one answers soon.
 SCENES = 64  # Of the embedded data set: met on walks.
 EXAMPLES = 8
 MOST_PHRASES = 200
@@ -215,10 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   if importlib.util.find_spec("gradio") is None:
     sys.exit('error: the page needs gradio: pip install "hyperclip-jax[demo]"')
   try:
-    loaded = hyperclip_jax.load(flags.model)
-    model = HyperCLIP(
-      loaded.name, loaded.model, loaded.params, loaded.image_size, BATCH
-    )
+    model = hyperclip_jax.load(flags.model)
     begin = start(model, flags.model, flags.index, flags.pictures)
     stop = local_server.stop_signal()
     with tempfile.TemporaryDirectory() as folder:  # readable by its owner alone

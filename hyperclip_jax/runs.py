@@ -76,6 +76,7 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
   signals.expect(newest)
   if config.shapes.folder:
     _make_shapes(config.shapes)
+  _check_cpus(config.data.threads)
   mesh = sharding.make_mesh(config.mesh.model)
   sources = _same_sources(open_sources(config, workdir))
   _held_out(config)
@@ -152,7 +153,10 @@ def sample(
     source = _source(config, f"{folder}/val")
   elif source is None:
     source, name = (sources or open_sources(config))[0], suite.TRAIN_SAMPLE
-  return suite.load(folder, source, config.data.min_side, name=name)
+  data = config.data
+  return suite.load(
+    folder, source, data.min_side, name=name, upright=data.upright
+  )
 
 
 def _held_out(config: Config) -> TarSource | None:
@@ -221,6 +225,22 @@ def summary(run: Run, parameters: int, step: int) -> str:
     f"to {run.workdir}\n"
     "XLA compiles the first step now, which may take minutes"
   )
+
+
+def _check_cpus(threads: int) -> None:
+  """Warns where a scheduler gives this process fewer CPUs than it needs."""
+  if not hasattr(os, "sched_getaffinity"):
+    return
+  mine, there = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+  if mine < min(threads, there):
+    logging.warning(
+      "this process may use %d of the %d CPUs here, fewer than the %d threads "
+      "of the loader: ask the scheduler for more (--cpus of launch.slurm), or "
+      "lower config.data.threads",
+      mine,
+      there,
+      threads,
+    )
 
 
 def _check_name(workdir: pathlib.Path) -> None:

@@ -9,8 +9,9 @@ import jax
 class Trace:
   """Records steps `first` to `first + steps - 1` by `jax.profiler`.
 
-  TensorBoard opens the folder (with tensorboard-plugin-profile), Perfetto the
-  `*.trace.json.gz` deep inside it.
+  TensorBoard opens the folder (with the package xprof), Perfetto the
+  `*.trace.json.gz` deep inside it. Calls of Python functions are left out: they
+  would be nearly all of the events.
   """
 
   def __init__(self, folder: pathlib.Path | None, first: int, steps: int):
@@ -35,5 +36,7 @@ class Trace:
       self._running = False
     elif self._folder and step == self._first:
       jax.block_until_ready(state)
-      jax.profiler.start_trace(str(self._folder))
+      options = jax.profiler.ProfileOptions()
+      options.python_tracer_level = 0
+      jax.profiler.start_trace(str(self._folder), profiler_options=options)
       self._running = True

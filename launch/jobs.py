@@ -13,6 +13,9 @@ OVERRIDE = re.compile(r"--config\.([\w.]+)=(.*)", re.DOTALL)
 # What main answers where a run was stopped and saved, for schedulers that
 # start such a run again: sysexits.h's "try again later".
 STOPPED = 75
+# What a shell answers for a process that SIGTERM ended before Python could
+# answer it: it was stopped, too.
+TERMINATED = 143
 
 
 @dataclasses.dataclass(frozen=True)

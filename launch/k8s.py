@@ -8,6 +8,7 @@ JobSet's fields: https://jobset.sigs.k8s.io/docs/reference/jobset.v1alpha2/
 """
 
 import hashlib
+import posixpath
 import re
 import subprocess
 import sys
@@ -53,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   options, todo = jobs.parse(flags, argv)
   if options.nodes < 1 or options.restarts < 0:
     flags.error("--nodes must be at least 1 and --restarts at least 0")
-  mount = options.mount.rstrip("/")
-  if not options.workdir.startswith(f"{mount}/"):
+  mount = posixpath.normpath(options.mount)
+  if not posixpath.normpath(options.workdir).startswith(f"{mount}/"):
     flags.error(f"--workdir={options.workdir} is not in --mount={mount}")
   try:
     resources = jobs.pairs(options.resource, "--resource")
@@ -158,7 +159,7 @@ def jobset(name: str, spec: Manifest, nodes: int, restarts: int) -> Manifest:
     nodes: number of pods.
     restarts: after how many failures it is started again.
   """
-  stopped = {"operator": "In", "values": [jobs.STOPPED]}
+  stopped = {"operator": "In", "values": [jobs.STOPPED, jobs.TERMINATED]}
   taken = [{"type": "DisruptionTarget", "status": "True"}]
   job = {
     "completionMode": "Indexed",

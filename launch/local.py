@@ -217,11 +217,11 @@ def _send(processes: list[subprocess.Popen[bytes]], number: int) -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-  """SIGINT and SIGTERM as they come, instead of their effect."""
+  """SIGINT, SIGTERM and SIGHUP as they come, instead of their effect."""
   came: list[int] = []
   before = {
     number: signal.signal(number, lambda number, _: came.append(number))
-    for number in (signal.SIGINT, signal.SIGTERM)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
   }
   try:
     yield came

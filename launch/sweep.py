@@ -10,6 +10,7 @@ from collections.abc import Sequence
 OPENING, CLOSING = "([{", ")]}"
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 LONGEST = 40  # characters of a value in a folder's name
+LONGEST_NAME = 150  # of the name; file systems take 255 bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +49,12 @@ def grid(specs: Sequence[str]) -> list[Point]:
   }
   return [
     Point(
-      "_".join(
-        f"{short[name]}={_file_name(value)}"
-        for name, value in zip(axes, values, strict=True)
+      _cut(
+        "_".join(
+          f"{short[name]}={_file_name(value)}"
+          for name, value in zip(axes, values, strict=True)
+        ),
+        LONGEST_NAME,
       ),
       tuple(zip(axes, values, strict=True)),
     )
@@ -118,7 +122,13 @@ def parse(spec: str) -> tuple[str, list[str]]:
 
 def _file_name(value: str) -> str:
   """A value as a part of a file's name; different for different values."""
-  safe = re.sub(r"[^A-Za-z0-9.+-]+", "-", value)[:LONGEST]
-  if safe == value:
-    return safe
-  return f"{safe}-{hashlib.sha256(value.encode()).hexdigest()[:6]}"
+  safe = re.sub(r"[^A-Za-z0-9.+-]+", "-", value)
+  return _cut(safe, LONGEST, value)
+
+
+def _cut(name: str, most: int, whole: str = "") -> str:
+  """At most `most` characters, with a digest where the name is not whole."""
+  whole = whole or name
+  if name == whole and len(name) <= most:
+    return name
+  return f"{name[:most]}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"

@@ -1,6 +1,7 @@
 """What evaluations are of: records held out, or a sample that says so."""
 
 import json
+import os
 import pathlib
 
 import jax
@@ -131,3 +132,18 @@ def test_no_number_of_training_records_is_called_held_out(
   page = Reader((run.workdir / "report.html").read_text())
   assert ("held-out records" in page.text) == held_out
   assert ("nothing was held out" in page.text) != held_out
+
+
+def test_fewer_cpus_than_threads_are_told(caplog, monkeypatch):
+  monkeypatch.setattr(os, "cpu_count", lambda: 96)
+  for cpus, told in ((1, True), (16, False), (96, False)):
+    caplog.clear()
+    monkeypatch.setattr(
+      os, "sched_getaffinity", lambda _, n=cpus: set(range(n))
+    )
+    runs._check_cpus(16)
+    assert bool(caplog.records) == told
+  monkeypatch.setattr(os, "cpu_count", lambda: 2)  # a laptop, all of it
+  monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+  runs._check_cpus(16)
+  assert not caplog.records

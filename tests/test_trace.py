@@ -25,6 +25,8 @@ def test_trace_opens_and_holds_its_steps(tmp_path, stop):
   events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
   steps = {e["args"]["step_num"] for e in events if e.get("name") == "train"}
   assert steps == {str(step) for step in (2, 3) if step <= stop}
+  # No events of Python's own functions, whose names begin with the file's.
+  assert not [e for e in events if e.get("name", "").startswith("$")]
 
 
 def test_no_trace_is_written_unless_asked_for(tmp_path):

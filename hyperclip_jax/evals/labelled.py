@@ -119,7 +119,7 @@ def _prepared(data: pathlib.Path, name: str, split: str) -> Labelled:
 
   def read(number: int) -> tuple[Pixels, int]:
     row = source[number]
-    pixels = decode(bytes(row["image"]), named(number))
+    pixels = decode(bytes(row["image"]), named(number), upright=True)
     if counted:
       return pixels, classes.index(str(len(row["objects"]["color"])))
     return pixels, int(row["label"])
@@ -189,7 +189,7 @@ def _tars(tars: list[pathlib.Path], names: pathlib.Path) -> Labelled:
     text = label.read()
     if not text.strip().isdigit():
       raise ValueError(f"{where}: cls is {text[:20]!r}, not a number")
-    return decode(image.read(), where), int(text)
+    return decode(image.read(), where, upright=True), int(text)
 
   return Labelled(classes, len(rows), read, lambda i: rows[i][0])
 

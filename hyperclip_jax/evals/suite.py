@@ -89,6 +89,7 @@ def load(
   min_side: int,
   limit: int = 512,
   name: Name = HELD_OUT,
+  upright: bool = False,
 ) -> Sample:
   """Reads the first records of a source, and the embedded data set's classes.
 
@@ -98,11 +99,12 @@ def load(
     min_side: smallest side of a box in pixels.
     limit: largest number of records to look at.
     name: "eval" if training does not see the source, else "train_sample".
+    upright: turn images as their EXIF orientation says, as `data.upright` does.
 
   Raises:
     ValueError: no record is good.
   """
-  found = (_row(source, i) for i in range(min(limit, len(source))))
+  found = (_row(source, i, upright) for i in range(min(limit, len(source))))
   rows = [row for row in found if row is not None]
   if not rows:
     raise ValueError(f"no record of {source} can be evaluated; see the log")
@@ -137,14 +139,14 @@ class _Row(NamedTuple):
   box_text: str
 
 
-def _row(source: TarSource, number: int) -> _Row | None:
+def _row(source: TarSource, number: int, upright: bool) -> _Row | None:
   """A record and its first part, or all of it; None if it is bad."""
   try:
     record = source[number]
-    whole = images.decode(record.image)
+    whole = images.decode(record.image, upright=upright)
     parts = record.parts or (Part(record.caption, record.image, WHOLE),)
     part, own = parts[0], parts[0].image is not record.image
-    image = images.decode(part.image) if own else whole
+    image = images.decode(part.image, upright=upright) if own else whole
   except (RecordError, images.ImageError, OSError) as error:
     where = shown(source.name(number))
     logging.warning("not evaluated: %s: %s", where, shown(error))

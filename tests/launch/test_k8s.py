@@ -66,7 +66,7 @@ def test_failures_count_and_stops_do_not(capsys):
   # A pod failure policy is allowed with this restart policy only.
   assert job["template"]["spec"]["restartPolicy"] == "Never"
   codes = job["podFailurePolicy"]["rules"][1]["onExitCodes"]
-  assert codes == {"operator": "In", "values": [jobs.STOPPED]}
+  assert codes == {"operator": "In", "values": [jobs.STOPPED, 143]}
 
 
 def test_the_workdir_is_on_the_claim(capsys):
@@ -77,7 +77,7 @@ def test_the_workdir_is_on_the_claim(capsys):
   assert volume["persistentVolumeClaim"] == {"claimName": "runs"}
   assert mount == {"name": volume["name"], "mountPath": "/runs"}
   assert pod["nodeSelector"] == {"pool": "a100"}
-  for bad in ("--mount=/run", "--mount=/other"):
+  for bad in ("--mount=/run", "--mount=/other", "--workdir=/runs/../data/x"):
     with pytest.raises(SystemExit):
       k8s.main([*FLAGS, bad, "--dry_run"])
     assert "is not in --mount" in capsys.readouterr().err

@@ -88,3 +88,11 @@ def test_values_that_look_alike_as_folders_do_not_share_one():
 def test_bad_sweeps(specs, message):
   with pytest.raises(ValueError, match=message):
     sweep.grid(specs)
+
+
+def test_names_of_many_values_fit_a_file_system():
+  specs = [f"optim.a_rather_long_name_{i}=1e-4,5e-4" for i in range(9)]
+  points = sweep.grid(specs)
+  names = {point.name for point in points}
+  assert len(names) == len(points) == 512
+  assert max(map(len, names)) < 200
