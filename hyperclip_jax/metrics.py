@@ -206,13 +206,16 @@ class Window:
     self._pending.append((step, values))
 
   def rows(self) -> list[dict[str, float]]:
-    """The metrics so far, a row a step; waits for the device."""
+    """The metrics so far, a row a step; waits for the device.
+
+    The list is the caller's own: a checkpoint writes it while steps go on.
+    """
     pending, self._pending = self._pending, []
     for step, values in jax.device_get(pending):
       row = {name: float(value) for name, value in values.items()}
       self._rows.append(row)
       self._look(int(step), row)
-    return self._rows
+    return [*self._rows]
 
   def close(self) -> dict[str, float]:
     """Their means over the steps that were not skipped; begins a new window.

@@ -252,3 +252,11 @@ def test_a_reader_that_goes_away_ends_nothing(monkeypatch):
     with pytest.raises(BrokenPipeError):  # still pending
       stream.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+
+
+def test_rows_of_a_window_stay_as_they_were_when_asked_for():
+  window = metrics.Window([{"loss": 1.0, "skipped": 0.0}], lambda *_: None)
+  saved = window.rows()  # which a checkpoint writes in the background
+  window.add(2, {"loss": np.float32(3), "skipped": np.float32(0)})
+  assert window.close()["loss"] == 2.0
+  assert saved == [{"loss": 1.0, "skipped": 0.0}]
