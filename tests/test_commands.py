@@ -148,7 +148,7 @@ def test_traverse(command, images, tmp_path):
         "--labels=a",
         "--templates=a {}, a pet.",
       ],
-      "template 'a pet.' must hold {} once; commas separate values",
+      "must hold {} once, and no other brace; commas separate values",
     ),
     (["--mode=classify", "--images=x,y.png", "--labels=a"], "commas separate"),
     (
