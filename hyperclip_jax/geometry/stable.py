@@ -51,7 +51,11 @@ def excess_of_times(
 def excess(
   x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch"]:
-  """cosh(sqrt(c) d) - 1 of pairs of points, with a relative error of a few ulp.
+  """cosh(sqrt(c) d) - 1 of pairs of points, nearly as exact as they are stored.
+
+  Relative to cosh(sqrt(c) d) the error is a few ulp, and far from the root a
+  part of what rounding the points changes, eps sqrt(c) (t_x + t_y) times
+  tanh(sqrt(c) d).
 
   Where x.y < 0 the form of `excess_of_times` sums positive terms. Elsewhere
 
