@@ -88,14 +88,20 @@ def cluster(tmp_path_factory):
   for name in [n for n in os.environ if n.startswith("JAX_NUMPY")]:
     del os.environ[name]
   os.environ.pop("XLA_FLAGS", None)
-  meeting, *ports = free_ports(4)
   # No name server knows the nodes of one machine.
-  os.environ["JAX_COORDINATOR_ADDRESS"] = f"127.0.0.1:{meeting}"
+  scontrol = folder / "bin" / "scontrol"
+  scontrol.parent.mkdir()
+  scontrol.write_text(
+    '#!/bin/bash\nif [[ "$1 $2" == "show hostnames" ]]; then echo 127.0.0.1; '
+    f'else exec {shutil.which("scontrol")} "$@"; fi\n'
+  )
+  scontrol.chmod(0o755)
+  os.environ["PATH"] = f"{scontrol.parent}:{os.environ['PATH']}"
   (folder / "slurm.conf").write_text(
     CONF.format(
       folder=folder,
       host=socket.gethostname().split(".")[0],
-      ports=ports,
+      ports=free_ports(3),
       cpus=f"CPUs={os.cpu_count()} RealMemory=1000 State=UNKNOWN",
     )
   )
@@ -290,3 +296,27 @@ def test_a_killed_rank_starts_again_as_often_as_asked(cluster):
   until(lambda: "resumed from step" in text(log), 120)
   kill(0)
   until(lambda: about(job)["JobState"] == "FAILED", 60)
+
+
+def test_a_sweep_is_a_job_a_point(cluster):
+  before = set(jobs())
+  folder = cluster / "runs" / "sweep"
+  code = slurm.main(
+    [
+      "--config=configs/shapes_tiny.py:clip",
+      f"--workdir={folder}",
+      f"--config.shapes.folder={cluster}/shapes",
+      "--gpus=0",
+      *SMALL,
+      "--sweep=steps=5,10",
+    ]
+  )
+  assert code == 0
+  points = sorted(set(jobs()) - before, key=int)
+  assert [about(job)["JobName"] for job in points] == [
+    "sweep_steps=5",
+    "sweep_steps=10",
+  ]
+  for job in points:
+    until(lambda job=job: about(job)["JobState"] == "COMPLETED", 240)
+  assert [logged(folder / f"steps={n}") for n in (5, 10)] == [5, 10]
