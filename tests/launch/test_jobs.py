@@ -99,3 +99,10 @@ def test_pairs():
   for bad in ("a", "a=", "=a"):
     with pytest.raises(ValueError, match=r"--flag .* is not NAME=VALUE"):
       jobs.pairs([bad], "--flag")
+
+
+def test_a_config_that_only_the_job_can_read_is_not_checked(tmp_path):
+  path = tmp_path / "a.py"
+  path.write_text('import os\nos.environ["ONLY_THERE"]\n')
+  (job,) = jobs.make(str(path), "runs/a", [], ["--config.batchsize=1"])
+  assert job.args[-1] == "--config.batchsize=1"
