@@ -30,6 +30,7 @@ class _State:
     listens: `listen` is in force.
     asked: the first signal that came.
     leaving: the process is on its way out.
+    said: its last words are written.
     save: answers a signal while a loop trains, by its name; None elsewhere.
     code: exit code of a process that was stopped; None for 128 + the signal.
   """
@@ -37,6 +38,7 @@ class _State:
   listens: bool = False
   asked: int | None = None
   leaving: bool = False
+  said: bool = False
   save: Callable[[str], None] | None = None
   code: int | None = None
 
@@ -66,9 +68,12 @@ def listen(argv: Sequence[str] = ()) -> Callable[[], None]:
   for number in before:
     signal.signal(number, _leave)
   wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+  report = sys.unraisablehook
+  sys.unraisablehook = lambda lost: _leave_later(lost) or report(lost)
   threading.Thread(target=_hear, args=(reader, state), daemon=True).start()
 
   def undo() -> None:
+    sys.unraisablehook = report
     signal.set_wakeup_fd(wakeup)
     for number, handler in before.items():
       signal.signal(number, handler)
@@ -200,12 +205,32 @@ def _leave(number: int, _) -> None:
   """Ends the main thread, unless it trains."""
   _state.asked = _state.asked or number
   if not _state.save and not _state.leaving:
-    _exit(number)
+    _exit(_state.asked)
+
+
+def _leave_later(lost) -> bool:
+  """Whether an exit was lost, and comes again.
+
+  Python swallows what is raised while it calls back by itself, as in a
+  collection of garbage or a `__del__`.
+  """
+  main = threading.main_thread()
+  ours = _state.leaving and issubclass(lost.exc_type, SystemExit)
+  if not (ours and _state.asked and threading.current_thread() is main):
+    return False
+  _state.leaving = False
+  signal.set_wakeup_fd(-1)  # what follows is no second Ctrl-C
+  again = threading.Timer(0.05, signal.pthread_kill, [main.ident, _state.asked])
+  again.daemon = True
+  again.start()
+  return True
 
 
 def _exit(number: int) -> None:
   _state.leaving = True
-  console.say(_last_words(number))
+  if not _state.said:
+    _state.said = True
+    console.say(_last_words(number))
   sys.exit(_exit_code(number))
 
 

@@ -37,6 +37,22 @@ while True:
     pass
 """
 
+# Python swallows what is raised in a callback of its own. Where that is
+# the exit of the process, the process ends all the same.
+CALLED_BACK = """
+import gc, sys, time
+from hyperclip_jax import signals
+signals.listen(sys.argv)
+def collected(phase, _):
+  if phase == "start":
+    print("listens", flush=True)
+    for _ in range(30):
+      time.sleep(0.02)
+gc.callbacks.append(collected)
+gc.collect()
+time.sleep(60)
+"""
+
 TRAINS = """
 import sys, time
 from hyperclip_jax import signals
@@ -85,6 +101,17 @@ def test_a_process_whose_main_thread_is_held_up_ends():
   process.send_signal(signal.SIGTERM)
   assert process.wait(timeout=30) == 75
   process.communicate()
+
+
+@pytest.mark.parametrize("number", signals.NUMBERS)
+def test_a_process_in_a_callback_of_python_ends(number):
+  process = start(CALLED_BACK)
+  process.send_signal(number)
+  _, err = process.communicate(timeout=5)  # sooner than GRACE
+  assert process.returncode == 128 + number
+  assert (
+    err == f"{number.name}: ended; the same command, started again, goes on\n"
+  )
 
 
 @pytest.mark.parametrize("number", signals.NUMBERS)

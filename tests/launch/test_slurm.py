@@ -246,7 +246,7 @@ def test_processes_meet_at_the_first_node_that_slurm_names(programs):
     "scontrol",
     "#!/bin/bash\n"
     '[[ "$1 $2 $3" == "show hostnames r[1,3]c[02-04]" ]] && '
-    "printf 'r1c02\\nr1c03\\n'\n",
+    "{ printf 'r1c02\\n'; sleep 0.1; printf 'r1c03\\n'; }\n",
   )
   batch(SLURM_JOB_NODELIST="r[1,3]c[02-04]")
   assert pathlib.Path("address").read_text() == "r1c02:61457\n"
