@@ -57,8 +57,8 @@ setuptools.setup(
   python_requires=">=3.11",
   packages=setuptools.find_packages(include=["hyperclip_jax*"]),
   package_data={
-    "hyperclip_jax.data": ["assets/*"],
-    "hyperclip_jax.evals": ["assets/*"],
+    "hyperclip_jax.data.feed": ["assets/*"],
+    "hyperclip_jax.evals.datasets": ["assets/*"],
   },
   install_requires=[
     "absl-py",

@@ -16,10 +16,12 @@ import time
 
 import jax
 
-from hyperclip_jax import build, checkpoint, digests, runs, sharding, train
-from hyperclip_jax.config import Config
-from hyperclip_jax.data.faults import Faults
-from hyperclip_jax.state import TrainState
+from hyperclip_jax.checkpoints import checkpoint, digests
+from hyperclip_jax.data.feed.faults import Faults
+from hyperclip_jax.systems import build
+from hyperclip_jax.training import runs, sharding, train
+from hyperclip_jax.training.config import Config
+from hyperclip_jax.training.step import TrainState
 
 
 def read_config(path: str) -> Config:

@@ -23,11 +23,12 @@ import jax
 import numpy as np
 import simplejpeg
 
-from hyperclip_jax import HyperCLIP, build
-from hyperclip_jax import config as config_lib
-from hyperclip_jax.data import images
-from hyperclip_jax.data.images import Pixels
+from hyperclip_jax import HyperCLIP
+from hyperclip_jax.data.records import images
+from hyperclip_jax.data.records.images import Pixels
 from hyperclip_jax.evals import encoding
+from hyperclip_jax.systems import build
+from hyperclip_jax.training import config as config_lib
 
 BATCH = 64
 

@@ -34,10 +34,13 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from hyperclip_jax.data import images, photos, pipeline, prepare
-from hyperclip_jax.data.faults import Faults
-from hyperclip_jax.data.shards import TarSource
-from hyperclip_jax.data.tokenizer import Tokenizer
+from hyperclip_jax.data.embedded import photos
+from hyperclip_jax.data.feed import pipeline
+from hyperclip_jax.data.feed.faults import Faults
+from hyperclip_jax.data.feed.tokenizer import Tokenizer
+from hyperclip_jax.data.prepare import run
+from hyperclip_jax.data.records import images
+from hyperclip_jax.data.records.shards import TarSource
 
 CROP = 224  # pixels, of what the official chain makes
 BATCH = 64
@@ -203,7 +206,7 @@ def measure(records: int, rounds: int, side: int) -> dict[str, float]:
     write_processed(path, records, side)
     raw = pathlib.Path(folder) / "raw.tar"
     write_raw(raw, path)
-    prepare.main(
+    run.main(
       ["--input", str(raw), "--output", f"{folder}/prepared", "--jobs", "1"]
     )
     processed = TarSource([str(path)] * COPIES)

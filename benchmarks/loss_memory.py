@@ -22,13 +22,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh
 
-from hyperclip_jax.objectives import (
-  OBJECTIVES,
-  USES_BOXES,
-  Embeddings,
-  contrastive,
-  tiled,
-)
+from hyperclip_jax.losses import contrastive, tiled
+from hyperclip_jax.systems.objectives import OBJECTIVES, USES_BOXES, Embeddings
 
 CURV, LOGIT_SCALE = 1.0, 1 / 0.07  # as a model begins
 

@@ -40,8 +40,8 @@ from jax.sharding import AxisType, Mesh
 
 from benchmarks import step
 from benchmarks.collectives import collectives
-from hyperclip_jax import build, runs, sharding, train
-from hyperclip_jax.models import flops
+from hyperclip_jax.systems import build, flops
+from hyperclip_jax.training import runs, sharding, train
 
 
 class Machine(NamedTuple):

@@ -14,7 +14,7 @@
 
 All take turns in every round, after two steps each that do not count. MFU is
 the share of the matmul rate that is measured in the same rounds, by the FLOPs
-of hyperclip_jax/models/flops.py. XLA's own count stands beside; it counts the
+of hyperclip_jax/systems/flops.py. XLA's own count stands beside; it counts the
 body of a loop over layers once.
 """
 
@@ -33,12 +33,12 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-from hyperclip_jax import build, runs, sharding, train
-from hyperclip_jax import config as config_lib
-from hyperclip_jax.config import Config
-from hyperclip_jax.data.distortions import Options
-from hyperclip_jax.models import flops
-from hyperclip_jax.objectives import USES_BOXES
+from hyperclip_jax.data.feed.distortions import Options
+from hyperclip_jax.systems import build, flops
+from hyperclip_jax.systems.objectives import USES_BOXES
+from hyperclip_jax.training import config as config_lib
+from hyperclip_jax.training import runs, sharding, train
+from hyperclip_jax.training.config import Config
 
 Work = Callable[[int], float]  # so many steps, and the loss of the last
 
@@ -173,7 +173,7 @@ def torch_ways(
   import torch
 
   from benchmarks import torch_step
-  from hyperclip_jax.interop import torch_checkpoint
+  from hyperclip_jax.checkpoints import torch_checkpoint
 
   model, side = build.model(config), config.model.image_size
   official = torch_checkpoint.Official(model, ours.params, side)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hyperclip_jax.models.dual_encoder import DualEncoder
+from hyperclip_jax.systems.dual_encoder import DualEncoder
 
 # What a model reads: images and texts, box_images and box_texts or None.
 Batch = dict[str, torch.Tensor]

@@ -14,7 +14,7 @@ tree-induced error on ImageNet 3.17. `:meru` (40.1, 78.6, 49.3, 57.4, 72.3,
 3.63) and `:clip` (40.6, 78.9, 48.3, 57.4, 71.4, 3.60) train the baselines.
 """
 
-from hyperclip_jax.config import Config, paper
+from hyperclip_jax.training.config import Config, paper
 
 
 def get_config(objective: str = "hycoclip") -> Config:

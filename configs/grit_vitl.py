@@ -11,7 +11,7 @@ and name their numbers `train_sample/...`.
 The paper has no numbers at this size. `:meru` and `:clip` train the baselines.
 """
 
-from hyperclip_jax.config import Config, paper
+from hyperclip_jax.training.config import Config, paper
 
 
 def get_config(objective: str = "hycoclip") -> Config:

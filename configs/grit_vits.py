@@ -13,7 +13,7 @@ ImageNet 41.7, CIFAR-10 85.0, CIFAR-100 53.4; COCO t2i R@5 55.2, i2t R@5 69.5;
 tree-induced error on ImageNet 3.55. `:meru` and `:clip` train the baselines.
 """
 
-from hyperclip_jax.config import Config, paper
+from hyperclip_jax.training.config import Config, paper
 
 
 def get_config(objective: str = "hycoclip") -> Config:

@@ -3,7 +3,7 @@
 python -m hyperclip_jax.main --config=configs/shapes_tiny.py --workdir=DIR
 """
 
-from hyperclip_jax.config import Config, paper
+from hyperclip_jax.training.config import Config, paper
 
 
 def get_config(objective: str = "hycoclip") -> Config:

@@ -5,16 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
   from hyperclip_jax import geometry
-  from hyperclip_jax.hyperclip import HyperCLIP
-  from hyperclip_jax.pretrained import load
-  from hyperclip_jax.search import Index
+  from hyperclip_jax.inference.model import HyperCLIP
+  from hyperclip_jax.inference.pretrained import load
+  from hyperclip_jax.inference.search import Index
 
 __version__ = "0.1.0"
 __all__ = ["HyperCLIP", "Index", "geometry", "load"]
 
 # Imported on first use: a command that is stopped while JAX is still being
 # imported must already listen to signals.
-_HOMES = {"HyperCLIP": "hyperclip", "load": "pretrained", "Index": "search"}
+_HOMES = {
+  "HyperCLIP": "inference.model",
+  "Index": "inference.search",
+  "load": "inference.pretrained",
+}
 
 
 def __getattr__(name: str) -> Any:

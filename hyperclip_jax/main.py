@@ -4,7 +4,8 @@ import pathlib
 import sys
 from typing import NoReturn
 
-from hyperclip_jax import console, signals
+from hyperclip_jax import console
+from hyperclip_jax.training import signals
 
 if __name__ == "__main__":  # from here on: the imports take seconds
   console.outlive()
@@ -13,22 +14,16 @@ if __name__ == "__main__":  # from here on: the imports take seconds
 import jax
 from absl import app, flags, logging
 
-from hyperclip_jax import (
-  checkpoint,
-  cluster,
-  commands,
-  config_tree,
-  files,
-  metrics,
-  pretrained,
-  runs,
-  train,
-)
-from hyperclip_jax import config as config_lib
-from hyperclip_jax.data.faults import TooManyFaults
-from hyperclip_jax.dry_run import dry_run
-from hyperclip_jax.evals import suite
+from hyperclip_jax import files
+from hyperclip_jax.checkpoints import checkpoint
+from hyperclip_jax.commands import use
+from hyperclip_jax.data.feed.faults import TooManyFaults
+from hyperclip_jax.evals import held_out
+from hyperclip_jax.inference import pretrained
 from hyperclip_jax.reports import run as report
+from hyperclip_jax.training import cluster, config_tree, log, runs, train
+from hyperclip_jax.training import config as config_lib
+from hyperclip_jax.training.dry_run import dry_run
 
 MODES = {
   "train": "trains a model, or goes on with a run (the default)",
@@ -64,7 +59,7 @@ USES = {
   "train": ("config", "workdir", "dry_run"),
   "eval": ("workdir",),
   "verify": ("workdir",),
-} | commands.USES
+} | use.USES
 SHARED = ("mode", "coordinator", "processes", "process", "stopped_code")
 # What an evaluation reads of a config beside the model: where its data lie.
 EVAL_READS = (
@@ -84,8 +79,8 @@ def main(argv: list[str]) -> None:
   try:
     overrides = checked(argv)
     cluster.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-    if MODE.value in commands.COMMANDS:
-      if code := commands.run(MODE.value):
+    if MODE.value in use.COMMANDS:
+      if code := use.run(MODE.value):
         sys.exit(code)
       return
     if not WORKDIR.value:
@@ -192,7 +187,7 @@ def trained_by(overrides: list[config_tree.Override]) -> config_lib.Config:
 
 def evaluated(
   workdir: pathlib.Path, overrides: list[config_tree.Override]
-) -> tuple[config_lib.Config, suite.Sample]:
+) -> tuple[config_lib.Config, held_out.Sample]:
   """The config of a run with the overrides, and the records to measure.
 
   Raises:
@@ -215,7 +210,7 @@ def verify(workdir: pathlib.Path) -> int:
   """Says of each checkpoint whether it is good; the exit code is 1 or 0."""
   found = checkpoint.verify(workdir)
   for step, problem in found.items():
-    metrics.say(f"step {step}: {problem or 'good'}")
+    log.say(f"step {step}: {problem or 'good'}")
   return int(any(found.values()))
 
 
@@ -251,7 +246,7 @@ def usage() -> str:
   lines = ["python -m hyperclip_jax.main [--mode=MODE] --NAME=VALUE ..."]
   for mode, purpose in MODES.items():
     lines += ["", f"--mode={mode}  {purpose}", *map(_described, USES[mode])]
-  lines += ["", "Any mode", *map(_described, SHARED), "", commands.LISTS, ""]
+  lines += ["", "Any mode", *map(_described, SHARED), "", use.LISTS, ""]
   lines += ["Values of a config to train with, here of the paper's recipe:"]
   values = config_tree.leaves(config_lib.paper())
   lines += [f"  --config.{name}={value}" for name, value in values]

@@ -80,8 +80,8 @@ def check(
   if not pathlib.Path(file).expanduser().is_file():
     return
   # Here, as they take JAX, which launchers do without.
-  from hyperclip_jax import config as config_lib
-  from hyperclip_jax import config_tree
+  from hyperclip_jax.training import config as config_lib
+  from hyperclip_jax.training import config_tree
 
   try:
     loaded = config_tree.load(config)

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from hyperclip_jax.interop import torch_checkpoint
+from hyperclip_jax.checkpoints import torch_checkpoint
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
 OBJECTIVES = ("hycoclip", "meru", "clip")

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hyperclip_jax import optim
-from hyperclip_jax import state as state_lib
-from hyperclip_jax.objectives import OBJECTIVES, USES_BOXES, Embeddings
-from hyperclip_jax.state import Inputs, TrainState
+from hyperclip_jax.optim import adamw
+from hyperclip_jax.systems.objectives import OBJECTIVES, USES_BOXES, Embeddings
+from hyperclip_jax.training import step as state_lib
+from hyperclip_jax.training.step import Inputs, TrainState
 from tests import golden_files
 
 STEPS = 20
@@ -89,8 +89,8 @@ def training(name: str) -> tuple[list[dict[str, Any]], TrainState]:
   """Metrics of twenty steps of the official recipe, and the final state."""
   golden = golden_files.arrays(f"{name}_mini")
   model, params = golden_files.model(name)
-  optimizer = optim.adamw(
-    optim.schedule(5e-4, warmup=4, steps=STEPS),
+  optimizer = adamw.adamw(
+    adamw.schedule(5e-4, warmup=4, steps=STEPS),
     b1=0.9,
     b2=0.98,
     eps=1e-8,

@@ -4,9 +4,9 @@ import functools
 import pathlib
 import tempfile
 
-from hyperclip_jax import config as config_lib
-from hyperclip_jax.config import Config
-from hyperclip_jax.data import shapes
+from hyperclip_jax.data.embedded import shapes
+from hyperclip_jax.training import config as config_lib
+from hyperclip_jax.training.config import Config
 
 
 @functools.cache

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from hyperclip_jax import config as config_lib
-from hyperclip_jax import main, metrics, runs
+from hyperclip_jax import main
+from hyperclip_jax.training import config as config_lib
+from hyperclip_jax.training import log, runs
 from tests import small
 from tests.data.tars import raw_members, write_tar
 
@@ -159,7 +160,7 @@ def test_a_bad_flag_of_a_process(config_file, tmp_path):
 def test_a_bad_config_file_is_one_message(line, message, tmp_path):
   path = tmp_path / "a.py"
   path.write_text(
-    "from hyperclip_jax.config import paper\n"
+    "from hyperclip_jax.training.config import paper\n"
     f"def get_config():\n  config = paper()\n  {line}\n  return config\n"
   )
   found = refused(f"--config={path}", f"--workdir={tmp_path / 'run'}")
@@ -339,7 +340,7 @@ def test_interrupted_run_is_saved_and_goes_on(config_file, tmp_path):
   process.stderr.close()
   assert process.wait(timeout=120) == 0
   assert "is saved, the same command goes on" in rest
-  saved = metrics.read(tmp_path)[-1]["step"]
+  saved = log.read(tmp_path)[-1]["step"]
   args[-2] = f"--config.steps={saved + 2}"
   args.append("--config.checkpoint.allow_steps_change")
   done = run(*args)
@@ -404,7 +405,7 @@ def test_a_run_is_stopped_in_its_report_and_then_loses_its_reader(
       break
   process.stderr.close()
   assert process.wait(timeout=300) == 0
-  assert metrics.read(tmp_path)[-1]["step"] == 6
+  assert log.read(tmp_path)[-1]["step"] == 6
   assert (tmp_path / "report.html").exists()
 
 
@@ -432,7 +433,7 @@ def test_two_processes_train_as_one(config_file, tmp_path):
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
   single, double = (
-    [row["loss"] for row in metrics.read(tmp_path / name)]
+    [row["loss"] for row in log.read(tmp_path / name)]
     for name in ("one", "two")
   )
   np.testing.assert_allclose(double, single, rtol=1e-6)
@@ -452,6 +453,6 @@ def test_a_signal_to_one_process_saves_and_ends_both(config_file, tmp_path):
       break
   rest, _ = first.communicate(timeout=200)[1], second.communicate(timeout=200)
   assert (first.returncode, second.returncode) == (75, 75)
-  saved = metrics.read(tmp_path)[-1]["step"]
+  saved = log.read(tmp_path)[-1]["step"]
   assert f"stopped; step {saved} is saved" in rest
   assert (tmp_path / "checkpoints" / str(saved)).is_dir()

@@ -9,7 +9,7 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from hyperclip_jax import main
-from tests.test_hyperclip import pictures
+from tests.inference.test_model import pictures
 
 ROOT = pathlib.Path(__file__).parents[1]
 

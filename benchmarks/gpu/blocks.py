@@ -20,9 +20,9 @@ TINY = (
 TESTS = (
   "tests/geometry/test_finite.py",
   "tests/geometry/test_float32.py",
-  "tests/models/test_golden_features.py",
-  "tests/objectives/test_golden_losses.py",
-  "tests/test_golden_training.py",
+  "tests/systems/test_golden_features.py",
+  "tests/systems/test_golden_losses.py",
+  "tests/training/test_golden_training.py",
 )
 
 

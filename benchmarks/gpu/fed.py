@@ -20,10 +20,10 @@ import time
 from typing import Any
 
 from benchmarks import loader, step
-from hyperclip_jax import runs, sharding, train
-from hyperclip_jax.config import Config
-from hyperclip_jax.data.faults import Faults
-from hyperclip_jax.data.shards import TarSource
+from hyperclip_jax.data.feed.faults import Faults
+from hyperclip_jax.data.records.shards import TarSource
+from hyperclip_jax.training import runs, sharding, train
+from hyperclip_jax.training.config import Config
 
 
 def rates(

@@ -3,7 +3,7 @@
 import difflib
 import textwrap
 
-from hyperclip_jax.evals import (
+from hyperclip_jax.evals.datasets import (
   captions,
   classification,
   composition,

@@ -11,12 +11,11 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-from hyperclip_jax.data.images import ImageError, Pixels
-from hyperclip_jax.evals import Model
+from hyperclip_jax.data.records.images import ImageError, Pixels
 from hyperclip_jax.files import shown
-from hyperclip_jax.inputs import THREADS, decode_file
-from hyperclip_jax.inputs import decode as decode
-from hyperclip_jax.progress import bar
+from hyperclip_jax.inference.inputs import THREADS, decode_file
+from hyperclip_jax.inference.progress import bar
+from hyperclip_jax.inference.protocol import Model
 
 CHUNK = 64  # Images in one call of the encoder: a batch of HyperCLIP.
 AHEAD = 4  # Groups that are read while one is encoded.

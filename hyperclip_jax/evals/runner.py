@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple
 
 from absl import logging
 
-from hyperclip_jax.evals import Model
 from hyperclip_jax.evals.tasks import MissingData, Results, Task
 from hyperclip_jax.files import read_json, write_whole
+from hyperclip_jax.inference.protocol import Model
 
 FORMAT = 2  # Of a kept result: raised where all tasks return something new.
 FOLDER = "tasks"  # Of the kept results, in the output folder.

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from hyperclip_jax.evals import Model
+from hyperclip_jax.inference.protocol import Model
 
 # Named numbers (see `rates`). Lists of them are the bins of a histogram (see
 # `norms.bins`); LEFT_OUT holds reasons by the names of what was left out.

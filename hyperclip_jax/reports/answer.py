@@ -6,10 +6,10 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from hyperclip_jax import walk
-from hyperclip_jax.data.images import Pixels
-from hyperclip_jax.explore import Answer, Things
-from hyperclip_jax.hyperclip import HyperCLIP
+from hyperclip_jax.data.records.images import Pixels
+from hyperclip_jax.inference import walk
+from hyperclip_jax.inference.explore import Answer, Things
+from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.reports import cones, markup, page, plots
 from hyperclip_jax.reports.markup import (
   Markup,

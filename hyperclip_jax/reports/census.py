@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from hyperclip_jax.data import images, tokenizer
-from hyperclip_jax.data.images import ImageError
-from hyperclip_jax.data.record import Part, Record, RecordError
-from hyperclip_jax.data.shards import TarSource
-from hyperclip_jax.data.tokenizer import Tokenizer
+from hyperclip_jax.data.feed import tokenizer
+from hyperclip_jax.data.feed.tokenizer import Tokenizer
+from hyperclip_jax.data.records import images
+from hyperclip_jax.data.records.images import ImageError
+from hyperclip_jax.data.records.record import Part, Record, RecordError
+from hyperclip_jax.data.records.shards import TarSource
 from hyperclip_jax.reports.tallies import Tally
 
 NAMED = 20  # Bad records whose names are kept.

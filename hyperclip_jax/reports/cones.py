@@ -13,7 +13,7 @@ from jaxtyping import Complex
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from hyperclip_jax.explore import Cone
+from hyperclip_jax.inference.explore import Cone
 from hyperclip_jax.reports.markup import shortened
 from hyperclip_jax.reports.plots import FAINT, INK, KINDS, STYLE
 

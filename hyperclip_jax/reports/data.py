@@ -13,10 +13,10 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
-from hyperclip_jax.data import images
-from hyperclip_jax.data.images import ImageError
-from hyperclip_jax.data.record import Record, RecordError
-from hyperclip_jax.data.shards import TarSource, expand
+from hyperclip_jax.data.records import images
+from hyperclip_jax.data.records.images import ImageError
+from hyperclip_jax.data.records.record import Record, RecordError
+from hyperclip_jax.data.records.shards import TarSource, expand
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.reports import census as census_lib
 from hyperclip_jax.reports import preparation

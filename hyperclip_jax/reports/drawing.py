@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hyperclip_jax.data.boxes import Box
+from hyperclip_jax.data.records.boxes import Box
 from hyperclip_jax.reports.markup import (
   Markup,
   inline_image,

@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hyperclip_jax.evals import norms, rates, runner
+from hyperclip_jax.evals import rates, runner
+from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.evals.runner import Outcome
 from hyperclip_jax.evals.tasks import LEFT_OUT as LEFT_OUT_KEY
 from hyperclip_jax.evals.tasks import Results

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyperclip_jax.data.boxes import Box
-from hyperclip_jax.evals import norms, suite
+from hyperclip_jax.data.records.boxes import Box
+from hyperclip_jax.evals import held_out
+from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.reports import measures, plots, words
 from hyperclip_jax.reports.drawing import Picture, drawn
@@ -111,7 +112,9 @@ def write_report(
     raise ValueError(
       f"unknown kinds of embeddings {sorted(unknown)}: use {[*plots.KINDS]}"
     )
-  trained = any(name.startswith(f"{suite.TRAIN_SAMPLE}/") for name in summary)
+  trained = any(
+    name.startswith(f"{held_out.TRAIN_SAMPLE}/") for name in summary
+  )
   where = "training records" if trained else "held-out records"
   sections = (
     (f"Results on {where}", _results(summary, trained)),
@@ -158,7 +161,7 @@ def _training(history: plots.History):
     names = [name for name in names if name not in chosen]
     if chosen:
       caption = panel.caption
-      if any(name.startswith(f"{suite.TRAIN_SAMPLE}/") for name in chosen):
+      if any(name.startswith(f"{held_out.TRAIN_SAMPLE}/") for name in chosen):
         caption += " Of a sample of the training records."
       uri = plots.data_uri(plots.curves(history, chosen, panel.quantity))
       alt = f"{panel.title} over training steps"

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
-from hyperclip_jax.evals import norms
+from hyperclip_jax.evals.metrics import norms
 
 Embeddings = Mapping[str, np.ndarray]  # kind -> (rows, dim) lifted points.
 History = Sequence[Mapping[str, Any]]  # The rows of metrics.jsonl.

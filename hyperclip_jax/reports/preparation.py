@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from hyperclip_jax.data.manifest import FORMAT, MANIFEST
+from hyperclip_jax.data.prepare.manifest import FORMAT, MANIFEST
 from hyperclip_jax.reports.markup import Markup, counts, note, shortened, tag
 
 LARGEST = 256 << 20  # Bytes of a manifest that is read.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import jax
 
-from hyperclip_jax import metrics
-from hyperclip_jax.config import Config
-from hyperclip_jax.evals.suite import TRAIN_SAMPLE, Sample
-from hyperclip_jax.hyperclip import HyperCLIP
+from hyperclip_jax.evals.held_out import TRAIN_SAMPLE, Sample
+from hyperclip_jax.inference.model import HyperCLIP
+from hyperclip_jax.training import log
+from hyperclip_jax.training.config import Config
 
 PACKAGES = ("hyperclip-jax", "jax", "flax")
 
@@ -23,8 +23,8 @@ def of_run(
   vision, text = config.model.vision, config.model.text
   folder = config.shapes.folder
   held_out = config.data.held_out or f"{folder}/val"
-  seconds = sum(row.get("seconds", 0.0) for row in metrics.read(workdir))
-  time = {"time": metrics.duration(seconds)} if seconds else {}
+  seconds = sum(row.get("seconds", 0.0) for row in log.read(workdir))
+  time = {"time": log.duration(seconds)} if seconds else {}
   return {
     "model": f"{parameters(model)}; vision {vision.depth} x {vision.width}, "
     f"patch {vision.patch}, {config.model.image_size} px; text {text.depth} x "

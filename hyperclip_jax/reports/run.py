@@ -7,14 +7,15 @@ import time
 
 import numpy as np
 
-from hyperclip_jax import metrics, walk
-from hyperclip_jax.config import Config
-from hyperclip_jax.evals import suite
-from hyperclip_jax.evals.suite import Evaluation, Sample
+from hyperclip_jax.evals import held_out
+from hyperclip_jax.evals.held_out import Evaluation, Sample
 from hyperclip_jax.files import write_whole
-from hyperclip_jax.hyperclip import HyperCLIP
+from hyperclip_jax.inference import walk
+from hyperclip_jax.inference.model import HyperCLIP
+from hyperclip_jax.inference.search import Index
 from hyperclip_jax.reports import page, provenance
-from hyperclip_jax.search import Index
+from hyperclip_jax.training import log
+from hyperclip_jax.training.config import Config
 
 FILE = "report.html"
 WALKS = 6
@@ -45,7 +46,7 @@ def write(
       if "root_distance" not in name
     },
     history=[
-      *metrics.read(workdir),
+      *log.read(workdir),
       {"step": config.steps, **evaluation.results},
     ],
     embeddings=evaluation.embeddings,
@@ -114,7 +115,7 @@ def evaluate(
   workdir: pathlib.Path, config: Config, model: HyperCLIP, data: Sample
 ) -> None:
   """Evaluates a trained model and writes its report."""
-  evaluation = suite.evaluate(model, data)
-  metrics.say(suite.summary(evaluation.results))
+  evaluation = held_out.evaluate(model, data)
+  log.say(held_out.summary(evaluation.results))
   path = write(workdir, config, model, data, evaluation)
-  metrics.say(f"report: {path}")
+  log.say(f"report: {path}")

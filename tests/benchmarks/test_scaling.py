@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from benchmarks import collectives
-from hyperclip_jax import sharding
+from hyperclip_jax.training import sharding
 
 ALL, ROWS = PartitionSpec(), PartitionSpec("data")
 

@@ -13,8 +13,8 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["hyperclip_jax.data"]):
-  from hyperclip_jax.data import boxes, record
-  from hyperclip_jax.data.record import RecordError
+  from hyperclip_jax.data.records import boxes, record
+  from hyperclip_jax.data.records.record import RecordError
 
 RAW = {
   "caption": "a red ball on a table",

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hyperclip_jax import classification, spaces
+from hyperclip_jax.geometry import spaces
+from hyperclip_jax.inference import classify
 
 
 @dataclasses.dataclass
@@ -40,7 +41,7 @@ class FakeModel:
     return self.space.similarity(x, y)
 
   def probabilities(self, images, classes):
-    return classification.softmax(
+    return classify.softmax(
       self.logit_scale * self.space.nearness(images, classes)
     )
 

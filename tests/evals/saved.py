@@ -2,9 +2,9 @@
 
 import pathlib
 
-from hyperclip_jax import build
-from hyperclip_jax.checkpoint import Checkpoints
-from hyperclip_jax.release import CONFIG_FILE
+from hyperclip_jax.checkpoints.checkpoint import Checkpoints
+from hyperclip_jax.checkpoints.release import CONFIG_FILE
+from hyperclip_jax.systems import build
 from tests import small
 
 

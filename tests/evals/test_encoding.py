@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hyperclip_jax.data.images import ImageError
+from hyperclip_jax.data.records.images import ImageError
 from hyperclip_jax.evals import encoding
 from tests.evals import pictures
 

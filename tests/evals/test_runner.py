@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from hyperclip_jax.evals import __main__ as command
+from hyperclip_jax.commands import evals as command
 from hyperclip_jax.evals import catalog, runner
 from hyperclip_jax.evals.tasks import MissingData, Task
 from tests.evals import saved

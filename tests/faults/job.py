@@ -12,7 +12,8 @@ import json
 import pathlib
 import sys
 
-from hyperclip_jax import console, signals
+from hyperclip_jax import console
+from hyperclip_jax.training import signals
 
 if __name__ == "__main__":
   console.outlive()
@@ -22,8 +23,8 @@ if __name__ == "__main__":
 import jax
 import numpy as np
 
-from hyperclip_jax import runs, train
 from hyperclip_jax.reports import run as report
+from hyperclip_jax.training import runs, train
 from tests import small
 
 STOPPED = 75

@@ -14,7 +14,11 @@ from typing import IO, Any, NamedTuple
 
 import jax
 
-from hyperclip_jax import build, checkpoint, metrics, pretrained, watchdog
+from hyperclip_jax.checkpoints import checkpoint
+from hyperclip_jax.inference import pretrained
+from hyperclip_jax.systems import build
+from hyperclip_jax.training import log as log_lib
+from hyperclip_jax.training import watchdog
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -163,7 +167,7 @@ def rows(workdir: pathlib.Path) -> list[dict[str, float]]:
 
   But for the one on goodput, which tells of nothing but the clock.
   """
-  lines = (workdir / metrics.FILE).read_text().splitlines()
+  lines = (workdir / log_lib.FILE).read_text().splitlines()
   found = [
     {k: v for k, v in json.loads(line).items() if not PASSING.fullmatch(k)}
     for line in lines
@@ -300,7 +304,7 @@ def run_with_faults(
 
 def made(workdir: pathlib.Path) -> int:
   """The newest step in the metrics, of which the last line may be cut."""
-  path = workdir / metrics.FILE
+  path = workdir / log_lib.FILE
   if not path.exists():
     return 0
   lines = path.read_text().splitlines(keepends=True)

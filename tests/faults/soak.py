@@ -27,7 +27,7 @@ import time
 
 import numpy as np
 
-from hyperclip_jax import checkpoint
+from hyperclip_jax.checkpoints import checkpoint
 from tests.faults import processes
 from tests.faults.job import STOPPED
 from tests.faults.processes import Job, Life, kill_in_a_save, kill_in_a_step

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 
-from hyperclip_jax import checkpoint, runs, sharding, train
-from hyperclip_jax.data import pipeline
-from hyperclip_jax.data.faults import Faults
+from hyperclip_jax.checkpoints import checkpoint
+from hyperclip_jax.data.feed import pipeline
+from hyperclip_jax.data.feed.faults import Faults
+from hyperclip_jax.training import runs, sharding, train
 from tests import small
 from tests.faults import processes
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hyperclip_jax import checkpoint
+from hyperclip_jax.checkpoints import checkpoint
 from tests.faults import processes
 from tests.faults.processes import Job, kill_in_a_save, kill_in_a_step
 

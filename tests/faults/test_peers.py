@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from hyperclip_jax import checkpoint
+from hyperclip_jax.checkpoints import checkpoint
 from tests.faults import processes
 from tests.faults.processes import Job
 
@@ -46,7 +46,7 @@ def test_the_other_process_ends_with_its_stacks(number, job, tmp_path):
       process.wait()
   assert "the stack of every thread is in" in said.read_text()
   stacks = processes.stacks(workdir, 0)
-  assert "hyperclip_jax/train.py" in stacks
+  assert "hyperclip_jax/training/train.py" in stacks
   assert stacks.count("hread 0x") >= 3
   # What two processes saved, one goes on from.
   state, meta = processes.state(workdir)

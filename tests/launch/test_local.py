@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from hyperclip_jax import metrics
+from hyperclip_jax.training import log
 from launch import jobs, local
 from tests import small
 from tests.launch.test_jobs import HOSTILE
@@ -216,5 +216,5 @@ def test_a_killed_process_does_not_end_the_run(tmp_path):
     r"run failed with .*: starting it again, 1 left", done.stderr
   )
   assert "resumed from step" in done.stderr
-  assert metrics.read(workdir)[-1]["step"] == 12
+  assert log.read(workdir)[-1]["step"] == 12
   assert pathlib.Path(workdir, "report.html").exists()

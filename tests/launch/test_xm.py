@@ -52,7 +52,7 @@ def test_one_image_of_what_a_run_needs(capsys, tmp_path):
   assert found["push_image_tag"] == "r/h:1"
   assert found["instructions"][-1].endswith("--editable '.[gpu]'")
   xm.pack(tmp_path / "hyperclip")
-  assert (tmp_path / "hyperclip/hyperclip_jax/data/assets").is_dir()
+  assert (tmp_path / "hyperclip/hyperclip_jax/data/feed/assets").is_dir()
   assert (tmp_path / "hyperclip/configs/grit_vitb.py").exists()
   assert not (tmp_path / "hyperclip/tests").exists()
   assert f"COPY hyperclip/ {xm.FOLDER}" in found["instructions"]

@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from hyperclip_jax.data import manifest, photos, shapes
+from hyperclip_jax.data.embedded import photos, shapes
+from hyperclip_jax.data.prepare import manifest
 from hyperclip_jax.reports import census, data
 from tests.data import tars
 from tests.reports.reader import Reader, assert_self_contained

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from hyperclip_jax.evals import norms
+from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.reports import plots
 
 

@@ -1,0 +1,304 @@
+"""A local web page to look at what a model makes of a picture.
+
+  python -m hyperclip_jax.commands.demo --model=X [--index=FILE] [--port=7860]
+
+Drop a picture and type phrases: the nearest ones, the way to the root, where
+it lies in the Poincare disk, and whose entailment cones hold it. Needs the
+extra `demo`.
+
+The page is served to this machine alone; `ssh -L 7860:localhost:7860 HOST`
+shows one that runs on HOST at http://localhost:7860. Other users of the same
+machine reach it too. Pictures that are dropped lie in a private folder, which
+goes when the page ends.
+"""
+
+import argparse
+import importlib.util
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+import hyperclip_jax
+from hyperclip_jax import files
+from hyperclip_jax.checkpoints.release import CONFIG_FILE
+from hyperclip_jax.commands import local_server
+from hyperclip_jax.commands.local_server import LARGEST_UPLOAD
+from hyperclip_jax.data.records import images
+from hyperclip_jax.data.records.images import Pixels, TooLargeError
+from hyperclip_jax.data.records.shards import TarSource, expand
+from hyperclip_jax.evals import held_out
+from hyperclip_jax.files import file_in
+from hyperclip_jax.inference import explore, pretrained
+from hyperclip_jax.inference.explore import Things
+from hyperclip_jax.inference.model import HyperCLIP
+from hyperclip_jax.inference.search import Index
+from hyperclip_jax.reports import answer
+from hyperclip_jax.reports.markup import Markup
+
+SCENES = 64  # Of the embedded data set: met on walks.
+EXAMPLES = 8
+MOST_PHRASES = 200
+PHRASES = (
+  "a thing",
+  "an animal",
+  "a dog",
+  "a cat sleeping on a sofa",
+  "food",
+  "a slice of pizza",
+  "a vehicle",
+  "a red car on a street",
+  "people",
+  "a landscape with mountains",
+)
+NAMES = {"hycoclip": "HyCoCLIP", "meru": "MERU", "clip": "CLIP"}
+
+# Answers look like reports; what is around them is gradio's, without its foot.
+CSS = answer.STYLE + "footer { display: none !important; }"
+
+
+class Start(NamedTuple):
+  """What the page begins with.
+
+  Attributes:
+    phrases: to edit.
+    examples: pictures to choose from.
+    things: to be met on walks.
+  """
+
+  phrases: Sequence[str]
+  examples: Sequence[Pixels]
+  things: Things
+
+
+def start(
+  model: HyperCLIP,
+  source: str,
+  index: pathlib.Path | None = None,
+  pictures: pathlib.Path | None = None,
+) -> Start:
+  """Phrases and pictures of a run on the embedded data, if they are there.
+
+  Args:
+    model: model to look at.
+    source: where it was loaded from; a workdir may have its data set still.
+    index: file of texts, and of pictures by their paths.
+    pictures: folder whose pictures are shown where the index names them; the
+      index's own by default, as an index of others can name any file.
+
+  Raises:
+    OSError, ValueError: the index cannot be read, or is another model's.
+  """
+  if index is not None:
+    own = Index.load(index)
+    model.search(np.zeros((0, model.model.embed_dim), np.float32), own)
+    folder = pictures or index.parent
+    things = Things(own, _pictures(folder, own.names))
+  else:
+    nothing = np.zeros((0, model.model.embed_dim), np.float32)
+    things = Things(model.index(nothing, []), [])
+  folder = _shapes_folder(source)
+  if folder is None:
+    return Start(PHRASES, [], things)
+  source_of = TarSource(expand(f"{folder}/val/*.tar"), 1)
+  scenes = held_out.load(str(folder), source_of, 1, SCENES)
+  phrases = [*scenes.classes.parents] if scenes.classes else [*PHRASES]
+  if index is None:
+    boxes = model.encode_image(scenes.box_image)
+    things = Things(model.index(boxes, scenes.box_text), scenes.box_image)
+  return Start(phrases, scenes.image[:EXAMPLES], things)
+
+
+def respond(
+  model: HyperCLIP, things: Things, folder: str, path: str | None, text: str
+) -> Markup:
+  """The answer to a picture and phrases, or what is wrong with them.
+
+  Args:
+    model: model to ask.
+    things: what may be met on walks.
+    folder: folder of uploads; a picture elsewhere is not opened.
+    path: file of the picture, as the visitor's browser sent it, or None.
+    text: phrases, one a line.
+
+  Raises:
+    FileNotFoundError: the picture is none of the folder's.
+  """
+  phrases = [*dict.fromkeys(files.lines(text.removeprefix("\ufeff")))]
+  if path is None:
+    return answer.problem("There is no picture: drop one.")
+  if not phrases:
+    return answer.problem("There are no phrases: type some, one a line.")
+  if len(phrases) > MOST_PHRASES:
+    return answer.problem(
+      f"{len(phrases)} phrases are more than {MOST_PHRASES}: make an index."
+    )
+  file = file_in(folder, path)
+  if file is None:
+    raise FileNotFoundError("This picture was not uploaded here: drop it again")
+  try:
+    picture = _decoded(file)
+  except (OSError, ValueError) as error:
+    return answer.problem(f"{files.shown(file.name)}: {_reason(error)}")
+  found = explore.explore(model, picture, phrases, things)
+  return answer.answer(model, picture, phrases, things, found)
+
+
+def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
+  """The page, as gradio's Blocks.
+
+  Args:
+    model: model to ask.
+    source: its name.
+    begin: what the page shows first.
+    folder: folder of this page alone, for uploads and example pictures.
+  """
+  local_server.use_folder(folder)
+  gr: Any = importlib.import_module("gradio")
+  examples = []
+  for i, picture in enumerate(begin.examples):
+    examples.append(f"{folder}/{i}.png")
+    Image.fromarray(picture).save(examples[-1])
+
+  def look(path: str | None, text: str) -> str:
+    try:
+      return str(respond(model, begin.things, folder, path, text))
+    except FileNotFoundError as error:
+      raise gr.Error(str(error), print_exception=False) from error
+
+  with gr.Blocks(
+    title="HyperCLIP-JAX", delete_cache=local_server.KEPT
+  ) as blocks:
+    gr.Markdown(
+      f"# {pathlib.Path(source).name}\nDrop a picture and type phrases: what "
+      f"{NAMES[model.name]} puts near it, above it and around it."
+    )
+    with gr.Row():
+      with gr.Column(scale=1, min_width=280):
+        path = gr.Image(
+          examples[0] if examples else None,
+          type="filepath",
+          sources=["upload", "clipboard"],
+          label="Picture",
+          height=280,
+        )
+        # Unread by gradio, which has no words for a file that is no image.
+        path.preprocess = lambda payload: payload and payload.path
+        if examples:
+          gr.Examples(examples, path, label="Held-out scenes")
+        text = gr.Textbox(
+          "\n".join(begin.phrases), lines=8, max_lines=16, label="Phrases"
+        )
+        button = gr.Button("Look", variant="primary")
+      with gr.Column(scale=3):
+        phrases = "\n".join(begin.phrases)
+        shown = gr.HTML(look(examples[0], phrases) if examples else "")
+    inputs = [path, text]
+    button.click(look, inputs, shown, api_name="look")
+    path.change(look, inputs, shown, api_name=False)
+  return blocks
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Serves the page until it is stopped by Ctrl-C or a signal.
+
+  Args:
+    argv: the flags, those of the process if None.
+  """
+  flags = _parser().parse_args(argv)
+  if flags.pictures and not flags.index:
+    sys.exit("error: --pictures is the folder of an index: give --index")
+  if importlib.util.find_spec("gradio") is None:
+    sys.exit('error: the page needs gradio: pip install "hyperclip-jax[demo]"')
+  try:
+    model = hyperclip_jax.load(flags.model)
+    begin = start(model, flags.model, flags.index, flags.pictures)
+    stop = local_server.stop_signal()
+    with tempfile.TemporaryDirectory() as folder:  # readable by its owner alone
+      blocks = page(model, flags.model, begin, folder)
+      address = local_server.serve(blocks, flags.port, CSS)
+      print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
+      stop.wait()
+      blocks.close(verbose=False)
+  except (ImportError, OSError, ValueError) as error:
+    sys.exit(f"error: {error}")
+
+
+def _shapes_folder(source: str) -> pathlib.Path | None:
+  """The embedded data set that a run was trained on."""
+  if not (files.expanded(source) / CONFIG_FILE).exists():
+    return None
+  try:
+    config = pretrained.read_config(source)
+  except ValueError:
+    return None  # A release.
+  folder = pathlib.Path(config.get("shapes", {}).get("folder", ""))
+  return folder if (folder / "hierarchy.json").exists() else None
+
+
+def _pictures(
+  folder: pathlib.Path, names: Sequence[str]
+) -> list[Pixels | None]:
+  """What the names of an index show: the images in `folder` among them."""
+  found: list[Pixels | None] = []
+  outside = 0
+  for name in names:
+    file = file_in(folder, name)
+    outside += file is None and os.path.isfile(name)
+    try:
+      found.append(file and _decoded(file))
+    except (OSError, ValueError):
+      found.append(None)
+  if outside:
+    print(
+      f"{outside} pictures of the index lie outside of {folder} and are not "
+      "shown: give --pictures=FOLDER",
+      file=sys.stderr,
+    )
+  return found
+
+
+def _decoded(path: pathlib.Path) -> Pixels:
+  return images.decode(files.read_bytes(path, LARGEST_UPLOAD), upright=True)
+
+
+def _reason(error: OSError | ValueError) -> str:
+  """Why a picture cannot be shown, without anything that is in the file."""
+  if isinstance(error, OSError):
+    return str(error.strerror)
+  if isinstance(error, TooLargeError):
+    return str(error)
+  return (
+    "cannot decode it: want a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM that is "
+    "whole"
+  )
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog="python -m hyperclip_jax.commands.demo",
+    description="A local web page to look at what a model makes of a picture.",
+    allow_abbrev=False,
+  )
+  parser.add_argument(
+    "--model", required=True, help="what hyperclip_jax.load takes"
+  )
+  parser.add_argument(
+    "--index", type=files.expanded, help="an index that the model made"
+  )
+  parser.add_argument(
+    "--pictures",
+    type=files.expanded,
+    help="show pictures that the index names in this folder (default: its own)",
+  )
+  parser.add_argument("--port", type=int, default=7860)
+  return parser
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,345 @@
+"""The embedded data set: grounded scenes of coloured shapes, as raw GRIT tars.
+
+One to three objects a scene, each a shape of a family in a colour, a size and a
+texture; a caption of varying wording; the boxes of its noun phrases and
+referring expressions, a quarter of which speak in general terms ("a round
+shape", "a red thing"). The shards have the layout that img2dataset gives GRIT
+(Peng et al., "Kosmos-2", 2023), so the default data come in through the same
+door as real data.
+
+A folder holds `train/`, `val/` (scenes) and `objects/` (one object each,
+balanced over the leaf classes, `label` and `held_out` in their JSON), then
+`hierarchy.json`, `manifest.json` and `digests.json`. Twelve of the 96 leaf
+classes, one for each shape, are never drawn in `train`.
+
+  python -m hyperclip_jax.data.embedded.shapes --output DIR
+"""
+
+import argparse
+import io
+import json
+import os
+import pathlib
+import random
+import tarfile
+import tempfile
+from collections.abc import Iterator
+
+from hyperclip_jax import files
+from hyperclip_jax.checkpoints import digests
+from hyperclip_jax.data.embedded.draw import COLOURS, Thing, arrange, render
+from hyperclip_jax.data.records.boxes import Box
+
+VERSION = 1  # of the drawings and the wording; any change of bytes raises it
+ROOT = "thing"
+FAMILIES = {
+  "round shape": ("circle", "ring", "oval", "moon"),
+  "block shape": ("square", "frame", "bar", "cross"),
+  "pointed shape": ("triangle", "star", "diamond", "arrow"),
+}
+FAMILY = {shape: family for family in FAMILIES for shape in FAMILIES[family]}
+LEAVES = tuple(f"{colour} {shape}" for shape in FAMILY for colour in COLOURS)
+# One colour for each shape; the step spreads them over the colours.
+HELD_OUT = frozenset(
+  f"{list(COLOURS)[3 * i % len(COLOURS)]} {shape}"
+  for i, shape in enumerate(FAMILY)
+)
+SEEN = tuple(leaf for leaf in LEAVES if leaf not in HELD_OUT)
+POOLS = {"train": SEEN, "val": LEAVES, "objects": LEAVES}
+
+# How specific a noun phrase is: a quarter is more general than a leaf.
+LEVELS = {"leaf": 60, "shape": 20, "family": 8, "colour": 8, "thing": 4}
+OPENINGS = ("", "", "a picture of ", "a scene with ", "we see ")
+
+
+def hierarchy() -> dict[str, tuple[str, ...]]:
+  """The concepts, each with its parents: a tree, 96 leaves, depth 3.
+
+  thing -> round shape -> circle -> red circle. A leaf's only parent is its
+  shape. "red thing" is a true hypernym too and the captions use it, but as a
+  second parent it would put all shapes of one colour two steps apart, and the
+  shortest path could no longer tell a ring taken for a circle from a star.
+
+  Returns:
+    Node to its parents; the root has none.
+  """
+  parents: dict[str, tuple[str, ...]] = {ROOT: ()}
+  parents |= dict.fromkeys(FAMILIES, (ROOT,))
+  parents |= {shape: (family,) for shape, family in FAMILY.items()}
+  return parents | {leaf: (leaf.split()[1],) for leaf in LEAVES}
+
+
+class Caption:
+  """A caption under construction, with the offsets of what it names."""
+
+  def __init__(self, rng: random.Random, things: list[Thing]):
+    self.rng = rng
+    self.article = rng.choices(("a", "the"), (3, 1))[0]
+    self.text = rng.choice(OPENINGS)
+    self.named: set[str] = set()
+    self.noun_chunks: list[list[float]] = []
+    self.ref_exps: list[list[float]] = []
+    rest = list(things)
+    while rest:
+      self._clause(rest)
+      if rest:
+        self.text += " and " if len(rest) == 1 else ", "
+    # As in GRIT a referring expression may fill the caption, but it would
+    # teach nothing here: the caption cannot entail itself.
+    self.ref_exps = [
+      row for row in self.ref_exps if row[1] - row[0] < len(self.text)
+    ]
+
+  def _clause(self, rest: list[Thing]) -> None:
+    """Names one thing, where it is, or how it lies to the next one."""
+    start, thing = len(self.text), rest.pop(0)
+    self._name(thing)
+    kind = self.rng.choices(("bare", "placed", "related"), (5, 2, 3))[0]
+    if kind == "bare":
+      return
+    if kind == "related" and rest:
+      self.text += f" {_relation(thing, rest[0])} "
+      self._name(rest.pop(0))
+    else:
+      self.text += f" {_position(thing)}"
+    self.ref_exps.append(_grounded(start, len(self.text), thing.box))
+
+  def _name(self, thing: Thing) -> None:
+    """Adds a noun phrase that the caption does not have yet."""
+    level = self.rng.choices(list(LEVELS), list(LEVELS.values()))[0]
+    phrase = self._phrase(thing, level)
+    if phrase in self.named:
+      phrase = self._phrase(thing, "leaf")  # leaves of a scene are distinct
+    self.named.add(phrase)
+    start = len(self.text)
+    self.text += phrase
+    self.noun_chunks.append(_grounded(start, len(self.text), thing.box))
+
+  def _phrase(self, thing: Thing, level: str) -> str:
+    anything = self.rng.choice(("thing", "shape"))
+    noun = {
+      "leaf": thing.shape,
+      "shape": thing.shape,
+      "family": FAMILY[thing.shape],
+      "colour": anything,
+      "thing": anything,
+    }[level]
+    words = [
+      thing.size if self.rng.random() < 0.2 else "",
+      thing.colour if level in ("leaf", "colour") else "",
+      thing.texture if self.rng.random() < 0.2 else "",
+      noun,
+    ]
+    phrase = " ".join(filter(None, words))
+    vowel = self.article == "a" and phrase[0] in "aeiou"
+    return f"{self.article}{'n' * vowel} {phrase}"
+
+
+def _grounded(start: int, end: int, box: Box) -> list[float]:
+  """GRIT's [start, end, x1, y1, x2, y2, score], offsets as floats too."""
+  return [float(start), float(end), *box, 1.0]
+
+
+def _position(thing: Thing) -> str:
+  x, y = thing.centre.real, thing.centre.imag
+  column = "left" if x < 0.41 else "right" if x > 0.59 else ""
+  row = "top" if y < 0.41 else "bottom" if y > 0.59 else ""
+  if not row:
+    return f"on the {column}" if column else "in the middle"
+  return f"at the {row} {column}".rstrip()
+
+
+def _relation(thing: Thing, other: Thing) -> str:
+  gap = other.centre - thing.centre
+  if abs(gap.real) > abs(gap.imag):
+    return "left of" if gap.real > 0 else "right of"
+  return "above" if gap.imag > 0 else "below"
+
+
+def _record(
+  split: str, index: int, image_size: int, seed: int
+) -> tuple[bytes, dict]:
+  """Draws and words one scene from a stream of its own.
+
+  Returns:
+    The JPEG and the JSON of the record, less its key.
+  """
+  rng = random.Random(f"{seed}/{split}/{index}")
+  if split == "objects":
+    leaves = [LEAVES[index % len(LEAVES)]]
+  else:
+    count = rng.choices((1, 2, 3), (60, 28, 12))[0]
+    leaves = rng.sample(POOLS[split], count)
+  things = arrange(rng, leaves)
+  caption = Caption(rng, things)
+  jpeg = io.BytesIO()
+  image = render(rng, things, image_size)
+  image.save(jpeg, "jpeg", quality=92, subsampling=0)
+  meta = {
+    "caption": caption.text,
+    "noun_chunks": caption.noun_chunks,
+    "ref_exps": caption.ref_exps,
+    "width": image_size,
+    "height": image_size,
+    "url": f"shapes:{split}/{index}",
+    # No CLIP was asked: the caption is true by construction.
+    "clip_similarity_vitb32": 1.0,
+    "clip_similarity_vitl14": 1.0,
+    "id": index,
+  }
+  if split == "objects":
+    meta |= {"label": leaves[0], "held_out": leaves[0] in HELD_OUT}
+  return jpeg.getvalue(), meta
+
+
+def _members(
+  split: str, indices: range, shard: int, image_size: int, seed: int
+) -> Iterator[tuple[str, bytes]]:
+  for index in indices:
+    jpeg, meta = _record(split, index, image_size, seed)
+    meta["key"] = key = f"{shard:05d}{index - indices.start:04d}"
+    yield f"{key}.jpg", jpeg
+    yield f"{key}.json", json.dumps(meta).encode()
+    yield f"{key}.txt", meta["caption"].encode()
+
+
+def _write_split(
+  folder: pathlib.Path,
+  count: int,
+  *,
+  image_size: int,
+  seed: int,
+  shard_size: int,
+) -> None:
+  folder.mkdir()
+  for shard, start in enumerate(range(0, count, shard_size)):
+    indices = range(start, min(start + shard_size, count))
+    members = _members(folder.name, indices, shard, image_size, seed)
+    # ustar and zeroed times and owners: the same seed gives the same bytes.
+    path = folder / f"{shard:05d}.tar"
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+      for name, data in members:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+
+
+def _validate(manifest: dict) -> None:
+  least = {
+    "train": 0,
+    "val": 0,
+    "objects": 0,
+    "image_size": 32,
+    "shard_size": 1,
+  }
+  for name, low in least.items():
+    if manifest[name] < low:
+      raise ValueError(f"{name} is {manifest[name]}; it must be >= {low}.")
+  if manifest["shard_size"] > 10_000:
+    raise ValueError(
+      f"shard_size is {manifest['shard_size']}; keys have four digits within "
+      "a shard, so it must be <= 10000."
+    )
+
+
+def _complete(folder: pathlib.Path, manifest: dict) -> bool:
+  """Whether the folder holds just this data set.
+
+  Raises:
+    ValueError: it holds another one, or a file of it is damaged or missing.
+    FileExistsError: it holds something else.
+  """
+  if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    return False
+  path = folder / "manifest.json"
+  if not path.is_file():
+    raise FileExistsError(
+      f"{folder} exists and has no manifest.json; give a new or empty folder."
+    )
+  found = files.read_json(path)
+  if found == manifest:
+    trouble = digests.problem(folder)
+    if trouble is None:
+      return True
+    raise ValueError(
+      f"{folder} is not as it was made: {trouble}. Remove the folder, and the "
+      "same is made again."
+    )
+  if not isinstance(found, dict):
+    raise FileExistsError(f"{path} is not of this data set; give a new folder.")
+  differing = ", ".join(
+    f"{name} {found.get(name)} (asked: {value})"
+    for name, value in manifest.items()
+    if found.get(name) != value
+  )
+  raise ValueError(
+    f"{folder} holds shapes with other parameters: {differing}. Give another "
+    "folder or remove this one."
+  )
+
+
+def generate(
+  folder: str | os.PathLike[str],
+  *,
+  train: int = 10_240,
+  val: int = 512,
+  objects: int = 960,
+  image_size: int = 64,
+  seed: int = 0,
+  shard_size: int = 2_048,
+) -> None:
+  """Writes the data set; returns at once where it already is.
+
+  The same parameters give the same bytes, and record i of a split does not
+  depend on how many there are. The work is done in a sibling folder which is
+  renamed at the end, so a folder is complete or absent.
+
+  Args:
+    folder: to be made; may exist if empty or complete.
+    train: scenes to train on, without the held-out leaf classes.
+    val: scenes of all leaf classes.
+    objects: one-object scenes; index i is of class LEAVES[i % 96].
+    image_size: side of the images in pixels.
+    seed: of everything random.
+    shard_size: records a tar, at most 10000.
+
+  Raises:
+    ValueError: a parameter out of range, or the folder holds the data set with
+      other parameters or damaged.
+    FileExistsError: the folder holds something else.
+  """
+  folder = pathlib.Path(folder).absolute()
+  sizes = {"image_size": image_size, "seed": seed, "shard_size": shard_size}
+  counts = {"train": train, "val": val, "objects": objects}
+  manifest = {"generator": "shapes", "version": VERSION, **counts, **sizes}
+  _validate(manifest)
+  if _complete(folder, manifest):
+    return
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  prefix = f".{folder.name}."
+  with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as temp:
+    work = pathlib.Path(temp) / folder.name
+    work.mkdir()
+    for split, count in counts.items():
+      _write_split(work / split, count, **sizes)
+    (work / "hierarchy.json").write_text(json.dumps(hierarchy(), indent=1))
+    (work / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    digests.write(work, ("",))
+    try:
+      work.rename(folder)
+    except OSError:
+      if not _complete(folder, manifest):  # else another process was first
+        raise
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description="Writes the shapes data set.")
+  parser.add_argument("--output", required=True, help="the folder to make")
+  for name, default in (generate.__kwdefaults__ or {}).items():
+    parser.add_argument(f"--{name}", type=int, default=default)
+  options = vars(parser.parse_args())
+  generate(options.pop("output"), **options)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,61 @@
+"""The shards of `prepare` by Apache Beam: DirectRunner, Dataflow, Flink, Spark.
+
+  python -m hyperclip_jax.data.prepare --input ... --output ... \
+    --beam_args='--runner=FlinkRunner --flink_master=HOST:8081 ...'
+
+The pipeline runs `prepare_shard` on each input and writes the manifest from
+their results, so the folder is equal, byte for byte, to that of a local run.
+The workers need this package, and every path given must lead them to the same
+file: a shared or mounted file system.
+"""
+
+import importlib
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from hyperclip_jax.data.prepare import manifest
+from hyperclip_jax.data.prepare.manifest import ShardResult
+from hyperclip_jax.data.prepare.plan import Plan
+from hyperclip_jax.data.prepare.shard import prepare_shard
+
+
+def run(plan: Plan, flags: Sequence[str]) -> dict[str, Any]:
+  """Runs the pipeline and waits for it.
+
+  Args:
+    plan: the shards to make.
+    flags: of Beam and of its runner.
+
+  Returns:
+    The manifest.
+
+  Raises:
+    ModuleNotFoundError: Beam is not installed.
+    RuntimeError: a job failed, as often as the runner tries.
+  """
+  try:
+    beam = importlib.import_module("apache_beam")
+    module = importlib.import_module("apache_beam.options.pipeline_options")
+  except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+      "--beam_args needs Apache Beam: pip install 'hyperclip-jax[prepare]'"
+    ) from error
+
+  folder, options, done = plan.folder, plan.options, list(plan.done)
+
+  def finish(results: list[ShardResult]) -> None:
+    manifest.save(folder, options, [*done, *results])
+
+  with beam.Pipeline(options=module.PipelineOptions(list(flags))) as pipeline:
+    _ = (
+      pipeline
+      | "jobs" >> beam.Create(plan.jobs)
+      | "spread" >> beam.Reshuffle()
+      | "prepare" >> beam.Map(prepare_shard)
+      | "collect" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
+      | "manifest" >> beam.Map(finish)
+    )
+  with open(os.path.join(folder, manifest.MANIFEST), "rb") as file:
+    return json.load(file)

@@ -1,0 +1,236 @@
+"""Grounded JSON: images in a folder, and a COCO-style file of their boxes.
+
+  {"images": [{"id": 1, "file_name": "a/1.jpg", "width": 640, "height": 480,
+               "caption": "a dog on a sofa", ...}],
+   "annotations": [{"image_id": 1, "bbox": [x, y, width, height],
+                    "phrase": "a dog"}],
+   "categories": [{"id": 18, "name": "dog"}]}
+
+- `file_name` is relative to the folder of images and stays inside of it;
+  `width` and `height` are those of the image that the boxes were measured on,
+  which may since have been scaled, but not turned or cut.
+- `bbox` is in pixels, or in another form that `prepare` is given. An
+  annotation's phrase is its `phrase`; else what its `tokens_positive`, a list
+  of [start, end] character offsets into the image's caption, cover (Flickr30k
+  and others as MDETR publishes them), joined by spaces; else the name of the
+  category of its `category_id`.
+- The caption of an image is its `caption`, else the `caption` of its first
+  annotation without a `bbox`: COCO's captions appended to its instances do.
+- Numbers, texts and truth values among the other fields of an image are kept as
+  its meta; everything else is ignored. The key of a record is its image's id.
+"""
+
+import json
+import math
+import os
+import pathlib
+import reprlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from hyperclip_jax import files
+from hyperclip_jax.data.records import box_forms
+from hyperclip_jax.data.records import sample as sample_lib
+from hyperclip_jax.data.records.box_forms import Form, Found
+from hyperclip_jax.data.records.sample import Phrase, Rejected, Sample, Tally
+
+FORM = Form("pixels", box_forms.SIZES)  # of `bbox` in COCO's files
+MAX_JSON = 1 << 32  # bytes; COCO's instances have half a gigabyte
+_WANTED = "want an object with the lists 'images' and 'annotations'"
+_NOTE = ("bbox", "phrase", "tokens_positive")
+_MOVED = ("caption", "width", "height")
+
+
+class Entry(NamedTuple):
+  """An image of the JSON with its annotations.
+
+  Attributes:
+    fault: why there can be no record of it, "" if there may be.
+    image: its fields, the plain ones.
+    caption: as found, a text or not.
+    notes: bbox, phrase and tokens_positive of each annotation with a box.
+  """
+
+  fault: str
+  image: dict[str, Any]
+  caption: Any
+  notes: list[dict[str, Any]]
+
+
+class Grounded(NamedTuple):
+  """Some of the images of a JSON: the input of one shard.
+
+  Attributes:
+    path: the JSON.
+    folder: of the images.
+    start: the place of the first one in the JSON.
+    entries: the images.
+    stray: annotations of no image of the JSON; the first input has them all.
+  """
+
+  path: str
+  folder: str
+  start: int
+  entries: tuple[Entry, ...]
+  stray: int
+
+
+def cut(path: str, folder: str, shard_size: int) -> list[Grounded]:
+  """Reads a JSON and cuts it into inputs of so many images.
+
+  Raises:
+    ValueError: it is no JSON of this layout, or lists no image.
+    OSError: it cannot be read.
+  """
+  data = files.read_bytes(pathlib.Path(path), MAX_JSON)
+  try:
+    content = json.loads(data)  # of UTF-8, -16 or -32
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path}: not JSON ({error})") from error
+  if not isinstance(content, dict):
+    raise ValueError(f"{path}: found {reprlib.repr(content)}, {_WANTED}")
+  images, notes = content.get("images"), content.get("annotations")
+  if not isinstance(images, list) or not isinstance(notes, list) or not images:
+    names = ", ".join(files.shown(name, 40) for name in sorted(content)[:12])
+    raise ValueError(f"{path}: found an object with {names}; {_WANTED}")
+  entries, stray = _join(images, notes, _names(content.get("categories")))
+  return [
+    Grounded(
+      path, folder, i, tuple(entries[i : i + shard_size]), 0 if i else stray
+    )
+    for i in range(0, len(entries), shard_size)
+  ]
+
+
+def read(source: Grounded, tally: Tally, form: Form = FORM) -> Iterator[Sample]:
+  """Yields the samples of an input; what is left out is counted in `tally`."""
+  if source.stray:
+    tally.boxes["annotation of no image"] += source.stray
+  for entry in source.entries:
+    key = str(entry.image.get("id", ""))
+    try:
+      sample = _sample(key, entry, source.folder, tally, form)
+    except Rejected as error:
+      tally.reject(str(error), key)
+    else:
+      yield sample
+
+
+def _sample(
+  key: str, entry: Entry, folder: str, tally: Tally, form: Form
+) -> Sample:
+  if entry.fault:
+    raise Rejected(entry.fault)
+  if not isinstance(entry.caption, str):
+    raise Rejected("no caption")
+  sizes = [entry.image.get("width"), entry.image.get("height")]
+  width, height = sample_lib.floats(sizes, 2) or (math.nan, math.nan)
+  if not (0 < width < math.inf and 0 < height < math.inf):
+    raise Rejected("no image size")
+  phrases = []
+  for note in entry.notes:
+    box = sample_lib.floats(note["bbox"], 4)
+    if box is None:
+      tally.boxes["bad row"] += 1
+      continue
+    text, fault = _phrase(note, entry.caption)
+    if fault:
+      tally.boxes[fault] += 1
+      continue
+    tally.look(box, (width, height))
+    fractions = box_forms.fractions(Found(box, (width, height)), form)
+    phrases.append(Phrase(text, fractions))
+  return Sample(
+    key,
+    entry.caption,
+    _load(folder, entry.image.get("file_name")),
+    tuple(phrases),
+    size=(width, height),
+    meta={k: v for k, v in entry.image.items() if k not in _MOVED},
+  )
+
+
+def _phrase(note: dict[str, Any], caption: str) -> tuple[str, str]:
+  """The phrase of an annotation, or "" and what is wrong with it."""
+  phrase = note.get("phrase")
+  if isinstance(phrase, str):
+    return phrase, ""
+  spans = note.get("tokens_positive")
+  if spans is None:
+    return "", "no phrase"
+  if not isinstance(spans, list) or not spans:
+    return "", "bad offsets"
+  ends = [sample_lib.floats(pair, 2) for pair in spans]
+  words = [sample_lib.span(caption, *pair) if pair else None for pair in ends]
+  if any(word is None for word in words):
+    return "", "bad offsets"
+  return " ".join(str(word) for word in words), ""
+
+
+def _load(folder: str, name: Any) -> bytes:
+  """Reads an image; its name is hostile until it is seen to stay inside."""
+  if not isinstance(name, str):
+    raise Rejected("no file name")
+  if os.path.isabs(name) or ".." in name.replace("\\", "/").split("/"):
+    raise Rejected("file outside of the folder")
+  path = os.path.join(folder, name)
+  if not os.path.isfile(path):  # no pipe or device, either
+    raise Rejected("missing image")
+  try:
+    if os.path.getsize(path) > sample_lib.MAX_IMAGE_BYTES:
+      raise Rejected("image too large")
+    with open(path, "rb") as file:
+      return file.read()
+  except OSError as error:
+    raise Rejected("unreadable image") from error
+
+
+def _join(
+  images: list[Any], annotations: list[Any], names: dict[Any, str]
+) -> tuple[list[Entry], int]:
+  """The images with their annotations, and the annotations of no image."""
+  entries, places = [], {}
+  for image in images:
+    key = image.get("id") if isinstance(image, dict) else None
+    if not isinstance(key, (int, str)):
+      entries.append(Entry("bad json", {}, None, []))
+      continue
+    plain = {k: v for k, v in image.items() if _is_plain(v)}
+    fault = "duplicate key" if str(key) in places else ""
+    places.setdefault(str(key), len(entries))
+    entries.append(Entry(fault, plain, image.get("caption"), []))
+  stray = 0
+  for note in annotations:
+    key = note.get("image_id") if isinstance(note, dict) else None
+    place = places.get(str(key))
+    if place is None:
+      stray += 1
+    elif note.get("bbox") is not None:
+      entries[place].notes.append(_slim(note, names))
+    elif entries[place].caption is None:
+      entries[place] = entries[place]._replace(caption=note.get("caption"))
+  return entries, stray
+
+
+def _slim(note: dict[str, Any], names: dict[Any, str]) -> dict[str, Any]:
+  """What is used of an annotation: COCO's outlines take gigabytes."""
+  found = {k: note[k] for k in _NOTE if note.get(k) is not None}
+  category = note.get("category_id")
+  if "phrase" not in found and "tokens_positive" not in found:
+    name = names.get(category) if _is_plain(category) else None
+    found |= {"phrase": name} if name else {}
+  return found
+
+
+def _names(categories: Any) -> dict[Any, str]:
+  return {
+    row["id"]: row["name"]
+    for row in categories or []
+    if isinstance(row, dict)
+    and _is_plain(row.get("id"))
+    and isinstance(row.get("name"), str)
+  }
+
+
+def _is_plain(value: Any) -> bool:
+  return value is None or isinstance(value, (str, int, float, bool))

@@ -1,0 +1,321 @@
+"""What a prepared folder says of itself.
+
+`NNNNN.json` beside each `NNNNN.tar` is written after it and marks it as whole;
+`manifest.json` is written when all shards are there. They say with what options
+the shards were made, of what, how much is in them and what was left out.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple
+
+from hyperclip_jax import files
+from hyperclip_jax.data.records import box_forms, tars
+
+FORMAT = "hyperclip-prepared"
+VERSION = 1  # of the layout and of the conversion
+MANIFEST = "manifest.json"
+
+_OURS = re.compile(r"([0-9]{5})\.(tar|json|tar\.index)|manifest\.json")
+# What `replacing` and the index write to; no more, as these are removed.
+_STRAY = re.compile(
+  r"([0-9]{5}\.(tar|json)|manifest\.json)\.[0-9a-f]{8}\.tmp"
+  r"|\.index-[a-z0-9_]{8}"
+)
+
+
+class Options(NamedTuple):
+  """What shapes the bytes of every shard; one value each a folder.
+
+  Attributes:
+    min_side: smallest side of a box in pixels of the image as found.
+    long_side: of the stored images in pixels; smaller ones keep their size.
+    quality: of the JPEGs that are written.
+    crops: store the crop of each part, cut from the image as found.
+    require_boxes: leave out records without a good box.
+    shard_size: images of a grounded JSON in a shard.
+    boxes: unit that boxes are found in; "" is that of the layout.
+    box_format: "xyxy" or "xywh"; "" is that of the layout.
+    upright: turn images as their EXIF orientation says, which is how boxes were
+      measured; they are taken as stored otherwise.
+  """
+
+  min_side: int = 32
+  long_side: int = 512
+  quality: int = 92
+  crops: bool = False
+  require_boxes: bool = False
+  shard_size: int = 10_000
+  boxes: str = ""
+  box_format: str = ""
+  upright: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardResult:
+  """What became of one input.
+
+  Attributes:
+    number: of the shard.
+    source: the input: its path, bytes, and the images of a grounded JSON.
+    records: in the shard.
+    parts: of all its records.
+    bytes: of the tar.
+    sha256: of the tar, in hexadecimal.
+    rejected_records: reason -> records left out.
+    rejected_boxes: reason -> boxes and phrases left out of the others.
+    examples: reason -> key of the first record left out for it.
+    skipped: why there is no shard; "" if there is.
+  """
+
+  number: int
+  source: dict[str, Any]
+  records: int = 0
+  parts: int = 0
+  bytes: int = 0
+  sha256: str = ""
+  rejected_records: dict[str, int] = dataclasses.field(default_factory=dict)
+  rejected_boxes: dict[str, int] = dataclasses.field(default_factory=dict)
+  examples: dict[str, str] = dataclasses.field(default_factory=dict)
+  skipped: str = ""
+
+
+def tar_name(number: int) -> str:
+  return f"{number:05d}.tar"
+
+
+def json_name(number: int) -> str:
+  return f"{number:05d}.json"
+
+
+def validate(options: Options) -> None:
+  """Raises ValueError where an option is out of range."""
+  ranges = {
+    "min_side": (1, 1 << 16),
+    "long_side": (32, 8192),
+    "quality": (1, 100),
+    "shard_size": (1, 100_000),
+  }
+  for name, (low, high) in ranges.items():
+    value = getattr(options, name)
+    if not low <= value <= high:
+      raise ValueError(f"--{name}={value}: want {low} to {high}")
+  choices = {
+    "boxes": box_forms.UNITS,
+    "box_format": (box_forms.CORNERS, box_forms.SIZES),
+  }
+  for name, values in choices.items():
+    value = getattr(options, name)
+    if value and value not in values:
+      raise ValueError(f"--{name}={value}: want one of {', '.join(values)}")
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[BinaryIO]:
+  """Opens a file that takes its name, whole and on the disk, at the end."""
+  work = f"{path}.{secrets.token_hex(4)}.tmp"
+  try:
+    with open(work, "xb") as file:
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(work, path)
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    try:
+      os.fsync(folder)
+    finally:
+      os.close(folder)
+  finally:
+    with contextlib.suppress(FileNotFoundError):
+      os.unlink(work)
+
+
+def clear(folder: str) -> None:
+  """Removes the files that a killed run was writing."""
+  for name in filter(_STRAY.fullmatch, os.listdir(folder)):
+    os.unlink(os.path.join(folder, name))
+
+
+def check(folder: str) -> None:
+  """Raises ValueError if a folder holds anything but what `prepare` writes."""
+  for name in sorted(os.listdir(folder)):
+    if _STRAY.fullmatch(name):
+      continue
+    match = _OURS.fullmatch(name)
+    if match is None or not _is_ours(folder, match):
+      raise ValueError(
+        f"{folder} holds {files.shown(name)}, which is no part of a prepared "
+        "folder; give --output a new or empty one"
+      )
+
+
+def _is_ours(folder: str, match: re.Match[str]) -> bool:
+  """Whether a file with a fitting name is ours, and not a raw shard, say."""
+  if match[2] != "tar" or os.path.exists(f"{folder}/{match[1]}.json"):
+    return True  # JSONs are looked at when they are read
+  try:
+    groups = tars.groups(os.path.join(folder, match[0]))
+    return all("parts.json" in members for _, members in groups)
+  except ValueError:
+    return False
+
+
+def save_result(folder: str, options: Options, result: ShardResult) -> None:
+  """Writes NNNNN.json."""
+  path = os.path.join(folder, json_name(result.number))
+  _save(path, _head(options) | {"shard": _to_json(result)})
+
+
+def save(
+  folder: str, options: Options, results: Sequence[ShardResult]
+) -> dict[str, Any]:
+  """Writes manifest.json; returns its content."""
+  results = sorted(results, key=lambda result: result.number)
+  content = _head(options) | {
+    "totals": totals(results),
+    "shards": [_to_json(result) for result in results],
+  }
+  _save(os.path.join(folder, MANIFEST), content)
+  return content
+
+
+def totals(results: Sequence[ShardResult]) -> dict[str, Any]:
+  """The sums over all shards."""
+  records, parts = Counter[str](), Counter[str]()
+  for result in results:
+    records.update(result.rejected_records)
+    parts.update(result.rejected_boxes)
+  return {
+    "shards": sum(not result.skipped for result in results),
+    "skipped": sum(bool(result.skipped) for result in results),
+    "records": sum(result.records for result in results),
+    "parts": sum(result.parts for result in results),
+    "bytes": sum(result.bytes for result in results),
+    "rejected_records": dict(sorted(records.items())),
+    "rejected_boxes": dict(sorted(parts.items())),
+  }
+
+
+def finished(
+  folder: str, options: Options, sources: Sequence[dict[str, Any]]
+) -> list[ShardResult]:
+  """The shards of a folder that are whole.
+
+  Args:
+    folder: may be half filled.
+    options: of the run that is to go on.
+    sources: its inputs (`inputs.describe`), by the number of their shard.
+
+  Raises:
+    ValueError: the folder was made with other options or of other inputs.
+  """
+  results = []
+  for name in sorted(os.listdir(folder)):
+    if name == MANIFEST or not name.endswith(".json"):
+      continue
+    path = os.path.join(folder, name)
+    result = load_result(path, options)
+    there = sources[result.number : result.number + 1]
+    if not there or not _same(there[0], result.source):
+      raise ValueError(
+        f"{path} was made of {_identity(result.source)}, which is now "
+        f"{_identity(there[0]) if there else 'no input'}; give the same inputs "
+        "(new ones may sort after them) or another --output"
+      )
+    tar = os.path.join(folder, tar_name(result.number))
+    if os.path.exists(tar) and os.path.getsize(tar) == result.bytes:
+      results.append(result)
+  return results
+
+
+def _same(now: dict[str, Any], before: dict[str, Any]) -> bool:
+  """Whether an input is the one that a shard was made of.
+
+  Its folder may change, as mounts do. Shards of earlier releases have no digest
+  of their input.
+  """
+  known = [name for name in ("bytes", "images", "digest") if name in before]
+  return _name(now) == _name(before) and all(
+    now.get(name) == before[name] for name in known
+  )
+
+
+def _name(source: dict[str, Any]) -> str:
+  return os.path.basename(str(source.get("path")))
+
+
+def _identity(source: dict[str, Any]) -> str:
+  """An input in words, all that tells it from others."""
+  images = f", images {source['images']}" if "images" in source else ""
+  digest = f", digest {source['digest']}" if "digest" in source else ""
+  name = _name(source)
+  return files.shown(f"{name} of {source.get('bytes')} bytes{images}{digest}")
+
+
+def _head(options: Options) -> dict[str, Any]:
+  head = {"format": FORMAT, "version": VERSION}
+  return head | {"options": options._asdict()}
+
+
+def _to_json(result: ShardResult) -> dict[str, Any]:
+  row = dataclasses.asdict(result)
+  return {k: v for k, v in row.items() if v or k in ("number", "records")}
+
+
+def from_json(row: dict[str, Any]) -> ShardResult:
+  result, blank = ShardResult(**row), ShardResult(0, {})
+  for name, value in vars(result).items():
+    if type(value) is not type(getattr(blank, name)):
+      raise TypeError(f"{name} is {value!r}")
+  return result
+
+
+def load_result(path: str, options: Options) -> ShardResult:
+  """Reads NNNNN.json.
+
+  Raises:
+    ValueError: it is of another kind, or made with other options.
+  """
+  try:
+    content = load(path)
+    result = from_json(content["shard"])
+    made = Options()._asdict() | content["options"]  # those added since
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+      f"{path}: not the JSON of a prepared shard ({files.shown(repr(error))}); "
+      "remove it, or "
+      "give another --output"
+    ) from error
+  if made != options._asdict():
+    differing = ", ".join(
+      f"--{name}={files.shown(made.get(name))} (now {value})"
+      for name, value in options._asdict().items()
+      if made.get(name) != value
+    )
+    raise ValueError(
+      f"{path} was made with {differing}; give the same options or another "
+      "--output"
+    )
+  return result
+
+
+def load(path: str) -> dict[str, Any]:
+  with open(path, "rb") as file:
+    content = json.load(file)
+  if not isinstance(content, dict):
+    raise ValueError("not an object")
+  if content.get("format") != FORMAT or content.get("version") != VERSION:
+    raise ValueError(f"want format {FORMAT!r}, version {VERSION}")
+  return content
+
+
+def _save(path: str, content: dict[str, Any]) -> None:
+  with replacing(path) as file:
+    file.write(json.dumps(content, indent=1).encode())
+    file.write(b"\n")

@@ -1,0 +1,278 @@
+"""One prepared shard from one input: a function that any machine may run.
+
+A prepared shard is a USTAR tar of `KEY.jpg`, the image with its long side cut
+down; `KEY.parts.json`, its caption and its parts; and, where crops are kept,
+`KEY.part000.jpg` and so on, one for each part in order:
+
+  {"key": the source's key, "caption": text, "width": of the stored image in
+   pixels, "height": the same, "parts": [{"text": phrase, "box": [x1, y1, x2,
+   y2] in fractions, "whole": true if the phrase is the caption, else absent}],
+   "meta": what else the source says}
+
+The same input, options and releases of the JPEG and imaging libraries give the
+same bytes.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import os
+import tarfile
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from hyperclip_jax.data.prepare import inputs, manifest
+from hyperclip_jax.data.prepare.manifest import Options, ShardResult
+from hyperclip_jax.data.records import box_forms, grit, images, index, jpegs
+from hyperclip_jax.data.records import sample as sample_lib
+from hyperclip_jax.data.records.box_forms import Form
+from hyperclip_jax.data.records.boxes import Box
+from hyperclip_jax.data.records.images import Pixels
+from hyperclip_jax.data.records.sample import (
+  BadInputError,
+  Rejected,
+  Sample,
+  Tally,
+)
+
+CROP_SIDE = 256
+_CHECKED = 1000  # records after which boxes are looked at, and at the end
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """What to make one shard of.
+
+  Attributes:
+    number: of the shard.
+    source: its input.
+    folder: to write it to.
+    options: of the whole folder.
+    skip_bad: give the reason in place of a shard if the input is damaged.
+  """
+
+  number: int
+  source: inputs.Source
+  folder: str
+  options: Options
+  skip_bad: bool
+
+
+class _Part(NamedTuple):
+  text: str
+  box: Box
+  crop: bytes | None
+
+
+def prepare_shard(job: Job) -> ShardResult:
+  """Writes NNNNN.tar, its index, and at last NNNNN.json, which marks it whole.
+
+  Each file is written under another name, flushed to the disk and renamed, so
+  this may be killed and run again at any time.
+
+  Returns:
+    What NNNNN.json says; of a skipped input only why.
+
+  Raises:
+    BadInputError: the input is damaged, and `skip_bad` is not set.
+    ValueError: its boxes are of another form than they are read in.
+    ModuleNotFoundError: the input needs pyarrow.
+    OSError: the shard cannot be written, or the input is gone.
+  """
+  source = inputs.describe(job.source)
+  path = os.path.join(job.folder, manifest.tar_name(job.number))
+  options = job.options
+  form = inputs.form(job.source, options.boxes, options.box_format)
+  tally, records, parts = Tally(), 0, 0
+  try:
+    with (
+      manifest.replacing(path) as file,
+      tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+      for sample in inputs.read(job.source, tally, form):
+        if records == _CHECKED:
+          _check_boxes(job, tally, form)
+        try:
+          content, members = _convert(sample, options, tally)
+        except Rejected as error:
+          tally.reject(str(error), sample.key)
+          continue
+        for suffix, data in members:
+          info = tarfile.TarInfo(f"{job.number:05d}{records:05d}.{suffix}")
+          info.size = len(data)
+          tar.addfile(info, io.BytesIO(data))
+        records += 1
+        parts += len(content["parts"])
+      _check_boxes(job, tally, form)
+  except BadInputError as error:
+    if not job.skip_bad:
+      raise
+    return ShardResult(job.number, source, skipped=str(error))
+  index.load(path)
+  with open(path, "rb") as file:
+    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+  result = ShardResult(
+    job.number,
+    source,
+    records=records,
+    parts=parts,
+    bytes=os.path.getsize(path),
+    sha256=sha256,
+    rejected_records=dict(sorted(tally.records.items())),
+    rejected_boxes=dict(sorted(tally.boxes.items())),
+    examples=dict(sorted(tally.examples.items())),
+  )
+  manifest.save_result(job.folder, job.options, result)
+  return result
+
+
+def _check_boxes(job: Job, tally: Tally, form: Form) -> None:
+  """Raises ValueError if the boxes are hardly of a form that nobody chose."""
+  options = job.options
+  if options.boxes and options.box_format:
+    return
+  doubt = box_forms.doubt(tally.found, form)
+  if doubt is not None:
+    right = doubt.likelier or Form("UNIT", "xyxy|xywh")
+    raise ValueError(
+      f"{job.source.path}: {doubt.reason}. Give --boxes={right.unit} "
+      f"--box_format={right.ends}, or if they are right as they are, "
+      f"--boxes={form.unit} --box_format={form.ends}"
+    )
+
+
+def _convert(
+  sample: Sample, options: Options, tally: Tally
+) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
+  """The JSON of a record, and its members: suffix and bytes.
+
+  Raises:
+    Rejected: the record is no good.
+  """
+  caption = sample_lib.normalise(sample.caption)
+  if not caption:
+    raise Rejected("no caption")
+  pixels = _decode(sample.image, options.upright)
+  height, width, _ = pixels.shape
+  if sample.size is not None and not _alike(sample.size, width, height):
+    raise Rejected("image of another shape")
+  parts = list(_parts(sample, pixels, options, tally))
+  if options.require_boxes and not parts:
+    raise Rejected("no good box")
+  image, width, height = _store(
+    sample.image, pixels, options.long_side, options
+  )
+  content = {
+    "key": sample.key,
+    "caption": caption,
+    "width": width,
+    "height": height,
+    "parts": [
+      {"text": part.text, "box": part.box}
+      | ({"whole": True} if part.text == caption else {})
+      for part in parts
+    ],
+    "meta": {k: v for k, v in sample.meta.items() if not _is_nan(v)},
+  }
+  try:
+    # Escaped, as a meta may hold half a surrogate pair.
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+  except (ValueError, RecursionError) as error:
+    raise Rejected("bad json") from error
+  if len(text) > sample_lib.MAX_TEXT_BYTES:
+    raise Rejected("texts too long")
+  members = [("jpg", image), ("parts.json", text.encode("ascii"))]
+  for i, part in enumerate(parts):
+    if part.crop is not None:
+      members.append((f"part{i:03d}.jpg", part.crop))
+  return content, members
+
+
+def _parts(
+  sample: Sample, pixels: Pixels, options: Options, tally: Tally
+) -> Iterator[_Part]:
+  """Yields a part for each distinct phrase: that of its first good box."""
+  if sample.crops is not None:
+    yield from _crops(sample, options, tally)
+    return
+  height, width, _ = pixels.shape
+  for _, text, box in grit.choose(
+    sample.phrases, float(width), float(height), options.min_side, tally.boxes
+  ):
+    crop = None
+    if options.crops:
+      crop, _, _ = _store(b"", images.crop(pixels, box), CROP_SIDE, options)
+    yield _Part(text, box, crop)
+
+
+def _crops(sample: Sample, options: Options, tally: Tally) -> Iterator[_Part]:
+  """Yields a part for each distinct phrase: that of its first good crop."""
+  good = []
+  for phrase, data in zip(sample.phrases, sample.crops or (), strict=True):
+    try:
+      crop = _store(data, _decode(data, options.upright), CROP_SIDE, options)
+      good.append((phrase, crop[0]))
+    except Rejected:
+      tally.boxes["bad crop"] += 1
+  phrases = [phrase for phrase, _ in good]
+  for number, text, box in grit.choose(phrases, 1.0, 1.0, 0, tally.boxes):
+    yield _Part(text, box, good[number][1])
+
+
+def _decode(data: bytes, upright: bool) -> Pixels:
+  try:
+    return images.decode(data, upright=upright)
+  except images.TooLargeError as error:
+    raise Rejected("image too large") from error
+  except images.ImageError as error:
+    raise Rejected("bad image") from error
+
+
+def _store(
+  data: bytes, pixels: Pixels, long_side: int, options: Options
+) -> tuple[bytes, int, int]:
+  """The JPEG to keep of an image, its width and its height.
+
+  A JPEG that is small enough is kept byte for byte. One that says how it is to
+  be turned is turned, or loses that word: boxes refer to what is stored.
+  """
+  height, width, _ = pixels.shape
+  scale = long_side / max(height, width)
+  if scale >= 1 and data.startswith(jpegs.START):
+    if images.orientation(data) == 1:
+      return data, width, height
+    if not options.upright:
+      return jpegs.without_exif(data), width, height
+  if scale < 1:
+    width, height = (max(1, round(n * scale)) for n in (width, height))
+    pixels = np.asarray(
+      Image.fromarray(pixels).resize(
+        (width, height), Image.Resampling.BICUBIC, reducing_gap=2.0
+      )
+    )
+  jpeg = simplejpeg.encode_jpeg(
+    np.ascontiguousarray(pixels), options.quality, colorsubsampling="420"
+  )
+  return jpeg, width, height
+
+
+def _alike(size: tuple[float, float], width: int, height: int) -> bool:
+  """Whether an image may be a scaled one of this size, up to rounding.
+
+  In one that was turned or cut since, the boxes are no longer where they were.
+  """
+  scale = max(width, height) / max(size)
+  return all(
+    abs(n * scale - found) <= 1.0
+    for n, found in zip(size, (width, height), strict=True)
+  )
+
+
+def _is_nan(value: Any) -> bool:
+  return isinstance(value, float) and not math.isfinite(value)

@@ -1,0 +1,119 @@
+"""What the members of a record are called, in each kind of shard."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+from jaxtyping import Int64
+
+from hyperclip_jax import files
+from hyperclip_jax.data.records import record
+from hyperclip_jax.data.records.record import Members, Record
+from hyperclip_jax.data.records.tars import Member
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layout:
+  """What the members of a record are called.
+
+  Attributes:
+    name: of the layout.
+    needs: what a record must have: one suffix of each group. The last group
+      holds the suffix that tells the layout.
+    parse: (shard, key, suffix -> content, least side of a raw record's box)
+      -> the record.
+    repeats: suffixes that come once for each part, numbered from 0.
+  """
+
+  name: str
+  needs: tuple[tuple[str, ...], ...]
+  parse: Callable[[str, str, Members, int], Record]
+  repeats: tuple[str, ...] = ()
+
+  @functools.cache  # noqa: B019 (of three layouts, which live for ever)
+  def suffixes(self, count: int) -> tuple[str, ...]:
+    """The suffixes of a record in the index's order.
+
+    Args:
+      count: members of the record; one that `takes` is true of.
+    """
+    parts = range(count if self.repeats else 0)
+    repeats = (name.format(part) for part in parts for name in self.repeats)
+    needs = (names[0] for names in self.needs)
+    return tuple(itertools.islice(itertools.chain(needs, repeats), count))
+
+  def takes(self, counts: Int64[np.ndarray, " records"]) -> bool:
+    """Whether records of this layout may have so many members each."""
+    more = counts - len(self.needs)
+    if not self.repeats:
+      return not more.any()
+    return bool(((more >= 0) & (more % len(self.repeats) == 0)).all())
+
+  def pick(self, members: Mapping[str, Member]) -> list[Member | None]:
+    """The members of a record by position; [] if it lacks one it needs."""
+    found: list[Member | None] = []
+    for names in self.needs:
+      member = next((members[n] for n in names if n in members), None)
+      if member is None:
+        return []
+      found.append(member)
+    part = 0
+    while self.repeats:
+      row = [members.get(name.format(part)) for name in self.repeats]
+      if not any(row):
+        break
+      found += row
+      part += 1
+    return found
+
+
+RAW = Layout("raw GRIT", (record.IMAGE_SUFFIXES, ("json",)), record.parse_raw)
+PROCESSED = Layout(
+  "HyCoCLIP processed",
+  (("child.jpg",), ("child.txt",), ("numparents.txt",)),
+  record.parse_processed,
+  ("parent{:03d}.jpg", "parent{:03d}.txt"),
+)
+PREPARED = Layout(
+  "prepared",
+  (("jpg",), ("parts.json",)),
+  record.parse_prepared,
+  ("part{:03d}.jpg",),
+)
+CAPTIONED = Layout(
+  "captioned", (record.IMAGE_SUFFIXES, ("txt",)), record.parse_captioned
+)
+LAYOUTS = (RAW, PROCESSED, PREPARED, CAPTIONED)
+WANTED = (
+  "raw GRIT (KEY.jpg, KEY.json), images with texts (KEY.jpg, KEY.txt), "
+  "HyCoCLIP processed records (KEY.child.jpg, KEY.child.txt, "
+  "KEY.numparents.txt, KEY.parentNNN.jpg, KEY.parentNNN.txt) or prepared ones "
+  "(KEY.jpg, KEY.parts.json)"
+)
+
+
+def tell(path: str, suffixes: Iterable[str]) -> Layout:
+  """The layout that the suffixes of a tar tell.
+
+  Raises:
+    ValueError: of no layout or of several.
+  """
+  suffixes = set(suffixes)
+  found = [layout for layout in LAYOUTS if layout.needs[-1][0] in suffixes]
+  if len(found) > 1 and CAPTIONED in found:
+    found.remove(CAPTIONED)  # img2dataset writes the caption both ways
+  if not suffixes:
+    return RAW
+  if len(found) != 1:
+    raise ValueError(
+      f"{path}: unknown layout with the suffixes {listed(suffixes)}; "
+      f"want {WANTED}"
+    )
+  return found[0]
+
+
+def listed(suffixes: Iterable[str]) -> str:
+  """The first of the suffixes of a tar, for a message."""
+  return ", ".join(files.shown(name, 40) for name in sorted(suffixes)[:12])

@@ -1,0 +1,299 @@
+"""Zero-shot classification on the 20 data sets of MERU and HyCoCLIP.
+
+Splits are theirs (meru/evaluation/catalog.py of
+https://github.com/facebookresearch/meru), and so is the measure, accuracy
+averaged over classes; names of classes and prompts are those of clip-benchmark
+(see assets/NOTICE).
+"""
+
+import functools
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from hyperclip_jax.data.records import images
+from hyperclip_jax.evals import encoding, paper
+from hyperclip_jax.evals.datasets import labelled
+from hyperclip_jax.evals.datasets.labelled import Labelled
+from hyperclip_jax.evals.metrics.zero_shot import hits
+from hyperclip_jax.evals.rates import classified
+from hyperclip_jax.evals.tasks import MissingData, Results, Task, left
+from hyperclip_jax.files import read_json, shown
+from hyperclip_jax.inference.protocol import Model
+
+ASSETS = pathlib.Path(__file__).parent / "assets"
+
+
+class DataSet(NamedTuple):
+  """Where a data set is found.
+
+  Attributes:
+    name: of the task, and of the folder of images or tars.
+    split: the folder below it.
+    count: of classes.
+    where: it is to be had.
+    tfds: what TFDS calls it, "" if it has none.
+    tfds_split: the official split, as TFDS counts it.
+  """
+
+  name: str
+  split: str
+  count: int
+  where: str
+  tfds: str = ""
+  tfds_split: str = "test"
+
+
+_TORCHVISION = "https://docs.pytorch.org/vision/stable/datasets.html"
+DATA_SETS = (
+  DataSet(
+    "food101",
+    "validation",
+    101,
+    "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101",
+    "food101",
+    "validation",
+  ),
+  DataSet(
+    "cifar10",
+    "test",
+    10,
+    "https://www.cs.toronto.edu/~kriz/cifar.html",
+    "cifar10",
+  ),
+  DataSet(
+    "cifar100",
+    "test",
+    100,
+    "https://www.cs.toronto.edu/~kriz/cifar.html",
+    "cifar100",
+  ),
+  DataSet(
+    "cub2011",
+    "test",
+    200,
+    "https://www.vision.caltech.edu/datasets/cub_200_2011",
+    "caltech_birds2011",
+  ),
+  DataSet(
+    "sun397",
+    "test",
+    397,
+    "https://vision.princeton.edu/projects/2010/SUN",
+    "sun397/standard-part1-120k",
+  ),
+  DataSet(
+    "stanford_cars", "test", 196, f"{_TORCHVISION} (StanfordCars)", "cars196"
+  ),
+  DataSet(
+    "fgvc_aircraft",
+    "test",
+    100,
+    "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft (variants)",
+  ),
+  DataSet(
+    "dtd", "test", 47, "https://www.robots.ox.ac.uk/~vgg/data/dtd", "dtd"
+  ),
+  DataSet(
+    "oxford_iiit_pet",
+    "test",
+    37,
+    "https://www.robots.ox.ac.uk/~vgg/data/pets",
+    "oxford_iiit_pet",
+  ),
+  DataSet(
+    "caltech101",
+    "test",
+    102,
+    "https://data.caltech.edu/records/mzrjq-6wc02",
+    "caltech101",
+  ),
+  DataSet(
+    "flowers102",
+    "test",
+    102,
+    "https://www.robots.ox.ac.uk/~vgg/data/flowers/102",
+    "oxford_flowers102",
+  ),
+  DataSet(
+    "stl10", "test", 10, "https://cs.stanford.edu/~acoates/stl10", "stl10"
+  ),
+  DataSet(
+    "eurosat",
+    "test",
+    10,
+    "https://github.com/phelber/eurosat",
+    "eurosat",
+    "train[10000:15000]",
+  ),
+  DataSet(
+    "resisc45",
+    "test",
+    45,
+    "https://gcheng-nwpu.github.io",
+    "resisc45",
+    "train[20%:]",
+  ),
+  DataSet("country211", "test", 211, f"{_TORCHVISION} (Country211)"),
+  DataSet("mnist", "test", 10, "http://yann.lecun.com/exdb/mnist", "mnist"),
+  DataSet(
+    "clevr",
+    "validation",
+    8,
+    "https://cs.stanford.edu/people/jcjohns/clevr",
+    "clevr",
+    "validation[:5000]",
+  ),
+  DataSet(
+    "patch_camelyon",
+    "test",
+    2,
+    "https://github.com/basveeling/pcam",
+    "patch_camelyon",
+  ),
+  DataSet("rendered_sst2", "test", 2, f"{_TORCHVISION} (RenderedSST2)"),
+  DataSet(
+    "imagenet",
+    "val",
+    1000,
+    "https://image-net.org (ILSVRC 2012)",
+    "imagenet2012",
+    "validation",
+  ),
+)
+
+
+class Classified(NamedTuple):
+  """An encoded data set: rows are images, labels index `names`.
+
+  `left_out` tells why each bad image is no row, by its name.
+  """
+
+  embeddings: np.ndarray
+  labels: np.ndarray
+  names: tuple[str, ...]
+  left_out: dict[str, str]
+
+
+def encoded(model: Model, data: pathlib.Path, data_set: DataSet) -> Classified:
+  """Reads and encodes a data set: short side to size, centre crop.
+
+  Images that cannot be read are left out and named.
+
+  Raises:
+    MissingData: it is not there.
+    ValueError: it is broken.
+    OSError: it cannot be read.
+  """
+  found = labelled.find(
+    data,
+    data_set.name,
+    data_set.split,
+    data_set.tfds,
+    data_set.tfds_split,
+  )
+  if found is None:
+    raise MissingData(data_set.name, data_set.where, _layout(data_set))
+  if not found.count:
+    raise ValueError(f"{data / data_set.name}: there is no image")
+  names, order = _names(data_set, found)
+  labels = np.zeros(found.count, np.int64)
+
+  def read(number: int) -> images.Pixels:
+    pixels, label = found.read(number)
+    if not 0 <= label < len(order):
+      raise ValueError(
+        f"{data / data_set.name}: image {number} is of class {label}, but "
+        f"there are {len(order)} (from 0)"
+      )
+    labels[number] = order[label]
+    return images.center_square(pixels, model.image_size)
+
+  embeddings, good, bad = encoding.encode(model, found.count, read)
+  left_out = {
+    found.name(number): reason.removeprefix(f"{found.name(number)}: ")
+    for number, reason in bad.items()
+  }
+  return Classified(embeddings, labels[good], names, left_out)
+
+
+def templates(name: str) -> tuple[str, ...]:
+  """The prompts of a data set, with {} for the name of a class."""
+  return tuple(_asset("templates")[name])
+
+
+def class_names(name: str) -> dict[str, str]:
+  """A data set's own name of each class -> what prompts call it."""
+  return _asset("classes")[name]
+
+
+@functools.cache
+def _asset(name: str) -> dict:
+  return read_json(ASSETS / f"{name}.json")
+
+
+def _names(
+  data_set: DataSet, found: Labelled
+) -> tuple[tuple[str, ...], list[int]]:
+  """Names for prompts, and the place among them of each label found."""
+  known: Mapping[str, str] = _asset("classes").get(data_set.name, {})
+  if not known:  # Then the data set has good ones: "001.Black_footed_Albatross"
+    names = tuple(
+      re.sub(r"^\d+\.", "", name).replace("_", " ") for name in found.classes
+    )
+    if len(names) != data_set.count:
+      raise ValueError(
+        f"{data_set.name}: found {len(names)} classes of {data_set.count}"
+      )
+    return names, list(range(len(names)))
+  names = tuple(known.values())
+  own = [_plain(name) for name in found.classes]
+  if not own or own == [_plain(name) for name in names]:
+    return names, list(range(len(names)))
+  places = {_plain(name): i for i, name in enumerate(names)}
+  places |= {_plain(key): i for i, key in enumerate(known)}
+  for name, plain in zip(found.classes, own, strict=True):
+    if plain not in places:
+      raise ValueError(
+        f"{data_set.name}: it has a class {shown(repr(name))} that is not one "
+        f"of the {data_set.count}: {', '.join([*known][:5])}, ..."
+      )
+  return names, [places[name] for name in own]
+
+
+def _plain(name: str) -> str:
+  """How names are compared: Faces_easy is faces easy, /a/abbey is a abbey."""
+  return re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
+
+
+def _layout(data_set: DataSet) -> str:
+  name, split = data_set.name, data_set.split
+  lines = [
+    f"{name}/{split}/CLASS/*.jpg, or",
+    f"{name}/{split}/*.tar of KEY.jpg and KEY.cls, with {name}/classnames.txt",
+  ]
+  if data_set.tfds:
+    lines[-1] += ", or"
+    lines += [
+      f"{data_set.tfds}/VERSION, whose split {data_set.tfds_split} is the "
+      f"official one, by",
+      f"tfds build {data_set.tfds} --file_format=array_record --data_dir=DIR",
+    ]
+  return "\n".join(lines)
+
+
+def _task(data_set: DataSet) -> Task:
+  def run(model: Model, data: pathlib.Path) -> Results:
+    found = encoded(model, data, data_set)
+    prompts = templates(data_set.name)
+    right = hits(model, found.embeddings, found.labels, found.names, prompts)
+    rates = classified(right, found.labels, len(found.names))
+    return rates | left(found.left_out)
+
+  return Task(data_set.name, run, paper.numbers(data_set.name))
+
+
+TASKS = tuple(_task(data_set) for data_set in DATA_SETS)

@@ -1,0 +1,131 @@
+"""Average precision of object detection as COCO has it, by groups of classes.
+
+The groups are those of open-vocabulary detection: 48 base and 17 novel classes
+(assets/coco_open_vocabulary.json says where they come from).
+"""
+
+import contextlib
+import functools
+import importlib.resources
+import io
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from hyperclip_jax.evals.datasets.coco import Instances
+
+PER_IMAGE = 100  # Detections that COCO counts.
+
+
+class Detection(NamedTuple):
+  """A box said to be of a class; left, top, width and height in pixels."""
+
+  image: int
+  category: int
+  xywh: tuple[float, ...]
+  score: float
+
+
+@functools.cache
+def split() -> tuple[list[str], list[str]]:
+  """The names of the base and of the novel classes, as COCO writes them."""
+  file = importlib.resources.files("hyperclip_jax.evals.datasets") / "assets"
+  text = (file / "coco_open_vocabulary.json").read_text(encoding="utf-8")
+  content = json.loads(text)
+  return content["base"], content["novel"]
+
+
+def tools() -> tuple[Any, Any]:
+  """pycocotools' COCO and COCOeval.
+
+  Raises:
+    OSError: it is not installed.
+  """
+  try:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+  except ImportError as error:
+    raise OSError(
+      "COCO's average precision needs pycocotools: "
+      'pip install "hyperclip-jax[eval]"'
+    ) from error
+  return COCO, COCOeval
+
+
+def average_precisions(
+  data: Instances, detections: Sequence[Detection]
+) -> dict[str, float]:
+  """COCO's average precision, by pycocotools, over groups of classes.
+
+  Args:
+    data: The annotations.
+    detections: At most 100 an image and class count.
+
+  Returns:
+    ap_all, ap_base and ap_novel: means over the classes and over the IoU
+    thresholds .50, .55, ..., .95; ap50_all, ap50_base and ap50_novel: at .50. A
+    group none of whose classes is annotated is left out.
+
+  Raises:
+    OSError: pycocotools is not installed.
+  """
+  precision = _precision(data, detections)
+  base, novel = split()
+  # In the order of pycocotools, which is that of the ids.
+  names = np.array([data.categories[i] for i in sorted(data.categories)])
+  result = {}
+  for group, wanted in (
+    ("all", base + novel),
+    ("base", base),
+    ("novel", novel),
+  ):
+    chosen = precision[:, :, np.isin(names, wanted)]
+    chosen = chosen[:, :, (chosen > -1).all(axis=(0, 1))]
+    if chosen.size:
+      result[f"ap_{group}"] = float(chosen.mean())
+      result[f"ap50_{group}"] = float(chosen[0].mean())
+  return result
+
+
+def _precision(
+  data: Instances, detections: Sequence[Detection]
+) -> Float[np.ndarray, "thresholds recalls classes"]:
+  """Interpolated, classes in the order of ids; -1 for one not annotated."""
+  coco, evaluate = tools()
+  truth = [
+    _annotation(i, box.image, box.category, box.xywh)
+    | {"iscrowd": int(box.crowd), "area": box.area}
+    for i, box in enumerate(data.boxes, 1)  # It takes id 0 as no match.
+  ]
+  found = [
+    _annotation(i, *row[:3]) | {"iscrowd": 0, "area": 0.0, "score": row.score}
+    for i, row in enumerate(detections, 1)
+  ]
+  with contextlib.redirect_stdout(io.StringIO()):
+    sides: list[Any] = [coco(), coco()]
+    for side, annotations in zip(sides, (truth, found), strict=True):
+      side.dataset = {
+        "images": [{"id": image} for image in data.images],
+        "categories": [{"id": category} for category in data.categories],
+        "annotations": annotations,
+      }
+      side.createIndex()
+    evaluation = evaluate(*sides, iouType="bbox")
+    evaluation.params.areaRng = [[0, 1e10]]
+    evaluation.params.areaRngLbl = ["all"]
+    evaluation.params.maxDets = [PER_IMAGE]
+    evaluation.evaluate()
+    evaluation.accumulate()
+  return evaluation.eval["precision"][:, :, :, 0, 0]
+
+
+def _annotation(number, image, category, place) -> dict:
+  return {
+    "id": number,
+    "image_id": image,
+    "category_id": category,
+    "bbox": list(place),
+  }

@@ -1,0 +1,199 @@
+"""Readers of images with a class each: TFDS, image folders, webdataset tars.
+
+A data set NAME lies in the folder of all data sets in one of three ways, which
+are tried in this order:
+
+- prepared by TensorFlow Datasets as ArrayRecord, TFDS_NAME/.../VERSION; it is
+  read without TensorFlow;
+- NAME/SPLIT/*.tar, with KEY.jpg and KEY.cls, the number of the class; beside
+  them NAME/classnames.txt holds the names of the classes, one a line;
+- NAME/SPLIT/CLASS/*.jpg; a class may lie deeper (a/abbey). Hidden files and
+  folders, and those that file managers and archivers leave, are passed over.
+"""
+
+import importlib
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from absl import logging
+
+from hyperclip_jax.data.records.images import Pixels
+from hyperclip_jax.data.records.record import IMAGE_SUFFIXES
+from hyperclip_jax.data.records.tars import Member, groups
+from hyperclip_jax.files import lines, read_text, shown
+from hyperclip_jax.inference.inputs import decode, decode_file
+
+CLUTTER = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
+FILES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff", "gif")
+
+
+class Labelled(NamedTuple):
+  """Images and the class of each.
+
+  Attributes:
+    classes: the data set's own names, by label; () where it has none.
+    count: of images.
+    read: number of an image -> (pixels, label); from any thread. Raises
+      ImageError or OSError where the image is bad, and ValueError where its
+      label is; either message begins with its name.
+    name: number of an image -> its name, for messages.
+  """
+
+  classes: tuple[str, ...]
+  count: int
+  read: Callable[[int], tuple[Pixels, int]]
+  name: Callable[[int], str]
+
+
+def find(
+  data: pathlib.Path, name: str, split: str, tfds: str, tfds_split: str
+) -> Labelled | None:
+  """Opens a data set, or returns None if it is not there.
+
+  Args:
+    data: folder of all data sets.
+    name: of the folder of images or tars.
+    split: below it.
+    tfds: the name that TFDS has for it, "" if none.
+    tfds_split: a split of TFDS, "train[20%:]".
+
+  Raises:
+    ValueError: it is there, but broken.
+    OSError: it cannot be read, or it was prepared by TFDS and
+      tensorflow-datasets is not installed.
+  """
+  if tfds and _is_prepared(data / tfds):
+    return _prepared(data, tfds, tfds_split)
+  folder = data / name / split
+  tars = sorted(folder.glob("*.tar"), key=lambda path: _number(path.stem))
+  if tars:
+    return _tars(tars, data / name / "classnames.txt")
+  if folder.is_dir():
+    return _folder(folder)
+  return None
+
+
+def _is_prepared(folder: pathlib.Path) -> bool:
+  """Whether TFDS left VERSION or CONFIG/VERSION there."""
+  return any(
+    any(folder.glob(f"{versions}/dataset_info.json"))
+    for versions in ("*", "*/*")
+  )
+
+
+def _prepared(data: pathlib.Path, name: str, split: str) -> Labelled:
+  try:
+    tfds: Any = importlib.import_module("tensorflow_datasets")
+  except ImportError as error:
+    raise OSError(
+      f"{data / name} was prepared by TFDS, which is not installed: "
+      f'pip install "hyperclip-jax[eval]"'
+    ) from error
+  try:
+    source = tfds.data_source(
+      name,
+      split=split,
+      data_dir=str(data),
+      download=False,
+      # Encoded images are decoded here: with a limit on their size.
+      decoders={"image": tfds.decode.SkipDecoding()},
+    )
+  except NotImplementedError as error:
+    raise ValueError(
+      f"{data / name} was prepared in a format without random access; remove "
+      f"it, and: tfds build {name} --file_format=array_record --data_dir={data}"
+    ) from error
+  except ValueError as error:
+    raise ValueError(f"{data / name}: {split}: {error}") from error
+  counted = name == "clevr"  # Labelled by how many objects there are.
+  classes = (
+    tuple(str(n) for n in range(3, 11))
+    if counted
+    else tuple(source.dataset_info.features["label"].names)
+  )
+
+  def named(number: int) -> str:
+    return f"{data / name} {split} {number}"
+
+  def read(number: int) -> tuple[Pixels, int]:
+    row = source[number]
+    pixels = decode(bytes(row["image"]), named(number), upright=True)
+    if counted:
+      return pixels, classes.index(str(len(row["objects"]["color"])))
+    return pixels, int(row["label"])
+
+  return Labelled(classes, len(source), read, named)
+
+
+def _folder(folder: pathlib.Path) -> Labelled:
+  classes, files, others = [], [], []
+  for path, below, names in os.walk(folder):
+    below[:] = sorted(filter(_is_kept, below))
+    kept = sorted(filter(_is_kept, names))
+    found = [n for n in kept if n.lower().rpartition(".")[2] in FILES]
+    others += [os.path.join(path, n) for n in kept if n not in found]
+    if found and path == str(folder):
+      raise ValueError(
+        f"{folder}: {len(found):,} images lie right in it, such as "
+        f"{shown(found[0])}, and have no class; move each into the folder of "
+        f"its class: {folder.name}/CLASS/*.jpg"
+      )
+    if found or not (below or kept):  # a folder of notes is no class
+      label = len(classes)
+      classes.append(pathlib.Path(path).relative_to(folder).as_posix())
+      files += [(os.path.join(path, name), label) for name in found]
+  if others:
+    logging.warning(
+      "%s: %d files are no images by their names and passed over, such as %s",
+      shown(folder),
+      len(others),
+      shown(others[0]),
+    )
+  if not files:
+    raise ValueError(
+      f"{folder}: found no image; want CLASS/*.jpg (or "
+      f"{', '.join(FILES[1:])}), or *.tar"
+    )
+
+  def read(number: int) -> tuple[Pixels, int]:
+    path, label = files[number]
+    return decode_file(path), label
+
+  return Labelled(tuple(classes), len(files), read, lambda i: files[i][0])
+
+
+def _is_kept(name: str) -> bool:
+  """Whether a file or folder is not hidden and not some tool's own."""
+  return not name.startswith(".") and name not in CLUTTER
+
+
+def _tars(tars: list[pathlib.Path], names: pathlib.Path) -> Labelled:
+  classes = tuple(lines(read_text(names))) if names.exists() else ()
+  rows: list[tuple[str, Member, Member]] = []
+  for path in tars:
+    for key, members in groups(str(path)):
+      image = next((members[s] for s in IMAGE_SUFFIXES if s in members), None)
+      if image is None or "cls" not in members:
+        raise ValueError(
+          f"{path}: record {shown(repr(key))} has "
+          f"{shown(', '.join(sorted(members)))}; want an image "
+          f"({', '.join(IMAGE_SUFFIXES)}) and cls"
+        )
+      where = f"{path}: record {shown(repr(key))}"
+      rows.append((where, image, members["cls"]))
+
+  def read(number: int) -> tuple[Pixels, int]:
+    where, image, label = rows[number]
+    text = label.read()
+    if not text.strip().isdigit():
+      raise ValueError(f"{where}: cls is {text[:20]!r}, not a number")
+    return decode(image.read(), where, upright=True), int(text)
+
+  return Labelled(classes, len(rows), read, lambda i: rows[i][0])
+
+
+def _number(stem: str) -> tuple[int, str]:
+  """Orders 2.tar before 10.tar."""
+  return (int(stem) if stem.isdecimal() else -1, stem)

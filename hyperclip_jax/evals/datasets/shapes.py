@@ -1,0 +1,40 @@
+"""The embedded data set as a task: what the end of a training run measures.
+
+It needs no download, and answers whether a model learned anything at all.
+"""
+
+import pathlib
+
+from hyperclip_jax.data.records.shards import TarSource, expand
+from hyperclip_jax.evals import held_out
+from hyperclip_jax.evals.metrics import norms
+from hyperclip_jax.evals.tasks import MissingData, Results, Task
+from hyperclip_jax.inference.protocol import Model
+
+_FILES = ("val/*.tar", "objects/*.tar", "hierarchy.json")
+MIN_SIDE = 8  # Of a box in pixels, as in configs/shapes_tiny.py.
+
+
+def _run(model: Model, data: pathlib.Path) -> Results:
+  """Retrieval, classification, hierarchy and distances on held-out scenes."""
+  folder = data / "shapes"
+  if not all(any(folder.glob(files)) for files in _FILES):
+    raise MissingData(
+      "shapes",
+      "a run of configs/shapes_tiny.py: its --config.shapes.folder",
+      "\n".join(f"shapes/{files}" for files in _FILES),
+    )
+  source = TarSource(expand(f"{folder}/val/*.tar"), MIN_SIDE)
+  sample = held_out.load(str(folder), source, MIN_SIDE)
+  results, embeddings, context = held_out.evaluate(model, sample)
+  bins = norms.bins(norms.distances(model, embeddings))
+  return {
+    **{
+      name.removeprefix(f"{sample.name}/"): value
+      for name, value in (results | context).items()
+    },
+    **{f"root_distance/{name}": values for name, values in bins.items()},
+  }
+
+
+TASKS = (Task("shapes", _run, {}, version=2),)

@@ -1,0 +1,171 @@
+"""WordNet above the classes of ImageNet: how wrong are the wrong answers?
+
+ImageNet's ids are places in WordNet 3.0's file of nouns: n01440764 is the noun
+at byte 1440764 of data.noun (see wndb(5WN)). assets/wordnet.json holds those
+1,000 and all above them, with every parent that WordNet gives (hypernyms of a
+kind and of an instance), up to `entity`: 1,860 nodes, 75 with several parents.
+It is made by
+
+  apt-get download wordnet-base && dpkg -x wordnet-base_*.deb DIR
+  python -m hyperclip_jax.evals.datasets.wordnet DIR/usr/share/wordnet/data.noun
+
+The paper measures on a smaller graph, of 1,371 edges, which is not copied here.
+`tree` comes near: one parent a node, and no node with a single child, which
+leaves 1,369 edges. Nor is a class among its own ancestors there: of the
+published numbers, wrong answers have an LCA of half their TIE (3.04 and 6.06
+for CLIP), as |A(p)| - |A(p) & A(t)| + 1 has only without p in A(p).
+"""
+
+import argparse
+import collections
+import functools
+import json
+import pathlib
+import sys
+from collections.abc import Collection, Iterable
+
+from hyperclip_jax.evals import paper
+from hyperclip_jax.evals.datasets import classification
+from hyperclip_jax.evals.metrics.hierarchy import METRICS, Parents, scores
+from hyperclip_jax.evals.metrics.zero_shot import class_embeddings, predict
+from hyperclip_jax.evals.rates import means
+from hyperclip_jax.evals.tasks import Results, Task, left
+from hyperclip_jax.files import read_json
+from hyperclip_jax.inference.protocol import Model
+
+ASSET = classification.ASSETS / "wordnet.json"
+ROOT = "n00001740"  # entity
+_HYPERNYMS = ("@", "@i")
+
+_IMAGENET = next(d for d in classification.DATA_SETS if d.name == "imagenet")
+
+
+@functools.cache
+def parents() -> Parents:
+  """All above ImageNet's classes: the id of a noun -> those of its parents."""
+  content = read_json(ASSET)
+  return {node: tuple(above) for node, above in content.items()}
+
+
+@functools.cache
+def tree() -> Parents:
+  """The hierarchy that is measured on: `pruned` for ImageNet's classes."""
+  return pruned(parents(), classification.class_names(_IMAGENET.name).keys())
+
+
+def pruned(parents: Parents, leaves: Collection[str]) -> Parents:
+  """The tree above some leaves, without what tells none of them apart.
+
+  Args:
+    parents: a hierarchy.
+    leaves: nodes of it, none above another.
+
+  Returns:
+    Of several parents the one with the shortest way up (then the least id);
+    inner nodes with a single child are left out.
+  """
+
+  @functools.cache
+  def depth(node: str) -> int:
+    return 1 + min(map(depth, parents[node]), default=-1)
+
+  above: dict[str, str] = {}
+  todo = list(leaves)
+  while todo:
+    node = todo.pop()
+    if node not in above and parents[node]:
+      above[node] = min(parents[node], key=lambda p: (depth(p), p))
+      todo.append(above[node])
+  children = collections.Counter(above.values())
+
+  def nearest(node: str) -> tuple[str, ...]:
+    while node in above:
+      node = above[node]
+      if children[node] > 1:
+        return (node,)
+    return ()
+
+  forks = {node for node, count in children.items() if count > 1}
+  return {node: nearest(node) for node in sorted({*leaves, *forks})}
+
+
+def build(nouns: bytes, leaves: Iterable[str]) -> dict[str, list[str]]:
+  """The hierarchy above some nouns.
+
+  Args:
+    nouns: the content of WordNet 3.0's data.noun.
+    leaves: ids such as n01440764.
+
+  Returns:
+    Node -> its parents, sorted.
+
+  Raises:
+    ValueError: there is no noun at the place that an id names.
+  """
+  found: dict[str, list[str]] = {}
+  todo = list(leaves)
+  while todo:
+    node = todo.pop()
+    if node not in found:
+      found[node] = _above(nouns, node)
+      todo += found[node]
+  return dict(sorted(found.items()))
+
+
+def _above(nouns: bytes, node: str) -> list[str]:
+  """The parents of a noun, from the line at its place."""
+  start = int(node[1:])
+  end = nouns.find(b"\n", start)
+  words = nouns[start:end].split(b" | ")[0].decode("ascii").split()
+  if not words or words[0] != node[1:] or words[2] != "n":
+    raise ValueError(
+      f"{node}: no noun at byte {start} of data.noun; is it WordNet 3.0's?"
+    )
+  # offset, file, n, count of words (hexadecimal), (word, sense)*, count of
+  # pointers, (symbol, offset, n, places)*
+  first = 4 + 2 * int(words[3], 16) + 1
+  pointers = [words[i : i + 3] for i in range(first, len(words), 4)]
+  return sorted(f"n{at}" for symbol, at, _ in pointers if symbol in _HYPERNYMS)
+
+
+def _run(model: Model, data: pathlib.Path) -> Results:
+  """The metrics of `hierarchy` over the images of ImageNet."""
+  found = classification.encoded(model, data, _IMAGENET)
+  texts = classification.templates(_IMAGENET.name)
+  classes = class_embeddings(model, found.names, texts)
+  ids = [*classification.class_names(_IMAGENET.name)]
+  predicted = predict(model, found.embeddings, classes)
+  rows = scores(
+    tree(),
+    [ids[i] for i in predicted],
+    [ids[i] for i in found.labels],
+    own=False,
+  )
+  return {
+    **means(METRICS, rows),
+    "images": float(len(rows)),
+    "classes": float(len(ids)),
+    **left(found.left_out),
+  }
+
+
+TASKS = (Task("wordnet", _run, paper.numbers("wordnet"), version=2),)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description="Makes assets/wordnet.json.")
+  parser.add_argument(
+    "nouns", type=pathlib.Path, help="WordNet 3.0's data.noun"
+  )
+  path = parser.parse_args().nouns
+  try:
+    made = build(path.read_bytes(), classification.class_names("imagenet"))
+  except (OSError, ValueError) as error:
+    sys.exit(f"error: {path}: {error}")
+  rows = (f"{json.dumps(k)}: {json.dumps(v)}" for k, v in made.items())
+  ASSET.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
+  print(f"{ASSET}: {len(made)} nodes")
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,220 @@
+"""The evaluation of a run: a sample of records, and what is measured on it."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from hyperclip_jax.data.records import images
+from hyperclip_jax.data.records.boxes import WHOLE
+from hyperclip_jax.data.records.record import Part, Record, RecordError
+from hyperclip_jax.data.records.shards import TarSource, expand
+from hyperclip_jax.evals import rates
+from hyperclip_jax.evals.metrics import norms
+from hyperclip_jax.evals.metrics.hierarchy import METRICS, Parents, scores
+from hyperclip_jax.evals.metrics.retrieval import ranks
+from hyperclip_jax.evals.metrics.zero_shot import (
+  class_embeddings,
+  hits,
+  predict,
+)
+from hyperclip_jax.files import read_json, shown
+from hyperclip_jax.inference.protocol import Model
+
+Name = Literal["eval", "train_sample"]
+HELD_OUT: Name = "eval"
+TRAIN_SAMPLE: Name = "train_sample"
+SUMMARY = (
+  "zero_shot/top1",
+  "zero_shot_held_out/top1",
+  "hierarchy/tie",
+  "retrieval/i2t_r5",
+  "retrieval/t2i_r5",
+)
+KS = (1, 5)
+TEMPLATES = ("{}", "a {}", "a picture of a {}")
+
+
+class Classes(NamedTuple):
+  """One-object images and where their classes stand in a hierarchy.
+
+  Attributes:
+    images: uint8 (height, width, 3) each.
+    labels: the class of each image, a leaf.
+    held_out: whether training never showed that class.
+    parents: the hierarchy, node -> its parents.
+  """
+
+  images: Sequence[np.ndarray]
+  labels: Sequence[str]
+  held_out: np.ndarray
+  parents: Parents
+
+
+class Sample(NamedTuple):
+  """Records to evaluate a model on, with pixels; row i is record i.
+
+  Attributes:
+    name: prefix of the results, "eval" if the records were held out of
+      training and "train_sample" if they were not.
+    records: as read.
+    image, box_image: uint8 (height, width, 3) each.
+    text, box_text: caption and one phrase of each.
+    classes: None without a labelled set.
+  """
+
+  name: Name
+  records: Sequence[Record]
+  image: Sequence[np.ndarray]
+  text: Sequence[str]
+  box_image: Sequence[np.ndarray]
+  box_text: Sequence[str]
+  classes: Classes | None
+
+
+class Evaluation(NamedTuple):
+  """What was measured on a sample.
+
+  Attributes:
+    results: measures by name, "{sample}/retrieval/i2t_r1".
+    embeddings: by kind; the measures came from them.
+    context: standard errors, chance levels and counts (see `rates`) of the
+      measures, named likewise.
+  """
+
+  results: dict[str, float]
+  embeddings: dict[str, np.ndarray]
+  context: dict[str, float]
+
+
+def load(
+  folder: str,
+  source: TarSource,
+  min_side: int,
+  limit: int = 512,
+  name: Name = HELD_OUT,
+  upright: bool = False,
+) -> Sample:
+  """Reads the first records of a source, and the embedded data set's classes.
+
+  Args:
+    folder: embedded data set whose labelled objects are classified, or "".
+    source: records to evaluate.
+    min_side: smallest side of a box in pixels.
+    limit: largest number of records to look at.
+    name: "eval" if training does not see the source, else "train_sample".
+    upright: turn images as their EXIF orientation says, as `data.upright` does.
+
+  Raises:
+    ValueError: no record is good.
+  """
+  found = (_row(source, i, upright) for i in range(min(limit, len(source))))
+  rows = [row for row in found if row is not None]
+  if not rows:
+    raise ValueError(f"no record of {source} can be evaluated; see the log")
+  return Sample(
+    name=name,
+    records=[row.record for row in rows],
+    image=[row.image for row in rows],
+    text=[row.record.caption for row in rows],
+    box_image=[row.box_image for row in rows],
+    box_text=[row.box_text for row in rows],
+    classes=_classes(pathlib.Path(folder), min_side) if folder else None,
+  )
+
+
+def _classes(folder: pathlib.Path, min_side: int) -> Classes:
+  """The labelled objects of the embedded data set."""
+  objects = TarSource(expand(f"{folder}/objects/*.tar"), min_side)
+  rows = [objects[i] for i in range(len(objects))]
+  parents = read_json(folder / "hierarchy.json")
+  return Classes(
+    [images.decode(row.image) for row in rows],
+    [row.meta["label"] for row in rows],
+    np.array([row.meta["held_out"] for row in rows]),
+    {node: tuple(above) for node, above in parents.items()},
+  )
+
+
+class _Row(NamedTuple):
+  record: Record
+  image: np.ndarray
+  box_image: np.ndarray
+  box_text: str
+
+
+def _row(source: TarSource, number: int, upright: bool) -> _Row | None:
+  """A record and its first part, or all of it; None if it is bad."""
+  try:
+    record = source[number]
+    whole = images.decode(record.image, upright=upright)
+    parts = record.parts or (Part(record.caption, record.image, WHOLE),)
+    part, own = parts[0], parts[0].image is not record.image
+    image = images.decode(part.image, upright=upright) if own else whole
+  except (RecordError, images.ImageError, OSError) as error:
+    where = shown(source.name(number))
+    logging.warning("not evaluated: %s: %s", where, shown(error))
+    return None
+  return _Row(record, whole, images.crop(image, part.box), part.text)
+
+
+def evaluate(model: Model, data: Sample) -> Evaluation:
+  """Retrieval, distances from the root, and classification if labelled.
+
+  Returns:
+    results: "{data.name}/retrieval/t2i_r1" and so on; rates are fractions.
+  """
+  embeddings = {
+    "image": model.encode_image(data.image),
+    "text": model.encode_text(data.text),
+    "box_image": model.encode_image(data.box_image),
+    "box_text": model.encode_text(data.box_text),
+  }
+  own = np.arange(len(data.text))
+  groups = {
+    "retrieval": rates.retrieved(
+      *ranks(model, embeddings["image"], embeddings["text"], own), KS, own
+    ),
+    "root_distance": norms.norms(model, embeddings),
+  }
+  if data.classes is not None:
+    groups |= _classify(model, data.classes)
+  numbers = {
+    f"{data.name}/{group}/{name}": value
+    for group, values in groups.items()
+    for name, value in values.items()
+  }
+  results = rates.measured(numbers)
+  context = {k: v for k, v in numbers.items() if k not in results}
+  return Evaluation(results, embeddings, context)
+
+
+def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
+  """Zero-shot accuracy over leaf classes, and how far off in the hierarchy."""
+  names = sorted(set(data.labels))
+  labels = np.array([names.index(label) for label in data.labels])
+  embeddings = model.encode_image(data.images)
+  classes = class_embeddings(model, names, TEMPLATES)
+  predicted = [names[i] for i in predict(model, embeddings, classes)]
+  right = hits(model, embeddings, labels, names, TEMPLATES)
+  new = data.held_out
+  return {
+    "zero_shot": rates.classified(right, labels, len(names)),
+    "zero_shot_held_out": rates.classified(right[new], labels[new], len(names)),
+    "hierarchy": rates.means(
+      METRICS, scores(data.parents, predicted, data.labels)
+    ),
+  }
+
+
+def summary(results: dict[str, float]) -> str:
+  """What the results are of and the handful of numbers for a progress line."""
+  names = [name.split("/", 1) for name in results]
+  numbers = (
+    f"{name} {value:.3f}"
+    for (_, name), value in zip(names, results.values(), strict=True)
+    if name in SUMMARY
+  )
+  return "  ".join([names[0][0], *numbers])

@@ -1,0 +1,148 @@
+"""Entailment within chains of captions, general to specific, and of images.
+
+Scored by average precision and AUROC: pairs that entail against pairs that do
+not. Which do not is a choice; see each function.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hyperclip_jax.evals.metrics.ranking import auroc, average_precision
+from hyperclip_jax.inference.protocol import Model
+
+NEGATIVES = 100  # An image, as published.
+
+Chain = tuple[str, ...]
+Chains = Float[np.ndarray, "chains levels dim"]
+
+
+def entailment_of_captions(
+  model: Model,
+  embeddings: Chains,
+  captions: Sequence[Chain],
+  owners: Int[np.ndarray, "chains"],
+) -> dict[str, float]:
+  """Does a general caption entail a specific one?
+
+  A pair is positive if its captions are of one chain, the general one first.
+  For each there are up to two others: the same captions `reversed`, and one
+  with the general caption of that level in the next chain of a `foreign` image
+  (unless a chain of the image itself has that very caption). Equal captions
+  make no pair. CLIP's score is symmetric, so its AUROC on `reversed` is 0.5.
+
+  Args:
+    model: The model.
+    embeddings: Of the captions.
+    captions: The captions themselves.
+    owners: For each chain, the row of its image.
+
+  Returns:
+    ap and auroc against all that are not pairs, and auroc_reversed and
+    auroc_foreign against one kind.
+
+  Raises:
+    ValueError: There are no pairs, or a score is NaN.
+  """
+  pairs = [
+    (chain, i, j)
+    for chain in range(len(captions))
+    for i in range(len(captions[0]))
+    for j in range(i + 1, len(captions[0]))
+    if captions[chain][i] != captions[chain][j]
+  ]
+  others = _foreign(captions, owners)
+  kinds = {
+    "true": [((chain, i), (chain, j)) for chain, i, j in pairs],
+    "reversed": [((chain, j), (chain, i)) for chain, i, j in pairs],
+    "foreign": [
+      ((others[chain, i], i), (chain, j))
+      for chain, i, j in pairs
+      if (chain, i) in others
+    ],
+  }
+  scores = {kind: _score(model, embeddings, of) for kind, of in kinds.items()}
+
+  def against(*names):
+    negative = np.concatenate([scores[name] for name in names])
+    truth = np.arange(len(scores["true"]) + len(negative)) < len(pairs)
+    return truth, np.concatenate([scores["true"], negative])
+
+  everything = against("reversed", "foreign")
+  return {
+    "ap": average_precision(*everything),
+    "auroc": auroc(*everything),
+    "auroc_reversed": auroc(*against("reversed")),
+    "auroc_foreign": auroc(*against("foreign")),
+  }
+
+
+def entailment_of_images(
+  model: Model,
+  images: Float[np.ndarray, "chains dim"],
+  embeddings: Chains,
+  captions: Sequence[Chain],
+) -> dict[str, float]:
+  """Does a caption entail an image?
+
+  As in the evaluation code of Hyper3-CLIP, by the score of its published table,
+  the signed margin: each caption of the image's chain should; the most specific
+  captions of the first 100 other chains should not, unless the chain has them.
+
+  Args:
+    model: The model.
+    images: One row a chain: its image.
+    embeddings: Of the captions.
+    captions: The captions themselves.
+
+  Returns:
+    ap and auroc.
+
+  Raises:
+    ValueError: There are no pairs of a kind, or a score is NaN.
+  """
+  truth, scores = [], []
+  count, levels, _ = embeddings.shape
+  for chain in range(count):
+    others = [
+      other
+      for other in range(count)
+      if other != chain and captions[other][-1] not in captions[chain]
+    ][:NEGATIVES]
+    general = np.concatenate([embeddings[chain], embeddings[others, -1]])
+    specific = np.broadcast_to(images[chain], general.shape)
+    scores.append(-model.entailment_score(general, specific))
+    truth.append(np.arange(len(general)) < levels)
+  ranked = np.concatenate(truth), np.concatenate(scores)
+  return {"ap": average_precision(*ranked), "auroc": auroc(*ranked)}
+
+
+def _foreign(
+  captions: Sequence[Chain], owners: Int[np.ndarray, "chains"]
+) -> dict[tuple[int, int], int]:
+  """(chain, level) -> the next chain with a caption foreign to the image."""
+  own: dict[int, set[str]] = {}
+  for chain, owner in zip(captions, owners.tolist(), strict=True):
+    own.setdefault(owner, set()).update(chain)
+  count, found = len(captions), {}
+  for chain, owner in enumerate(owners.tolist()):
+    for level in range(len(captions[0])):
+      for other in range(chain + 1, chain + count):
+        text = captions[other % count][level]
+        if text not in own[owner]:
+          found[chain, level] = other % count
+          break
+  return found
+
+
+def _score(
+  model: Model, embeddings: Chains, pairs: Sequence[tuple]
+) -> Float[np.ndarray, "pairs"]:
+  """Higher says that the first caption entails the second."""
+  index = np.array(pairs, np.int64).reshape(-1, 2, 2)
+  general, specific = index[:, 0], index[:, 1]
+  return -model.entailment_score(
+    embeddings[general[:, 0], general[:, 1]],
+    embeddings[specific[:, 0], specific[:, 1]],
+  )

@@ -1,0 +1,116 @@
+"""Zero-shot classification: the class whose prompts lie nearest wins."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer
+
+from hyperclip_jax.evals.rates import classified
+from hyperclip_jax.inference.classify import prompts
+from hyperclip_jax.inference.protocol import Model
+
+BATCH = 4096  # Images scored at once: 16 MB of scores for 1,000 classes.
+
+
+def class_embeddings(
+  model: Model, names: Sequence[str], templates: Sequence[str]
+) -> Float[np.ndarray, "classes dim"]:
+  """Embeds every class as the average of its prompts.
+
+  Prompts are averaged before the lift: in the tangent space at the root when
+  the model is hyperbolic (MERU, Desai et al., 2023, Sec. 4.1), as unit vectors
+  when it is not (CLIP). An average of points would leave the manifold.
+
+  Args:
+    model: The model.
+    names: One name a class.
+    templates: Prompts with one `{}` for the name, "a photo of a {}.".
+
+  Returns:
+    One lifted embedding a class.
+
+  Raises:
+    TypeError: Names or templates are no list of strings.
+    ValueError: One is empty, or a template has braces other than one `{}`.
+  """
+  total, groups = 0.0, prompts(names, templates)
+  for texts in groups:  # One at a time: 1,000 x 80 prompts are a lot.
+    features = model.encode_text(texts, lift=False)
+    total += features if model.hyperbolic else model.lift(features)
+  return model.lift(np.asarray(total / len(groups), np.float32))
+
+
+def predict(
+  model: Model,
+  image_embeddings: Float[np.ndarray, "images dim"],
+  class_embeddings: Float[np.ndarray, "classes dim"],
+) -> Int[np.ndarray, "images"]:
+  """The index of the class nearest to each image."""
+  return _nearest(model, image_embeddings, class_embeddings, 1)[:, 0]
+
+
+def zero_shot(
+  model: Model,
+  images: Float[np.ndarray, "images dim"] | Sequence[Any],
+  labels: Integer[np.ndarray, "images"] | Sequence[int],
+  names: Sequence[str],
+  templates: Sequence[str],
+) -> dict[str, float]:
+  """Mean per-class accuracy: every class counts the same, however frequent.
+
+  Args:
+    model: The model.
+    images: An array (images, dim) of embeddings, or a list of images.
+    labels: For each image, the index of its class in `names`.
+    names: One name a class.
+    templates: Prompts with one `{}` for the name.
+
+  Returns:
+    top1, and top5: the right class is among the five nearest. Classes without
+    an image are left out of the mean.
+
+  Raises:
+    ValueError: There is no image, the number of labels differs, or a label is
+      not an index into `names`.
+  """
+  found = hits(model, images, labels, names, templates)
+  rates = classified(found, np.asarray(labels), len(names))
+  return {name: rates[name] for name in ("top1", "top5")}
+
+
+def hits(
+  model: Model,
+  images: Float[np.ndarray, "images dim"] | Sequence[Any],
+  labels: Integer[np.ndarray, "images"] | Sequence[int],
+  names: Sequence[str],
+  templates: Sequence[str],
+) -> Bool[np.ndarray, "images nearest"]:
+  """Whether each of the five nearest classes is the right one, best first.
+
+  Takes and raises what `zero_shot` does. Of fewer classes all are ranked.
+  """
+  truth = np.asarray(labels)
+  if not truth.size or len(images) != len(truth):
+    raise ValueError(
+      f"{len(images)} images for {len(truth)} labels: give as many of each, "
+      f"and at least one"
+    )
+  if truth.min() < 0 or truth.max() >= len(names):
+    raise ValueError(
+      f"labels span {truth.min()}..{truth.max()}, but there are "
+      f"{len(names)} class names"
+    )
+  if not isinstance(images, np.ndarray):
+    images = model.encode_image(images)
+  classes = class_embeddings(model, names, templates)
+  return _nearest(model, images, classes, 5) == truth[:, None]
+
+
+def _nearest(model, images, classes, k):
+  """(images, k) nearest classes, best first; ties go to the lower index."""
+  rows = []
+  for start in range(0, len(images), BATCH):
+    scores = model.similarity(images[start : start + BATCH], classes)
+    rows.append(np.argsort(-scores, axis=1, kind="stable")[:, :k])
+  return np.concatenate(rows)

@@ -1,0 +1,72 @@
+"""Labels of images, and what they and their prompts may be."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from hyperclip_jax.inference import inputs
+
+
+class Classification(NamedTuple):
+  """What `HyperCLIP.classify` finds.
+
+  Attributes:
+    labels: as given.
+    probabilities: (images, labels) float64; rows sum to 1.
+  """
+
+  labels: list[str]
+  probabilities: np.ndarray
+
+  def top(self, k: int = 1) -> list[list[tuple[str, float]]]:
+    """The `k` likeliest (label, probability) of each image, best first.
+
+    Args:
+      k: how many; of fewer labels all are given.
+
+    Raises:
+      ValueError: `k` is not positive.
+    """
+    if k < 1:
+      raise ValueError(f"k is {k}: ask for at least 1")
+    order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
+    return [
+      [(self.labels[i], float(row[i])) for i in best]
+      for row, best in zip(self.probabilities, order, strict=True)
+    ]
+
+
+def prompts(labels: Any, templates: Any) -> list[list[str]]:
+  """The prompts of each template, one a label.
+
+  Args:
+    labels: list of names, one a class.
+    templates: list of prompts with one `{}` for the name.
+
+  Raises:
+    TypeError: one of the two is no list of strings.
+    ValueError: one is empty, or a template has braces other than one `{}`.
+  """
+  names = inputs.strings("labels", labels)
+  forms = inputs.strings("templates", templates)
+  if not names:
+    raise ValueError("labels is empty: give at least one")
+  if not forms:
+    raise ValueError("templates is empty: give at least one, such as '{}'")
+  for template in forms:
+    rest = template.replace("{}", "", 1)
+    if len(rest) == len(template) or "{" in rest or "}" in rest:
+      raise ValueError(
+        f"template {template!r} must hold {{}} once, and no other brace"
+      )
+  return [[form.replace("{}", name) for name in names] for form in forms]
+
+
+def softmax(
+  logits: Float[np.ndarray, "rows classes"],
+) -> Float64[np.ndarray, "rows classes"]:
+  """Shares of each row, in float64: sure and surer ones still differ."""
+  logits = np.asarray(logits, np.float64)
+  shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+  return shares / shares.sum(axis=1, keepdims=True)

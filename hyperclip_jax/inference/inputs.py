@@ -1,0 +1,251 @@
+"""What a model takes, as users have it: images, texts, rows of embeddings.
+
+Types are checked before any work and before anything is opened, so that a
+mistake costs one message, whatever stands beside it in a list.
+"""
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageOps
+
+from hyperclip_jax.data.records import images as image_lib
+from hyperclip_jax.data.records.images import ImageError, Pixels
+from hyperclip_jax.files import expanded, read_bytes, shown
+
+# Arguments of these kinds are checked here, and wrong ones refused by name.
+Images = Any  # one or many of `IMAGES`; an array (n, h, w, 3) is many
+Texts = Any  # a string, or a list of them
+Rows = Any  # embeddings: floats (n, dim) or one (dim,), of NumPy or its like
+
+THREADS = min(16, os.cpu_count() or 1)  # that decode files
+
+IMAGES = (
+  "a path, the bytes of an image file or a file object of them, a PIL image or "
+  "a uint8 array (height, width, 3)"
+)
+_ENCODED = (bytes, bytearray, memoryview)
+_ADDRESS = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+def images(given: Images) -> list[Any]:
+  """One image or many, as a list of what `pixels` takes.
+
+  Args:
+    given: `IMAGES`, or several of them; an array (n, height, width, 3) is n.
+
+  Raises:
+    TypeError: it is something else; the message names what and where.
+    ValueError: a string is an address of the web, which is not fetched.
+  """
+  if _is_array(given):
+    array = _array(given, "an image")
+    many = array.ndim == 4 or (array.ndim == 1 and array.dtype.kind in "OU")
+    items = list(array) if many else [array]
+  elif _is_image(given):
+    items = [given]
+  else:
+    items = _listed("images", given, f"{IMAGES}, or a list of these")
+  for i, item in enumerate(items):
+    if isinstance(item, str) and _ADDRESS.match(item):
+      raise ValueError(
+        f"image {i} is the address {shown(item, 60)}: nothing is fetched; "
+        "download it, and give the path or the bytes"
+      )
+    if not (_is_image(item) or _is_array(item)):
+      raise TypeError(f"image {i} is {_described(item)}: an image is {IMAGES}")
+  return items
+
+
+def paths(given: Any) -> list[Any]:
+  """One path or many, as a list; raises as `images`."""
+  items = images(given)
+  for i, item in enumerate(items):
+    if not isinstance(item, str | os.PathLike):
+      raise TypeError(f"paths[{i}] is {_described(item)}: give paths")
+  return items
+
+
+def is_file(image: Any) -> bool:
+  """Whether an image is encoded, so that threads speed its reading up."""
+  return _is_image(image) and not isinstance(image, Image.Image)
+
+
+def pixels(image: Any) -> Pixels:
+  """The pixels of an image of `images`, turned as its EXIF tag says.
+
+  Raises:
+    ImageError: bytes that are no image, or too large; files are named.
+    ValueError: an array of another kind, or without pixels.
+    OSError: a file cannot be read.
+  """
+  if isinstance(image, str | os.PathLike):
+    return decode_file(image)
+  if isinstance(image, Image.Image):
+    return _of_pil(image)
+  if _is_array(image):
+    return _of_array(_array(image, "an image"))
+  if isinstance(image, io.BytesIO):
+    data: Any = image.getvalue()  # wherever its writer left it
+  else:
+    data = image if isinstance(image, _ENCODED) else image.read()
+  if not isinstance(data, _ENCODED):
+    raise TypeError(
+      f"a file object gave {_described(data)}: open images as binary"
+    )
+  return decode(bytes(data), "image", upright=True)
+
+
+def decode_file(path: str | os.PathLike[str]) -> Pixels:
+  """The pixels of an image file, turned upright by its EXIF tag.
+
+  Raises:
+    ImageError: it is no image, or too large; the message names the file.
+    OSError: it cannot be read.
+    ValueError: it is no regular file.
+  """
+  path = os.fspath(path)
+  return decode(read_bytes(expanded(path)), path, upright=True)
+
+
+def decode(data: bytes, where: str, upright: bool = False) -> Pixels:
+  """The pixels of an encoded image, or an ImageError that begins with where.
+
+  Args:
+    data: the encoded image.
+    where: name of the image for messages.
+    upright: whether to turn it by its EXIF tag. Boxes refer to stored pixels.
+  """
+  try:
+    return image_lib.decode(data, upright=upright)
+  except ImageError as error:
+    raise ImageError(f"{where}: {error}") from error
+
+
+def texts(given: Texts) -> list[str]:
+  """One text or many, as a list.
+
+  Raises:
+    TypeError: it is something else; the message names what and where.
+  """
+  return [given] if isinstance(given, str) else strings("texts", given)
+
+
+def strings(name: str, given: Any) -> list[str]:
+  """A list of strings; one string alone would be read as its letters.
+
+  Args:
+    name: of the argument, for messages.
+    given: any iterable but a mapping or a set, which have no order to keep.
+
+  Raises:
+    TypeError: it is something else; the message names what and where.
+  """
+  if isinstance(given, str):
+    text = shown(repr(given), 40)
+    raise TypeError(f"{name} is the string {text}: give a list, [{text}]")
+  items = _listed(name, given, "a list of strings")
+  for i, item in enumerate(items):
+    if not isinstance(item, str):
+      raise TypeError(f"{name}[{i}] is {_described(item)}: give strings")
+  return [str(item) for item in items]
+
+
+def rows(
+  name: str, given: Rows, dim: int, instead: str = ""
+) -> Float[np.ndarray, "n dim"]:
+  """Rows of embeddings of a model; one row (dim,) is an array of one.
+
+  Args:
+    name: of the argument, for messages.
+    given: an array of floats of any library.
+    dim: width of the model's embeddings.
+    instead: what to do with other things, for messages.
+
+  Raises:
+    TypeError: these are no floats.
+    ValueError: the shape is another.
+  """
+  wrong = f"want embeddings: floats (n, {dim}){instead}"
+  if _is_image(given):
+    raise TypeError(f"{name} is {_described(given)}: {wrong}")
+  array = _array(given, name)
+  if array.dtype.name in ("float16", "bfloat16"):
+    array = array.astype(np.float32)
+  if array.dtype.kind != "f":
+    raise TypeError(f"{name} is an array of {array.dtype}: {wrong}")
+  if array.ndim == 1:
+    array = array[None]
+  if array.ndim != 2 or array.shape[1] != dim:
+    raise ValueError(f"{name} has the shape {array.shape}: {wrong}")
+  return array
+
+
+def finite(name: str, array: Float[np.ndarray, "n dim"]) -> None:
+  """Refuses rows that hold NaN or infinity, which have no neighbours."""
+  bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+  if len(bad):
+    raise ValueError(
+      f"{name}: {len(bad)} of {len(array)} rows are not finite, the first is "
+      f"row {bad[0]}: the model that made them has diverged"
+    )
+
+
+def _is_image(item: Any) -> bool:
+  """Whether it is one image other than an array."""
+  kinds = (str, os.PathLike, *_ENCODED, Image.Image)
+  return isinstance(item, kinds) or hasattr(item, "read")
+
+
+def _is_array(item: Any) -> bool:
+  """Whether it is an array of NumPy, JAX, PyTorch or their like."""
+  others = (Image.Image, np.generic)  # which can become arrays
+  return hasattr(item, "__array__") and not isinstance(item, others)
+
+
+def _array(given: Any, name: str) -> np.ndarray:
+  try:
+    return np.asarray(given)
+  except Exception as error:  # each library has its own, as of other devices
+    raise TypeError(f"{name} is no array that NumPy takes: {error}") from error
+
+
+def _listed(name: str, given: Any, wanted: str) -> list[Any]:
+  ordered = not isinstance(given, Mapping | set | frozenset | bytes | bytearray)
+  scalar = getattr(given, "ndim", 1) == 0
+  if scalar or not (ordered and isinstance(given, Iterable)):
+    raise TypeError(f"{name} is {_described(given)}: give {wanted}")
+  return list(given)
+
+
+def _described(item: Any) -> str:
+  """A thing by its type, and by its value where that is short."""
+  if item is None:
+    return "None"
+  kind = f"of type {type(item).__name__}"
+  short = isinstance(item, int | float | str | bytes)
+  return f"{shown(repr(item), 40)} {kind}" if short else kind
+
+
+def _of_pil(image: Image.Image) -> Pixels:
+  if not (image.width and image.height):
+    raise ValueError(f"an image of {image.width} x {image.height} pixels")
+  with contextlib.suppress(Exception):  # of a broken tag: as it is stored
+    image = ImageOps.exif_transpose(image)
+  return np.array(image_lib.to_rgb(image))
+
+
+def _of_array(array: np.ndarray) -> Pixels:
+  kind = array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3
+  if not kind or not array.size:
+    raise ValueError(
+      "an image as an array is uint8 (height, width, 3), with pixels; found "
+      f"{array.dtype} {array.shape}"
+    )
+  return array

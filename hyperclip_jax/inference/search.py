@@ -1,0 +1,256 @@
+"""Exact nearest neighbours among many embeddings."""
+
+import functools
+import json
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from hyperclip_jax.checkpoints import tensors
+from hyperclip_jax.files import expanded, shown
+from hyperclip_jax.geometry import spaces
+from hyperclip_jax.inference import inputs
+
+FORMAT = "hyperclip-jax index 1"
+LARGE = 100_000  # rows from which faiss is asked, where it is installed
+SPARE = 16  # candidates beyond k that float32 may have put in a wrong order
+SCORES = 2**25  # held at once: 128 MB
+
+
+class Hit(NamedTuple):
+  """One neighbour.
+
+  Attributes:
+    row: its row in the index.
+    name: what the index calls it.
+    score: as of `HyperCLIP.similarity`; higher is nearer.
+  """
+
+  row: int
+  name: str
+  score: float
+
+
+class Index:
+  """Embeddings to search, each with a name.
+
+  Nearest neighbours are a maximum inner product search (see `spaces`): float32
+  products find candidates, float64 ones put them in order.
+
+  Attributes:
+    embeddings: (n, dim) float32.
+    names: n strings.
+    curv: the curvature is -curv; 0 for the unit vectors of CLIP.
+    model: fingerprint of the model that made the embeddings; None if unknown.
+  """
+
+  def __init__(
+    self,
+    embeddings: inputs.Rows,
+    names: Sequence[str],
+    curv: float,
+    model: str | None = None,
+  ):
+    """Keeps a float32 copy of the embeddings.
+
+    Args:
+      embeddings: array of floats (n, dim).
+      names: n strings.
+      curv: 0 for the unit vectors of CLIP.
+      model: `HyperCLIP.fingerprint` of the model that made them.
+
+    Raises:
+      TypeError: the names are no list of strings, the embeddings no floats.
+      ValueError: their numbers differ, a row is not finite, or curv is none.
+    """
+    if not 0 <= curv < math.inf:
+      raise ValueError(f"curv is {curv}: give 0 or more")
+    self.names = inputs.strings("names", names)
+    array = np.asarray(embeddings)
+    width = array.shape[-1] if array.ndim else 0
+    array = inputs.rows("embeddings", array, width)
+    if len(self.names) != len(array):
+      raise ValueError(f"{len(self.names)} names for {len(array)} embeddings")
+    self.curv, self.model = curv, model
+    self._space = spaces.of(curv)
+    self._keys = _single(self._space.keys(_single(array)))
+    inputs.finite("embeddings", self._keys)
+    self._dim = width
+
+  def __repr__(self) -> str:
+    some = ", ".join(shown(repr(name), 30) for name in self.names[:3])
+    more = ", ..." if len(self) > 3 else ""
+    return (
+      f"Index({len(self):,} x {self._dim}, curv {self.curv:g}, "
+      f"model {self.model}: {some}{more})"
+    )
+
+  @property
+  def embeddings(self) -> Float[np.ndarray, "n dim"]:
+    return self._keys[:, : self._dim]
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+  def check_model(self, width: int, curv: float, model: str) -> None:
+    """Refuses to be another model's, before any work.
+
+    Args:
+      width: of the model's embeddings.
+      curv: as of the attributes.
+      model: its fingerprint.
+
+    Raises:
+      ValueError: another one made the index.
+    """
+    if self._dim != width or not math.isclose(self.curv, curv, rel_tol=1e-5):
+      raise ValueError(
+        f"the index is another model's: {self._dim} wide with curv "
+        f"{self.curv}, this one has {width} and {curv}"
+      )
+    if self.model not in (None, model):
+      raise ValueError(
+        f"the index is another model's: it was made by {shown(self.model)}, "
+        f"and this one is {model}; make it again"
+      )
+
+  def search(self, queries: inputs.Rows, k: int) -> list[list[Hit]]:
+    """The `k` nearest of each query, best first; ties by row.
+
+    Args:
+      queries: embeddings (q, dim), or one (dim,), of the model that made the
+        index.
+      k: how many; of a smaller index all are given.
+
+    Raises:
+      TypeError: the queries are no floats.
+      ValueError: `k` is not positive, the widths differ, or a query is not
+        finite.
+    """
+    if k < 1:
+      raise ValueError(f"k is {k}: ask for at least 1")
+    found = inputs.rows("queries", queries, self._dim)
+    inputs.finite("queries", _single(found))
+    wanted = self._space.queries(found.astype(np.float64))
+    single = _single(wanted)
+    if not len(self):
+      return [[] for _ in found]
+    count = min(k + SPARE, len(self))
+    rows = self._candidates(single, count)
+    step = max(1, SCORES // (8 * count * wanted.shape[1]))
+    return [
+      hits
+      for start in range(0, len(rows), step)
+      for hits in self._ranked(
+        wanted[start : start + step], rows[start : start + step], k
+      )
+    ]
+
+  def save(self, path: str | os.PathLike[str]) -> None:
+    """Writes a safetensors file, which `load` reads back.
+
+    Args:
+      path: file to write; folders that are missing are made.
+    """
+    names = np.frombuffer(json.dumps(self.names).encode(), np.uint8)
+    metadata = {"format": FORMAT, "curv": repr(self.curv)}
+    if self.model is not None:
+      metadata["model"] = self.model
+    path = expanded(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {"embeddings": self.embeddings, "names": names}
+    tensors.write(path, arrays, metadata)
+
+  @classmethod
+  def load(cls, path: str | os.PathLike[str]) -> "Index":
+    """Reads an index; nothing in it is executed.
+
+    One that names no model, as all did at first, is read with a warning: it
+    can only be told from another model's by its width and curvature.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no index.
+    """
+    path = expanded(path)
+    with tensors.opened(path) as file:
+      metadata = file.metadata() or {}
+      kinds = {n: file.get_slice(n).get_dtype() for n in file.keys()}  # noqa: SIM118
+      if metadata.get("format") != FORMAT or kinds != {
+        "embeddings": "F32",
+        "names": "U8",
+      }:
+        raise ValueError(f"{path}: no index of {FORMAT!r}: holds {kinds}")
+      embeddings, packed = (file.get_tensor(n) for n in ("embeddings", "names"))
+    try:
+      names, curv = json.loads(packed.tobytes()), float(metadata["curv"])
+    except (KeyError, ValueError, RecursionError) as error:
+      raise ValueError(f"{path}: damaged index: {error!r}") from error
+    if embeddings.ndim != 2 or not isinstance(names, list):
+      raise ValueError(f"{path}: damaged index: bad names or shape")
+    try:
+      found = cls(embeddings, names, curv, metadata.get("model"))
+    except (TypeError, ValueError) as error:
+      raise ValueError(f"{path}: damaged index: {error}") from error
+    if found.model is None:
+      warnings.warn(
+        f"{path} does not say which model made it: an answer of another model "
+        "of the same width cannot be noticed; make it again",
+        stacklevel=2,
+      )
+    return found
+
+  def _candidates(
+    self, queries: Float[np.ndarray, "q keys"], count: int
+  ) -> Int[np.ndarray, "q count"]:
+    """Rows of the `count` largest float32 products, in no order."""
+    if self._faiss is not None:
+      return self._faiss.search(queries, count)[1]
+    step = max(1, SCORES // len(self))
+    found = []
+    for start in range(0, len(queries), step):
+      scores = queries[start : start + step] @ self._keys.T
+      found.append(np.argpartition(-scores, count - 1, axis=1)[:, :count])
+    return np.concatenate([np.zeros((0, count), np.int64), *found])
+
+  @functools.cached_property
+  def _faiss(self) -> Any:
+    if len(self) < LARGE:
+      return None
+    try:
+      import faiss
+    except ImportError:
+      return None
+    index = faiss.IndexFlatIP(self._keys.shape[1])
+    index.add(self._keys)
+    return index
+
+  def _ranked(
+    self,
+    queries: Float[np.ndarray, "q keys"],
+    rows: Int[np.ndarray, "q count"],
+    k: int,
+  ) -> list[list[Hit]]:
+    """The best of the candidates by float64 products."""
+    keys = self._space.keys(self.embeddings[rows.ravel()].astype(np.float64))
+    scores = np.einsum(
+      "qcd,qd->qc", keys.reshape(*rows.shape, -1), queries, optimize=True
+    )
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    rows, scores = (np.take_along_axis(a, order, 1) for a in (rows, scores))
+    return [
+      [Hit(i, self.names[i], score) for i, score in zip(*pair, strict=True)]
+      for pair in zip(rows.tolist(), scores.tolist(), strict=True)
+    ]
+
+
+def _single(
+  x: Float[np.ndarray, "n keys"],
+) -> Float32[np.ndarray, "n keys"]:
+  with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused
+    return np.ascontiguousarray(x, np.float32)

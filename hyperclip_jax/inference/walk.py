@@ -1,0 +1,104 @@
+"""Walks through an index: what lies nearest on the way.
+
+A model that learned a hierarchy meets ever more general concepts on the way to
+the root (MERU, Desai et al., 2023, Sec. 4.3; HyCoCLIP, Pal et al., 2025, Sec.
+3.4).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from hyperclip_jax.geometry import spaces
+from hyperclip_jax.inference.search import Index
+
+STEPS = 50
+ROOT, ROOT_ROW = "root", -1
+ROUNDING = 1e-12  # relative, of scores: nearer than this is a tie
+
+Point = Float[np.ndarray, " dim"]
+
+
+class Stop(NamedTuple):
+  """What is nearest from here on.
+
+  Attributes:
+    name: what the index calls it, or `ROOT`.
+    t: where it is first the nearest: 1 at the start, 0 at the end.
+    row: its row in the index, or `ROOT_ROW`.
+  """
+
+  name: str
+  t: float
+  row: int
+
+
+def between(
+  start: Point, end: Point, index: Index, steps: int = STEPS
+) -> tuple[Stop, ...]:
+  """The rows met on the geodesic from `start` to `end`.
+
+  Without hyperbolic geometry the way is the line between the two, brought to
+  the sphere.
+
+  Args:
+    start: embedding.
+    end: embedding.
+    index: what may be met.
+    steps: points on the way, in equal steps, both ends included.
+
+  Returns:
+    The nearest row at every step, in order, without consecutive repeats.
+
+  Raises:
+    ValueError: there are fewer than two steps, or the index is empty.
+  """
+  if not len(index):
+    raise ValueError("the index is empty: there is nothing to meet")
+  ts, points = _points(start, end, index, steps)
+  nearest = [hits[0].row for hits in index.search(points, 1)]
+  return _stops(np.array(nearest), ts, index)
+
+
+def to_root(
+  start: Point, root: Point, index: Index, steps: int = STEPS
+) -> tuple[Stop, ...]:
+  """The rows met on the geodesic to the root, which may be met too.
+
+  Args:
+    start: embedding; leave it out of the index.
+    root: `HyperCLIP.root`, or another point that stands for it.
+    index: what may be met besides.
+    steps: as of `between`.
+
+  Returns:
+    As `between`; the root wins ties, so that the last stop is the root.
+
+  Raises:
+    ValueError: there are fewer than two steps.
+  """
+  ts, points = _points(start, root, index, steps)
+  (at_root,) = spaces.of(index.curv).similarity(root[None], points)
+  at_root += ROUNDING * np.abs(at_root)
+  nearest = [
+    hits[0].row if hits and hits[0].score > score else ROOT_ROW
+    for hits, score in zip(index.search(points, 1), at_root, strict=True)
+  ]
+  return _stops(np.array(nearest), ts, index)
+
+
+def _points(start, end, index, steps):
+  """t from 1 to 0, and the points there."""
+  if steps < 2:
+    raise ValueError(f"a walk of {steps} steps: it needs its two ends")
+  ts = np.linspace(1.0, 0.0, steps)
+  return ts, spaces.of(index.curv).path(end, start, ts)
+
+
+def _stops(nearest, ts, index) -> tuple[Stop, ...]:
+  names = [*index.names, ROOT]  # the last for -1
+  new = np.flatnonzero(np.diff(nearest, prepend=ROOT_ROW - 1))
+  return tuple(
+    Stop(names[nearest[i]], float(ts[i]), int(nearest[i])) for i in new
+  )

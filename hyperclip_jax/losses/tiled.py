@@ -1,0 +1,183 @@
+"""The cross entropy of `contrastive` in memory that is linear in the batch.
+
+Rows stay on their device; columns travel round the devices, and a device sees
+a tile of them at a time. Forward streams each row's log-sum-exp; backward
+computes each tile again, and the gradient of a column travels with it. Left to
+itself, autodiff would keep every tile of the forward pass.
+
+  Milakov and Gimelshein, Online normalizer calculation for softmax, 2018.
+  Liu et al., Ring Attention with Blockwise Transformers, 2023.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
+
+from hyperclip_jax.losses import rows
+from hyperclip_jax.losses.contrastive import Scalars, Similarity
+
+# Logits of a tile at most, of which ten or so arrays are alive at once: 16 MiB
+# each in float32. A tile has all rows of its device, so few of its columns.
+TILE = 2**22
+
+_AXIS = "data"  # of the mesh, that rows are split over
+_ROWS, _ALL = PartitionSpec(_AXIS), PartitionSpec()
+
+
+def cross_entropy(
+  mesh: Mesh,
+  similarity: Similarity,
+  scalars: Scalars,
+  x: Float[Array, "p dim"],
+  y: Float[Array, "b dim"],
+  where: Bool[Array, " p"] | None = None,
+) -> Float[Array, ""]:
+  """`contrastive.cross_entropy`; differentiable once, in reverse.
+
+  Args:
+    mesh: its axis `data` splits x and y; others see the same.
+    similarity, scalars, x, y, where: as there.
+
+  Returns:
+    The loss.
+  """
+  x = rows.blank(x, where)
+  return rows.mean(_losses(similarity, mesh, scalars, x, y), where)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _losses(similarity, mesh, scalars, x, y):
+  """Each row's cross entropy, (p,)."""
+  return _forward(similarity, mesh, scalars, x, y)[0]
+
+
+def _forward(similarity, mesh, scalars, x, y):
+  @_on_each_device(mesh, (_ALL, _ROWS, _ROWS), _ROWS)
+  def stream(scalars, x, y):
+    positives = similarity.matches(x, y, scalars)
+    matches, columns = _columns(y, len(x))
+
+    # Logits are relative to that of the match, which is 0 and waits for the
+    # end: no digits are lost to large logits, nor those of small losses to 1.
+    def add(carry, tile):
+      top, total = carry
+      logits = similarity.pairwise(x, tile.y, scalars) - positives[:, None]
+      logits = jnp.where(_negative(matches, tile), logits, -jnp.inf)
+      new_top = jnp.maximum(top, jnp.max(logits, axis=1))
+      tile_total = jnp.sum(jnp.exp(logits - new_top[:, None]), axis=1)
+      return (new_top, total * jnp.exp(top - new_top) + tile_total), tile
+
+    begin = jnp.zeros_like(positives), jnp.zeros_like(positives)
+    columns = _tiles(columns, len(x))
+    (top, total), _ = _over_all_columns(add, begin, columns, mesh)
+    return jax.nn.softplus(top + jnp.log(total))
+
+  losses = stream(scalars, x, y)
+  return losses, (scalars, x, y, losses)
+
+
+def _backward(similarity, mesh, saved, grad):
+  specs = (_ALL, _ROWS, _ROWS)
+
+  @_on_each_device(mesh, (*specs, _ROWS, _ROWS), specs)
+  def stream(scalars, x, y, losses, grad):
+    positives, vjp = jax.vjp(similarity.matches, x, y, scalars)
+    # The softmax at a match is exp(-loss).
+    dx, dy, dscalars = vjp(grad * jnp.expm1(-losses))
+    matches, columns = _columns(y, len(x))
+
+    def add(carry, tile):
+      logits, vjp = jax.vjp(similarity.pairwise, x, tile.y, scalars)
+      softmax = jnp.exp(logits - positives[:, None] - losses[:, None])
+      weights = jnp.where(_negative(matches, tile), softmax * grad[:, None], 0)
+      dx, dy, dscalars = vjp(weights)
+      carry = jax.tree.map(jnp.add, carry, (dx, dscalars))
+      return carry, tile._replace(dy=tile.dy + dy)
+
+    begin = dx, dscalars
+    columns = _tiles(columns._replace(dy=dy), len(x))
+    (dx, dscalars), columns = _over_all_columns(add, begin, columns, mesh)
+    dy = columns.dy.reshape(-1, dy.shape[1])[: len(dy)]
+    return jax.lax.psum(dscalars, _AXIS), dx, dy
+
+  return stream(*saved, grad)
+
+
+_losses.defvjp(_forward, _backward)
+
+
+class _Columns(NamedTuple):
+  """A device's columns, tiles of them, or one tile.
+
+  Attributes:
+    y: points.
+    number: in the global batch, from 1; 0 fills up the last tile.
+    dy: their gradients so far; None in the forward pass.
+  """
+
+  y: Float[Array, "*tiles width dim"]
+  number: Int[Array, "*tiles width"]
+  dy: Float[Array, "*tiles width dim"] | None = None
+
+
+def _columns(y, row_count):
+  """The number of each row's match, and the columns of this device."""
+  first = 1 + jax.lax.axis_index(_AXIS) * len(y)
+  number = first + jnp.arange(len(y), dtype=jnp.int32)
+  return jnp.repeat(number, row_count // len(y)), _Columns(y, number)
+
+
+def _tiles(columns, row_count):
+  """Columns (b, ...) as tiles, (tiles, width, ...), filled up with zeros."""
+  tiles = -(-row_count * len(columns.y) // TILE)
+  padding = -len(columns.y) % tiles
+
+  def split(values):
+    widths = [(0, padding)] + [(0, 0)] * (values.ndim - 1)
+    return jnp.pad(values, widths).reshape(tiles, -1, *values.shape[1:])
+
+  return jax.tree.map(split, columns)
+
+
+def _negative(matches, tile):
+  """(rows, width) bools: a column that is neither the match nor filler."""
+  number = tile.number[None, :]
+  return (number != matches[:, None]) & (number > 0)
+
+
+def _over_all_columns(add, carry, columns, mesh):
+  """Folds every device's columns into the carry, tile by tile.
+
+  Args:
+    add: (carry, tile) -> (carry, tile).
+    carry: what stays on the device.
+    columns: what travels: after as many passes as devices it is home again.
+    mesh: of the devices.
+
+  Returns:
+    The carry and the columns.
+  """
+  devices = mesh.shape[_AXIS]
+  onward = [(i, (i + 1) % devices) for i in range(devices)]
+
+  def visit(state, _):
+    carry, columns = jax.lax.scan(add, *state)
+    return (carry, jax.lax.ppermute(columns, _AXIS, onward)), None
+
+  return jax.lax.scan(visit, (carry, columns), length=devices)[0]
+
+
+def _on_each_device(mesh, in_specs, out_specs) -> Callable[..., Any]:
+  """shard_map; sums over devices are written out, outside the loops."""
+  return functools.partial(
+    jax.shard_map,
+    mesh=mesh,
+    in_specs=in_specs,
+    out_specs=out_specs,
+    check_vma=False,
+  )

@@ -1,0 +1,88 @@
+"""The image tower: a vision transformer with fixed sin-cos positions.
+
+Dosovitskiy et al., 2021 (arXiv 2010.11929); positions and patch initialiser
+as in MoCo v3 (Chen et al., 2021, arXiv 2104.02057).
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from hyperclip_jax.nn.transformer import InitStd, Transformer
+
+
+def sincos_positions(
+  side: int, width: int, temperature: float = 10_000.0
+) -> Float[np.ndarray, "patches width"]:
+  """Fixed 2D positions: sin and cos of the row, then of the column."""
+  if width % 4:
+    raise ValueError(f"vision.width must be a multiple of 4, found {width}")
+  frequencies_F = temperature ** (-np.arange(width // 4) / (width // 4))
+  angles_SF = np.arange(side)[:, None] * frequencies_F[None]
+  waves_SE = np.concatenate([np.sin(angles_SF), np.cos(angles_SF)], axis=1)
+  rows_PE = np.repeat(waves_SE, side, axis=0)
+  columns_PE = np.tile(waves_SE, (side, 1))
+  return np.concatenate([rows_PE, columns_PE], axis=1).astype(np.float32)
+
+
+class ViT(nn.Module):
+  """Image -> feature of the CLS token after the final norm.
+
+  Attributes:
+    width: of the residual stream.
+    depth: number of blocks.
+    heads: of each attention.
+    patch: side of a patch in pixels.
+    init_std: of the blocks' kernels; 0.02 suits the published widths and is
+      too faint for widths below a hundred.
+    dtype: of the computation.
+    remat: what its backward pass computes again (`transformer.REMAT`).
+    unroll: whether each block is compiled by itself, rather than a loop of one.
+  """
+
+  width: int
+  depth: int
+  heads: int
+  patch: int
+  init_std: float = 0.02
+  dtype: DTypeLike = jnp.float32
+  remat: str = "none"
+  unroll: bool = False
+
+  @nn.compact
+  def __call__(
+    self, images_BHWC: Float[Array, "b h w 3"]
+  ) -> Float[Array, "b width"]:
+    batch, pixels = images_BHWC.shape[:2]
+    side, patch = pixels // self.patch, self.patch
+    patches_BPX = (
+      images_BHWC.reshape(batch, side, patch, side, patch, 3)
+      .transpose(0, 1, 3, 2, 4, 5)
+      .reshape(batch, side * side, patch * patch * 3)
+    )
+    x_BPD = nn.Dense(
+      self.width,
+      dtype=self.dtype,
+      # MoCo v3's xavier_uniform over the flattened patch.
+      kernel_init=nn.initializers.xavier_uniform(),
+      name="patch_embed",
+    )(patches_BPX)
+    positions_PD = sincos_positions(side, self.width)
+    x_BPD = x_BPD + jnp.asarray(positions_PD, self.dtype)[None]
+
+    cls_D = self.param("cls", nn.initializers.normal(1e-6), (self.width,))
+    cls_B1D = jnp.broadcast_to(cls_D.astype(self.dtype), (batch, 1, self.width))
+    x_BLD = jnp.concatenate([cls_B1D, x_BPD], axis=1)
+    x_BLD = Transformer(
+      self.depth,
+      self.heads,
+      causal=False,
+      init_std=InitStd(*4 * (self.init_std,)),
+      dtype=self.dtype,
+      remat=self.remat,
+      unroll=self.unroll,
+      name="transformer",
+    )(x_BLD)
+    return x_BLD[:, 0]

@@ -1,0 +1,72 @@
+"""What a run would cost, before it is started."""
+
+import math
+import time
+
+import jax
+from clu import parameter_overview
+
+from hyperclip_jax.data.feed.faults import Faults
+from hyperclip_jax.data.records import preview
+from hyperclip_jax.systems import build, flops
+from hyperclip_jax.training import runs, sharding, train
+from hyperclip_jax.training.log import say
+
+
+def dry_run(run: runs.Run) -> None:
+  """Prints sizes and costs, reads one batch, takes one step; saves nothing."""
+  config, model = run.config, build.model(run.config)
+  initial, _ = train.first_state(run, None)
+  say(parameter_overview.get_parameter_overview(initial.params))
+  say(f"parameters  {_count(initial.params):,}")
+  say(
+    f"state       {_gibibytes(initial):.2f} GiB with optimiser moments, "
+    f"{_gibibytes(jax.tree.map(_shard, initial)):.2f} on a device"
+  )
+
+  say(f"\n{preview.summary(preview.look(run.sources))}")
+  batch = next(train.make_batches(run, 0, Faults(config.data.max_bad)))
+  say(f"\nbatch of process {jax.process_index()}")
+  for name, rows in batch.items():
+    say(f"  {name:12} {rows.dtype} {rows.shape}")
+
+  batch = sharding.to_global(batch, run.mesh)
+  step = train.make_step(run)
+  begin = time.monotonic()
+  compiled = step.lower(initial, batch).compile()
+  say(f"\ncompiled in {time.monotonic() - begin:.1f} s")
+  memory = compiled.memory_analysis()
+  if memory is not None:
+    total = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    say(
+      f"memory a device  {total / 2**30:.2f} GiB, of it "
+      f"{memory.temp_size_in_bytes / 2**30:.2f} temporary"
+    )
+  texts = [
+    rows.shape[1]
+    for name, rows in batch.items()
+    if name in ("text", "box_text")
+    for _ in range(len(rows) // config.batch_size)
+  ]
+  operations = flops.train_step(
+    model, config.model.image_size, texts, config.batch_size
+  )
+  say(f"matmul FLOPs a step  {operations / 1e12:.3g} T, all devices")
+
+  begin = time.monotonic()
+  _, metrics = jax.block_until_ready(compiled(initial, batch))
+  say(f"one step in {time.monotonic() - begin:.2f} s")
+  for name, value in metrics.items():
+    say(f"  {name:30} {float(value):.4f}")
+
+
+def _count(tree) -> int:
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def _shard(leaf: jax.Array) -> jax.Array:
+  return leaf.addressable_shards[0].data
+
+
+def _gibibytes(tree) -> float:
+  return sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / 2**30

@@ -1,0 +1,156 @@
+"""A run's health: skipped updates, loss spikes, scalars at their bounds."""
+
+import collections
+import json
+import math
+import pathlib
+import statistics
+from collections.abc import Callable, Mapping
+
+import jax
+from absl import logging
+
+from hyperclip_jax.systems.dual_encoder import SCALAR_BOUNDS
+
+FILE = "skipped.jsonl"
+
+# A spike is so many standard deviations above the mean of so many steps; with
+# fewer than LEAST of them nothing is known yet.
+SPIKE = 6.0
+WINDOW, LEAST = 100, 20
+
+# Batches differ, so a loss that depends on them moves: one that stays within
+# FLAT of its value for FLAT_STEPS does not.
+FLAT, FLAT_STEPS = 0.01, 1_000
+
+
+class BadNumbersError(FloatingPointError):
+  """More updates skipped in a row than a run puts up with."""
+
+
+class Health:
+  """Looks at each step's metrics in turn, and says what is not well."""
+
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    max_bad_steps: int,
+    names: Callable[[int], list[str]],
+  ):
+    """Begins with nothing known.
+
+    Args:
+      workdir: for `FILE`, a row for each update that was skipped.
+      max_bad_steps: updates skipped in a row that are put up with.
+      names: step -> the records of its batch.
+    """
+    self._file = workdir / FILE
+    self._max = max_bad_steps
+    self._names = names
+    self._bad = 0
+    self._losses: collections.deque[float] = collections.deque(maxlen=WINDOW)
+    self._quiet = 0  # steps until a spike is told again
+    self._at_bound: set[str] = set()
+    self._band = (math.inf, -math.inf)  # of the contrastive term
+    self._flat = 0  # steps that it has stayed in the band
+    self._collapsed = False
+
+  def look(self, step: int, values: Mapping[str, float]) -> None:
+    """Looks at a step.
+
+    Args:
+      step: its number.
+      values: loss, grad_norm and skipped, and the scalars that the model has.
+
+    Raises:
+      BadNumbersError: one update too many was skipped.
+    """
+    if values["skipped"]:
+      self._skipped(step, values)
+      return
+    self._bad = 0
+    self._look_for_spike(step, float(values["loss"]))
+    for name, value in values.items():
+      if name.startswith("contrastive"):
+        self._look_for_collapse(step, float(value))
+    for name in ("curv", "logit_scale"):
+      if name in values:
+        self._look_at_bounds(step, name, float(values[name]))
+
+  def _skipped(self, step: int, values: Mapping[str, float]) -> None:
+    self._bad += 1
+    loss, norm = float(values["loss"]), float(values["grad_norm"])
+    if jax.process_index() == 0:
+      logging.warning(
+        "step %d is skipped, %d in a row: loss %s, gradient norm %s; its "
+        "records are in %s",
+        step,
+        self._bad,
+        loss,
+        norm,
+        self._file,
+      )
+      row = {"step": step, "loss": str(loss), "grad_norm": str(norm)}
+      with self._file.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row | {"records": self._names(step)}) + "\n")
+    if self._bad > self._max:
+      raise BadNumbersError(
+        f"{self._bad} updates in a row were not finite, by step {step}: the "
+        "run stops here, and its last checkpoint is good. Lower "
+        "config.optim.learning_rate, use --config.model.dtype=float32, or look "
+        f"at the records in {self._file}"
+      )
+
+  def _look_for_spike(self, step: int, loss: float) -> None:
+    self._quiet = max(0, self._quiet - 1)
+    if len(self._losses) >= LEAST:
+      mean = statistics.fmean(self._losses)
+      # A loss that hardly moves would make anything a spike.
+      spread = max(statistics.pstdev(self._losses), 0.01 * abs(mean))
+      if loss > mean + SPIKE * spread and not self._quiet:
+        logging.warning(
+          "step %d: loss %.4g is a spike, the last %d were %.4g +- %.2g",
+          step,
+          loss,
+          len(self._losses),
+          mean,
+          spread,
+        )
+        self._quiet = WINDOW
+    self._losses.append(loss)
+
+  def _look_for_collapse(self, step: int, value: float) -> None:
+    """Warns once of embeddings that are all alike: a loss of ln(batch)."""
+    low, high = min(self._band[0], value), max(self._band[1], value)
+    if high - low > FLAT * high:
+      low, high, self._flat = value, value, 0
+    self._band = (low, high)
+    self._flat += 1
+    if self._flat == FLAT_STEPS and value > FLAT and not self._collapsed:
+      self._collapsed = True
+      logging.warning(
+        "step %d: the contrastive loss has been %.4g for %d steps. It is "
+        "ln(batch) = ln(%.0f) where all embeddings are alike, and such a run "
+        "learns nothing: lower config.optim.learning_rate or raise "
+        "config.optim.warmup, and look whether the captions belong to the "
+        "images and differ from each other",
+        step,
+        value,
+        FLAT_STEPS,
+        math.exp(value),
+      )
+
+  def _look_at_bounds(self, step: int, name: str, value: float) -> None:
+    """Tells once of each scalar; its bounds are in log space."""
+    low, high = SCALAR_BOUNDS[name]
+    # The relative error of exp(log(100)) in float32 is under 1e-6.
+    at_high = math.log(value) > high - 1e-5
+    if (at_high or math.log(value) < low + 1e-5) and name not in self._at_bound:
+      self._at_bound.add(name)
+      logging.warning(
+        "step %d: %s is at its %s bound, %.4g",
+        step,
+        name,
+        "upper" if at_high else "lower",
+        value,
+      )

@@ -1,0 +1,226 @@
+"""A run of the official code in the middle: optimiser, schedule, iteration.
+
+PyTorch's AdamW names its states by number. The official code numbers the
+parameters group by group in the order of the modules: kernels, embeddings and
+the CLS token; then norms and biases; then the scalars, which never decay.
+"""
+
+import itertools
+import math
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hyperclip_jax.checkpoints import torch_checkpoint, torch_layout
+from hyperclip_jax.checkpoints.torch_checkpoint import Official, import_torch
+from hyperclip_jax.optim import adamw
+from hyperclip_jax.systems.dual_encoder import SCALAR_BOUNDS, DualEncoder
+from hyperclip_jax.training.step import TrainState
+
+COUNTED = (optax.ScaleByAdamState, optax.ScaleByScheduleState)
+
+
+class Recipe(NamedTuple):
+  """The optimiser's numbers, as in `config.optim` and `config.steps`."""
+
+  learning_rate: float
+  warmup: int
+  steps: int
+  b1: float
+  b2: float
+  eps: float
+  weight_decay: float
+  decay_norm_and_bias: bool
+
+  def optimizer(self) -> optax.GradientTransformation:
+    """AdamW on the schedule."""
+    return adamw.adamw(
+      adamw.schedule(self.learning_rate, self.warmup, self.steps),
+      b1=self.b1,
+      b2=self.b2,
+      eps=self.eps,
+      weight_decay=self.weight_decay,
+      decay_norm_and_bias=self.decay_norm_and_bias,
+    )
+
+
+class Training(NamedTuple):
+  """A model in training.
+
+  Attributes:
+    model: the model.
+    image_size: side of the square it reads.
+    recipe: makes the optimiser.
+    state: parameters, optimiser state and step.
+  """
+
+  model: DualEncoder
+  image_size: int
+  recipe: Recipe
+  state: TrainState
+
+
+def load(
+  path: str | pathlib.Path,
+  vision_heads: int | None = None,
+  text_heads: int | None = None,
+) -> Training:
+  """Reads an official checkpoint with its optimiser; see torch_checkpoint.
+
+  Raises:
+    ValueError: it holds weights alone, or its optimiser is laid out otherwise.
+  """
+  model, params, size = torch_checkpoint.load(path, vision_heads, text_heads)
+  checkpoint = torch_checkpoint.read(path)
+  try:
+    optimizer, scheduler = checkpoint["optimizer"], checkpoint["scheduler"]
+    recipe = _recipe(optimizer["param_groups"], scheduler)
+    count, mu, nu = _moments(optimizer, model)
+    step, last = int(checkpoint["iteration"]), int(scheduler["last_epoch"])
+  except (KeyError, TypeError, AttributeError, ValueError) as error:
+    raise ValueError(
+      f"{path}: no optimiser state of the official code ({error!r}); "
+      "torch_checkpoint.load reads the weights alone"
+    ) from error
+
+  def filled(part):
+    if isinstance(part, optax.ScaleByAdamState):
+      return part._replace(count=jnp.int32(count), mu=mu, nu=nu)
+    return part._replace(count=jnp.int32(last))
+
+  params, mu, nu = jax.tree.map(jnp.asarray, (params, mu, nu))
+  opt_state = jax.tree.map(
+    lambda part: filled(part) if isinstance(part, COUNTED) else part,
+    recipe.optimizer().init(params),
+    is_leaf=lambda part: isinstance(part, COUNTED),
+  )
+  state = TrainState(jnp.int32(step), params, opt_state)
+  return Training(model, size, recipe, state)
+
+
+def save(path: str | pathlib.Path, training: Training) -> None:
+  """Writes a checkpoint that the official code resumes; `load` undoes it.
+
+  The official code decays the CLS token always, ours only with
+  `decay_norm_and_bias`.
+  """
+  torch = import_torch()
+  model, image_size, recipe, state = training
+  adam, schedule = jax.tree.leaves(
+    state.opt_state, is_leaf=lambda part: isinstance(part, COUNTED)
+  )
+  moments = {
+    name: torch_layout.to_state(jax.tree.map(np.asarray, tree), model)
+    for name, tree in (("exp_avg", adam.mu), ("exp_avg_sq", adam.nu))
+  }
+  last = int(schedule.count)
+  rate = _rate(recipe, last)
+  groups = [
+    [torch.nn.Parameter(torch.tensor(moments["exp_avg"][n])) for n in names]
+    for names in _groups(model)
+  ]
+  decays = recipe.weight_decay * np.array([1, recipe.decay_norm_and_bias, 0])
+  optimizer = torch.optim.AdamW(
+    [
+      {"params": group, "weight_decay": float(decay), "lr": rate}
+      for group, decay in zip(groups, decays, strict=True)
+    ],
+    betas=(recipe.b1, recipe.b2),
+    eps=recipe.eps,
+  ).state_dict()
+  for group in optimizer["param_groups"]:
+    group["initial_lr"] = recipe.learning_rate
+  optimizer["state"] = {
+    i: {"step": torch.tensor(float(adam.count))}
+    | {key: torch.tensor(arrays[name]) for key, arrays in moments.items()}
+    for i, name in enumerate(itertools.chain(*_groups(model)))
+  }
+  scheduler = {
+    "tsteps": recipe.steps,
+    "wsteps": recipe.warmup,
+    "base_lrs": [recipe.learning_rate] * 3,
+    "last_epoch": last,
+    "_step_count": last + 1,
+    "_is_initial": False,
+    "_get_lr_called_within_step": False,
+    "_last_lr": [rate] * 3,
+    "lr_lambdas": [{}, {}, {}],
+  }
+  official = Official(model, state.params, image_size)
+  checkpoint = {
+    "model": torch_checkpoint.tensors(official),
+    "optimizer": optimizer,
+    "scheduler": scheduler,
+    "iteration": int(state.step),
+  }
+  torch_checkpoint.write(path, checkpoint)
+
+
+def _groups(model: DualEncoder) -> list[list[str]]:
+  """Official names in the order of the optimiser: three groups."""
+  groups: list[list[str]] = [[], [], []]
+  for name, leaf in torch_layout.layout(model).items():
+    if name in SCALAR_BOUNDS:
+      groups[2].append(name)
+    else:
+      groups[leaf.path[-1] in ("scale", "bias")].append(name)
+  return groups
+
+
+def _recipe(groups: list[dict[str, Any]], scheduler: dict[str, Any]) -> Recipe:
+  decays = [group["weight_decay"] for group in groups]
+  if decays[2:] != [0.0] or decays[1] not in (0.0, decays[0]):
+    raise ValueError(f"weight decays of the groups are {decays}")
+  return Recipe(
+    learning_rate=float(scheduler["base_lrs"][0]),
+    warmup=int(scheduler["wsteps"]),
+    steps=int(scheduler["tsteps"]),
+    b1=float(groups[0]["betas"][0]),
+    b2=float(groups[0]["betas"][1]),
+    eps=float(groups[0]["eps"]),
+    weight_decay=float(decays[0]),
+    decay_norm_and_bias=decays[1] > 0,
+  )
+
+
+def _moments(
+  optimizer: dict[str, Any], model: DualEncoder
+) -> tuple[int, dict[str, Any], dict[str, Any]]:
+  """(updates, first moments, second moments) as trees of ours."""
+  wanted = [len(names) for names in _groups(model)]
+  found = [len(group["params"]) for group in optimizer["param_groups"]]
+  if found != wanted:
+    raise ValueError(f"groups of {found} parameters, wanted {wanted}")
+  numbers = [i for g in optimizer["param_groups"] for i in g["params"]]
+  names = list(itertools.chain(*_groups(model)))
+  states = {
+    name: optimizer["state"][number]
+    for name, number in zip(names, numbers, strict=True)
+  }
+  counts = {int(state["step"]) for state in states.values()}
+  if len(counts) != 1:
+    raise ValueError(f"parameters were updated {sorted(counts)} times")
+  shapes = torch_layout.shapes(model)
+  trees = []
+  for key in ("exp_avg", "exp_avg_sq"):
+    state = torch_checkpoint.arrays({n: s[key] for n, s in states.items()})
+    for name, array in state.items():
+      if array.shape != shapes[name]:
+        raise ValueError(
+          f"{key} number {numbers[names.index(name)]} has shape "
+          f"{array.shape}, but {name} has {shapes[name]}"
+        )
+    trees.append(torch_layout.to_tree(state, model))
+  return counts.pop(), trees[0], trees[1]
+
+
+def _rate(recipe: Recipe, step: int) -> float:
+  """`optim.schedule` in float64, as the official file has it."""
+  if step < recipe.warmup:
+    return recipe.learning_rate * step / recipe.warmup
+  done = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
+  return recipe.learning_rate * math.cos(math.pi / 2 * done) ** 2

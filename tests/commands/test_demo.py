@@ -1,0 +1,403 @@
+"""The demo page: what it answers, and that a browser shows it."""
+
+import asyncio
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+import hyperclip_jax
+from hyperclip_jax.commands import demo, local_server
+from hyperclip_jax.inference import explore
+from hyperclip_jax.reports import answer, cones
+from hyperclip_jax.reports.markup import Markup
+from tests.evals import saved
+from tests.inference.test_model import pictures
+from tests.reports.reader import Reader
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module", params=["hycoclip", "clip"])
+def loaded(request, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("demo") / request.param
+  saved.model(folder, request.param)
+  return hyperclip_jax.load(folder), folder
+
+
+@pytest.fixture
+def begun(loaded):
+  model, folder = loaded
+  return model, demo.start(model, str(folder))
+
+
+@pytest.fixture
+def file(tmp_path):
+  Image.fromarray(pictures(1)[0]).save(tmp_path / "one.png")
+  return str(tmp_path / "one.png")
+
+
+def folder_of(file):
+  return str(pathlib.Path(file).parent)
+
+
+def test_a_run_on_the_embedded_data_brings_phrases_and_pictures(begun):
+  _, begin = begun
+  assert begin.phrases[0] == "thing"
+  assert len(begin.examples) == demo.EXAMPLES
+  assert len(begin.things.pictures) == len(begin.things.index) == 48
+
+
+def test_an_answer_names_all_and_escapes(begun, file):
+  model, begin = begun
+  evil = "<script>alert(1)</script>"
+  text = f"a red circle\n\n {evil} \na red circle"
+  shown = demo.respond(model, begin.things, folder_of(file), file, text)
+  assert isinstance(shown, Markup)
+  assert evil not in shown
+  reader = Reader(shown)
+  head = "distance" if model.hyperbolic else "cosine"
+  assert set(reader.table) == {head, "a red circle", evil}
+  assert "[ROOT]" in reader.text
+  assert shown.count("data:image/svg+xml") == 1 + model.hyperbolic
+  assert ("no cones" in reader.text) == (not model.hyperbolic)
+
+
+def test_explore_agrees_with_the_model(begun):
+  model, begin = begun
+  image, phrases = pictures(1)[0], ["a cat", "a red circle", "thing"]
+  found = explore.explore(model, image, phrases, begin.things)
+  want = model.search_image(image, model.index_texts(phrases), 8)[0]
+  assert [hit.row for hit in found.nearest] == [hit.row for hit in want]
+  assert found.walk[-1].name == "root"
+  if model.hyperbolic:
+    texts = model.encode_text(phrases)
+    margins = model.entailment_score(
+      texts, np.repeat(model.encode_image([image]), 3, axis=0)
+    )
+    assert [cone.margin for cone in found.cones] == pytest.approx(
+      sorted(margins), abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("curv", [0.1, 1.0])
+@pytest.mark.parametrize("aperture", [0.2, 1.0, 1.5])
+def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
+  """Hyperbolic trigonometry, not the drawing's Moebius map, is the judge."""
+  apex, path = 0.7, cones.outline(0.7, aperture, curv)
+  rng = np.random.default_rng(0)
+  from matplotlib.path import Path
+
+  drawn = Path(np.stack([path.real, path.imag], axis=1))
+  root = curv**0.5
+  checked = 0
+  for far, between in rng.uniform([0.1, 0], [3, np.pi], (200, 2)):
+    a, b = root * apex, root * far
+    third = np.arccosh(
+      np.cosh(a) * np.cosh(b) - np.sinh(a) * np.sinh(b) * np.cos(between)
+    )
+    at_apex = np.arccos(
+      np.clip(
+        (np.cosh(a) * np.cosh(third) - np.cosh(b))
+        / (np.sinh(a) * np.sinh(third)),
+        -1,
+        1,
+      )
+    )
+    exterior = np.pi - at_apex
+    if abs(exterior - aperture) > 0.02:  # The drawn arc is a polygon.
+      z = cones.radius(far, curv) * np.exp(1j * between)
+      inside = drawn.contains_point((z.real, z.imag))
+      assert inside == (exterior < aperture)
+      checked += 1
+  assert checked > 150
+
+
+def test_names_on_the_map_do_not_cover_each_other():
+  x = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+  names = [f"phrase {i}" for i in range(40)]
+  drawn, _ = answer.labelled_map({"image": x[:1], "text": x}, names, 1.0, True)
+  drawn.canvas.draw()
+  (axes,) = drawn.axes
+  boxes = [
+    t.get_window_extent() for t in axes.texts if "phrase" in t.get_text()
+  ]
+  assert len(boxes) > 5
+  assert "phrase 0" in [t.get_text() for t in axes.texts]
+  for i, one in enumerate(boxes):
+    assert not any(one.overlaps(other) for other in boxes[i + 1 :])
+
+
+def huge(path):
+  """A PNG of 60 megapixels by its header, which is all that is read."""
+  Image.new("1", (10_000, 6_000)).save(path)
+
+
+@pytest.mark.parametrize(
+  ("make", "text", "wanted"),
+  [
+    (None, "a cat", "no picture"),
+    (lambda path: path.write_text("hf_SECRET"), "a cat", "a.png: cannot deco"),
+    (huge, "a cat", "a.png: image of 10000 x 6000 pixels; the most is 50,000"),
+    (huge, " \n\n", "no phrases"),
+    (huge, "\n".join(map(str, range(201))), "201 phrases are more than 200"),
+  ],
+)
+def test_problems_are_told(begun, tmp_path, make, text, wanted):
+  model, begin = begun
+  path = tmp_path / "a.png"
+  if make:
+    make(path)
+  sent = str(path) if make else None
+  shown = demo.respond(model, begin.things, str(tmp_path), sent, text)
+  assert wanted in Reader(shown).text
+  assert "SECRET" not in shown
+  assert str(tmp_path) not in shown
+  assert "problem" in shown
+
+
+def test_no_file_outside_of_the_uploads_is_opened(begun, file, tmp_path):
+  """A client sends what path it likes; all answers to others are alike."""
+  model, begin = begun
+  uploads = tmp_path / "uploads"
+  uploads.mkdir()
+  (uploads / "link.png").symlink_to(file)
+  os.mkfifo(uploads / "pipe.png")
+  (tmp_path / "uploads-2").mkdir()
+  sibling = shutil.copy(file, tmp_path / "uploads-2")
+  paths = [file, sibling, str(uploads / "link.png"), str(uploads / "pipe.png")]
+  paths += [f"{uploads}/../one.png", str(uploads), "/dev/zero", "/etc/passwd"]
+  paths += ["nothing.png", "", "a\0b", "http://localhost/one.png", "x" * 9_999]
+  for path in paths:
+    with pytest.raises(FileNotFoundError) as refused:
+      demo.respond(model, begin.things, str(uploads), path, "a cat")
+    wanted = "This picture was not uploaded here: drop it again"
+    assert str(refused.value) == wanted
+  own = shutil.copy(file, uploads)
+  shown = demo.respond(model, begin.things, str(uploads), own, "a cat")
+  assert "problem" not in shown
+
+
+def test_phrases_end_at_line_feeds_alone(begun, file):
+  model, begin = begun
+  text = "\ufeffred\u2028ish\r\ngreen"
+  shown = demo.respond(model, begin.things, folder_of(file), file, text)
+  names = Reader(shown).table.keys() - {"distance", "cosine"}
+  assert names == {"red ish", "green"}
+
+
+def test_names_that_control_a_terminal_are_shown_escaped(begun, file):
+  model, begin = begun
+  text = "\x1b[2Jred\n\u202eabc\nnul\0"
+  shown = demo.respond(model, begin.things, folder_of(file), file, text)
+  names = Reader(shown).table.keys() - {"distance", "cosine"}
+  assert names == {"\\x1b[2Jred", "\\u202eabc", "nul\\x00"}
+
+
+def test_a_phones_picture_is_looked_at_upright(begun, tmp_path):
+  model, begin = begun
+  image, exif = Image.fromarray(pictures(1)[0][:20]), Image.Exif()
+  image.save(tmp_path / "up.png")
+  exif[ExifTags.Base.Orientation] = 6
+  turned = image.transpose(Image.Transpose.ROTATE_90)
+  turned.save(tmp_path / "phone.png", exif=exif)
+  up, phone = (
+    demo.respond(model, begin.things, str(tmp_path), str(path), "a cat\na dog")
+    for path in (tmp_path / "up.png", tmp_path / "phone.png")
+  )
+  assert Reader(up).table == Reader(phone).table
+
+
+LOCAL = [b"localhost", b"LOCALHOST:80", b"127.0.0.1:7860", b"[::1]:7860"]
+FOREIGN = [b"evil.example", b"evil.example:7860", b"localhost.evil.example"]
+FOREIGN += [b"127.0.0.1.evil.example", b"127.0.0.2", b"localhost:", b"", b"::1"]
+FOREIGN += [b"a@localhost", b"localhost:7860@evil.example", b"localhost\n"]
+
+
+@pytest.mark.parametrize("host", LOCAL)
+def test_a_page_of_this_machine_is_answered(host):
+  origin = b"http://" + host
+  assert local_server.is_local("GET", [(b"accept", b"*/*"), (b"host", host)])
+  sent = [(b"host", host), (b"origin", origin)]
+  assert local_server.is_local("POST", sent)
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+def test_another_host_is_not_answered(host):
+  assert not local_server.is_local("GET", [(b"host", host)])
+
+
+@pytest.mark.parametrize(
+  "headers",
+  [
+    [],
+    [(b"host", b"localhost"), (b"host", b"evil.example")],
+    [(b"host", b"localhost"), (b"origin", b"http://evil.example")],
+    [(b"host", b"localhost:1"), (b"origin", b"http://localhost:2")],
+    [(b"host", b"localhost"), (b"origin", b"null")],
+  ],
+)
+def test_a_form_of_another_page_is_not_answered(headers):
+  assert not local_server.is_local("POST", headers)
+
+
+@pytest.mark.parametrize(
+  ("kind", "host", "wanted"),
+  [
+    ("http", b"localhost", ["app"]),
+    ("http", b"evil.example", ["http.response.start", "http.response.body"]),
+    ("websocket", b"evil.example", ["websocket.close"]),
+    ("lifespan", b"", ["app"]),
+  ],
+)
+def test_the_middleware_passes_on_local_requests_alone(kind, host, wanted):
+  sent = []
+
+  async def app(scope, receive, send):
+    await send({"type": "app"})
+
+  async def send(message):
+    sent.append(message)
+
+  scope = {"type": kind, "headers": [(b"host", host)]}
+  asyncio.run(local_server.LocalOnly(app)(scope, None, send))
+  assert [message["type"] for message in sent] == wanted
+  assert all(message.get("status", 403) == 403 for message in sent)
+
+
+def test_an_index_is_met_with_pictures_where_names_are_files(
+  loaded, file, capsys
+):
+  model, folder = loaded
+  path = pathlib.Path(file).with_name("own.index")
+  model.index_images([file, pictures(2)[1]], [file, "gone.png"]).save(path)
+  begin = demo.start(model, str(folder), path)
+  assert [p is None for p in begin.things.pictures] == [False, True]
+
+  # Another's index may name any file: those elsewhere are shown if allowed.
+  moved = path.parent / "indices" / "own.index"
+  moved.parent.mkdir()
+  path.rename(moved)
+  for allowed, hidden in ((None, [True, True]), (path.parent, [False, True])):
+    begin = demo.start(model, str(folder), moved, allowed)
+    assert [p is None for p in begin.things.pictures] == hidden
+    assert ("give --pictures" in capsys.readouterr().err) == hidden[0]
+  hyperclip_jax.Index(np.zeros((1, 3)), ["x"], 1.0, "other").save(path)
+  with pytest.raises(ValueError, match="another model's"):
+    demo.start(model, str(folder), path)
+
+
+def test_other_models_bring_phrases_of_their_own(loaded, tmp_path):
+  model, _ = loaded
+  model.save_pretrained(tmp_path / "release")
+  begin = demo.start(model, str(tmp_path / "release"))
+  assert begin == (demo.PHRASES, [], begin.things)
+  assert not begin.things.pictures
+
+
+def test_without_gradio_it_says_what_to_install(monkeypatch):
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(SystemExit, match=r"hyperclip-jax\[demo\]"):
+    demo.main(["--model=none"])
+
+
+def ask(url, data=None, **headers):
+  """The status and body of an answer."""
+  request = urllib.request.Request(url, data, headers)
+  try:
+    with urllib.request.urlopen(request, timeout=60) as answered:
+      return answered.status, answered.read().decode()
+  except urllib.error.HTTPError as error:
+    return error.code, error.read().decode()
+
+
+def look(address, payload):
+  """The answer of the page to a picture, as any client may send it."""
+  data = json.dumps({"data": [payload, "a cat"]}).encode()
+  call = f"{address}gradio_api/call/look"
+  _, found = ask(call, data, **{"Content-Type": "application/json"})
+  return ask(f"{call}/{json.loads(found)['event_id']}")[1]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+  """A page in a process of its own: its address and its temporary files."""
+  pytest.importorskip("gradio", reason="needs the extra demo")
+  folder = tmp_path_factory.mktemp("served")
+  temporary = folder / "tmp"
+  temporary.mkdir()
+  command = [sys.executable, "-m", "hyperclip_jax.commands.demo"]
+  command += [f"--model={saved.model(folder / 'model')}"]
+  with subprocess.Popen(
+    [*command, f"--port={free_port()}"],
+    stdout=subprocess.PIPE,
+    text=True,
+    env=os.environ | {"TMPDIR": str(temporary)},
+  ) as server:
+    try:
+      assert server.stdout is not None
+      lines = iter(server.stdout.readline, "")
+      found = (re.search(r"http://127\.0\.0\.1:\d+/", line) for line in lines)
+      yield next(match[0] for match in found if match), temporary
+    finally:
+      server.terminate()
+  assert server.returncode == 0
+  assert not [*temporary.iterdir()]  # Uploads go with the page.
+
+
+@pytest.mark.slow
+def test_the_served_page_opens_uploads_alone(served, file):
+  address, temporary = served
+  (uploads,) = temporary.iterdir()
+  assert uploads.stat().st_mode & 0o777 == 0o700
+  assert ask(address)[0] == 200
+  assert ask(address, Host="evil.example")[0] == 403
+  upload = f"{address}gradio_api/upload"
+  assert ask(upload, b"", Origin="http://evil.example")[0] == 403
+  own = shutil.copy(file, uploads)
+  for more in ({}, {"meta": {"_type": "gradio.FileData"}}):
+    assert "event: error" in look(address, {"path": file} | more)
+    assert "data:image" in look(address, {"path": own} | more)
+  assert ask(f"{address}gradio_api/file={file}")[0] == 403
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_a_browser_shows_the_page(served, tmp_path):
+  reason = "needs playwright, which drives chromium"
+  playwright = pytest.importorskip("playwright.sync_api", reason=reason)
+  address, temporary = served
+  bad = tmp_path / "bad.png"
+  bad.write_text("no image")
+  with playwright.sync_playwright() as driver:
+    browser = driver.chromium.launch(
+      executable_path=CHROMIUM, args=["--no-sandbox"]
+    )
+    page = browser.new_page()
+    page.set_default_timeout(120_000)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    page.wait_for_selector(".answer h2:has-text('Cones')")
+    page.set_input_files("input[type=file]", bad)
+    page.wait_for_selector(".problem:has-text('bad.png: cannot decode')")
+    browser.close()
+  assert [*temporary.rglob("bad.png")]
+  assert all(url.startswith((address, "data:", "blob:")) for url in asked)
+
+
+def free_port() -> int:
+  with socket.socket() as listener:
+    listener.bind(("127.0.0.1", 0))
+    return listener.getsockname()[1]

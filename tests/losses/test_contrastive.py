@@ -1,0 +1,106 @@
+"""The plain contrastive loss: small losses, one pair, rows left out."""
+
+import functools
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hyperclip_jax.losses import contrastive
+from hyperclip_jax.losses.entailment import entailment
+
+SIMILARITIES = {"lorentz": contrastive.LORENTZ, "cosine": contrastive.COSINE}
+
+
+@functools.cache
+def _loss_and_gradients(similarity):
+  def loss(scalars, x, y):
+    return contrastive.cross_entropy(SIMILARITIES[similarity], scalars, x, y)
+
+  return jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
+
+
+def _arrays(dtype, scale, x, y):
+  scalars = {"curv": 1.0, "logit_scale": scale}
+  return jax.tree.map(lambda v: jnp.asarray(v, dtype), (scalars, x, y))
+
+
+@hypothesis.settings(
+  max_examples=60, deadline=None, database=None, derandomize=True
+)
+@hypothesis.given(
+  scale=st.floats(1, 100), radius=st.floats(0.05, 2), seed=st.integers(0, 99)
+)
+def test_never_negative_and_exact_where_pairs_fit(scale, radius, seed):
+  """Orthogonal points: losses from 2 down to 1e-37, in all their digits."""
+  noise = np.random.default_rng(seed).normal(size=(6, 6))
+  x = np.float32(np.sinh(radius) * np.eye(6) + 0.01 * radius * noise)
+  y = x * np.float32(1.02)
+  function = _loss_and_gradients("lorentz")
+  found = function(*_arrays("float32", scale, x, y))
+  with jax.enable_x64(True):
+    given = [np.float64(np.float32(scale)), np.float64(x), np.float64(y)]
+    wanted = jax.device_get(function(*_arrays("float64", *given)))
+  assert found[0] >= 0
+  hypothesis.assume(wanted[0] > 1e-37)  # subnormal numbers may be written as 0
+
+  # Of exp(-gap), the relative error is the gap's absolute one: some roundings
+  # of logits up to 400, 3e-5 each. Near the root a distance hardly depends on
+  # the curvature, and that slope carries the roundings of the distance itself.
+  slopes = wanted[1][0]
+  rounding = {"curv": 3e-6 * scale * abs(slopes["logit_scale"])}
+  leaves = zip(
+    jax.tree_util.tree_leaves_with_path(jax.device_get(found)),
+    jax.tree.leaves(wanted),
+    strict=True,
+  )
+  for (path, value), expected in leaves:
+    name = getattr(path[-1], "key", None)
+    atol = 3e-4 * np.abs(expected).max() + 1e-37 + rounding.get(name, 0)
+    np.testing.assert_allclose(value, expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_large_losses(similarity):
+  """The match is the worst of the candidates, by hundreds."""
+  x = np.eye(4, dtype=np.float32)
+  given = _arrays("float32", 500.0, x, x[::-1])
+  loss, grads = _loss_and_gradients(similarity)(*given)
+  expected = {"lorentz": 500 * np.arccosh(2), "cosine": 500}[similarity]
+  np.testing.assert_allclose(loss, expected, rtol=1e-6)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_one_pair_has_no_loss(similarity):
+  x = np.ones((1, 4), np.float32)
+  found = _loss_and_gradients(similarity)(*_arrays("float32", 9.0, x, 2 * x))
+  assert not any(leaf.any() for leaf in jax.tree.leaves(found))
+
+
+@pytest.mark.parametrize("filler", [np.inf, -np.inf, np.nan, 1e30, 3e38])
+def test_rows_left_out_may_hold_anything(filler):
+  rng = np.random.default_rng(0)
+  x, y = rng.normal(size=(2, 6, 4)).astype(np.float32)
+  where = jnp.asarray([True, False, True, True, False, True])
+  scalars = {"curv": jnp.float32(1), "logit_scale": jnp.float32(10)}
+  other = jnp.where(where[:, None], x, filler)
+
+  def cone(scalars, x, y):
+    return entailment(x, y, scalars["curv"], 0.7, where)
+
+  def turned(scalars, x, y):
+    return entailment(y, x, scalars["curv"], 0.7, where)
+
+  def contrast(similarity, scalars, x, y):
+    return contrastive.cross_entropy(similarity, scalars, x, y, where)
+
+  contrasts = [functools.partial(contrast, s) for s in SIMILARITIES.values()]
+  for loss in (cone, turned, *contrasts):
+    function = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
+    found, wanted = function(scalars, other, y), function(scalars, x, y)
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+    assert not found[1][1][~where].any()

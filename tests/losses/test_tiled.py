@@ -1,0 +1,231 @@
+"""The tiled contrastive loss is the naive one, in linear memory."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from hyperclip_jax.data.feed.faults import Faults
+from hyperclip_jax.losses import contrastive, tiled
+from hyperclip_jax.systems import hycoclip
+from hyperclip_jax.systems.objectives import Embeddings
+from hyperclip_jax.training import runs, sharding, train
+from tests import small
+
+SIMILARITIES = {"lorentz": contrastive.LORENTZ, "cosine": contrastive.COSINE}
+BATCH, DIM = 48, 16
+
+
+def mesh(data, model=1):
+  devices = jax.devices()[: data * model]
+  axes = (AxisType.Auto,) * 2
+  return jax.make_mesh((data, model), ("data", "model"), axes, devices=devices)
+
+
+def gradients(contrast, similarity, where=None):
+  """Jitted (scalars, x, y) -> loss and all its gradients."""
+
+  def loss(scalars, x, y):
+    return contrast(similarity, scalars, x, y, where)
+
+  return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
+
+
+def arguments(dtype, repeats=1, noise=1.0, logit_scale=14.0):
+  """Scalars and points of radius 1; every match is at the same distance."""
+  rng = np.random.default_rng(0)
+  y = rng.normal(size=(BATCH, DIM)) / DIM**0.5
+  x = np.repeat(y, repeats, axis=0)
+  x = x + noise * rng.normal(size=x.shape) / DIM**0.5
+  x[7 * repeats] = y[7]  # a match without a distance
+  scalars = {"logit_scale": logit_scale, "curv": 0.7}
+  return jax.tree.map(lambda v: jnp.asarray(v, dtype), (scalars, x, y))
+
+
+def assert_close(found, wanted, tolerance):
+  """Relative to the largest entry of each array."""
+
+  def check(found, wanted):
+    wanted = np.asarray(wanted)
+    atol = tolerance * np.abs(wanted).max()
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=atol)
+
+  jax.tree.map(check, found, wanted)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_equals_naive(similarity, repeats, dtype, monkeypatch):
+  monkeypatch.setattr(tiled, "TILE", 60)  # one to three columns
+  similarity = SIMILARITIES[similarity]
+  where = jnp.arange(BATCH * repeats) % 5 != 1
+  with jax.enable_x64(dtype == "float64"):
+    given = arguments(dtype, repeats)
+    wanted = gradients(contrastive.cross_entropy, similarity, where)(*given)
+    contrast = functools.partial(tiled.cross_entropy, mesh(2))
+    found = gradients(contrast, similarity, where)(*given)
+    assert_close(found, wanted, 1e-5 if dtype == "float32" else 1e-10)
+  x_grad = found[1][1]
+  assert not x_grad[~where].any()
+  assert x_grad[where].any(axis=1).sum() >= where.sum() - 1
+
+
+@pytest.mark.parametrize("devices", [(2, 1), (3, 1), (4, 1), (8, 1), (2, 4)])
+def test_devices(devices, monkeypatch):
+  """Tiles of at most seven columns, which divide no device's share."""
+  monkeypatch.setattr(tiled, "TILE", 7 * 2 * BATCH)
+
+  def run(*shape):
+    contrast = functools.partial(tiled.cross_entropy, mesh(*shape))
+    return gradients(contrast, contrastive.LORENTZ)(*given)
+
+  # In float64, as float32 rounds the small distances of whatever is cut anew.
+  with jax.enable_x64(True):
+    given = arguments("float64", repeats=2)
+    assert_close(run(*devices), run(1), 1e-12)
+
+
+def test_small_losses_keep_their_digits():
+  """Where the naive form, 5e-5 off, takes a softmax near 1 from 1."""
+  given = arguments("float32", noise=0.3)
+  contrast = functools.partial(tiled.cross_entropy, mesh(1))
+  found = jax.device_get(gradients(contrast, contrastive.LORENTZ)(*given))
+  assert found[0] < 1e-3
+  with jax.enable_x64(True):
+    given = jax.tree.map(lambda v: jnp.asarray(np.float64(v)), given)
+    naive = gradients(contrastive.cross_entropy, contrastive.LORENTZ)
+    # Of exp(-gap), the relative error is the gap's absolute one: some roundings
+    # of logits up to 29, 1.7e-6 each.
+    assert_close(found, naive(*given), 2e-5)
+
+
+@pytest.mark.parametrize("logit_scale", [14.0, 1e4])
+def test_finite_where_points_coincide(logit_scale):
+  scalars, x, y = arguments("float32", logit_scale=logit_scale)
+  x, y = x.at[1].set(y[3]).at[2:5].set(0.0), y.at[4:6].set(0.0)
+  contrast = functools.partial(tiled.cross_entropy, mesh(2))
+  found = gradients(contrast, contrastive.LORENTZ)(scalars, x, y)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+
+
+@functools.cache
+def hycoclip_gradients(tiles):
+  """Jitted (points, scalars, valid) -> loss, terms and all gradients."""
+  contrast = contrastive.cross_entropy
+  if tiles:
+    contrast = functools.partial(tiled.cross_entropy, mesh(2))
+
+  def loss(points, scalars, valid):
+    return hycoclip(Embeddings(*points, valid=valid), scalars, contrast)
+
+  return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+
+
+def hycoclip_batch():
+  rng = np.random.default_rng(0)
+  counts = (BATCH, BATCH, 2 * BATCH, 2 * BATCH)
+  points = [
+    jnp.asarray(rng.normal(size=(n, DIM)) / DIM**0.5, jnp.float32)
+    for n in counts
+  ]
+  scalars = {"curv": jnp.float32(0.7), "logit_scale": jnp.float32(14)}
+  return points, scalars, jnp.arange(2 * BATCH) % 5 != 1
+
+
+@pytest.mark.parametrize("filler", [np.inf, np.nan, 1e30])
+def test_rows_that_fill_up_may_hold_anything(filler):
+  points, scalars, valid = hycoclip_batch()
+  filled = points[:2] + [
+    jnp.where(valid[:, None], rows, filler) for rows in points[2:]
+  ]
+  for tiles in (False, True):
+    function = hycoclip_gradients(tiles)
+    found, wanted = (function(p, scalars, valid) for p in (filled, points))
+    assert_close(found, wanted, 1e-6)
+
+
+def test_gradients_equal_naive_at_the_root_and_on_the_ray():
+  """Kinks of the cones: one rule, whatever the compiler makes of the sums."""
+  points, scalars, valid = hycoclip_batch()
+  image, text, box_image, box_text = points
+  image = image.at[3].set(0).at[4].set(2 * text[4]).at[5].set(-text[5])
+  box_image = box_image.at[8].set(0.5 * image[4]).at[9].set(0)
+  box_text = box_text.at[10].set(text[5]).at[12].set(2 * text[6])
+  points = [image, text, box_image, box_text]
+  naive, found = (
+    hycoclip_gradients(tiles)(points, scalars, valid) for tiles in (False, True)
+  )
+  assert_close(found, naive, 1e-5)
+
+
+def test_one_pair_has_no_loss():
+  scalars, x, y = arguments("float32")
+  contrast = functools.partial(tiled.cross_entropy, mesh(1))
+  found = gradients(contrast, contrastive.LORENTZ)(scalars, x[:1], y[:1])
+  assert not any(leaf.any() for leaf in jax.tree.leaves(found))
+
+
+def temporary_bytes(batch):
+  """Of HyCoCLIP's contrastive terms and gradients, 512 wide, one device."""
+  contrast = functools.partial(tiled.cross_entropy, mesh(1))
+
+  def loss(embeddings, scalars):
+    return hycoclip(embeddings, scalars, contrast)[1]["contrastive_loss"]
+
+  points = jax.ShapeDtypeStruct((batch, 512), jnp.float32)
+  scalar = jax.ShapeDtypeStruct((), jnp.float32)
+  lowered = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).lower(
+    Embeddings(*[points] * 4), {"curv": scalar, "logit_scale": scalar}
+  )
+  return lowered.compile().memory_analysis().temp_size_in_bytes
+
+
+def test_memory_is_linear_in_the_batch():
+  at_16k, at_32k = temporary_bytes(16384), temporary_bytes(32768)
+  assert at_32k < 2e9  # 103e9 of the naive form
+  assert at_32k < 2 * at_16k
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("objective", ["hycoclip", "meru", "clip"])
+def test_training_steps_equal_naive(objective, tmp_path, monkeypatch):
+  monkeypatch.setattr(tiled, "TILE", 10)
+  config = small.config(objective)
+  config.data.parts_per_image = 2
+  config.mesh.model = 2
+
+  def two_steps(contrast):
+    config.objective.contrast = contrast
+    run = runs.prepare(config, tmp_path)
+    state, _ = train.first_state(run)
+    step, batches = (
+      train.make_step(run),
+      train.make_batches(run, 0, Faults(0.0)),
+    )
+    rows = []
+    for _ in range(2):
+      state, row = step(state, sharding.to_global(next(batches), run.mesh))
+      rows.append({name: float(value) for name, value in row.items()})
+    return rows
+
+  for found, wanted in zip(two_steps("tiled"), two_steps("naive"), strict=True):
+    assert found == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("batch", "devices", "tiles"),
+  [(16, 1, False), (4096, 1, True), (4096, 8, False), (2**15, 8, True)],
+)
+def test_auto_goes_by_the_logits_of_a_device(batch, devices, tiles):
+  config = small.config()
+  config.batch_size = batch
+  objective = train.build.objective(config, mesh(devices))
+  contrast = objective.keywords["contrast"]
+  if tiles:
+    assert contrast.func is tiled.cross_entropy
+  else:
+    assert contrast is contrastive.cross_entropy

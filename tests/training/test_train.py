@@ -1,0 +1,336 @@
+"""Training runs end to end, resumes bit for bit, and shards exactly."""
+
+import html
+import io
+import json
+import os
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh
+from PIL import Image
+
+import hyperclip_jax
+from hyperclip_jax.data.embedded import photos
+from hyperclip_jax.data.feed import pipeline
+from hyperclip_jax.data.feed.faults import Faults
+from hyperclip_jax.data.prepare import run
+from hyperclip_jax.reports import run as report
+from hyperclip_jax.systems import build
+from hyperclip_jax.training import claim, log, runs, sharding, train
+from hyperclip_jax.training.train import Run
+from tests import small
+from tests.data import tars
+from tests.faults import job
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+def run_steps(run, steps):
+  """The losses of a run's first steps, and its last state."""
+  state, _ = train.first_state(run)
+  step_fn, batches = (
+    train.make_step(run),
+    train.make_batches(run, 0, Faults(0.0)),
+  )
+  losses = []
+  for _ in range(steps):
+    batch = sharding.to_global(next(batches), run.mesh)
+    state, values = step_fn(state, batch)
+    losses.append(float(values["loss"]))
+  return np.array(losses), jax.device_get(state)
+
+
+def assert_same(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("objective", ["hycoclip", "meru", "clip"])
+def test_train_writes_metrics_and_checkpoints(objective, tmp_path):
+  config = small.config(objective)
+  model = train.train(runs.prepare(config, tmp_path))
+  assert model is not None
+  rows = log.read(tmp_path)
+  assert [row["step"] for row in rows] == list(range(1, 7))
+  assert all(np.isfinite(list(row.values())).all() for row in rows)
+  assert {"loss", "logit_scale", "grad_norm"} <= rows[0].keys()
+  loaded = hyperclip_jax.load(tmp_path)
+  assert_same(
+    model.encode_text(["a red circle"]), loaded.encode_text(["a red circle"])
+  )
+  config_found = json.loads((tmp_path / "config.json").read_text())
+  assert config_found["objective"]["name"] == objective
+
+
+def test_stopped_and_resumed_equals_unbroken(tmp_path):
+  unbroken = train.train(runs.prepare(small.config(), tmp_path / "a"))
+  halfway = small.config()
+  # The same schedule, cut short: as a run that was killed after step 3.
+  run = runs.prepare(halfway, tmp_path / "b")
+  state, _ = train.first_state(run)
+  step_fn, batches = (
+    train.make_step(run),
+    train.make_batches(run, 0, Faults(0.0)),
+  )
+  with train.checkpoint.Checkpoints(tmp_path / "b") as checkpoints:
+    for _ in range(3):
+      batch = sharding.to_global(next(batches), run.mesh)
+      state, _ = step_fn(state, batch)
+    seen = 3 * halfway.batch_size
+    meta = {"examples_seen": seen, "window": [], "config": {}}
+    checkpoints.save(state, meta)
+  resumed = train.train(runs.prepare(small.config(), tmp_path / "b"))
+  assert_same(resumed.params, unbroken.params)
+  assert [r["step"] for r in log.read(tmp_path / "b")] == [4, 5, 6]
+  a, b = (log.read(tmp_path / name)[-1]["loss"] for name in "ab")
+  assert a == b
+
+
+def test_two_seeds_differ_and_one_repeats(tmp_path):
+  def losses(seed):
+    config = small.config()
+    config.seed = seed
+    return run_steps(runs.prepare(config, tmp_path), 2)[0]
+
+  def start(seed):
+    """Parameters and the records of the first batch."""
+    config = small.config("clip")
+    config.seed = seed
+    run = runs.prepare(config, tmp_path)
+    names = pipeline.names(run.sources, (1.0,), seed, range(16))
+    return train.first_state(run)[0].params, names
+
+  (params, names), (other_params, other_names) = start(0), start(1)
+  assert names != other_names
+  kernels = [p["visual_proj"]["kernel"] for p in (params, other_params)]
+  assert (np.asarray(kernels[0]) != np.asarray(kernels[1])).all()
+  first = losses(0)
+  np.testing.assert_array_equal(losses(0), first)
+  assert (losses(1) != first).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["hycoclip", "meru", "clip"])
+def test_one_and_eight_devices_train_alike(objective, tmp_path):
+  run = runs.prepare(small.config(objective, steps=50), tmp_path)
+  assert run.mesh.shape == {"data": 8, "model": 1}
+  one = Mesh(
+    np.array(jax.devices()[:1]).reshape(1, 1),
+    ("data", "model"),
+    axis_types=(AxisType.Auto,) * 2,
+  )
+  eight_losses, _ = run_steps(run, 50)
+  one_losses, _ = run_steps(Run(run.config, tmp_path, run.sources, one), 50)
+  np.testing.assert_allclose(eight_losses, one_losses, rtol=1e-6)
+
+
+def test_model_axis_splits_layers_and_trains_alike(tmp_path):
+  config = small.config()
+  plain, _ = run_steps(runs.prepare(config, tmp_path), 4)
+  config.mesh.model = 2
+  run = runs.prepare(config, tmp_path)
+  state, _ = train.first_state(run)
+  kernel = state.params["vision"]["transformer"]["blocks"]["fc1"]["kernel"]
+  assert kernel.sharding.shard_shape(kernel.shape) == (2, 32, 64)
+  split, _ = run_steps(run, 4)
+  np.testing.assert_allclose(split, plain, rtol=1e-5)
+
+
+def test_other_config_in_the_same_workdir_is_refused(tmp_path):
+  train.train(runs.prepare(small.config(steps=2), tmp_path))
+  other = small.config(steps=2)
+  other.model.embed_dim = 32
+  with pytest.raises(
+    ValueError, match=r"config.model.embed_dim was 16, now 32"
+  ):
+    runs.prepare(other, tmp_path)
+
+
+def test_logging_may_change_between_runs(tmp_path):
+  train.train(runs.prepare(small.config(steps=2), tmp_path))
+  other = small.config(steps=2)
+  other.log_every = 5
+  runs.prepare(other, tmp_path)
+
+
+def test_non_finite_updates_are_skipped_and_then_stop_the_run(
+  tmp_path, monkeypatch
+):
+  bad = job.with_bad_numbers(train.make_batches, lambda step: step > 1)
+  monkeypatch.setattr(train, "make_batches", bad)
+  config = small.config("clip")
+  config.max_bad_steps = 1
+  config.checkpoint.every = 1
+  seen = pipeline.names(
+    runs.open_sources(config), (1.0,), config.seed, range(16, 48)
+  )
+  with pytest.raises(FloatingPointError, match=r"2 updates .*by step 3"):
+    train.train(runs.prepare(config, tmp_path))
+  rows = (tmp_path / "skipped.jsonl").read_text().splitlines()
+  assert [json.loads(row)["step"] for row in rows] == [2, 3]
+  assert [n for row in rows for n in json.loads(row)["records"]] == seen
+  skipped = [row["skipped"] for row in log.read(tmp_path)]
+  assert skipped == [0.0, 1.0]
+  # Saved after the first skip: the batch is spent, and nothing else changed.
+  run = runs.prepare(config, tmp_path)
+  fresh, _ = train.first_state(run)
+  with train.checkpoint.Checkpoints(tmp_path, read_only=True) as checkpoints:
+    state, meta = train.first_state(run, checkpoints)
+  assert (int(state.step), meta["examples_seen"]) == (2, 32)
+  assert_same(state.params, fresh.params)  # the first step's rate was 0
+  assert int(state.opt_state[0].count) == 1
+
+
+def test_what_was_skipped_after_the_checkpoint_is_told_once(
+  tmp_path, monkeypatch
+):
+  """A run that dies after a skipped step makes that step again."""
+  bad = job.with_bad_numbers(train.make_batches, lambda step: step in (2, 3))
+  monkeypatch.setattr(train, "make_batches", bad)
+  config = small.config("clip", steps=4)
+  config.log_every = 4
+  run = runs.prepare(config, tmp_path)
+  train.train(run)
+  shutil.rmtree(tmp_path / "checkpoints/4")
+  train.train(run)
+  rows = (tmp_path / "skipped.jsonl").read_text().splitlines()
+  assert [json.loads(row)["step"] for row in rows] == [2, 3]
+
+
+def test_a_run_may_be_prolonged_when_asked(tmp_path):
+  train.train(runs.prepare(small.config("clip", steps=2), tmp_path))
+  longer = small.config("clip", steps=4)
+  with pytest.raises(
+    ValueError, match=r"steps was 2, now 4\n.*checkpoint.allow_steps_change"
+  ):
+    runs.prepare(longer, tmp_path)
+  longer.checkpoint.allow_steps_change = True
+  train.train(runs.prepare(longer, tmp_path))
+  rows = log.read(tmp_path)
+  assert [row["step"] for row in rows] == [1, 2, 3, 4]
+  # The schedule of four steps, from the third on.
+  schedule = build.schedule(longer)
+  for row in rows[2:]:
+    rate = np.float32(schedule(row["step"] - 1))
+    assert row["learning_rate"] == pytest.approx(rate)
+  longer.steps = 3
+  with pytest.raises(ValueError, match=r"has made 4 steps: config\.steps"):
+    runs.prepare(longer, tmp_path)
+
+
+def test_a_workdir_whose_name_is_no_text_is_refused_at_once(tmp_path):
+  workdir = tmp_path / os.fsdecode(b"caf\xe9")
+  with pytest.raises(
+    ValueError, match=r"udce9: the name is not UTF-8"
+  ) as error:
+    runs.prepare(small.config("clip"), workdir)
+  assert str(error.value).isprintable()
+
+
+def test_a_workdir_in_use_is_refused(tmp_path, monkeypatch):
+  run = runs.prepare(small.config("clip", steps=2), tmp_path)
+  with (
+    claim.claimed(tmp_path),
+    pytest.raises(OSError, match="another process trains here"),
+  ):
+    train.train(run)
+  assert not (tmp_path / "config.json").exists()
+
+
+def test_photographs_go_through_loader_step_and_report(tmp_path):
+  photos.write(tmp_path)
+  config = small.config(steps=2)
+  config.shapes.folder = ""
+  config.data.shards = f"{tmp_path}/photos/*.tar"
+  config.data.min_side = 32
+  config.batch_size = 8
+  run = runs.prepare(config, tmp_path / "run")
+  model = train.train(run)
+  assert model is not None
+  data = runs.sample(config, run.sources)
+  assert (data.name, len(data.records)) == ("train_sample", 8)
+  report.evaluate(tmp_path / "run", config, model, data)
+  page = html.unescape((tmp_path / "run/report.html").read_text())
+  for record in data.records:
+    assert record.caption in page
+
+
+def test_bfloat16_towers_train(tmp_path):
+  config = small.config(steps=3)
+  exact, _ = run_steps(runs.prepare(config, tmp_path), 3)
+  config.model.dtype = "bfloat16"
+  run = runs.prepare(config, tmp_path)
+  rounded, state = run_steps(run, 3)
+  assert {leaf.dtype.name for leaf in jax.tree.leaves(state.params)} == {
+    "float32"
+  }
+  # Eight bits of mantissa in the towers; losses of about four.
+  np.testing.assert_allclose(rounded, exact, rtol=0.02)
+  assert (rounded != exact).any()
+
+
+@pytest.mark.parametrize("layout", ["processed", "prepared", "prepared_crops"])
+def test_a_run_trains_from_each_layout(layout, tmp_path):
+  """Raw tars are what all other tests train from."""
+  if layout == "processed":
+    members = [
+      member for i in range(24) for member in tars.processed_members(f"{i:04d}")
+    ]
+    (tmp_path / "data").mkdir()
+    tars.write_tar(tmp_path / "data/00000.tar", members)
+  else:
+    crops = ["--crops"] if layout == "prepared_crops" else []
+    raw = f"{small.shapes_folder()}/train/*.tar"
+    flags = ["--input", raw, "--output", f"{tmp_path}/data", "--jobs", "1"]
+    run.main([*flags, "--min_side", "4", *crops])
+  config = small.config(steps=2)
+  config.shapes.folder = ""
+  config.data.shards = f"{tmp_path}/data/*.tar"
+  config.data.parts_per_image = 2
+  config.data.distortions.update(flip=0.5, jitter=0.5, hue=0.1, blur=0.5)
+  train.train(runs.prepare(config, tmp_path / "run"))
+  rows = log.read(tmp_path / "run")
+  assert [row["step"] for row in rows] == [1, 2]
+  assert all(np.isfinite(list(row.values())).all() for row in rows)
+
+
+def test_a_smaller_vocabulary_trains(tmp_path):
+  config = small.config()
+  config.model.text.vocab = 1000
+  run = runs.prepare(config, tmp_path)
+  batch = next(train.make_batches(run, 0, Faults(0.0)))
+  assert max(batch[name].max() for name in ("text", "box_text")) == 999
+  losses, state = run_steps(run, 2)
+  assert np.isfinite(losses).all()
+  model = train._model(config, state.params)
+  assert np.isfinite(model.encode_text(["a red circle"])).all()
+
+
+@pytest.mark.parametrize("objective", ["clip", "meru", "hycoclip"])
+def test_images_with_texts_train_what_needs_no_parts(objective, tmp_path):
+  members = [
+    member
+    for i in range(20)
+    for member in (
+      (f"{i:02d}.png", _png(i)),
+      (f"{i:02d}.txt", f"picture {i}".encode()),
+    )
+  ]
+  config = small.config(objective)
+  config.shapes.folder = ""
+  config.data.shards = tars.write_tar(tmp_path / "0.tar", members)
+  if objective == "hycoclip":
+    with pytest.raises(ValueError, match="This objective trains on parts"):
+      runs.prepare(config, tmp_path / "run")
+    return
+  losses, _ = run_steps(runs.prepare(config, tmp_path / "run"), 2)
+  assert np.isfinite(losses).all()
+
+
+def _png(seed):
+  out = io.BytesIO()
+  pixels = np.random.default_rng(seed).integers(0, 255, (40, 50, 3), np.uint8)
+  Image.fromarray(pixels).save(out, "PNG")
+  return out.getvalue()
