@@ -1,1 +1,1 @@
-"""Data: shards of records, batches made from them, and tools to prepare them."""
+"""Data: shards of records, batches made from them, and their preparation."""

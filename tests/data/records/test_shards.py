@@ -263,9 +263,9 @@ def limited(code, files, *args):
 
 HANDLES = """
 import os
-from hyperclip_jax.data.faults import Faults
-from hyperclip_jax.data.shards import TarSource, expand
-from hyperclip_jax.data import storage
+from hyperclip_jax.data.feed.faults import Faults
+from hyperclip_jax.data.records.shards import TarSource, expand
+from hyperclip_jax.data.records import storage
 before = len(os.listdir('/proc/self/fd'))
 source = TarSource(expand(sys.argv[1]))
 print(len(source), 'records', len(os.listdir('/proc/self/fd')) - before)
