@@ -1,4 +1,4 @@
-"""The report of a run, from what its evaluation saw."""
+"""Writes the report of a run from its evaluation."""
 
 import hashlib
 import json
@@ -29,7 +29,18 @@ def write(
   data: Sample,
   evaluation: Evaluation,
 ) -> pathlib.Path:
-  """Writes `report.html` into the workdir and returns its path."""
+  """Writes `report.html` and `results.json` into the workdir.
+
+  Args:
+    workdir: folder of the run.
+    config: configuration of the run.
+    model: trained model.
+    data: records that were evaluated.
+    evaluation: results on them.
+
+  Returns:
+    Path of the report.
+  """
   config_text = config.to_json(indent=2, sort_keys=True)
   path = workdir / FILE
   page.write_report(
@@ -39,7 +50,7 @@ def write(
     objective=model.name,
     date=time.strftime("%Y-%m-%d %H:%M"),
     digest=hashlib.sha256(config_text.encode()).hexdigest()[:12],
-    # The histograms show the distances better than rows of numbers.
+    # Histograms show the distances better than rows of numbers.
     summary={
       name: value
       for name, value in (evaluation.results | evaluation.context).items()
@@ -66,7 +77,7 @@ def write(
 def _walks(
   model: HyperCLIP, data: Sample, evaluation: Evaluation
 ) -> list[page.Traversal]:
-  """Walks of the first images past all texts, concepts and box images."""
+  """Walks from the first images past all texts, concepts and box images."""
   concepts = tuple(data.classes.parents) if data.classes else ()
   texts = list(dict.fromkeys([*concepts, *data.box_text, *data.text]))
   candidates = np.concatenate(
@@ -96,7 +107,7 @@ def _walks(
 def _examples(
   model: HyperCLIP, data: Sample, evaluation: Evaluation
 ) -> list[page.Example]:
-  """The first records with their boxes and the captions nearest to them."""
+  """Collects the first records with their boxes and nearest captions."""
   scores = model.similarity(
     evaluation.embeddings["image"][:EXAMPLES], evaluation.embeddings["text"]
   )
@@ -114,7 +125,14 @@ def _examples(
 def evaluate(
   workdir: pathlib.Path, config: Config, model: HyperCLIP, data: Sample
 ) -> None:
-  """Evaluates a trained model and writes its report."""
+  """Evaluates a trained model and writes its report.
+
+  Args:
+    workdir: folder of the run, which gets the report.
+    config: configuration of the run.
+    model: trained model.
+    data: records to evaluate on.
+  """
   evaluation = held_out.evaluate(model, data)
   log.say(held_out.summary(evaluation.results))
   path = write(workdir, config, model, data, evaluation)
