@@ -212,7 +212,7 @@ def measure(records: int, rounds: int, side: int) -> dict[str, float]:
     processed = TarSource([str(path)] * COPIES)
     prepared = TarSource([f"{folder}/prepared/00000.tar"] * COPIES)
     pairs = [
-      (processed[i].image, processed[i].parts[0].image) for i in range(records)
+      (processed[i].image, processed[i].parts[0].crop) for i in range(records)
     ]
     rng = np.random.default_rng(0)
     ways: dict[str, Callable[[], None]] = {

@@ -231,12 +231,7 @@ def _sheet(source: TarSource, numbers: Sequence[int]) -> list[Markup]:
 def _card(record: Record) -> Markup:
   picture = images.decode(record.image)
   parts = [
-    (
-      part.text,
-      images.decode(part.image)
-      if census_lib.own_picture(record, part)
-      else part.box,
-    )
+    (part.text, part.box if part.crop is None else images.decode(part.crop))
     for part in record.parts
   ]
   key = tag("small", shortened(record.key))

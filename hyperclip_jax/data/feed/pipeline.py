@@ -200,12 +200,12 @@ class MakeBatch:
     if not self._parts:
       return []
     # A record without a good box is its own part.
-    parts = record.parts or (Part(record.caption, record.image, WHOLE),)
+    parts = record.parts or (Part(record.caption, WHOLE),)
     chosen = _choose(parts, choices)
     first = row * self._parts
     for i, part in enumerate(chosen, first):
-      own = part.image is not record.image
-      self._place(part.image if own else image, part.box, boxes, i)
+      picture = image if part.crop is None else part.crop
+      self._place(picture, part.box, boxes, i)
     for rows in boxes:
       rows[i + 1 : first + self._parts] = rows[i]
     return [part.text for part in chosen]
@@ -269,8 +269,9 @@ def _name(sources: Sequence[TarSource], draw: Draw, choices: np.ndarray) -> str:
     try:
       record = source[number]
       chosen = _choose(record.parts, choices)
-      for image in {record.image, *(part.image for part in chosen)}:
-        images.decode(image)
+      for image in (record.image, *(part.crop for part in chosen)):
+        if image is not None:
+          images.decode(image)
     except Exception as error:  # as `MakeBatch` has it
       storage.raise_if_exhausted(error)
       bad.append(source.name(number))

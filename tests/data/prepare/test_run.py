@@ -102,7 +102,7 @@ def test_processed_tars_come_through(tmp_path):
   main("--input", path, "--output", tmp_path / "out")
   (record,) = read(tmp_path / "out")
   assert (record.key, record.caption) == ("a", "a red ball")
-  assert record.parts[0].image == jpeg(1)
+  assert record.parts[0].crop == jpeg(1)
 
 
 @needs_pyarrow
