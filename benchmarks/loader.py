@@ -39,6 +39,7 @@ from hyperclip_jax.data.feed import pipeline
 from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.data.feed.tokenizer import Tokenizer
 from hyperclip_jax.data.prepare import run
+from hyperclip_jax.data.prepare.manifest import Options
 from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.shards import TarSource
 
@@ -206,9 +207,7 @@ def measure(records: int, rounds: int, side: int) -> dict[str, float]:
     write_processed(path, records, side)
     raw = pathlib.Path(folder) / "raw.tar"
     write_raw(raw, path)
-    run.main(
-      ["--input", str(raw), "--output", f"{folder}/prepared", "--jobs", "1"]
-    )
+    run.prepare([str(raw)], f"{folder}/prepared", Options())
     processed = TarSource([str(path)] * COPIES)
     prepared = TarSource([f"{folder}/prepared/00000.tar"] * COPIES)
     pairs = [
