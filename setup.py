@@ -27,6 +27,12 @@ EXTRAS = {
   "photos": ["scikit-image"],
   "demo": ["gradio>=6"],
   "prepare": ["apache-beam>=2.77", "pyarrow"],
+  "docs": [
+    "latex2mathml",
+    "mkdocs>=1.6,<2",
+    "mkdocs-material>=9.6,<10",
+    "mkdocstrings[python]>=1,<2",
+  ],
 }
 EXTRAS["test"] = [
   *EXTRAS["prepare"],

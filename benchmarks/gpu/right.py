@@ -116,8 +116,9 @@ def main() -> None:
   for check in checks(flags.objectives, cases, flags.small):
     rows.append(check.row())
     print(json.dumps(rows[-1]), flush=True)
+    config: Any = jax.config
     found = {
-      "precision": jax.config.jax_default_matmul_precision or "default",
+      "precision": config.jax_default_matmul_precision or "default",
       "checks": rows,
     }
     flags.output.write_text(json.dumps(found, indent=1) + "\n")

@@ -1,0 +1,1 @@
+"""Models on disk: checkpoints of runs, releases, and the official layout."""

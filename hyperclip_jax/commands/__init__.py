@@ -1,0 +1,1 @@
+"""Commands: their flags, messages and exit codes."""

@@ -1,0 +1,1 @@
+"""Data: shards of records, batches made from them, and their preparation."""

@@ -54,8 +54,11 @@ class HyperCLIP:
     """Puts the parameters on the first local device.
 
     Args:
-      name, model, params, image_size: see the attributes.
-      batch_size: most images or texts computed at once.
+      name: "hycoclip", "meru" or "clip".
+      model: the Flax module.
+      params: its parameters.
+      image_size: side of its images in pixels.
+      batch_size: largest number of images or texts in one forward pass.
     """
     self.name = name
     self.model: Any = model

@@ -37,14 +37,18 @@ def cross_entropy(
   y: Float[Array, "b dim"],
   where: Bool[Array, " p"] | None = None,
 ) -> Float[Array, ""]:
-  """`contrastive.cross_entropy`; differentiable once, in reverse.
+  """Computes `contrastive.cross_entropy` in tiles; differentiable once.
 
   Args:
-    mesh: its axis `data` splits x and y; others see the same.
-    similarity, scalars, x, y, where: as there.
+    mesh: devices; the axis "data" splits the rows of x and y.
+    similarity: logits of pairs of points.
+    scalars: {"logit_scale", "curv"}, or what `similarity` needs of them.
+    x: rows; x[j] matches y[j // K], p = K b.
+    y: candidates.
+    where: rows to average over; None for all.
 
   Returns:
-    The loss.
+    The loss, a scalar.
   """
   x = rows.blank(x, where)
   return rows.mean(_losses(similarity, mesh, scalars, x, y), where)

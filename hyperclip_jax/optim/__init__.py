@@ -1,0 +1,1 @@
+"""Optax gradient transformations and learning rate schedules."""

@@ -1,0 +1,1 @@
+"""Systems of encoder and loss to train: CLIP, MERU, HyCoCLIP."""

@@ -99,7 +99,7 @@ def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
   rng = np.random.default_rng(0)
   from matplotlib.path import Path
 
-  drawn = Path(np.stack([path.real, path.imag], axis=1))
+  drawn = Path(np.stack([np.real(path), np.imag(path)], axis=1))
   root = curv**0.5
   checked = 0
   for far, between in rng.uniform([0.1, 0], [3, np.pi], (200, 2)):

@@ -6,6 +6,7 @@
 Only `RecordError` may come out of a parser, and whatever it returns is sound.
 """
 
+# pyright: reportAttributeAccessIssue=false, reportMissingImports=false
 import json
 import math
 import sys

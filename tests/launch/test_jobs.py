@@ -52,7 +52,7 @@ def test_what_no_launcher_takes(argv, message, capsys):
 
 
 CONFIG = """
-from hyperclip_jax.config import paper
+from hyperclip_jax.training.config import paper
 def get_config(objective="hycoclip"):
   return paper(objective)
 """

@@ -13,7 +13,7 @@ from hyperclip_jax.training import claim
 
 HOLDS = """
 import pathlib, sys, time
-from hyperclip_jax import claim
+from hyperclip_jax.training import claim
 claim.BEAT = 0.1
 claim.WATCH = 1.0
 with claim.claimed(pathlib.Path(sys.argv[1])):

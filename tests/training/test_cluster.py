@@ -6,11 +6,14 @@ import socket
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from hyperclip_jax.training import cluster
 
-JOIN = "from hyperclip_jax import cluster; cluster.join({!r}, {}, {}, {})"
+JOIN = (
+  "from hyperclip_jax.training import cluster; cluster.join({!r}, {}, {}, {})"
+)
 
 
 def join(*args, **environ):
@@ -68,8 +71,10 @@ def test_no_cluster_is_told():
   assert "ValueError: --coordinator=auto found no cluster" in found.stderr
 
 
-def test_alone_without_a_coordinator():
+def test_alone_without_a_coordinator(monkeypatch):
+  monkeypatch.setattr(jax.distributed, "initialize", pytest.fail)
   cluster.join(None, None, None)
+  assert not jax.distributed.is_initialized()
 
 
 def test_the_environment_may_name_all_or_a_part():
@@ -157,7 +162,7 @@ def test_a_name_may_become_known_later():
 
 LISTENS = """
 import pathlib
-from hyperclip_jax import cluster
+from hyperclip_jax.training import cluster
 cluster.join("localhost:{port}", 1, 0, 60.0)
 table = pathlib.Path("/proc/net/tcp").read_text()
 if pathlib.Path("/proc/net/tcp6").exists():
@@ -187,7 +192,7 @@ def test_processes_of_one_machine_do_not_listen_to_the_network():
 def test_giving_up_needs_no_reader():
   code = (
     "import os, threading; r, w = os.pipe(); os.close(r); os.dup2(w, 2)\n"
-    "from hyperclip_jax import cluster\n"
+    "from hyperclip_jax.training import cluster\n"
     "threading.Timer(0, cluster._give_up, ['localhost:1', 0.5]).start()\n"
     "threading.Event().wait(60)"
   )

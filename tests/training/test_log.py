@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tensorboardX.proto import event_pb2
 
 from hyperclip_jax.training import log
 
@@ -113,7 +112,7 @@ def events(workdir):
     data, found = path.read_bytes(), []
     while data:
       (size,) = struct.unpack("<Q", data[:8])
-      found.append(event_pb2.Event.FromString(data[12 : 12 + size]))
+      found.append(log._PROTO.Event.FromString(data[12 : 12 + size]))
       data = data[16 + size :]
     yield found
 
@@ -195,7 +194,7 @@ class Trained:
   """Steps and seconds, as `Clock.trained` tells them."""
 
   def __init__(self):
-    self.now = (0, 0.0)
+    self.now: tuple[int, float] = (0, 0.0)
 
   def __call__(self):
     return self.now

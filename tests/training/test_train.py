@@ -153,7 +153,8 @@ def test_logging_may_change_between_runs(tmp_path):
   train.train(runs.prepare(small.config(steps=2), tmp_path))
   other = small.config(steps=2)
   other.log_every = 5
-  runs.prepare(other, tmp_path)
+  run = runs.prepare(other, tmp_path)
+  assert run.config.log_every == 5
 
 
 def test_non_finite_updates_are_skipped_and_then_stop_the_run(

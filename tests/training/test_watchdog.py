@@ -14,7 +14,7 @@ from hyperclip_jax.training.watchdog import Watchdog
 
 STALLS = """
 import pathlib, sys, threading, time
-from hyperclip_jax.watchdog import Watchdog
+from hyperclip_jax.training.watchdog import Watchdog
 
 def stands_in_a_thread():
   time.sleep(600)
@@ -53,7 +53,7 @@ def test_a_stalled_process_ends_with_all_stacks(tmp_path):
 
 FAILS = """
 import pathlib, sys, jax
-from hyperclip_jax.watchdog import Watchdog
+from hyperclip_jax.training.watchdog import Watchdog
 
 jax.process_count = lambda: 2
 with Watchdog(pathlib.Path(sys.argv[1]), 0.0, 1.0):
@@ -82,10 +82,17 @@ def test_a_run_that_goes_on_is_left_alone(tmp_path, caplog):
   assert not list((tmp_path / "stacks").iterdir())
 
 
-def test_zero_never_ends_a_run(tmp_path):
-  with Watchdog(tmp_path, 0.0, 1.0) as watchdog:
-    watchdog.stepped()
-    time.sleep(1.5)
+@pytest.mark.parametrize(("stall", "ends"), [(0.0, False), (0.1, True)])
+def test_zero_never_ends_a_run(tmp_path, monkeypatch, stall, ends):
+  reasons = []
+  monkeypatch.setattr(
+    Watchdog, "_end", lambda _, reason: reasons.append(reason)
+  )
+  with Watchdog(tmp_path, stall, 0.2) as dog:
+    dog.stepped()
+    time.sleep(0.6)
+    assert dog._now > 0.1
+  assert bool(reasons) == ends
 
 
 def test_what_the_process_was_suspended_for_is_no_stall(tmp_path, monkeypatch):
@@ -183,7 +190,7 @@ def test_a_thread_that_dies_ends_the_run(tmp_path):
 
 WAITS_FOR_A_DEAD_THREAD = """
 import pathlib, queue, sys, threading
-from hyperclip_jax import watchdog
+from hyperclip_jax.training import watchdog
 
 watchdog.LEAVE = 0.5
 

@@ -1,0 +1,1 @@
+"""Data sets that are made here: coloured shapes and a few photographs."""

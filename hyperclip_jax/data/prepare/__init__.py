@@ -1,0 +1,1 @@
+"""From raw downloads to clean, indexed shards."""

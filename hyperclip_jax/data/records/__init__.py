@@ -1,0 +1,1 @@
+"""From files to records: tars, their index, boxes and images."""

@@ -1,0 +1,1 @@
+"""Public data sets, each with the evaluation that belongs to it."""

@@ -273,7 +273,9 @@ def test_a_longer_split_begins_with_the_shorter(tmp_path):
 
 def test_a_complete_folder_is_left_alone(folder, monkeypatch):
   monkeypatch.setattr(shapes, "_record", pytest.fail)
+  before = digests(folder)
   shapes.generate(folder, **SMALL)
+  assert digests(folder) == before
 
 
 def test_other_parameters_are_refused_by_name(folder):

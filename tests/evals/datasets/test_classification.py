@@ -2,6 +2,7 @@
 
 import sys
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def prompts(name, axes):
   }
 
 
-def run(make_model, name, data, axes):
+def run(make_model, name, data, axes) -> Any:
   model = make_model(table=prompts(name, axes))
   task = next(task for task in catalog.TASKS if task.name == name)
   return task.run(model, data)

@@ -1,5 +1,6 @@
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.evals.pictures import RED
 TABLE = {"a red ball": (3, 0, 0), "a ball": (1, 0, 0)}
 
 
-def run(make_model, data):
+def run(make_model, data) -> Any:
   task = next(task for task in catalog.TASKS if task.name == "root_distance")
   return task.run(make_model(table=TABLE), data)
 
