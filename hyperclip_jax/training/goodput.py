@@ -10,7 +10,7 @@ import jax
 
 from hyperclip_jax.training import log
 
-Batch = Mapping[str, jax.Array]
+Batch = Mapping[str, Any]  # any tree of arrays
 T = TypeVar("T")
 
 # What is no training, in the order in which it is told.
@@ -47,7 +47,7 @@ class Clock:
     It is compiled where its batch is the first of these shapes. Then this waits
     for its end, since other processes may be compiling still.
     """
-    shapes = tuple(rows.shape for rows in batch.values())
+    shapes = tuple(rows.shape for rows in jax.tree.leaves(batch))
     new = shapes not in self._shapes
     self._shapes.add(shapes)
     with self.on("compile" if new else "device"):

@@ -302,7 +302,7 @@ def test_a_smaller_vocabulary_trains(tmp_path):
   config.model.text.vocab = 1000
   run = runs.prepare(config, tmp_path)
   batch = next(train.make_batches(run, 0, Faults(0.0)))
-  assert max(batch[name].max() for name in ("text", "box_text")) == 999
+  assert max(leaves["text"].max() for leaves in batch.values()) == 999
   losses, state = run_steps(run, 2)
   assert np.isfinite(losses).all()
   model = train._model(config, state.params)
