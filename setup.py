@@ -61,6 +61,7 @@ setuptools.setup(
   long_description_content_type="text/markdown",
   license="Apache-2.0",
   python_requires=">=3.11",
+  entry_points={"console_scripts": ["hyperclip = hyperclip_jax.main:start"]},
   packages=setuptools.find_packages(include=["hyperclip_jax*"]),
   package_data={
     "hyperclip_jax.data.feed": ["assets/*"],

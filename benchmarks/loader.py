@@ -37,9 +37,13 @@ from PIL import Image
 from hyperclip_jax.data.embedded import photos
 from hyperclip_jax.data.feed import pipeline
 from hyperclip_jax.data.feed.faults import Faults
+from hyperclip_jax.data.feed.place import Form
 from hyperclip_jax.data.feed.tokenizer import Tokenizer
+from hyperclip_jax.data.feed.views import Display, View, choose, whole
 from hyperclip_jax.data.prepare import run
+from hyperclip_jax.data.prepare.manifest import Options
 from hyperclip_jax.data.records import images
+from hyperclip_jax.data.records.record import Part, Record
 from hyperclip_jax.data.records.shards import TarSource
 
 CROP = 224  # pixels, of what the official chain makes
@@ -53,11 +57,11 @@ def write_processed(path: pathlib.Path, records: int, side: int) -> None:
   rng = np.random.default_rng(0)
   source = TarSource([str(photos.write(path.parent / "photos"))])
   found = [source[i] for i in range(len(source))]
-  whole = [images.decode(record.image) for record in found]
+  pictures = [images.decode(record.image) for record in found]
   with tarfile.open(path, "w") as tar:
     for i in range(records):
       which = int(rng.integers(len(found)))
-      photo, key = whole[which], f"{i:09d}"
+      photo, key = pictures[which], f"{i:09d}"
       parents = int(rng.choice(4, p=(0.41, 0.37, 0.13, 0.09))) + 1
       _add(tar, f"{key}.child.jpg", _cut(rng, photo, 0.95, side))
       _add(tar, f"{key}.child.txt", found[which].caption.encode())
@@ -104,18 +108,13 @@ def _cut(
 
 def loader(source: TarSource, count: int, side: int) -> Callable[[], None]:
   """This library's batches, made by one thread: so many more at each call."""
-  lengths = (8, 16, 24, 32, 77)
+  views = {"whole": View(), "part": View()}
   make = pipeline.MakeBatch(
     [source],
     Faults(0.0),
-    canvas=side,
-    context=lengths[-1],
-    text_lengths=lengths,
-    crop_scale=(0.5, 1.0),
-    white_border=False,
-    parts=1,
+    Display(views, 1, _show),
+    form=Form(side),
     tokenizer=Tokenizer(),
-    upright=False,
   )
   batches = pipeline.batches(
     [source],
@@ -133,6 +132,12 @@ def loader(source: TarSource, count: int, side: int) -> Callable[[], None]:
       pass
 
   return work
+
+
+def _show(record: Record, numbers: np.ndarray) -> dict[str, list[Part]]:
+  """The whole and one of its parts, as HyCoCLIP sees them."""
+  one = whole(record)
+  return {"whole": [one], "part": choose(record.parts or (one,), numbers)}
 
 
 def official(path: pathlib.Path, rng: np.random.Generator) -> None:
@@ -206,13 +211,11 @@ def measure(records: int, rounds: int, side: int) -> dict[str, float]:
     write_processed(path, records, side)
     raw = pathlib.Path(folder) / "raw.tar"
     write_raw(raw, path)
-    run.main(
-      ["--input", str(raw), "--output", f"{folder}/prepared", "--jobs", "1"]
-    )
+    run.prepare([str(raw)], f"{folder}/prepared", Options())
     processed = TarSource([str(path)] * COPIES)
     prepared = TarSource([f"{folder}/prepared/00000.tar"] * COPIES)
     pairs = [
-      (processed[i].image, processed[i].parts[0].image) for i in range(records)
+      (processed[i].image, processed[i].parts[0].crop) for i in range(records)
     ]
     rng = np.random.default_rng(0)
     ways: dict[str, Callable[[], None]] = {

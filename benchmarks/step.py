@@ -33,7 +33,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-from hyperclip_jax.data.feed.distortions import Options
+from hyperclip_jax.data.feed import pipeline
 from hyperclip_jax.systems import build, flops
 from hyperclip_jax.systems.objectives import USES_BOXES
 from hyperclip_jax.training import config as config_lib
@@ -76,32 +76,25 @@ def make_config(
   return config
 
 
-def make_batch(config: Config, texts: list[int]) -> dict[str, np.ndarray]:
+def make_batch(config: Config, texts: list[int]) -> pipeline.Batch:
   """Random canvases, crops and tokens; the end token is the last."""
   rng = np.random.default_rng(0)
   rows, side = config.batch_size, config.data.canvas
   end = config.model.text.vocab - 1
 
-  def pictures(image: str, crop: str, seed: str) -> dict[str, np.ndarray]:
-    canvas = rng.integers(0, 256, (rows, side, side, 3), np.uint8)
+  def view(length: int) -> dict[str, np.ndarray]:
     box = np.array([0, 0, side, side], np.float32)
-    return {
-      image: canvas,
-      crop: np.tile(box, (rows, 1)),
-      seed: rng.integers(2**32, size=rows, dtype=np.uint32),
-    }
-
-  def tokens(length: int) -> np.ndarray:
     ids = rng.integers(1, end, (rows, length), np.int32)
     ids[:, -1] = end
-    return ids
+    return {
+      "image": rng.integers(0, 256, (rows, side, side, 3), np.uint8),
+      "crop": np.tile(box, (rows, 1)),
+      "seed": rng.integers(2**32, size=rows, dtype=np.uint32),
+      "text": ids,
+    }
 
-  batch = pictures("image", "image_crop", "image_seed")
-  batch["text"] = tokens(texts[0])
-  if config.objective.name in USES_BOXES:
-    batch |= pictures("box_image", "box_crop", "box_seed")
-    batch |= {"box_text": tokens(texts[1]), "distinct": np.ones(rows, bool)}
-  return batch
+  names = train.display(config).views
+  return dict(zip(names, map(view, texts), strict=False))
 
 
 class HyperCLIP:
@@ -180,7 +173,8 @@ def torch_ways(
   weights = torch_checkpoint.tensors(official)
   cuda = jax.default_backend() == "gpu"
   device = torch.device("cuda" if cuda else "cpu")
-  inputs: Any = train.augment(ours.batch, side, Options())
+  shown = train.display(config).views
+  inputs: Any = train.augment(shown, ours.batch, side)
 
   def tensor(array: jax.Array) -> torch.Tensor:
     return torch.from_numpy(np.array(array)).to(device)

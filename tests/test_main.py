@@ -15,9 +15,9 @@ import time
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
 from hyperclip_jax import main
+from hyperclip_jax.commands import door
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import log, runs
 from tests import small
@@ -86,8 +86,8 @@ def foreign_tar(tmp_path):
 
 def refused(*args):
   """The message that a command ends with, in this process."""
-  with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
-    main.main(main.parse_flags(["main", *map(str, args)]))
+  with pytest.raises(SystemExit) as exit_info:
+    door.run(main.by_mode([*map(str, args)]))
   message = exit_info.value.code
   assert isinstance(message, str)  # So the exit code is 1.
   assert message.startswith("error: ")
@@ -99,7 +99,14 @@ def refused(*args):
 @pytest.mark.parametrize(
   ("args", "message"),
   [
-    (["--colour=red"], "Unknown command line flag 'colour'"),
+    (["--colour=red"], "train has no flag --colour"),
+    (["--config.seed", "1", "--colour", "red"], "has no flag --colour"),
+    (["--dry_ru"], "no flag --dry_ru, did you mean --dry_run?"),
+    (["--lr=1"], "did you mean --config.optim.learning_rate?"),
+    (["--batchsize=1"], "did you mean --config.batch_size?"),
+    (["--dry_run=maybe"], "--dry_run: want true or false, found 'maybe'"),
+    (["--workdir="], "--workdir: want a path, found ''"),
+    (["--process"], "--process: expected one argument"),
     (["stray"], "stray arguments: stray"),
     (["--config.optim.learning_rat=1"], "--config.optim.learning_rate?"),
     (["--config.optm.learning_rate=1"], "--config.optim.learning_rate?"),
@@ -112,18 +119,16 @@ def refused(*args):
     (["--config.data.crop_scale=(0.5,'a')"], "crop_scale must be numbers in"),
     (["--config.data.weights=('a',)"], "config.data.weights must be numbers"),
     (["--config.optim=5"], "config.optim is a section"),
-    (["--mode=dance"], "flag --mode=dance: value should be one of <train|eval"),
-    (["--steps=9"], "not of --mode=train; --config.steps sets the run's"),
-    (["--json", "--top=3"], "--json is a flag of --mode=classify|search|trav"),
-    (
-      ["--json", "--top=3"],
-      "--top is a flag of --mode=classify|search, not of",
-    ),
-    (["--model=a"], "classify|search|traverse, not of --mode=train"),
-    (["--mode=eval"], "--config is a flag of --mode=train, not of --mode=eval"),
+    (["--mode=trian"], "no command 'trian', did you mean train? There are"),
+    (["--mode", "dance"], "no command 'dance'. There are train, eval"),
+    (["--steps=9"], "of traverse, not of train, did you mean --config.steps?"),
+    (["--json", "--top=3"], "--json is a flag of classify, search, traverse"),
+    (["--json", "--top=3"], "--top is a flag of classify, search, not of tra"),
+    (["--model=a"], "traverse, evals, demo, not of train"),
+    (["--mode=eval"], "--config is a flag of train, not of eval"),
     (["--mode=verify", "--config.seed=1"], "seed=1 changes nothing with"),
-    (["--mode=verify", "--dry_run"], "--dry_run is a flag of --mode=train"),
-    (["--processes=x"], "flag --processes=x"),
+    (["--mode=verify", "--dry_run"], "--dry_run is a flag of train, not of v"),
+    (["--processes=x"], "--processes: want a whole number from 1 on, found"),
   ],
 )
 def test_bad_flag_is_one_message_and_no_work(
@@ -140,7 +145,7 @@ def test_a_bad_flag_of_a_process(config_file, tmp_path):
   done = run(f"--config={config_file}", f"--workdir={workdir}", "--colour=red")
   assert done.returncode == 1
   assert done.stderr.strip().splitlines()[-1] == (
-    "error: Unknown command line flag 'colour'"
+    "error: train has no flag --colour"
   )
 
 
@@ -230,15 +235,16 @@ def test_a_run_keeps_its_paths_from_anywhere(tmp_path, monkeypatch):
   assert runs.anchored(empty) == empty
 
 
-def test_help_groups_flags_by_mode(capsys):
-  with pytest.raises(SystemExit) as exit_info:
-    main.parse_flags(["main", "--help"])
-  assert exit_info.value.code == 0
-  groups = capsys.readouterr().out.split("\n\n")
-  (traverse,) = (g for g in groups if g.startswith("--mode=traverse"))
-  assert "  --steps " in traverse
-  assert "  --top " not in traverse
-  assert "  --config.optim.learning_rate=0.0005" in groups[-1].splitlines()
+def test_main_is_train_or_the_command_of_mode():
+  for argv, want in (
+    (["--config=a", "--workdir", "b"], "train --config=a --workdir b"),
+    (["--a=1=2", "--mode=eval"], "eval --a=1=2"),
+    (["--mode", "demo", "-x"], "demo -x"),
+    (["-mode=verify", "--mode=eval"], "eval"),
+    ([], "train"),
+    (["--mode"], "train"),
+  ):
+    assert main.by_mode(argv) == want.split()
 
 
 def test_batch_that_devices_do_not_divide(config_file, tmp_path):

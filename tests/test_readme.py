@@ -5,10 +5,9 @@ import re
 import shlex
 
 import pytest
-from absl.testing import flagsaver
 from PIL import Image
 
-from hyperclip_jax import main
+from hyperclip_jax.commands import door
 from tests.inference.test_model import pictures
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -36,9 +35,8 @@ def test_use_a_trained_model(tmp_path, monkeypatch, capsys):
 
   (shell,) = blocks("Use a trained model", "sh")
   for line in shell.replace("\\\n", " ").splitlines():
-    _, _, module, *args = shlex.split(line)
-    assert module == "hyperclip_jax.main"
-    with flagsaver.flagsaver():
-      main.main(main.parse_flags([module, *args]))
+    program, *args = shlex.split(line)
+    assert program == "hyperclip"
+    assert door.run(args) == 0
     assert capsys.readouterr().out
   assert pathlib.Path("pictures.index").exists()

@@ -1,15 +1,11 @@
-"""A local web page to look at what a model makes of a picture.
-
-  python -m hyperclip_jax.commands.demo --model=X [--index=FILE] [--port=7860]
+"""The command demo: a page to look at what a model makes of a picture.
 
 Drop a picture and type phrases: the nearest ones, the way to the root, where
-it lies in the Poincare disk, and whose entailment cones hold it. Needs the
-extra `demo`.
+it lies in the Poincare disk, and whose entailment cones hold it.
 
-The page is served to this machine alone; `ssh -L 7860:localhost:7860 HOST`
-shows one that runs on HOST at http://localhost:7860. Other users of the same
-machine reach it too. Pictures that are dropped lie in a private folder, which
-goes when the page ends.
+The page is served to this machine alone, where other users reach it too.
+Pictures that are dropped lie in a private folder, which goes when the page
+ends.
 """
 
 import argparse
@@ -28,6 +24,7 @@ import hyperclip_jax
 from hyperclip_jax import files
 from hyperclip_jax.checkpoints.release import CONFIG_FILE
 from hyperclip_jax.commands import local_server
+from hyperclip_jax.commands.door import fail
 from hyperclip_jax.commands.local_server import LARGEST_UPLOAD
 from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.images import Pixels, TooLargeError
@@ -204,29 +201,24 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
   return blocks
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-  """Serves the page until it is stopped by Ctrl-C or a signal.
-
-  Args:
-    argv: the flags, those of the process if None.
-  """
-  flags = _parser().parse_args(argv)
-  if flags.pictures and not flags.index:
-    sys.exit("error: --pictures is the folder of an index: give --index")
+def demo(options: argparse.Namespace) -> None:
+  """Serves the page until it is stopped by Ctrl-C or a signal."""
+  if options.pictures and not options.index:
+    fail("--pictures is the folder of an index: give --index")
   if importlib.util.find_spec("gradio") is None:
-    sys.exit('error: the page needs gradio: pip install "hyperclip-jax[demo]"')
+    fail('the page needs gradio: pip install "hyperclip-jax[demo]"')
   try:
-    model = hyperclip_jax.load(flags.model)
-    begin = start(model, flags.model, flags.index, flags.pictures)
+    model = hyperclip_jax.load(options.model)
+    begin = start(model, options.model, options.index, options.pictures)
     stop = local_server.stop_signal()
     with tempfile.TemporaryDirectory() as folder:  # readable by its owner alone
-      blocks = page(model, flags.model, begin, folder)
-      address = local_server.serve(blocks, flags.port, CSS)
+      blocks = page(model, options.model, begin, folder)
+      address = local_server.serve(blocks, options.port, CSS)
       print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
       stop.wait()
       blocks.close(verbose=False)
   except (ImportError, OSError, ValueError) as error:
-    sys.exit(f"error: {error}")
+    fail(error)
 
 
 def _shapes_folder(source: str) -> pathlib.Path | None:
@@ -277,28 +269,3 @@ def _reason(error: OSError | ValueError) -> str:
     "cannot decode it: want a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM that is "
     "whole"
   )
-
-
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    prog="python -m hyperclip_jax.commands.demo",
-    description="A local web page to look at what a model makes of a picture.",
-    allow_abbrev=False,
-  )
-  parser.add_argument(
-    "--model", required=True, help="what hyperclip_jax.load takes"
-  )
-  parser.add_argument(
-    "--index", type=files.expanded, help="an index that the model made"
-  )
-  parser.add_argument(
-    "--pictures",
-    type=files.expanded,
-    help="show pictures that the index names in this folder (default: its own)",
-  )
-  parser.add_argument("--port", type=int, default=7860)
-  return parser
-
-
-if __name__ == "__main__":
-  main()

@@ -1,7 +1,6 @@
 """Commands on a trained model: classify, search, traverse."""
 
-import csv
-import glob
+import argparse
 import json
 import os
 import pathlib
@@ -10,9 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from absl import flags
-
 from hyperclip_jax import files
+from hyperclip_jax.commands import lists
+from hyperclip_jax.commands.door import fail
 from hyperclip_jax.data.records.images import ImageError
 from hyperclip_jax.evals import encoding
 from hyperclip_jax.files import shown
@@ -22,79 +21,41 @@ from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.inference.progress import bar
 from hyperclip_jax.inference.search import Index
 from hyperclip_jax.inference.walk import ROOT
+from hyperclip_jax.training import cluster
 
-MODEL = flags.DEFINE_string(
-  "model",
-  None,
-  "A workdir, a folder of save_pretrained, hf-hub:org/name or a .pth.",
-)
-IMAGES = flags.DEFINE_multi_string("images", [], "Images: paths and globs.")
-TEXTS = flags.DEFINE_multi_string("texts", [], "Texts to search in or to meet.")
-LABELS = flags.DEFINE_multi_string("labels", [], "Names of the classes.")
-TEMPLATES = flags.DEFINE_multi_string(
-  "templates", ["a photo of a {}."], "Prompts, each with {} for the name."
-)
-QUERY = flags.DEFINE_multi_string("query", [], "Texts to search for.")
-QUERY_IMAGES = flags.DEFINE_multi_string(
-  "query_images", [], "Images to search for."
-)
-INDEX = flags.DEFINE_string(
-  "index", None, "An index file: read, or made of --images or --texts."
-)
-TOP = flags.DEFINE_integer("top", 5, "How many answers.", lower_bound=1)
-TO = flags.DEFINE_string("to", ROOT, "Where a walk ends: root, or an image.")
-STEPS = flags.DEFINE_integer("steps", 50, "Points of a walk.", lower_bound=2)
-JSON = flags.DEFINE_bool("json", False, "Print JSON.")
-STRICT = flags.DEFINE_bool(
-  "strict", False, "End with exit code 1 if an image was left out."
-)
-VISION_HEADS = flags.DEFINE_integer(
-  "vision_heads", None, "Of a .pth of no published width.", lower_bound=1
-)
-TEXT_HEADS = flags.DEFINE_integer(
-  "text_heads", None, "Of a .pth of no published width.", lower_bound=1
-)
-
-# The flags of each command, beside those of all.
-_ALL = ("model", "vision_heads", "text_heads", "json", "strict")
-USES = {
-  "classify": ("images", "labels", "templates", "top", *_ALL),
-  "search": (
-    *("query", "query_images", "images", "texts", "index", "top"),
-    *_ALL,
-  ),
-  "traverse": ("images", "to", "texts", "index", "steps", *_ALL),
-}
-LISTS = (
-  "In lists, commas separate values and double quotes keep a comma, as in\n"
-  "--labels='\"a dog, sitting\",a cat'. @FILE stands for the lines of a file,\n"
-  "and a flag may be repeated."
-)
-COMMAS = (
-  "commas separate values: put one that holds a comma in double quotes, as in "
-  "'\"a, b\",c', or on a line of @FILE"
-)
 MOST_SHOWN = 1000  # characters of a name on the terminal
 MOST_NAMED = 20  # images that were left out
 
 Rows = list[dict[str, Any]]
 
 
-def run(mode: str) -> int:
-  """Prints the answers that the flags ask for.
+def classify(options: argparse.Namespace) -> int:
+  """The likeliest labels of each image."""
+  return _answer(options, _classify)
 
-  Args:
-    mode: a key of `COMMANDS`.
 
-  Returns:
-    The exit code: 1 if images were left out and --strict is given.
+def search(options: argparse.Namespace) -> int:
+  """What is nearest to each query."""
+  return _answer(options, _search)
 
-  Raises:
-    ImportError, OSError, ValueError: with a message for the user.
-  """
+
+def traverse(options: argparse.Namespace) -> int:
+  """What is met on the way from each image."""
+  return _answer(options, _traverse)
+
+
+def _answer(
+  options: argparse.Namespace,
+  rows_of: Callable[[argparse.Namespace, list[str]], Rows],
+) -> int:
+  """Prints answers; the exit code is 1 if --strict and images were left out."""
   left_out: list[str] = []
-  rows = COMMANDS[mode](left_out)
-  if JSON.value:
+  try:
+    cluster.join(options.coordinator, options.processes, options.process)
+    rows = rows_of(options, left_out)
+  except (ImportError, ValueError, OSError) as error:
+    fail(error)
+  if options.json:
     print(_json(rows))
   else:
     for row in rows:
@@ -104,14 +65,14 @@ def run(mode: str) -> int:
     more = [f"and {rest} more"] if rest > 0 else []
     lines = "\n  ".join([*left_out[:MOST_NAMED], *more])
     print(f"left out {len(left_out)} images:\n  {lines}", file=sys.stderr)
-  return int(STRICT.value and bool(left_out))
+  return int(options.strict and bool(left_out))
 
 
-def classify(left_out: list[str]) -> Rows:
-  """--images and --labels: the likeliest labels of each image."""
-  images, labels = _images(IMAGES, left_out), _values(LABELS)
-  templates = _templates()
-  found = _model().classify(images, labels, templates).top(TOP.value)
+def _classify(options: argparse.Namespace, left_out: list[str]) -> Rows:
+  images = _images("images", options.images, left_out)
+  labels = lists.texts("labels", options.labels)
+  templates = _templates(options.templates)
+  found = _model(options).classify(images, labels, templates).top(options.top)
   return [
     {
       "image": str(image),
@@ -121,18 +82,17 @@ def classify(left_out: list[str]) -> Rows:
   ]
 
 
-def search(left_out: list[str]) -> Rows:
-  """--query or --query_images in an index: the nearest to each."""
-  if bool(QUERY.value) == bool(QUERY_IMAGES.value):
+def _search(options: argparse.Namespace, left_out: list[str]) -> Rows:
+  if bool(options.query) == bool(options.query_images):
     raise ValueError("give one of --query and --query_images")
-  if QUERY.value:
-    queries: list[Any] = _values(QUERY)
+  if options.query:
+    queries: list[Any] = lists.texts("query", options.query)
   else:
-    queries = _images(QUERY_IMAGES, left_out)
-  index_of = _index(_things(left_out))
-  model = _model()
-  search_in = model.search_text if QUERY.value else model.search_image
-  hits = search_in(queries, index_of(model), TOP.value)
+    queries = _images("query_images", options.query_images, left_out)
+  index_of = _index(options.index, _things(options, left_out))
+  model = _model(options)
+  search_in = model.search_text if options.query else model.search_image
+  hits = search_in(queries, index_of(model), options.top)
   return [
     {
       "query": str(query),
@@ -144,16 +104,16 @@ def search(left_out: list[str]) -> Rows:
   ]
 
 
-def traverse(left_out: list[str]) -> Rows:
-  """--images to --to: what is met among --texts, or in an index."""
-  images = _images(IMAGES, left_out)
+def _traverse(options: argparse.Namespace, left_out: list[str]) -> Rows:
+  images = _images("images", options.images, left_out)
   to: pathlib.Path | None = None
-  if TO.value != ROOT:
-    to = files.expanded(TO.value)
+  if options.to != ROOT:
+    to = files.expanded(options.to)
     encoding.decode_file(to)  # The walks have nowhere to go without it.
-  index_of = _index(_values(TEXTS) if TEXTS.value else [])
-  model = _model()
-  walks = model.traverse(images, index_of(model), to, STEPS.value)
+  texts = lists.texts("texts", options.texts) if options.texts else []
+  index_of = _index(options.index, texts)
+  model = _model(options)
+  walks = model.traverse(images, index_of(model), to, options.steps)
   return [
     {
       "image": str(image),
@@ -164,33 +124,24 @@ def traverse(left_out: list[str]) -> Rows:
   ]
 
 
-COMMANDS: dict[str, Callable[[list[str]], Rows]] = {
-  "classify": classify,
-  "search": search,
-  "traverse": traverse,
-}
-
-
-def _model() -> HyperCLIP:
+def _model(options: argparse.Namespace) -> HyperCLIP:
   """Loaded after all else is checked, for it takes the longest."""
-  if not MODEL.value:
-    raise ValueError("give --model, such as a workdir or a .pth")
-  source = os.path.expanduser(MODEL.value)
-  return pretrained.load(source, VISION_HEADS.value, TEXT_HEADS.value)
+  source = os.path.expanduser(options.model)
+  return pretrained.load(source, options.vision_heads, options.text_heads)
 
 
-def _things(left_out: list[str]) -> list[Any]:
+def _things(options: argparse.Namespace, left_out: list[str]) -> list[Any]:
   """What --images and --texts name, to be searched."""
-  if IMAGES.value and TEXTS.value:
+  if options.images and options.texts:
     raise ValueError("give one of --images and --texts to search in")
-  if IMAGES.value:
-    return _images(IMAGES, left_out)
-  return _values(TEXTS) if TEXTS.value else []
+  if options.images:
+    return _images("images", options.images, left_out)
+  return lists.texts("texts", options.texts) if options.texts else []
 
 
-def _index(things: list[Any]) -> Callable[[HyperCLIP], Index]:
-  """Model -> the index: of `things`, written to --index, or read from it."""
-  path = files.expanded(INDEX.value) if INDEX.value else None
+def _index(file: str | None, things: list[Any]) -> Callable[[HyperCLIP], Index]:
+  """Model -> the index: of `things`, written to a file, or read from it."""
+  path = files.expanded(file) if file else None
   if not things:
     if path is None:
       raise ValueError(
@@ -215,17 +166,20 @@ def _index(things: list[Any]) -> Callable[[HyperCLIP], Index]:
   return make
 
 
-def _images(flag: flags.FlagHolder, left_out: list[str]) -> list[pathlib.Path]:
-  """The image files that a flag names and that can be decoded.
+def _images(
+  flag: str, given: list[str], left_out: list[str]
+) -> list[pathlib.Path]:
+  """The image files of a list that can be decoded.
 
   Args:
-    flag: one of paths and globs.
+    flag: name of the flag.
+    given: its values.
     left_out: what is wrong with each of the others is added here.
 
   Raises:
     ValueError, OSError: there is no good image.
   """
-  paths = _paths(flag)
+  paths = lists.paths(flag, given)
   groups = [paths[i : i + 64] for i in range(0, len(paths), 64)]
   good: list[pathlib.Path] = []
   bad: list[str] = []
@@ -237,7 +191,7 @@ def _images(flag: flags.FlagHolder, left_out: list[str]) -> list[pathlib.Path]:
         else:
           bad.append(problem)
   if not good:
-    raise ValueError(f"--{flag.name}: no image is good: {bad[0]}")
+    raise ValueError(f"--{flag}: no image is good: {bad[0]}")
   left_out += bad
   return good
 
@@ -250,74 +204,17 @@ def _problem(path: pathlib.Path) -> str | None:
   return None
 
 
-def _paths(flag: flags.FlagHolder) -> list[pathlib.Path]:
-  """The files that paths and globs name."""
-  found = []
-  for text in flag.value:
-    whole = files.expanded(text)  # A file's own name may hold commas.
-    names = [text] if whole.exists() else _parted(flag, text)
-    for name in names:
-      path = files.expanded(name)
-      if path.is_dir():
-        raise ValueError(f"--{flag.name}: {path} is a folder; want '{path}/*'")
-      matches = [path]
-      if not path.exists():
-        matches = map(
-          pathlib.Path, sorted(glob.glob(str(path), recursive=True))
-        )
-      matches = list(matches)
-      if not matches:
-        hint = f"; {COMMAS}" if "," in text else ""
-        raise FileNotFoundError(
-          f"--{flag.name}: no file matches {name!r}{hint}"
-        )
-      found += matches
-  if not found:
-    raise ValueError(f"give --{flag.name}, paths or globs joined by commas")
-  return found
-
-
-def _templates() -> list[str]:
+def _templates(given: list[str]) -> list[str]:
   """The prompts of --templates."""
-  templates = _values(TEMPLATES)
+  templates = lists.texts("templates", given)
   try:
     prompts(["name"], templates)
   except ValueError as error:
-    commas = any("," in text for text in TEMPLATES.value)
-    raise ValueError(f"{error}; {COMMAS}" if commas else str(error)) from error
-  return templates
-
-
-def _values(flag: flags.FlagHolder) -> list[str]:
-  """The values of a list of texts."""
-  found = [value for text in flag.value for value in _parted(flag, text)]
-  if not found:
-    raise ValueError(f"give --{flag.name}, joined by commas or as @FILE")
-  if any(", " in text and '"' not in text for text in flag.value):
-    # It may be one text, which would be torn apart without a word.
-    listed = " | ".join(found[:5]) + (" ..." if len(found) > 5 else "")
-    print(
-      f"--{flag.name}: {len(found)} values, {shown(listed)}; {COMMAS}",
-      file=sys.stderr,
-    )
-  return found
-
-
-def _parted(flag: flags.FlagHolder, text: str) -> list[str]:
-  """The values that a flag's text holds, those of @FILEs too."""
-  try:
-    rows = [*csv.reader([text], skipinitialspace=True, strict=True)]
-  except csv.Error as error:
+    commas = any("," in text for text in given)
     raise ValueError(
-      f"--{flag.name}={shown(text)}: {error}; {COMMAS}"
+      f"{error}; {lists.COMMAS}" if commas else str(error)
     ) from error
-  found: list[str] = []
-  for value in (value.strip() for row in rows for value in row):
-    if value.startswith("@"):
-      found += files.lines(files.read_text(files.expanded(value[1:])))
-    elif value:
-      found.append(value)
-  return found
+  return templates
 
 
 def _print_row(row: dict[str, Any]) -> None:

@@ -150,14 +150,13 @@ def _row(source: TarSource, number: int, upright: bool) -> _Row | None:
   try:
     record = source[number]
     whole = images.decode(record.image, upright=upright)
-    parts = record.parts or (Part(record.caption, record.image, WHOLE),)
-    part, own = parts[0], parts[0].image is not record.image
-    image = images.decode(part.image, upright=upright) if own else whole
+    part = (record.parts or (Part(record.caption, WHOLE),))[0]
+    box_image = part.pixels(whole, upright)
   except (RecordError, images.ImageError, OSError) as error:
     where = shown(source.name(number))
     logging.warning("not evaluated: %s: %s", where, shown(error))
     return None
-  return _Row(record, whole, images.crop(image, part.box), part.text)
+  return _Row(record, whole, box_image, part.text)
 
 
 def evaluate(model: Model, data: Sample) -> Evaluation:

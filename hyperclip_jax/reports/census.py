@@ -17,7 +17,7 @@ from hyperclip_jax.data.feed import tokenizer
 from hyperclip_jax.data.feed.tokenizer import Tokenizer
 from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.images import ImageError
-from hyperclip_jax.data.records.record import Part, Record, RecordError
+from hyperclip_jax.data.records.record import Record, RecordError
 from hyperclip_jax.data.records.shards import TarSource
 from hyperclip_jax.reports.tallies import Tally
 
@@ -180,19 +180,14 @@ def count(source: TarSource, numbers: Sequence[int]) -> Census:
   return census
 
 
-def own_picture(record: Record, part: Part) -> bool:
-  """Whether a part has a picture of its own: its place is not known then."""
-  return part.image is not record.image
-
-
 def _measure(record: Record, tokenize: Tokenizer) -> Measures:
   height, width, _ = images.decode(record.image).shape
   boxes = []
   for part in record.parts:
-    if own_picture(record, part):
-      images.decode(part.image)  # A broken one is a bad record.
-    else:
+    if part.crop is None:
       boxes.append(part.box)
+    else:
+      images.decode(part.crop)  # A broken one is a bad record.
   phrases = [tokenizer.clean(part.text) for part in record.parts]
   texts = [record.caption, *(part.text for part in record.parts)]
   caption, *lengths = tokenize.lengths(texts).clip(max=MOST_TOKENS).tolist()

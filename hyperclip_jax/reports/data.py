@@ -3,13 +3,11 @@
 It works for any source that the reader takes: raw GRIT, HyCoCLIP's processed
 shards and prepared ones. A sample of records is read and its images decoded.
 
-  python -m hyperclip_jax.reports.data --shards 'DIR/*.tar' --output FILE.html
+  hyperclip report --shards 'DIR/*.tar' --output FILE.html
 """
 
-import argparse
 import os
 import pathlib
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
@@ -231,53 +229,8 @@ def _sheet(source: TarSource, numbers: Sequence[int]) -> list[Markup]:
 def _card(record: Record) -> Markup:
   picture = images.decode(record.image)
   parts = [
-    (
-      part.text,
-      images.decode(part.image)
-      if census_lib.own_picture(record, part)
-      else part.box,
-    )
+    (part.text, part.box if part.crop is None else images.decode(part.crop))
     for part in record.parts
   ]
   key = tag("small", shortened(record.key))
   return tag("article", *drawn(picture, record.caption, parts), key)
-
-
-def main() -> None:
-  """Runs the command line."""
-  parser = argparse.ArgumentParser(
-    description="Writes a page on what is in a data set."
-  )
-  parser.add_argument(
-    "--shards", required=True, nargs="+", help="tars, or globs of tars"
-  )
-  parser.add_argument("--output", required=True, help="the HTML file to write")
-  parser.add_argument(
-    "--limit", type=int, default=LIMIT, help="records to sample (%(default)s)"
-  )
-  parser.add_argument("--seed", type=int, default=0, help="of the sample")
-  parser.add_argument(
-    "--min_side",
-    type=int,
-    default=32,
-    help="of boxes of raw records, in pixels",
-  )
-  options = parser.parse_args()
-  try:
-    census = write_report(
-      options.shards,
-      options.output,
-      limit=options.limit,
-      seed=options.seed,
-      min_side=options.min_side,
-    )
-  except (ValueError, OSError) as error:
-    sys.exit(f"error: {error}")
-  print(
-    f"{options.output}: {census.records:,} good records, "
-    f"{census.bad.total():,} bad"
-  )
-
-
-if __name__ == "__main__":
-  main()

@@ -12,19 +12,19 @@ A batch is named views, each a dict of arrays with B * count rows:
   image   (rows, side, side, 3) pixels in [0, 1], augmented on the device
   text    (rows, length) int32  token ids, cut to a static length
   valid   (rows,) bool          only where a view has several rows an example
-  NAME    (rows,)               the view's `extra` numbers
+  NAME    (rows, ...)           the view's `extra` numbers
+
+`data.feed.views` says what the host fills; `views.augment` makes this of it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from hyperclip_jax.data.feed.tokenizer import Tokenizer
-from hyperclip_jax.data.feed.views import View
-from hyperclip_jax.data.records.record import Part, Record
+from hyperclip_jax.data.feed.views import Show, View
 from hyperclip_jax.geometry.spaces import Space
 
 # "params", and whatever else the system keeps: "batch_stats", "ema", ...
@@ -83,7 +83,8 @@ class Task(NamedTuple):
     views: what a batch shows of a record, by name.
     draws: random numbers in [0, 1) that `show` gets for a record.
     show: (record, numbers (draws,)) -> parts of each view, at most its `count`
-      and at least one. On the host, in threads.
+      and at least one; `views.Shown` where a view has `extra`. On the host, in
+      threads. A record that it raises for is replaced by the next.
     init: key -> variables.
     embed: (variables, batch, key) -> outputs, any tree of arrays with rows in
       front, and new variables. Row by row, as it may run in micro-batches.
@@ -96,7 +97,7 @@ class Task(NamedTuple):
 
   views: Mapping[str, View]
   draws: int
-  show: Callable[[Record, np.ndarray], Mapping[str, Sequence[Part]]]
+  show: Show
   init: Callable[[PRNGKeyArray], Variables]
   embed: Callable[[Variables, Batch, PRNGKeyArray], tuple[PyTree, Variables]]
   loss: Callable[

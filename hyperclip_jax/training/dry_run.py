@@ -27,8 +27,9 @@ def dry_run(run: runs.Run) -> None:
   say(f"\n{preview.summary(preview.look(run.sources))}")
   batch = next(train.make_batches(run, 0, Faults(config.data.max_bad)))
   say(f"\nbatch of process {jax.process_index()}")
-  for name, rows in batch.items():
-    say(f"  {name:12} {rows.dtype} {rows.shape}")
+  for view, leaves in batch.items():
+    for name, rows in leaves.items():
+      say(f"  {f'{view}.{name}':12} {rows.dtype} {rows.shape}")
 
   batch = sharding.to_global(batch, run.mesh)
   step = train.make_step(run)
@@ -43,10 +44,10 @@ def dry_run(run: runs.Run) -> None:
       f"{memory.temp_size_in_bytes / 2**30:.2f} temporary"
     )
   texts = [
-    rows.shape[1]
-    for name, rows in batch.items()
-    if name in ("text", "box_text")
-    for _ in range(len(rows) // config.batch_size)
+    leaves["text"].shape[1]
+    for leaves in batch.values()
+    if "text" in leaves
+    for _ in range(len(leaves["text"]) // config.batch_size)
   ]
   operations = flops.train_step(
     model, config.model.image_size, texts, config.batch_size

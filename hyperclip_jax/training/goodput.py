@@ -10,7 +10,7 @@ import jax
 
 from hyperclip_jax.training import log
 
-Batch = Mapping[str, jax.Array]
+Batch = Mapping[str, Any]  # any tree of arrays
 T = TypeVar("T")
 
 # Time that is not spent on training, in the order of the report.
@@ -55,7 +55,7 @@ class Clock:
     Returns:
       The result of `function`.
     """
-    shapes = tuple(rows.shape for rows in batch.values())
+    shapes = tuple(rows.shape for rows in jax.tree.leaves(batch))
     new = shapes not in self._shapes
     self._shapes.add(shapes)
     with self.on("compile" if new else "device"):

@@ -110,13 +110,11 @@ def rows_over_data(mesh: Mesh) -> Callable[..., Any]:
   return intercept
 
 
-def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-  """This process's rows -> global arrays split over `data`."""
+def to_global(batch: Any, mesh: Mesh) -> Any:
+  """This process's rows of a tree -> global arrays split over `data`."""
+  put = jax.make_array_from_process_local_data
   sharding = batch_sharding(mesh)
-  return {
-    name: jax.make_array_from_process_local_data(sharding, rows)
-    for name, rows in batch.items()
-  }
+  return jax.tree.map(lambda rows: put(sharding, rows), batch)
 
 
 def to_host(tree: Any) -> Any:

@@ -6,16 +6,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from hyperclip_jax.checkpoints import checkpoint
 from hyperclip_jax.checkpoints.release import CONFIG_FILE
 from hyperclip_jax.data.feed import distortions as distort
-from hyperclip_jax.data.feed import pipeline
-from hyperclip_jax.data.feed.augment import crop_resize
+from hyperclip_jax.data.feed import pipeline, views
 from hyperclip_jax.data.feed.faults import Faults
+from hyperclip_jax.data.feed.place import Form
 from hyperclip_jax.data.feed.tokenizer import Tokenizer
 from hyperclip_jax.data.records import identity
+from hyperclip_jax.data.records.record import Part, Record
 from hyperclip_jax.evals import held_out
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.inference.model import HyperCLIP
@@ -31,7 +33,7 @@ from hyperclip_jax.training.step import Inputs, TrainState
 from hyperclip_jax.training.trace import Trace
 from hyperclip_jax.training.watchdog import Watchdog
 
-Batch = dict[str, jax.Array]
+Batch = dict[str, dict[str, jax.Array]]
 Metrics = dict[str, jax.Array]
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -176,10 +178,10 @@ def make_step(run: Run) -> Step:
   config = run.config
   model, objective = build.model(config), build.objective(config, run.mesh)
   optimizer, schedule = build.optimizer(config), build.schedule(config)
-  distortions = distort.Options(**config.data.distortions)
+  shown = display(config).views
 
   def read(batch: Batch) -> Inputs:
-    return augment(batch, config.model.image_size, distortions)
+    return augment(shown, batch, config.model.image_size)
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     with nn.intercept_methods(sharding.rows_over_data(run.mesh)):
@@ -195,44 +197,35 @@ def make_step(run: Run) -> Step:
   return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
 
 
-def augment(
-  batch: Batch, image_size: int, distortions: distort.Options
-) -> Inputs:
+def augment(shown: views.Views, batch: Any, image_size: int) -> Inputs:
   """Canvases, crop rectangles and seeds -> what the towers read."""
-
-  def pixels(image: str, crop: str, seed: str) -> jax.Array:
-    cropped = crop_resize(batch[image], batch[crop], image_size)
-    return distort.augment(cropped, batch[seed], distortions)
-
-  inputs = Inputs(pixels("image", "image_crop", "image_seed"), batch["text"])
-  if "box_image" not in batch:
+  made = views.augment(shown, batch, image_size)
+  whole, part = made["whole"], made.get("part")
+  inputs = Inputs(whole["image"], whole["text"])
+  if part is None:
     return inputs
   return inputs._replace(
-    box_image=pixels("box_image", "box_crop", "box_seed"),
-    box_text=batch["box_text"],
-    distinct=batch["distinct"],
-    valid=batch.get("valid"),
+    box_image=part["image"],
+    box_text=part["text"],
+    distinct=views.differs(part["text"], whole["text"]),
+    valid=part.get("valid"),
   )
 
 
 def make_batches(
   run: Run, examples_seen: int, faults: Faults
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[pipeline.Batch]:
   """This process's batches, from a position in the global order on."""
   config, data = run.config, run.config.data
-  lengths = tuple(data.text_buckets)
+  shown = display(config)
+  if jax.process_count() > 1:
+    shown = shown._replace(views=views.of_one_length(shown.views))
   make = pipeline.MakeBatch(
     run.sources,
     faults,
-    canvas=data.canvas,
-    context=config.model.text.context,
-    # Processes would have to agree on a length at every step.
-    text_lengths=lengths if jax.process_count() == 1 else lengths[-1:],
-    crop_scale=tuple(data.crop_scale),
-    white_border=data.white_border,
-    parts=_parts(config),
+    shown,
+    form=Form(data.canvas, data.white_border, data.upright),
     tokenizer=Tokenizer(config.model.text.vocab),
-    upright=data.upright,
   )
   return pipeline.batches(
     run.sources,
@@ -248,10 +241,25 @@ def make_batches(
   )
 
 
-def _parts(config: Config) -> int:
-  """Parts of each example that a batch has room for."""
-  uses_boxes = config.objective.name in USES_BOXES
-  return config.data.parts_per_image if uses_boxes else 0
+def display(config: Config) -> views.Display:
+  """What a batch shows of a record, by the objective."""
+  data = config.data
+  whole = views.View(
+    crop=tuple(data.crop_scale),
+    distortions=distort.Options(**data.distortions),
+    lengths=tuple(data.text_buckets),
+  )
+  if config.objective.name not in USES_BOXES:
+    return views.whole_only(whole)
+  part = whole._replace(count=data.parts_per_image)
+
+  def show(record: Record, numbers: np.ndarray) -> dict[str, list[Part]]:
+    # A record without a good box is its own part.
+    parts = record.parts or (views.whole(record),)
+    chosen = views.choose(parts, numbers)
+    return {"whole": [views.whole(record)], "part": chosen}
+
+  return views.Display({"whole": whole, "part": part}, part.count, show)
 
 
 def make_health(run: Run, step: int, examples_seen: int) -> health_lib.Health:
@@ -263,7 +271,7 @@ def make_health(run: Run, step: int, examples_seen: int) -> health_lib.Health:
     first = examples_seen + (which - step - 1) * size
     positions = range(first, first + size)
     return pipeline.names(
-      run.sources, weights, seed, positions, _parts(run.config)
+      run.sources, weights, seed, positions, display(run.config)
     )
 
   return health_lib.Health(run.workdir, run.config.max_bad_steps, names)

@@ -18,7 +18,7 @@ import pytest
 from PIL import ExifTags, Image
 
 import hyperclip_jax
-from hyperclip_jax.commands import demo, local_server
+from hyperclip_jax.commands import demo, door, local_server
 from hyperclip_jax.inference import explore
 from hyperclip_jax.reports import answer, cones
 from hyperclip_jax.reports.markup import Markup
@@ -309,7 +309,7 @@ def test_other_models_bring_phrases_of_their_own(loaded, tmp_path):
 def test_without_gradio_it_says_what_to_install(monkeypatch):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
   with pytest.raises(SystemExit, match=r"hyperclip-jax\[demo\]"):
-    demo.main(["--model=none"])
+    door.run(["demo", "--model=none"])
 
 
 def ask(url, data=None, **headers):
@@ -337,7 +337,7 @@ def served(tmp_path_factory):
   folder = tmp_path_factory.mktemp("served")
   temporary = folder / "tmp"
   temporary.mkdir()
-  command = [sys.executable, "-m", "hyperclip_jax.commands.demo"]
+  command = [sys.executable, "-m", "hyperclip_jax", "demo"]
   command += [f"--model={saved.model(folder / 'model')}"]
   with subprocess.Popen(
     [*command, f"--port={free_port()}"],

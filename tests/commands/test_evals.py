@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hyperclip_jax.commands import evals as command
+from hyperclip_jax.commands import door
 from hyperclip_jax.evals import catalog
 from tests import small
 from tests.data import tars
@@ -26,8 +26,8 @@ def test_everything_that_is_there_is_run(tmp_path, capsys):
   )
   test_captions.write_coco(data)
   pictures.write(data / "mnist" / "test" / "7" / "1.png", pictures.RED)
-  flags = [f"--model={model}", f"--data={data}", f"--output={output}"]
-  command.main(flags)
+  flags = ["evals", f"--model={model}", f"--data={data}", f"--output={output}"]
+  assert door.run(flags) == 0
   content = json.loads((output / "results.json").read_text())
   status = {task["name"]: task["status"] for task in content["tasks"]}
   assert list(status) == [task.name for task in catalog.TASKS]
@@ -62,7 +62,7 @@ def test_everything_that_is_there_is_run(tmp_path, capsys):
   assert any(line.startswith(wanted) for line in printed)
   # A part of it, from what is kept: no image is needed any more.
   (data / "mnist" / "test" / "7" / "1.png").unlink()
-  command.main([*flags, "--tasks=mnist,shapes"])
+  assert door.run([*flags, "--tasks=mnist,shapes"]) == 0
   content = json.loads((output / "results.json").read_text())
   assert [task["name"] for task in content["tasks"]] == ["mnist", "shapes"]
   assert content["tasks"] == [by_name["mnist"], by_name["shapes"]]

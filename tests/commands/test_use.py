@@ -8,10 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 from PIL import Image
 
-from hyperclip_jax import main
+from hyperclip_jax.commands import door
 from hyperclip_jax.inference import pretrained
 from tests import golden_files
 from tests.inference.test_model import pictures
@@ -41,9 +40,7 @@ def command(loaded, monkeypatch, capsys):
     return loaded
 
   def run(*args):
-    argv = ["main", *map(str, args)]
-    with flagsaver.flagsaver():
-      main.main(main.parse_flags(argv))
+    assert door.run([*map(str, args)]) == 0
     return capsys.readouterr().out
 
   real = pretrained.load
@@ -61,7 +58,7 @@ def images(tmp_path):
 def test_classify(command, loaded, images, tmp_path):
   (tmp_path / "labels.txt").write_text("cat\ndog, wet\n\nred circle\n")
   args = (
-    "--mode=classify", *MODEL, f"--images={images}",
+    "classify", *MODEL, f"--images={images}",
     f"--labels=@{tmp_path / 'labels.txt'},thing", "--templates={}", "--top=2",
   )  # fmt: skip
   rows = json.loads(command(*args, "--json"))
@@ -86,7 +83,7 @@ def test_classify(command, loaded, images, tmp_path):
 
 def test_search_makes_an_index_and_reads_it(command, images, tmp_path):
   index = tmp_path / "a.index"
-  args = ("--mode=search", *MODEL, f"--index={index}", "--top=1", "--json")
+  args = ("search", *MODEL, f"--index={index}", "--top=1", "--json")
   query = f"--query_images={tmp_path / '1.png'}"
   made = command(*args, f"--images={images}", query)
   (row,) = json.loads(made)
@@ -98,7 +95,7 @@ def test_search_makes_an_index_and_reads_it(command, images, tmp_path):
 
 
 def test_traverse(command, images, tmp_path):
-  args = ("--mode=traverse", *MODEL, f"--images={tmp_path / '0.png'}")
+  args = ("traverse", *MODEL, f"--images={tmp_path / '0.png'}")
   (row,) = json.loads(command(*args, "--texts=a cat,a dog", "--json"))
   assert row["to"] == "root"
   assert row["found"][0]["t"] == 1.0
@@ -112,65 +109,65 @@ def test_traverse(command, images, tmp_path):
 @pytest.mark.parametrize(
   ("args", "message"),
   [
-    (["--mode=classify", "--labels=a"], "give --images"),
-    (["--mode=classify", "--images=no.png", "--labels=a"], "no file matches"),
-    (["--mode=classify", "--images=IMAGE"], "give --labels"),
+    (["classify", "--labels=a"], "give --images"),
+    (["classify", "--images=no.png", "--labels=a"], "no file matches"),
+    (["classify", "--images=IMAGE"], "give --labels"),
     (
-      ["--mode=classify", "--images=IMAGE", "--labels=@IMAGE.txt"],
+      ["classify", "--images=IMAGE", "--labels=@IMAGE.txt"],
       "No such fi",
     ),
     (
-      ["--mode=classify", "--images=IMAGE", "--labels=a", "--templates=b"],
+      ["classify", "--images=IMAGE", "--labels=a", "--templates=b"],
       "template 'b' must hold",
     ),
     (
-      ["--mode=classify", "--images=TEXT", "--labels=a"],
+      ["classify", "--images=TEXT", "--labels=a"],
       "text.png: cannot dec",
     ),
-    (["--mode=search", "--texts=a"], "one of --query and --query_images"),
-    (["--mode=search", "--query=a"], "or --images), or --index"),
-    (["--mode=search", "--query=a", "--index=no.index"], "no.index"),
-    (["--mode=search", "--query=a", "--index=TEXT"], "not a safetensors file"),
-    (["--mode=search", "--query=a", "--index=TEXT", "--texts=a"], "exists: d"),
-    (["--mode=search", "--query=a", "--texts=a", "--images=IMAGE"], "one of"),
+    (["search", "--texts=a"], "one of --query and --query_images"),
+    (["search", "--query=a"], "or --images), or --index"),
+    (["search", "--query=a", "--index=no.index"], "no.index"),
+    (["search", "--query=a", "--index=TEXT"], "not a safetensors file"),
+    (["search", "--query=a", "--index=TEXT", "--texts=a"], "exists: d"),
+    (["search", "--query=a", "--texts=a", "--images=IMAGE"], "one of"),
     (
-      ["--mode=traverse", "--images=IMAGE", "--texts=a", "--to=no.png"],
+      ["traverse", "--images=IMAGE", "--texts=a", "--to=no.png"],
       "no.pn",
     ),
     (
-      ["--mode=search", "--query=a", "--texts=a", "--model=no"],
+      ["search", "--query=a", "--texts=a", "--model=no"],
       "no: no such f",
     ),
-    (["--mode=search", "--query=a", "--texts=a", "--model="], "give --model"),
+    (["search", "--query=a", "--texts=a", "--model="], "give --model"),
     (
       [
-        "--mode=classify",
+        "classify",
         "--images=IMAGE",
         "--labels=a",
         "--templates=a {}, a pet.",
       ],
       "must hold {} once, and no other brace; commas separate values",
     ),
-    (["--mode=classify", "--images=x,y.png", "--labels=a"], "commas separate"),
+    (["classify", "--images=x,y.png", "--labels=a"], "commas separate"),
     (
-      ["--mode=classify", "--images=IMAGE", '--labels="a" b,c'],
+      ["classify", "--images=IMAGE", '--labels="a" b,c'],
       "double quotes",
     ),
-    (["--mode=classify", "--images=FOLDER", "--labels=a"], "want 'FOLDER/*'"),
+    (["classify", "--images=FOLDER", "--labels=a"], "want 'FOLDER/*'"),
     (
-      ["--mode=classify", "--images=IMAGE", "--labels=@LATIN"],
+      ["classify", "--images=IMAGE", "--labels=@LATIN"],
       "latin.txt: not UTF-8",
     ),
     (
-      ["--mode=search", "--query=a", "--texts=b", "--index=IMAGE/x.index"],
+      ["search", "--query=a", "--texts=b", "--index=IMAGE/x.index"],
       "0.png",
     ),
-    (["--mode=search", "--query=a", "--to=root"], "--to is a flag of --mode=t"),
-    (["--mode=classify", "--steps=3"], "--steps is a flag of --mode=traverse"),
-    (["--mode=classify", "--workdir=a"], "a flag of --mode=train|eval|verify"),
-    (["--mode=classify", "--config.seed=1"], "--config.seed=1 changes nothing"),
-    (["--mode=classify", "a.png"], "stray arguments: a.png"),
-    (["--mode=classify", "--top=0"], "flag --top=0"),
+    (["search", "--query=a", "--to=root"], "--to is a flag of traverse"),
+    (["classify", "--steps=3"], "--steps is a flag of traverse"),
+    (["classify", "--workdir=a"], "a flag of train, eval, verify"),
+    (["classify", "--config.seed=1"], "--config.seed=1 changes nothing"),
+    (["classify", "a.png"], "stray arguments: a.png"),
+    (["classify", "--top=0"], "--top: want a whole number from 1 on"),
   ],
 )
 def test_bad_input_is_one_message(args, message, command, images, tmp_path):
@@ -187,7 +184,7 @@ def test_bad_input_is_one_message(args, message, command, images, tmp_path):
     args = [a.replace(name, path) for a in args]
     message = message.replace(name, path)
   with pytest.raises(SystemExit) as exit_info:
-    command(*MODEL, *args)
+    command(args[0], *MODEL, *args[1:])
   assert str(exit_info.value).startswith("error: ")
   assert message in str(exit_info.value)
 
@@ -200,8 +197,8 @@ def image(tmp_path):
 
 
 def labels_of(command, image, *flags):
-  """The labels that --mode=classify saw."""
-  args = ("--mode=classify", *MODEL, f"--images={image}", "--top=9", "--json")
+  """The labels that classify saw."""
+  args = ("classify", *MODEL, f"--images={image}", "--top=9", "--json")
   (row,) = json.loads(command(*args, *flags))
   return {answer["label"] for answer in row["found"]}
 
@@ -226,9 +223,8 @@ def test_a_text_that_may_have_been_torn_apart_is_announced(
   loaded, image, monkeypatch, capsys
 ):
   monkeypatch.setattr(pretrained, "load", lambda *_: loaded)
-  args = ["main", "--mode=classify", *MODEL, f"--images={image}"]
-  with flagsaver.flagsaver():
-    main.main(main.parse_flags([*args, "--labels=a dog, sitting,a cat"]))
+  args = ["classify", *MODEL, f"--images={image}"]
+  assert door.run([*args, "--labels=a dog, sitting,a cat"]) == 0
   errors = capsys.readouterr().err
   assert "--labels: 3 values, a dog | sitting | a cat; commas" in errors
 
@@ -260,7 +256,7 @@ def test_names_that_are_no_utf8_or_hold_escapes(command, image, tmp_path):
       file.write(image.read_bytes())
   image.unlink()
   index = tmp_path / "new/folder/a.index"
-  args = ("--mode=search", *MODEL, f"--index={index}", "--query=a\x9b, b")
+  args = ("search", *MODEL, f"--index={index}", "--query=a\x9b, b")
   text = command(*args, f"--images={tmp_path}/*.png")
   assert "caf\\udce9.png" in text
   assert "\\x1b[2J\\u202e.png" in text
@@ -273,7 +269,7 @@ def test_names_that_are_no_utf8_or_hold_escapes(command, image, tmp_path):
 
 def test_json_keeps_what_can_be_read(command, image):
   raw = command(
-    "--mode=classify", *MODEL, f"--images={image}", "--labels=猫,é", "--json"
+    "classify", *MODEL, f"--images={image}", "--labels=猫,é", "--json"
   )
   assert '"猫"' in raw
 
@@ -281,7 +277,7 @@ def test_json_keeps_what_can_be_read(command, image):
 def test_home_folders(command, image, tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   monkeypatch.chdir("/")
-  args = ("--mode=search", *MODEL, "--index=~/x/a.index", "--json")
+  args = ("search", *MODEL, "--index=~/x/a.index", "--json")
   made = json.loads(
     command(*args, "--query_images=~/a.png", "--images=~/*.png")
   )
@@ -289,7 +285,7 @@ def test_home_folders(command, image, tmp_path, monkeypatch):
   assert (tmp_path / "x/a.index").exists()
   (row,) = json.loads(
     command(
-      "--mode=traverse", *MODEL, "--images=~/a.png", "--to=~/a.png",
+      "traverse", *MODEL, "--images=~/a.png", "--to=~/a.png",
       "--index=~/x/a.index", "--json",
     )
   )  # fmt: skip
@@ -302,10 +298,9 @@ def test_bad_images_are_left_out_and_named(
   monkeypatch.setattr(pretrained, "load", lambda *_: loaded)
   (tmp_path / "bad,1.png").write_bytes(b"")
   (tmp_path / "bad2.png").write_bytes(b"<html>")
-  args = ["main", "--mode=search", *MODEL, f"--query_images={images}", "--json"]
+  args = ["search", *MODEL, f"--query_images={images}", "--json"]
   index = f"--index={tmp_path / 'a.index'}"
-  with flagsaver.flagsaver():
-    main.main(main.parse_flags([*args, f"--images={images}", index]))
+  assert door.run([*args, f"--images={images}", index]) == 0
   found = capsys.readouterr()
   rows = json.loads(found.out)
   assert [row["query"][-5:] for row in rows] == ["0.png", "1.png", "2.png"]
@@ -313,19 +308,17 @@ def test_bad_images_are_left_out_and_named(
   assert "left out 4 images:" in found.err  # Twice the two.
   assert "bad,1.png: cannot decode 0 bytes" in found.err
   assert "bad2.png: cannot decode" in found.err
-  with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
-    main.main(main.parse_flags([*args, index, "--strict"]))
-  assert exit_info.value.code == 1
+  assert door.run([*args, index, "--strict"]) == 1
   assert len(json.loads(capsys.readouterr().out)) == 3
-  args[3:] = [*MODEL, f"--query_images={tmp_path / 'bad,1.png'}", index]
-  with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
-    main.main(main.parse_flags([*args[:2], *args[3:]]))
+  query = f"--query_images={tmp_path / 'bad,1.png'}"
+  with pytest.raises(SystemExit) as exit_info:
+    door.run(["search", *MODEL, query, index])
   assert "no image is good: " in str(exit_info.value.code)
 
 
 def process(*args):
   return subprocess.run(
-    [sys.executable, "-m", "hyperclip_jax.main", *args],
+    [sys.executable, "-m", "hyperclip_jax", *args],
     cwd=ROOT,
     env=os.environ | {"JAX_PLATFORMS": "cpu"},
     capture_output=True,
@@ -337,13 +330,13 @@ def process(*args):
 @pytest.mark.slow
 def test_a_process_answers_or_ends_with_one_message(images):
   done = process(
-    "--mode=classify", *MODEL, f"--images={images}", "--labels=cat,dog",
+    "classify", *MODEL, f"--images={images}", "--labels=cat,dog",
     "--json",
   )  # fmt: skip
   assert done.returncode == 0, done.stderr
   assert len(json.loads(done.stdout)) == 3
-  done = process("--mode=classify", "--model=no", f"--images={images}")
+  done = process("classify", "--model=no", f"--images={images}")
   assert done.returncode == 1
   assert done.stderr.strip() == (
-    "error: give --labels, joined by commas or as @FILE"
+    "error: give --labels=LIST: names of the classes"
   )

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from hyperclip_jax.commands import evals as command
+from hyperclip_jax.commands import door
 from hyperclip_jax.evals import catalog, runner
 from hyperclip_jax.evals.tasks import MissingData, Task
 from tests.evals import saved
@@ -99,9 +99,9 @@ def test_a_surprise_does_not_stop_the_rest(outcomes, caplog):
 
 
 def call(tmp_path, *flags):
-  output = tmp_path / "out"
-  command.main([f"--data={tmp_path}", f"--output={output}", *flags])
-  return output
+  """The exit code; the results are in tmp_path/out."""
+  output = f"--output={tmp_path / 'out'}"
+  return door.run(["evals", f"--data={tmp_path}", output, *flags])
 
 
 def test_the_command_writes_all_and_escapes(monkeypatch, tmp_path, capsys):
@@ -113,7 +113,8 @@ def test_the_command_writes_all_and_escapes(monkeypatch, tmp_path, capsys):
   )
   monkeypatch.setattr(catalog, "TASKS", tasks)
   folder = saved.model(tmp_path / "<b>model|*")
-  output = call(tmp_path, f"--model={folder}")
+  assert call(tmp_path, f"--model={folder}") == 0
+  output = tmp_path / "out"
   content = json.loads((output / "results.json").read_text())
   assert content["objective"] == "hycoclip"
   assert [t["status"] for t in content["tasks"]] == ["done", "missing"]
@@ -135,9 +136,7 @@ def test_a_failed_task_makes_exit_code_1(monkeypatch, tmp_path):
   broken = Task("broken", Counted(error=ValueError("no image")), {})
   monkeypatch.setattr(catalog, "TASKS", (broken, Task("ok", Counted(), {})))
   folder = saved.model(tmp_path / "model")
-  with pytest.raises(SystemExit) as stop:
-    call(tmp_path, f"--model={folder}", "--tasks=broken,ok")
-  assert stop.value.code == 1
+  assert call(tmp_path, f"--model={folder}", "--tasks=broken,ok") == 1
   content = json.loads((tmp_path / "out" / "results.json").read_text())
   assert content["tasks"][1]["results"]["nan"] is None
 
@@ -173,7 +172,8 @@ def test_what_was_left_out_is_counted_and_named(monkeypatch, tmp_path, capsys):
   monkeypatch.setattr(catalog, "TASKS", tasks)
   folder = saved.model(tmp_path / "model")
   for _ in range(2):  # The second time from what is kept.
-    output = call(tmp_path, f"--model={folder}")
+    assert call(tmp_path, f"--model={folder}") == 0
+    output = tmp_path / "out"
     assert "top1 0.500  left out 31" in capsys.readouterr().out
     content = json.loads((output / "results.json").read_text())
     assert content["tasks"][0]["results"] == results
@@ -195,8 +195,7 @@ def test_a_message_cannot_steer_the_terminal(monkeypatch, tmp_path, capsys):
   broken = Task("broken", Counted(error=ValueError("a\x1b]52;c\nb" * 999)), {})
   monkeypatch.setattr(catalog, "TASKS", (broken,))
   folder = saved.model(tmp_path / "model")
-  with pytest.raises(SystemExit):
-    call(tmp_path, f"--model={folder}")
+  assert call(tmp_path, f"--model={folder}") == 1
   printed = capsys.readouterr().out
   assert "\x1b" not in printed
   assert len(printed) < 2000

@@ -42,7 +42,8 @@ def with_bad_numbers(make_batches, is_bad):
       make_batches(run, examples_seen, faults), first
     ):
       if is_bad(step):
-        batch["image_crop"] = np.full_like(batch["image_crop"], np.nan)
+        whole = batch["whole"]
+        whole["crop"] = np.full_like(whole["crop"], np.nan)
       yield batch
 
   return make

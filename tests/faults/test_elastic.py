@@ -32,7 +32,7 @@ def go_on(run, step_fn, steps):
     batches = train.make_batches(run, seen, Faults(0.0))
     losses, texts = [], []
     for batch in itertools.islice(batches, steps):
-      texts.append(batch["text"])
+      texts.append(batch["whole"]["text"])
       state, values = step_fn(state, sharding.to_global(batch, run.mesh))
       losses.append(float(values["loss"]))
     seen += steps * run.config.batch_size
@@ -48,7 +48,9 @@ def texts_of_two(run, examples_seen, steps):
       patch.setattr(jax, "process_count", lambda: 2)
       patch.setattr(jax, "process_index", lambda which=which: which)
       batches = train.make_batches(run, examples_seen, Faults(0.0))
-    parts.append([batch["text"] for batch in itertools.islice(batches, steps)])
+    parts.append(
+      [batch["whole"]["text"] for batch in itertools.islice(batches, steps)]
+    )
   return [np.stack(two, 1).reshape(-1, 32) for two in zip(*parts, strict=True)]
 
 
@@ -106,10 +108,10 @@ def test_another_batch_size_goes_on_from_the_examples_seen(tmp_path):
   with checkpoint.Checkpoints(tmp_path) as checkpoints:
     _, meta = train.first_state(run, checkpoints)
   batch = next(train.make_batches(run, meta["examples_seen"], Faults(0.0)))
-  assert len(batch["text"]) == 24
+  assert len(batch["whole"]["text"]) == 24
   names = pipeline.names(run.sources, (1.0,), config.seed, range(48, 72))
   source = run.sources[0]
   by_name = {source.name(i): source[i].caption for i in range(len(source))}
   wanted = pipeline.Tokenizer()([by_name[name] for name in names], 32)
-  width = batch["text"].shape[1]
-  np.testing.assert_array_equal(batch["text"], wanted[:, :width])
+  width = batch["whole"]["text"].shape[1]
+  np.testing.assert_array_equal(batch["whole"]["text"], wanted[:, :width])

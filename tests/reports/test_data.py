@@ -1,12 +1,12 @@
 """The data report says what is in the tars, counted here by other means."""
 
 import json
-import sys
 import tarfile
 from collections import Counter
 
 import pytest
 
+from hyperclip_jax.commands import door
 from hyperclip_jax.data.embedded import photos, shapes
 from hyperclip_jax.data.prepare import manifest
 from hyperclip_jax.reports import census, data
@@ -257,8 +257,8 @@ def test_samples_are_distinct_and_need_no_list_of_everything():
 @pytest.mark.parametrize(
   ("flags", "words"),
   [
-    (["--limit", "0"], "limit is 0"),
-    (["--min_side", "-1"], "min_side is -1"),
+    (["--limit", "0"], "--limit: want a whole number from 1 on"),
+    (["--min_side", "-1"], "--min_side: want a whole number from 0 on"),
     (["--shards", "nowhere/*.tar"], "no file matches 'nowhere/*.tar'"),
     (["--output", "nowhere/report.html"], "nowhere/report.html: No such file"),
     (["--output", "/dev/full/report.html"], "Not a directory"),
@@ -269,10 +269,9 @@ def test_bad_flags_end_before_any_work(flags, words, monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   tars.write_tar(tmp_path / "a.tar", tars.raw_members("a"))
   flags = ["--shards", "a.tar", "--output", "report.html", *flags]
-  monkeypatch.setattr(sys, "argv", ["data", *flags])
   monkeypatch.setattr(data, "TarSource", lambda *_: pytest.fail("it began"))
   with pytest.raises(SystemExit) as stop:
-    data.main()
+    door.run(["report", *flags])
   assert str(stop.value.code).startswith("error: ")
   assert words in str(stop.value.code)
   assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
@@ -285,8 +284,7 @@ def test_the_command_writes_the_page(monkeypatch, tmp_path, capsys):
   ]
   path = tmp_path / "report.html"
   flags = ["--shards", *shards, "--output", str(path), "--limit", "1"]
-  monkeypatch.setattr(sys, "argv", ["data", *flags])
-  data.main()
+  assert door.run(["report", *flags]) == 0
   assert "1 good records, 0 bad" in capsys.readouterr().out
   assert Reader(path.read_text()).table["Records in the shards"] == ["2"]
 

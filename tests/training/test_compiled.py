@@ -42,15 +42,8 @@ def make_batch(caption=CAPTION, phrase=PHRASE):
     "seed": np.zeros(4, np.uint32),
   }
   return {
-    "image": pictures["image"],
-    "image_crop": pictures["crop"],
-    "image_seed": pictures["seed"],
-    "text": np.ones((4, caption), np.int32),
-    "box_image": pictures["image"],
-    "box_crop": pictures["crop"],
-    "box_seed": pictures["seed"],
-    "box_text": np.ones((4, phrase), np.int32),
-    "distinct": np.ones(4, bool),
+    "whole": {**pictures, "text": np.ones((4, caption), np.int32)},
+    "part": {**pictures, "text": np.ones((4, phrase), np.int32)},
   }
 
 

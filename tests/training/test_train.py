@@ -17,6 +17,7 @@ from hyperclip_jax.data.embedded import photos
 from hyperclip_jax.data.feed import pipeline
 from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.data.prepare import run
+from hyperclip_jax.data.prepare.manifest import Options
 from hyperclip_jax.reports import run as report
 from hyperclip_jax.systems import build
 from hyperclip_jax.training import claim, log, runs, sharding, train
@@ -282,10 +283,9 @@ def test_a_run_trains_from_each_layout(layout, tmp_path):
     (tmp_path / "data").mkdir()
     tars.write_tar(tmp_path / "data/00000.tar", members)
   else:
-    crops = ["--crops"] if layout == "prepared_crops" else []
+    crops = layout == "prepared_crops"
     raw = f"{small.shapes_folder()}/train/*.tar"
-    flags = ["--input", raw, "--output", f"{tmp_path}/data", "--jobs", "1"]
-    run.main([*flags, "--min_side", "4", *crops])
+    run.prepare([raw], f"{tmp_path}/data", Options(min_side=4, crops=crops))
   config = small.config(steps=2)
   config.shapes.folder = ""
   config.data.shards = f"{tmp_path}/data/*.tar"
@@ -302,7 +302,7 @@ def test_a_smaller_vocabulary_trains(tmp_path):
   config.model.text.vocab = 1000
   run = runs.prepare(config, tmp_path)
   batch = next(train.make_batches(run, 0, Faults(0.0)))
-  assert max(batch[name].max() for name in ("text", "box_text")) == 999
+  assert max(leaves["text"].max() for leaves in batch.values()) == 999
   losses, state = run_steps(run, 2)
   assert np.isfinite(losses).all()
   model = train._model(config, state.params)

@@ -4,10 +4,9 @@ The photographs ship inside the scikit-image wheel (extra `photos`), so nothing
 is downloaded. All are dedicated to the public domain or under CC0, as their
 docstrings in `skimage.data` say; captions, phrases and boxes are ours.
 
-  python -m hyperclip_jax.data.embedded.photos --output DIR
+  hyperclip photos --output DIR
 """
 
-import argparse
 import importlib
 import io
 import json
@@ -219,16 +218,3 @@ def _grounded(
   x1, y1, x2, y2 = box
   corners = (x1 / width, y1 / height, x2 / width, y2 / height)
   return [float(start), float(start + len(phrase)), *corners, 1.0]
-
-
-def main() -> None:
-  """Runs the command line."""
-  parser = argparse.ArgumentParser(
-    description="Writes the photographs of scikit-image as a raw GRIT shard."
-  )
-  parser.add_argument("--output", required=True, help="the folder to fill")
-  print(write(parser.parse_args().output))
-
-
-if __name__ == "__main__":
-  main()

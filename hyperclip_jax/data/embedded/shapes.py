@@ -12,10 +12,9 @@ balanced over the leaf classes, with `label` and `held_out` in their JSON),
 `hierarchy.json`, `manifest.json` and `digests.json`. Twelve of the 96 leaf
 classes, one for each shape, never occur in `train`.
 
-  python -m hyperclip_jax.data.embedded.shapes --output DIR
+  hyperclip shapes --output DIR
 """
 
-import argparse
 import io
 import json
 import os
@@ -342,17 +341,3 @@ def generate(
     except OSError:
       if not _complete(folder, manifest):  # another process may be first
         raise
-
-
-def main() -> None:
-  """Runs the command line."""
-  parser = argparse.ArgumentParser(description="Writes the shapes data set.")
-  parser.add_argument("--output", required=True, help="the folder to make")
-  for name, default in (generate.__kwdefaults__ or {}).items():
-    parser.add_argument(f"--{name}", type=int, default=default)
-  options = vars(parser.parse_args())
-  generate(options.pop("output"), **options)
-
-
-if __name__ == "__main__":
-  main()

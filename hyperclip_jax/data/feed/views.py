@@ -1,9 +1,34 @@
-"""Views: what a batch shows of each record."""
+"""Views: what a batch shows of each record, named by the system that asks.
 
-from collections.abc import Mapping
+The host fills these leaves of a view, with B * count rows:
+
+  leaf   shape                             there where
+  image  (rows, canvas, canvas, 3) uint8   `crop` is set, `canvas` is not
+  crop   (rows, 4) float32: x0, y0, x1, y1 `crop` is set
+  seed   (rows,) uint32                    `crop` is set
+  text   (rows, length) int32              `lengths` is set
+  valid  (rows,) bool                      `count` is more than 1
+  NAME   (rows, ...)                       `extra` has NAME
+
+`augment` makes pixels of the first three, on the device.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float64, Int
+
+from hyperclip_jax.data.feed import distortions
+from hyperclip_jax.data.feed.augment import crop_resize
 from hyperclip_jax.data.feed.distortions import Options
+from hyperclip_jax.data.records import images
+from hyperclip_jax.data.records.boxes import WHOLE
+from hyperclip_jax.data.records.record import Part, Record
+
+LEAVES = ("image", "crop", "seed", "text", "valid")
 
 
 class View(NamedTuple):
@@ -17,12 +42,13 @@ class View(NamedTuple):
     crop: least and greatest share of a picture that a random resized crop
       keeps; None for a view without pictures.
     distortions: random changes of the pixels, made on the device.
-    lengths: what token ids may be cut to, ascending; None for a view without
-      texts.
-    canvas: view whose decoded picture this one crops again; None decodes its
-      own.
+    lengths: what token ids may be cut to, ascending; texts are truncated to the
+      last. None for a view without texts.
+    canvas: view whose decoded pictures this one crops again, each as often as
+      this view has more rows; None decodes its own. The boxes of its parts are
+      not looked at.
     extra: name -> dtype of further numbers that the system gives for each row,
-      such as {"label": np.int32}.
+      such as {"label": np.int32}; `show` returns `Shown` for such a view.
   """
 
   count: int = 1
@@ -31,3 +57,198 @@ class View(NamedTuple):
   lengths: tuple[int, ...] | None = (8, 16, 24, 32, 77)
   canvas: str | None = None
   extra: Mapping[str, Any] = {}
+
+
+class Shown(NamedTuple):
+  """What `show` returns for a view that has `extra`.
+
+  Attributes:
+    parts: 1 to `count`, a row each.
+    extra: name -> a number for each part, or an array of one shape.
+  """
+
+  parts: Sequence[Part]
+  extra: Mapping[str, Sequence[Any]] = {}
+
+
+Views = Mapping[str, View]
+# The parts alone where a view has no `extra`.
+Show = Callable[[Record, np.ndarray], Mapping[str, Sequence[Part] | Shown]]
+Batch = Mapping[str, Mapping[str, Any]]
+
+
+class Display(NamedTuple):
+  """What a batch shows of a record, and the function that chooses it.
+
+  Attributes:
+    views: by name, in the order of their random numbers.
+    draws: random numbers in [0, 1) that `show` gets for a record.
+    show: (record, numbers (draws,)) -> 1 to `count` parts of each view. It runs
+      in threads. A record that it raises for is bad.
+  """
+
+  views: Views
+  draws: int
+  show: Show
+
+
+class ShowError(ValueError):
+  """A `show` does not return what its views ask for; no record is to blame.
+
+  It ends the run, where other errors of a `show` only replace the record.
+  """
+
+
+def whole(record: Record) -> Part:
+  """The caption and all of the image."""
+  return Part(record.caption, WHOLE)
+
+
+def choose(
+  parts: Sequence[Part], numbers: Float64[np.ndarray, " draws"]
+) -> list[Part]:
+  """As many parts as there are numbers in [0, 1), at random, or all."""
+  left = list(parts)
+  picks = numbers[: len(left)].tolist()
+  return [left.pop(int(pick * len(left))) for pick in picks]
+
+
+def whole_only(view: View) -> Display:
+  """Whole images with their captions, as one view "whole"."""
+  return Display(
+    {"whole": view}, 0, lambda record, _: {"whole": [whole(record)]}
+  )
+
+
+def check(views: Views) -> None:
+  """Checks views against each other.
+
+  Raises:
+    ValueError: names the view, what was found and what is wanted.
+  """
+  for name, view in views.items():
+    where = f"view {name!r}"
+    if view.count < 1:
+      raise ValueError(f"{where}: count is {view.count}, want 1 or more")
+    if view.crop is None and view.lengths is None and not view.extra:
+      raise ValueError(f"{where} shows nothing: give crop, lengths or extra")
+    taken = sorted(set(view.extra) & set(LEAVES))
+    if taken:
+      raise ValueError(f"{where}: extra has {taken}, names of the batch's own")
+    if view.canvas is not None:
+      _check_canvas(where, view, views.get(view.canvas))
+
+
+def _check_canvas(where: str, view: View, other: View | None) -> None:
+  if other is None or other.crop is None or other.canvas is not None:
+    raise ValueError(
+      f"{where}: canvas is {view.canvas!r}, want a view that decodes pictures "
+      "of its own"
+    )
+  if view.crop is None:
+    raise ValueError(f"{where} has a canvas: give it a crop, too")
+  if view.count % other.count:
+    raise ValueError(
+      f"{where}: count is {view.count}, want a multiple of the {other.count} "
+      f"of its canvas {view.canvas!r}"
+    )
+
+
+def checked(
+  views: Views, found: Mapping[str, Sequence[Part] | Shown]
+) -> dict[str, Shown]:
+  """What a `show` returned for each view, in the views' order.
+
+  Raises:
+    ShowError: a view, a part or an extra number is missing or too much.
+  """
+  if set(found) != set(views):
+    raise ShowError(f"show returned {sorted(found)}, want {sorted(views)}")
+  shown: dict[str, Shown] = {}
+  for name, view in views.items():
+    given: Any = found[name]
+    rows = given if view.extra else Shown(given)
+    if not isinstance(rows, Shown):
+      raise ShowError(f"view {name!r} has extra: show must return a Shown")
+    count = len(rows.parts)
+    if not 1 <= count <= view.count:
+      raise ShowError(
+        f"show returned {count} parts for view {name!r}, want 1 to {view.count}"
+      )
+    lengths = {extra: len(values) for extra, values in rows.extra.items()}
+    if lengths != dict.fromkeys(view.extra, count):
+      raise ShowError(
+        f"show returned extra of lengths {lengths} for view {name!r}, want "
+        f"{dict.fromkeys(view.extra, count)}"
+      )
+    shown[name] = rows
+  return shown
+
+
+def draws(view: View) -> int:
+  """Random numbers that the pictures of an example take: seeds and crops."""
+  return 0 if view.crop is None else view.count * (1 + images.DRAWS)
+
+
+def of_one_length(views: Views) -> dict[str, View]:
+  """The views with texts of their last length only.
+
+  Several processes would have to agree on a length at every step.
+  """
+  return {
+    name: view._replace(lengths=view.lengths and view.lengths[-1:])
+    for name, view in views.items()
+  }
+
+
+def augment(
+  views: Views, batch: Batch, image_size: int
+) -> dict[str, dict[str, Array]]:
+  """Crops, resizes and distorts the pictures of a batch, on the device.
+
+  Args:
+    views: what the batch shows.
+    batch: view -> leaves, as listed in the head of this module.
+    image_size: side of the result.
+
+  Returns:
+    view -> "image": pixels (rows, image_size, image_size, 3) in [0, 1] where it
+    has pictures, and all leaves but "crop" and "seed".
+  """
+  made = {}
+  for name, view in views.items():
+    leaves = dict(batch[name])
+    if view.crop is not None:
+      crops, seeds = leaves.pop("crop"), leaves.pop("seed")
+      canvases = batch[view.canvas or name]["image"]
+      pixels = _cropped(canvases, crops, image_size)
+      leaves["image"] = distortions.augment(pixels, seeds, view.distortions)
+    made[name] = leaves
+  return made
+
+
+def _cropped(canvases: Array, crops: Array, image_size: int) -> Array:
+  """Crops, as many of each canvas as there are; no canvas is copied."""
+  if len(crops) == len(canvases):
+    return crop_resize(canvases, crops, image_size)
+  several = jax.vmap(lambda own: crop_resize(canvases, own, image_size), 1, 1)
+  pixels = several(crops.reshape(len(canvases), -1, 4))
+  return pixels.reshape(-1, *pixels.shape[2:])
+
+
+def differs(
+  text: Int[Array, "rows length"], of: Int[Array, "examples context"]
+) -> Bool[Array, " rows"]:
+  """Whether each text is another than that of its example.
+
+  Args:
+    text: token ids, rows / examples for each example.
+    of: token ids of the examples. Each is padded with zeros and holds all of
+      its texts, so the lengths may differ.
+  """
+  length = max(text.shape[1], of.shape[1])
+  text, of = (
+    jnp.pad(ids, ((0, 0), (0, length - ids.shape[1]))) for ids in (text, of)
+  )
+  rows = text.reshape(len(of), -1, length)
+  return jnp.any(rows != of[:, None], axis=2).reshape(-1)

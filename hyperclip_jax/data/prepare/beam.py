@@ -1,6 +1,6 @@
 """The shards of `prepare` by Apache Beam: DirectRunner, Dataflow, Flink, Spark.
 
-  python -m hyperclip_jax.data.prepare --input ... --output ... \
+  hyperclip prepare --input ... --output ... \
     --beam_args='--runner=FlinkRunner --flink_master=HOST:8081 ...'
 
 The pipeline runs `prepare_shard` on each input and writes the manifest from

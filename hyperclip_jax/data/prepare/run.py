@@ -1,7 +1,7 @@
 """Prepares grounded data: foreign layouts in, cleaned and indexed shards out.
 
-  python -m hyperclip_jax.data.prepare --input 'raw/*.tar' --output prepared/
-  python -m hyperclip_jax.data.prepare --verify prepared/
+  hyperclip prepare --input 'raw/*.tar' --output prepared/
+  hyperclip prepare --verify prepared/
 
 Inputs are raw GRIT tars (with img2dataset's parquets where these hold the
 boxes), HyCoCLIP's processed tars and grounded JSONs; see `inputs`. Each makes
@@ -24,12 +24,10 @@ A run may be killed at any time; the same command goes on where it was. With
 `prepare_beam`.
 """
 
-import argparse
 import concurrent.futures
 import contextlib
 import multiprocessing
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -39,11 +37,10 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from hyperclip_jax import files
-from hyperclip_jax.data.prepare import inputs, manifest, plan, verify
+from hyperclip_jax.data.prepare import inputs, manifest, plan
 from hyperclip_jax.data.prepare.manifest import Options, ShardResult
 from hyperclip_jax.data.prepare.plan import Plan
 from hyperclip_jax.data.prepare.shard import Job, prepare_shard
-from hyperclip_jax.data.records import box_forms
 
 
 def run(plan: Plan, processes: int) -> dict[str, Any]:
@@ -57,7 +54,6 @@ def run(plan: Plan, processes: int) -> dict[str, Any]:
     OSError: the disk is full, say.
     ModuleNotFoundError: an input needs pyarrow.
     RuntimeError: a worker process died.
-    KeyboardInterrupt: the user had enough; the workers are gone.
   """
   results = list(plan.done)
   progress = _Progress(len(plan.jobs))
@@ -175,120 +171,49 @@ def summary(folder: str, content: dict[str, Any]) -> str:
   return "\n".join(lines)
 
 
-def _flags() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    prog="python -m hyperclip_jax.data.prepare",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
-  )
-  add, defaults = parser.add_argument, Options()
-  add("--verify", metavar="FOLDER", help="check a prepared folder, and end")
-  add("--input", nargs="+", help="tars and JSONs, or globs of them")
-  add("--output", help="the folder to fill, or to go on filling")
-  add("--images", help="folder of a JSON's images (default: of the JSON)")
-  add("--crops", action="store_true", help="store a crop for each part, too")
-  add("--require_boxes", action="store_true", help="drop records without parts")
-  add(
-    "--boxes",
-    choices=box_forms.UNITS,
-    default="",
-    help="unit of the boxes (fractions; of a JSON's boxes, pixels)",
-  )
-  add(
-    "--box_format",
-    choices=(box_forms.CORNERS, box_forms.SIZES),
-    default="",
-    help="corners, or a corner and sides (xyxy; of a JSON's boxes, xywh)",
-  )
-  add(
-    "--upright",
-    action="store_true",
-    help="turn images as EXIF says: boxes were measured on them so",
-  )
-  for name, text in {
-    "min_side": "smallest side of a box in pixels",
-    "long_side": "of the stored images in pixels",
-    "quality": "of the JPEGs",
-    "shard_size": "images of a JSON in a shard",
-  }.items():
-    default = getattr(defaults, name)
-    add(f"--{name}", type=int, default=default, help=f"{text} ({default})")
-  add("--on_bad_shard", choices=("fail", "skip"), default="fail")
-  add("--jobs", type=int, help="processes (default: one a core)")
-  add("--beam_args", help="make the shards with Beam: '--runner=... ...'")
-  return parser
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-  """Prepares or verifies; bad input ends in one message and exit code 1."""
-  parser = _flags()
-  flags = parser.parse_args(argv)
-  jobs = flags.jobs or _cores()
-  try:
-    if flags.jobs is not None and flags.jobs < 1:
-      parser.error(f"--jobs={flags.jobs}: want at least 1")
-    if flags.verify is not None:
-      if flags.input or flags.output:
-        parser.error("--verify goes without --input and --output")
-      sys.exit(_verify(flags.verify, jobs))
-    if not flags.input or not flags.output:
-      parser.error("give --input and --output, or --verify")
-    options = Options(**{n: getattr(flags, n) for n in Options._fields})
-    content = _prepare(flags, options, jobs)
-  except KeyboardInterrupt:
-    print("interrupted; the same command goes on from here", file=sys.stderr)
-    sys.exit(130)
-  except (ValueError, OSError, ImportError, RuntimeError) as error:
-    sys.exit(f"error: {error}")
-  print(summary(flags.output, content))
-  if not content["totals"]["records"]:
-    sys.exit("error: no input has a good record")
-  if not content["totals"]["parts"]:
-    print(
-      "note: no record has a part; HyCoCLIP needs them, CLIP and MERU do not",
-      file=sys.stderr,
-    )
-
-
-def _cores() -> int:
-  try:
-    return len(os.sched_getaffinity(0))
-  except AttributeError:  # macOS
-    return os.cpu_count() or 1
-
-
-def _prepare(
-  flags: argparse.Namespace, options: Options, jobs: int
+def prepare(
+  patterns: Sequence[str],
+  folder: str,
+  options: Options,
+  *,
+  images: str | None = None,
+  skip_bad: bool = False,
+  jobs: int = 1,
+  beam_args: Sequence[str] | None = None,
 ) -> dict[str, Any]:
+  """Makes the shards of some inputs, or those that are missing yet.
+
+  Args:
+    patterns: paths or globs of tars and grounded JSONs.
+    folder: to fill, or to go on filling.
+    options: of every shard.
+    images: folder of a JSON's images; None for that of the JSON.
+    skip_bad: leave out inputs that are damaged, in place of raising.
+    jobs: processes of this machine.
+    beam_args: flags of Apache Beam, which then makes the shards; None for this
+      machine.
+
+  Returns:
+    The manifest.
+
+  Raises:
+    ValueError, OSError, ModuleNotFoundError, RuntimeError: as of `run`, or the
+      inputs, the options or the folder do not go together.
+  """
   manifest.validate(options)
-  sources = inputs.find(flags.input, flags.images, options.shard_size)
-  skip_bad = flags.on_bad_shard == "skip"
-  os.makedirs(flags.output, exist_ok=True)
-  with files.lock(flags.output):
-    todo = plan.plan(sources, flags.output, options, skip_bad)
+  sources = inputs.find(patterns, images, options.shard_size)
+  os.makedirs(folder, exist_ok=True)
+  with files.lock(folder):
+    todo = plan.plan(sources, folder, options, skip_bad)
     print(
       f"{len(todo.jobs)} shards to make, {len(todo.done)} are there",
       file=sys.stderr,
     )
     if todo.jobs:
       with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(flags.output, manifest.MANIFEST))
-    if flags.beam_args is None:
+        os.unlink(os.path.join(folder, manifest.MANIFEST))
+    if beam_args is None:
       return run(todo, jobs)
     from hyperclip_jax.data.prepare import beam
 
-    return beam.run(todo, shlex.split(flags.beam_args))
-
-
-def _verify(folder: str, jobs: int) -> int:
-  problems = verify.verify(folder, jobs)
-  for problem in problems:
-    print(problem)
-  if not problems:
-    print(f"{folder}: every file is as its manifest says")
-  return int(bool(problems))
-
-
-if __name__ == "__main__":
-  main()
+    return beam.run(todo, beam_args)

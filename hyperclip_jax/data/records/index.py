@@ -3,15 +3,13 @@
 A tar is walked once, header by header; afterwards a record is one `pread`. The
 index is kept in a file beside the tar: 20 bytes a raw record, so 20 million
 take 400 MB of memory and no file handle. Readers make missing indices;
-`python -m hyperclip_jax.data.records.index PATH...` makes them ahead.
+`hyperclip index --shards=GLOB` makes them ahead.
 """
 
-import argparse
 import dataclasses
 import functools
 import os
 import pathlib
-import sys
 import tarfile
 import uuid
 import zlib
@@ -345,32 +343,3 @@ def _tail(path: str, size: int) -> int:
   """A checksum of the end of a tar of so many bytes."""
   start = max(0, size - TAIL)
   return zlib.crc32(Member(path, start, size - start).read())
-
-
-def main() -> None:
-  parser = argparse.ArgumentParser(description="Makes the indices of tars.")
-  parser.add_argument("paths", nargs="+", help="the tars")
-  parser.add_argument("--folder", default="", help="else beside the tars")
-  parser.add_argument(
-    "--spare", default="", help="folder for those that cannot be kept there"
-  )
-  options = parser.parse_args()
-  bad = []
-  for path in options.paths:
-    try:
-      index, error = cached(path, options.folder), None
-      if index is None:
-        index = build(path)
-        error = keep(index, options.folder)
-      if error and options.spare:
-        error = keep(index, options.spare)
-    except (ValueError, OSError) as found:
-      error = found
-    if error:
-      bad.append(str(error))
-  if bad:
-    sys.exit("\n".join(bad))
-
-
-if __name__ == "__main__":
-  main()

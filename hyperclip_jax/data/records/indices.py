@@ -19,6 +19,9 @@ MANY = 64
 
 READERS = 8  # threads that read index files
 
+# What a process of its own runs: FOLDER SPARE TAR...
+_WALK = f"import sys; from {__name__} import walk; walk(*sys.argv[1:])"
+
 T = TypeVar("T")
 
 
@@ -70,12 +73,27 @@ def _walk_by_processes(paths: Sequence[str], folder: str, spare: str) -> None:
   """
   count = os.cpu_count() or 1
   logging.warning("indexing %d tars by %d processes", len(paths), count)
-  command = [sys.executable, "-m", index_lib.__name__]
-  command += ["--folder", folder, "--spare", spare]
+  command = [sys.executable, "-c", _WALK, folder, spare]
   size = min(1000, -(-len(paths) // count))  # a command line has a limit
   chunks = [paths[i : i + size] for i in range(0, len(paths), size)]
   with ThreadPoolExecutor(count) as pool:
     list(pool.map(lambda chunk: _run([*command, *chunk]), chunks))
+
+
+def walk(folder: str, spare: str, *paths: str) -> None:
+  """Makes the index files of tars; leaves out what it cannot make.
+
+  Args:
+    folder: where they go; beside the tars if empty.
+    spare: folder for those that cannot be kept there.
+    paths: of the tars.
+  """
+  for path in paths:
+    index = _kept(path, folder)
+    if index is None:
+      index = _tried(path, index_lib.build)
+      if isinstance(index, Index) and index_lib.keep(index, folder):
+        index_lib.keep(index, spare)
 
 
 def _run(command: Sequence[str]) -> None:

@@ -75,9 +75,9 @@ def check(sources: Sequence[TarSource]) -> None:
   if doubt is not None and doubt.likelier is not None:
     form = doubt.likelier
     raise ValueError(
-      f"{message}. {doubt.reason}: write them as fractions by python -m "
-      f"hyperclip_jax.data.prepare --boxes={form.unit} "
-      f"--box_format={form.ends} --input ... --output ..."
+      f"{message}. {doubt.reason}: write them as fractions by "
+      f"hyperclip prepare --boxes={form.unit} --box_format={form.ends} "
+      "--input ... --output ..."
     )
   if not seen.with_parts:
     raise ValueError(

@@ -18,10 +18,11 @@ from typing import Any, NamedTuple, NoReturn
 
 from absl import logging
 
-from hyperclip_jax.data.records import boxes, grit
+from hyperclip_jax.data.records import boxes, grit, images
 from hyperclip_jax.data.records import sample as sample_lib
 from hyperclip_jax.data.records.boxes import Box
 from hyperclip_jax.data.records.grit import ListError
+from hyperclip_jax.data.records.images import Pixels
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 
@@ -35,14 +36,32 @@ class RecordError(ValueError):
 
 
 class Part(NamedTuple):
-  """A phrase and where to see it: `box` of `image`.
+  """A phrase and where to see it.
 
-  `image` is the record's own, the very object, or a crop stored for this part.
+  Attributes:
+    text: the phrase.
+    box: where it is, in fractions of the record's image, or of `crop`.
+    crop: a picture stored for this part alone; None where the part is a box of
+      the record's image.
   """
 
   text: str
-  image: bytes
   box: Box
+  crop: bytes | None = None
+
+  def pixels(self, whole: Pixels, upright: bool = False) -> Pixels:
+    """The pixels of the part.
+
+    Args:
+      whole: the decoded image of the record.
+      upright: turn a crop as its EXIF orientation says.
+
+    Raises:
+      ImageError: the crop cannot be decoded.
+    """
+    if self.crop is not None:
+      whole = images.decode(self.crop, upright=upright)
+    return images.crop(whole, self.box)
 
 
 class Record(NamedTuple):
@@ -119,7 +138,7 @@ def parse_raw(shard: str, key: str, members: Members, min_side: int) -> Record:
   if found:
     width, height = (_pixels(meta, name, where) for name in ("width", "height"))
   parts = tuple(
-    Part(choice.text, image, choice.box)
+    Part(choice.text, choice.box)
     for choice in grit.choose(found, width, height, min_side, left_out)
   )
   return Record(key, caption, image, parts, meta, left_out)
@@ -176,7 +195,7 @@ def parse_processed(
     if name in members:
       text = sample_lib.normalise(_text(members[name], name, where))
     if text:
-      parts.append(Part(text, members[suffix], boxes.WHOLE))
+      parts.append(Part(text, boxes.WHOLE, members[suffix]))
     else:
       left_out["no phrase"] += 1
   return Record(key, caption, members["child.jpg"], tuple(parts), {}, left_out)
@@ -206,7 +225,7 @@ def parse_prepared(
   if not isinstance(rows, list):
     _fail(where, "parts", f"found {_shown(rows)}, want a list")
   parts = [
-    _part(row, image, members.get(f"part{i:03d}.jpg"), where)
+    _part(row, members.get(f"part{i:03d}.jpg"), where)
     for i, row in enumerate(rows)
   ]
   meta = content.get("meta", {})
@@ -219,7 +238,7 @@ def parse_prepared(
   )
 
 
-def _part(row: Any, image: bytes, crop: bytes | None, where: str) -> Part:
+def _part(row: Any, crop: bytes | None, where: str) -> Part:
   """A part of a prepared record: its own crop, or a box of the image."""
   if not isinstance(row, dict):
     _fail(where, "parts", f"found {_shown(row)}, want objects")
@@ -227,14 +246,14 @@ def _part(row: Any, image: bytes, crop: bytes | None, where: str) -> Part:
   if not isinstance(text, str) or not text:
     _fail(where, "parts.text", f"found {_shown(text)}, want a text")
   if crop is not None:
-    return Part(text, crop, boxes.WHOLE)
+    return Part(text, boxes.WHOLE, crop)
   if not isinstance(box, list) or len(box) != 4:
     _fail(where, "parts.box", f"found {_shown(box)}, want [x1,y1,x2,y2]")
   values = [_number(value, "parts.box", where) for value in box]
   cleaned = boxes.clean(values, 1.0, 1.0, 0)  # its size was tested when written
   if cleaned is None:
     _fail(where, "parts.box", f"found {_shown(box)}, want fractions")
-  return Part(text, image, cleaned)
+  return Part(text, cleaned)
 
 
 def _object(content: bytes, field: str, where: str) -> dict[str, Any]:

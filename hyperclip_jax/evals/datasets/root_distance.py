@@ -83,14 +83,13 @@ def _row(source: TarSource, number: int, size: int) -> Row | Bad | None:
       return None
     part = record.parts[0]
     whole = images.decode(record.image)
-    own = part.image is not record.image
-    box = images.decode(part.image) if own else whole
+    box_image = part.pixels(whole)
   except (RecordError, images.ImageError, OSError) as error:
     return Bad(source.name(number), str(error))
   return Row(
     images.center_square(whole, size),
     record.caption,
-    images.center_square(images.crop(box, part.box), size),
+    images.center_square(box_image, size),
     part.text,
   )
 

@@ -4,10 +4,7 @@ ImageNet's ids are places in WordNet 3.0's file of nouns: n01440764 is the noun
 at byte 1440764 of data.noun (see wndb(5WN)). assets/wordnet.json holds those
 1,000 and all above them, with every parent that WordNet gives (hypernyms of a
 kind and of an instance), up to `entity`: 1,860 nodes, 75 with several parents.
-It is made by
-
-  apt-get download wordnet-base && dpkg -x wordnet-base_*.deb DIR
-  python -m hyperclip_jax.evals.datasets.wordnet DIR/usr/share/wordnet/data.noun
+assets/NOTICE says of what `write` made it.
 
 The paper measures on a smaller graph, of 1,371 edges, which is not copied here.
 `tree` comes near: one parent a node, and no node with a single child, which
@@ -16,12 +13,10 @@ published numbers, wrong answers have an LCA of half their TIE (3.04 and 6.06
 for CLIP), as |A(p)| - |A(p) & A(t)| + 1 has only without p in A(p).
 """
 
-import argparse
 import collections
 import functools
 import json
 import pathlib
-import sys
 from collections.abc import Collection, Iterable
 
 from hyperclip_jax.evals import paper
@@ -112,6 +107,18 @@ def build(nouns: bytes, leaves: Iterable[str]) -> dict[str, list[str]]:
   return dict(sorted(found.items()))
 
 
+def write(nouns: pathlib.Path, output: pathlib.Path) -> None:
+  """Writes the hierarchy above ImageNet's classes, as in assets/wordnet.json.
+
+  Args:
+    nouns: WordNet 3.0's data.noun.
+    output: JSON file to write.
+  """
+  made = build(nouns.read_bytes(), classification.class_names(_IMAGENET.name))
+  rows = (f"{json.dumps(k)}: {json.dumps(v)}" for k, v in made.items())
+  output.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
+
+
 def _above(nouns: bytes, node: str) -> list[str]:
   """The parents of a noun, from the line at its place."""
   start = int(node[1:])
@@ -150,22 +157,3 @@ def _run(model: Model, data: pathlib.Path) -> Results:
 
 
 TASKS = (Task("wordnet", _run, paper.numbers("wordnet"), version=2),)
-
-
-def main() -> None:
-  parser = argparse.ArgumentParser(description="Makes assets/wordnet.json.")
-  parser.add_argument(
-    "nouns", type=pathlib.Path, help="WordNet 3.0's data.noun"
-  )
-  path = parser.parse_args().nouns
-  try:
-    made = build(path.read_bytes(), classification.class_names("imagenet"))
-  except (OSError, ValueError) as error:
-    sys.exit(f"error: {path}: {error}")
-  rows = (f"{json.dumps(k)}: {json.dumps(v)}" for k, v in made.items())
-  ASSET.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
-  print(f"{ASSET}: {len(made)} nodes")
-
-
-if __name__ == "__main__":
-  main()

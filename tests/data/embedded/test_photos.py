@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hyperclip_jax.commands import door
 from hyperclip_jax.data.embedded import photos
 from hyperclip_jax.data.records import shards
 
@@ -98,10 +99,8 @@ def test_without_scikit_image(tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
-def test_command_line(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(sys, "argv", ["photos", "--output", str(tmp_path)])
-  photos.main()
+def test_command_line(tmp_path, capsys):
+  assert door.run(["photos", "--output", str(tmp_path)]) == 0
   assert capsys.readouterr().out.strip() == str(tmp_path / "photos/00000.tar")
-  monkeypatch.setattr(sys, "argv", ["photos", "--out", str(tmp_path), "x"])
-  with pytest.raises(SystemExit):
-    photos.main()
+  with pytest.raises(SystemExit, match="did you mean --output"):
+    door.run(["photos", "--out", str(tmp_path), "x"])

@@ -257,7 +257,7 @@ def test_same_seed_same_bytes_and_a_new_seed_new_ones(folder, tmp_path):
 
 
 def test_bytes_do_not_depend_on_the_process(folder, tmp_path):
-  command = [sys.executable, "-m", "hyperclip_jax.data.embedded.shapes"]
+  command = [sys.executable, "-m", "hyperclip_jax", "shapes"]
   command += ["--output", str(tmp_path / "a")]
   command += [f"--{name}={value}" for name, value in SMALL.items()]
   subprocess.run(command, check=True, cwd=pathlib.Path(__file__).parents[3])

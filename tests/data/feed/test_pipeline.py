@@ -1,7 +1,6 @@
 """The order of examples is a function of seed and position alone."""
 
 import io
-import itertools
 import tarfile
 
 import numpy as np
@@ -10,10 +9,12 @@ from PIL import Image
 
 from hyperclip_jax.data.feed import pipeline
 from hyperclip_jax.data.feed.faults import Faults, TooManyFaults
+from hyperclip_jax.data.feed.place import Form
 from hyperclip_jax.data.feed.tokenizer import Tokenizer
 from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.shards import TarSource
 from tests.data import tars
+from tests.data.loading import distinct, rows, take, with_parts
 
 RECORDS = 12
 
@@ -42,42 +43,6 @@ def source(tmp_path_factory):
   return TarSource([tars.write_tar(path, members)], min_side=8)
 
 
-def take(*sources, count, batch_size=4, faults=None, **options):
-  """The first batches of a loader."""
-  making = {
-    "canvas": 64,
-    "context": 77,
-    "text_lengths": (16, 77),
-    "crop_scale": (0.5, 1.0),
-    "white_border": False,
-    "parts": 1,
-    "tokenizer": Tokenizer(),
-    "upright": False,
-  }
-  reading = {
-    "weights": (1.0,) * len(sources),
-    "seed": 0,
-    "examples_seen": 0,
-    "threads": 2,
-    "prefetch": 2,
-  }
-  own = {name: options.pop(name, value) for name, value in making.items()}
-  make = pipeline.MakeBatch(sources, faults or Faults(0.0), **own)
-  iterator = pipeline.batches(
-    sources, make, batch_size=batch_size, **reading | options
-  )
-  return list(itertools.islice(iterator, count))
-
-
-def rows(batches):
-  """Batches -> one list of examples, as comparable tuples."""
-  return [
-    tuple(batch[name][i].tobytes() for name in sorted(batch))
-    for batch in batches
-    for i in range(len(batch["image"]))
-  ]
-
-
 def key_of(name):
   """The first key that a name of `pipeline.names` tells, of one character."""
   return name.partition("record '")[2][0]
@@ -85,7 +50,9 @@ def key_of(name):
 
 def captions(batches):
   decode = Tokenizer().decode
-  return [decode(row.tolist()) for batch in batches for row in batch["text"]]
+  return [
+    decode(row.tolist()) for batch in batches for row in batch["whole"]["text"]
+  ]
 
 
 def test_every_record_once_an_epoch_in_another_order(source):
@@ -125,14 +92,16 @@ def test_threads_do_not_matter(source):
 
 
 def test_hosts_share_the_global_batch(source):
-  whole = rows(take(source, count=3, batch_size=4, text_lengths=(77,)))
+  whole = rows(
+    take(source, count=3, batch_size=4, display=with_parts(1, (77,)))
+  )
   parts = [
     rows(
       take(
         source,
         count=3,
         batch_size=2,
-        text_lengths=(77,),
+        display=with_parts(1, (77,)),
         process_index=host,
         process_count=2,
       )
@@ -152,8 +121,10 @@ def test_boxes_and_crops_vary_over_epochs(source):
   phrases = {}
   crops = set()
   for batch in batches:
-    crops |= {row.tobytes() for row in batch["image_crop"]}
-    for text, box_text in zip(batch["text"], batch["box_text"], strict=True):
+    crops |= {row.tobytes() for row in batch["whole"]["crop"]}
+    for text, box_text in zip(
+      batch["whole"]["text"], batch["part"]["text"], strict=True
+    ):
       phrases.setdefault(text.tobytes(), set()).add(box_text.tobytes())
   assert all(len(found) == 2 for found in phrases.values())
   assert len(crops) > 50
@@ -162,7 +133,10 @@ def test_boxes_and_crops_vary_over_epochs(source):
 def test_box_image_is_the_box_of_the_image(source):
   batch = take(source, count=1)[0]
   for image, box_image, crop in zip(
-    batch["image"], batch["box_image"], batch["box_crop"], strict=True
+    batch["whole"]["image"],
+    batch["part"]["image"],
+    batch["part"]["crop"],
+    strict=True,
   ):
     # Boxes are the left upper or the right lower quarter of 48 x 64.
     quarters = (image[:24, :32], image[24:48, 32:64])
@@ -185,18 +159,22 @@ def test_upright_pictures_are_turned_and_boxes_refer_to_them(tmp_path):
   path = tars.write_tar(tmp_path / "a.tar", [("a.jpg", out.getvalue()), meta])
   source = TarSource([path], min_side=4)
   for upright in (False, True):
-    (batch,) = take(source, count=1, batch_size=1, upright=upright)
+    (batch,) = take(
+      source, count=1, batch_size=1, form=Form(64, upright=upright)
+    )
     whole = images.decode(out.getvalue(), upright=upright)
     height, width, _ = whole.shape
-    assert (batch["image"][0, :height, :width] == whole).all()
-    part = batch["box_image"][0]
+    assert (batch["whole"]["image"][0, :height, :width] == whole).all()
+    part = batch["part"]["image"][0]
     assert (part[: height // 4, :width] == whole[: height // 4]).all()
     assert not part[height // 4 :].any()
 
 
 def test_without_boxes_there_are_none(source):
-  batch = take(source, count=1, parts=0)[0]
-  assert set(batch) == {"image", "image_crop", "image_seed", "text"}
+  batch = take(source, count=1, display=with_parts(0))[0]
+  assert {view: set(leaves) for view, leaves in batch.items()} == {
+    "whole": {"image", "crop", "seed", "text"}
+  }
 
 
 def test_phrase_equal_to_caption_is_not_distinct(tmp_path):
@@ -214,12 +192,13 @@ def test_phrase_equal_to_caption_is_not_distinct(tmp_path):
   source = TarSource([tars.write_tar(tmp_path / "a.tar", members)], min_side=8)
   batch = take(source, count=1, batch_size=3)[0]
   decode = Tokenizer().decode
-  for text, box_text, distinct in zip(
-    batch["text"], batch["box_text"], batch["distinct"], strict=True
+  found = distinct(batch)
+  for text, box_text, differs in zip(
+    batch["whole"]["text"], batch["part"]["text"], found, strict=True
   ):
     same = decode(text.tolist()) == decode(box_text.tolist())
-    assert same == (not distinct)
-  assert batch["distinct"].sum() == 1
+    assert same == (not differs)
+  assert found.sum() == 1
 
 
 def test_processed_shards_go_the_same_way(tmp_path):
@@ -230,27 +209,27 @@ def test_processed_shards_go_the_same_way(tmp_path):
   ]
   source = TarSource([tars.write_tar(tmp_path / "a.tar", members)])
   batch = take(source, count=1)[0]
-  assert batch["distinct"].all()
+  assert distinct(batch).all()
   assert len(set(captions([batch]))) == 4
-  assert (batch["image"] != batch["box_image"]).any()
+  assert (batch["whole"]["image"] != batch["part"]["image"]).any()
 
 
 def test_several_parts_are_packed_with_a_mask(source, tmp_path):
   lone = tars.raw_members("9", caption="alone", noun_chunks=[], ref_exps=[])
   lone = TarSource([tars.write_tar(tmp_path / "a.tar", lone)])
-  for chosen, distinct in ((source, [1, 1, 0]), (lone, [0, 0, 0])):
-    batch = take(chosen, count=1, parts=3, batch_size=2)[0]
+  for chosen, differs in ((source, [1, 1, 0]), (lone, [0, 0, 0])):
+    batch = take(chosen, count=1, display=with_parts(3), batch_size=2)[0]
     valid = [1, 1, 0] if chosen is source else [1, 0, 0]
-    assert batch["valid"].tolist() == valid * 2
-    assert batch["distinct"].tolist() == distinct * 2
-    assert batch["box_image"].shape == (6, 64, 64, 3)
-    assert batch["box_crop"].shape == (6, 4)
+    assert batch["part"]["valid"].tolist() == valid * 2
+    assert distinct(batch).tolist() == differs * 2
+    assert batch["part"]["image"].shape == (6, 64, 64, 3)
+    assert batch["part"]["crop"].shape == (6, 4)
     for row in range(0, 6, 3):  # what fills up repeats the last part
-      filled = batch["box_text"][row + 2]
-      np.testing.assert_array_equal(filled, batch["box_text"][row + 1])
+      filled = batch["part"]["text"][row + 2]
+      np.testing.assert_array_equal(filled, batch["part"]["text"][row + 1])
     decode = Tokenizer().decode
-    for row, text in enumerate(batch["box_text"]):
-      owner = decode(batch["text"][row // 3].tolist())
+    for row, text in enumerate(batch["part"]["text"]):
+      owner = decode(batch["whole"]["text"][row // 3].tolist())
       assert decode(text.tolist()) in owner
 
 
@@ -261,7 +240,7 @@ def test_sources_mix_by_weight_and_each_epoch_is_whole(source, tmp_path):
     for member in tars.processed_members(f"{i}", caption=f"picture {i}")
   ]
   other = TarSource([tars.write_tar(tmp_path / "a.tar", members)])
-  options = {"weights": (3.0, 1.0), "text_lengths": (77,)}
+  options = {"weights": (3.0, 1.0), "display": with_parts(1, (77,))}
   batches = take(source, other, count=8, **options)
   texts = captions(batches)
   from_other = [text for text in texts if text.startswith("picture")]
@@ -299,7 +278,9 @@ def spoiled_source(folder, names, data=b"no jpeg"):
 def test_a_bad_record_is_replaced_alike_on_every_host(tmp_path, name, caplog):
   source = spoiled_source(tmp_path, [name])
   faults = Faults(0.5)
-  whole = take(source, count=5, batch_size=4, faults=faults, text_lengths=(77,))
+  whole = take(
+    source, count=5, batch_size=4, faults=faults, display=with_parts(1, (77,))
+  )
   found = captions(whole)
   assert len(found) == 20
   for epoch in (found[:10], found[10:]):
@@ -315,7 +296,7 @@ def test_a_bad_record_is_replaced_alike_on_every_host(tmp_path, name, caplog):
         faults=Faults(0.5),
         process_index=host,
         process_count=2,
-        text_lengths=(77,),
+        display=with_parts(1, (77,)),
       )
     )
     for host in range(2)
@@ -325,7 +306,7 @@ def test_a_bad_record_is_replaced_alike_on_every_host(tmp_path, name, caplog):
   assert faults.bad >= 2  # once an epoch, and in batches made ahead
   assert f"{source.name(3)}" in caplog.text
   assert "00007.tar: record '3'" in caplog.text
-  names = pipeline.names([source], (1.0,), 0, range(20), parts=1)
+  names = pipeline.names([source], (1.0,), 0, range(20), with_parts(1))
   seen = [f"a red ball {key_of(name)}" for name in names]
   assert seen == found
   path = tmp_path / "00007.tar"
@@ -348,8 +329,8 @@ def test_a_chosen_part_that_is_bad_replaces_the_record(tmp_path):
   path = tars.write_tar(tmp_path / "a.tar", members)
   spoil(path, ["1.parent001.jpg"], b"no jpeg")
   source = TarSource([path])
-  whole = take(source, count=10, parts=1, faults=Faults(1.0))
-  names = pipeline.names([source], (1.0,), 0, range(40), parts=1)
+  whole = take(source, count=10, faults=Faults(1.0))
+  names = pipeline.names([source], (1.0,), 0, range(40), with_parts(1))
   seen = [f"caption {key_of(name)}" for name in names]
   assert seen == captions(whole)
   replaced = [name for name in names if "in place of" in name]

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from hyperclip_jax.data.prepare import run
+from hyperclip_jax.commands import door
 from tests.data.prepare.test_run import COMMAND, files, main, write_raw
 from tests.data.tars import raw_members, write_tar
 
@@ -39,4 +39,4 @@ def test_missing_beam_is_named_with_the_extra(tmp_path, monkeypatch):
   pattern = write_raw(tmp_path / "in", shards=1)
   flags = ["--input", pattern, "--output", str(tmp_path / "out")]
   with pytest.raises(SystemExit, match=r"hyperclip-jax\[prepare\]"):
-    run.main([*flags, "--beam_args=--runner=DirectRunner"])
+    door.run(["prepare", *flags, "--beam_args=--runner=DirectRunner"])

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from hyperclip_jax.commands import door
 from hyperclip_jax.data.embedded import photos, shapes
 from hyperclip_jax.data.prepare import run, shard
 from hyperclip_jax.data.records import shards
@@ -19,11 +20,11 @@ from tests.data.prepare.test_inputs import (
 )
 from tests.data.tars import jpeg, processed_members, raw_members, write_tar
 
-COMMAND = [sys.executable, "-m", "hyperclip_jax.data.prepare"]
+COMMAND = [sys.executable, "-m", "hyperclip_jax", "prepare"]
 
 
 def main(*flags, jobs=1):
-  run.main([*map(str, flags), f"--jobs={jobs}"])
+  return door.run(["prepare", *map(str, flags), f"--jobs={jobs}"])
 
 
 def files(folder):
@@ -55,9 +56,8 @@ def totals(folder):
 def verify(folder, capsys):
   """The lines that --verify prints, and its exit code."""
   capsys.readouterr()
-  with pytest.raises(SystemExit) as caught:
-    main("--verify", folder)
-  return capsys.readouterr().out.splitlines(), caught.value.code
+  code = main("--verify", folder)
+  return capsys.readouterr().out.splitlines(), code
 
 
 def test_shapes_come_through_whole(tmp_path, capsys):
@@ -102,7 +102,7 @@ def test_processed_tars_come_through(tmp_path):
   main("--input", path, "--output", tmp_path / "out")
   (record,) = read(tmp_path / "out")
   assert (record.key, record.caption) == ("a", "a red ball")
-  assert record.parts[0].image == jpeg(1)
+  assert record.parts[0].crop == jpeg(1)
 
 
 @needs_pyarrow
@@ -207,7 +207,7 @@ def test_ctrl_c_ends_with_a_message_and_no_half_file(tmp_path):
   os.killpg(process.pid, signal.SIGINT)
   _, errors = process.communicate(timeout=60)
   assert process.returncode == 130
-  assert errors.splitlines()[-1].startswith("interrupted; the same command")
+  assert errors.splitlines()[-1].startswith("SIGINT: ended; the same command")
   assert "Traceback" not in errors
   assert not any(out.glob("*.tmp"))
 
@@ -315,11 +315,17 @@ def test_nothing_good_is_an_error(tmp_path):
     ([], "give --input and --output, or --verify"),
     (["--input=IN"], "give --input and --output, or --verify"),
     (["--verify=x", "--output=OUT"], "--verify goes without"),
-    (["--input=IN", "--output=OUT", "--jobs=0"], "--jobs=0: want at least 1"),
-    (["--input=IN", "--output=OUT", "--qual=3"], "unrecognized arguments"),
+    (
+      ["--input=IN", "--output=OUT", "--jobs=0"],
+      "--jobs: want a whole number from 1 on",
+    ),
+    (["--input=IN", "--output=OUT", "--qual=3"], "did you mean --quality?"),
     (["--input=IN", "--output=OUT", "--quality=0"], "--quality=0: want 1 to"),
-    (["--input=IN", "--output=OUT", "--on_bad_shard=x"], "invalid choice"),
-    (["--input=IN", "--output=OUT", "--boxes=inches"], "invalid choice"),
+    (["--input=IN", "--output=OUT", "--on_bad_shard=x"], "want fail or skip"),
+    (
+      ["--input=IN", "--output=OUT", "--boxes=inches"],
+      "want fractions or percent",
+    ),
     (["--input=none*.tar", "--output=OUT"], "no file matches 'none*.tar'"),
     (["--input=IN", "--output=OUT", "--images=."], "is for a JSON"),
     (["--input=IN", "--output=FOLDER"], "holds the input"),
@@ -333,8 +339,8 @@ def test_bad_flags_end_before_anything_is_made(
   for name, place in places.items():
     flags = [flag.replace(f"={name}", f"={place}") for flag in flags]
   with pytest.raises(SystemExit) as caught:
-    run.main(flags)
-  assert message in f"{caught.value.code}{capsys.readouterr().err}"
+    door.run(["prepare", *map(str, flags)])
+  assert message in str(caught.value.code)
   assert not (tmp_path / "out").exists()
   assert [p.name for p in (tmp_path / "in").iterdir()] == ["raw0.tar"]
 

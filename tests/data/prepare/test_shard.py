@@ -382,7 +382,7 @@ def test_crops_are_cut_from_the_image_as_found(tmp_path):
   assert second.shape == (256, 256, 3)
   assert abs(second.reshape(-1, 3).mean(0) - (0, 255, 0)).max() < 3
   source = shards.TarSource([str(tmp_path / "00003.tar")])
-  assert source[0].parts[1].image == found["0000300000.part001.jpg"]
+  assert source[0].parts[1].crop == found["0000300000.part001.jpg"]
   assert "0000300000.part002.jpg" not in found
 
 

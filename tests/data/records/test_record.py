@@ -1,10 +1,13 @@
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.record import (
+  Part,
   RecordError,
   parse_captioned,
   parse_processed,
@@ -52,7 +55,7 @@ def test_raw_record():
     "a red ball on a wooden table",
   ]
   assert record.parts[1].box == (0.1, 0.2, 1.0, 1.0)
-  assert all(part.image is record.image for part in record.parts)
+  assert all(part.crop is None for part in record.parts)
   assert record.meta["clip_similarity_vitb32"] == 0.3
 
 
@@ -241,7 +244,7 @@ def test_processed_record():
   assert record.caption == "a red ball"
   assert record.image == b"CHILD"
   assert record.meta == {}
-  assert [(p.text, p.image, p.box) for p in record.parts] == [
+  assert [(p.text, p.crop, p.box) for p in record.parts] == [
     ("a ball", b"P0", (0, 0, 1, 1)),
     ("red", b"P1", (0, 0, 1, 1)),
   ]
@@ -268,3 +271,16 @@ def test_malformed_processed_record_is_named(changes, named):
   with pytest.raises(RecordError) as error:
     processed(**changes)
   assert f"shard.tar: record 'k1', {named}" in str(error.value)
+
+
+def test_the_pixels_of_a_part_are_its_crop_or_a_box_of_the_whole():
+  whole = images.decode(tars.jpeg(0))
+  boxed = Part("a", (0.5, 0.0, 1.0, 0.5))
+  np.testing.assert_array_equal(boxed.pixels(whole), whole[:24, 32:])
+  cropped = Part("a", (0.0, 0.0, 1.0, 1.0), tars.jpeg(1))
+  np.testing.assert_array_equal(
+    cropped.pixels(whole), images.decode(tars.jpeg(1))
+  )
+  # The same picture stored twice is still a crop, however its bytes are held.
+  twice = Part("a", (0.0, 0.0, 1.0, 1.0), tars.jpeg(0))
+  np.testing.assert_array_equal(twice.pixels(whole), whole)

@@ -34,7 +34,7 @@ def test_source_numbers_records_over_shards_of_both_layouts(tmp_path):
   assert [r.key for r in records] == ["r0", "r1", "r2", "p0", "p1"]
   assert [r.meta.get("id") for r in records] == [0, 1, 2, None, None]
   assert records[1].image == tars.jpeg(1)
-  assert records[4].parts[1].image == tars.jpeg(2)
+  assert records[4].parts[1].crop == tars.jpeg(2)
   assert "5 records in 3 tars" in repr(source)
   for number in (5, -1):
     with pytest.raises(IndexError):
@@ -242,10 +242,10 @@ def test_prepared_records(tmp_path, crops):
   assert [part.text for part in record.parts] == ["a ball", "red"]
   assert record.meta == {"url": "http://example.com/1.jpg"}
   if crops:
-    assert record.parts[1].image == tars.jpeg(2)
+    assert record.parts[1].crop == tars.jpeg(2)
     assert record.parts[1].box == (0.0, 0.0, 1.0, 1.0)
   else:
-    assert record.parts[1].image == record.image
+    assert record.parts[1].crop is None
     assert record.parts[1].box == (0.25, 0.0, 0.75, 1.0)
 
 

@@ -1,0 +1,31 @@
+"""The commands shapes and photos: small data sets that need no download."""
+
+import argparse
+
+from hyperclip_jax.commands.door import fail
+from hyperclip_jax.data.embedded import photos as photos_lib
+from hyperclip_jax.data.embedded import shapes as shapes_lib
+
+
+def shapes(options: argparse.Namespace) -> None:
+  """Writes the scenes of coloured shapes."""
+  try:
+    shapes_lib.generate(
+      options.output,
+      train=options.train,
+      val=options.val,
+      objects=options.objects,
+      image_size=options.image_size,
+      seed=options.seed,
+      shard_size=options.shard_size,
+    )
+  except (ValueError, OSError) as error:
+    fail(error)
+
+
+def photos(options: argparse.Namespace) -> None:
+  """Writes the photographs, and prints where."""
+  try:
+    print(photos_lib.write(options.output))
+  except (ImportError, ValueError, OSError) as error:
+    fail(error)

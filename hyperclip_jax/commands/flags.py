@@ -1,0 +1,324 @@
+"""The commands, and the flags of each.
+
+All of it is here, apart from what the commands do, so that a flag is checked
+and a help text is printed before anything heavy is imported.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hyperclip_jax.commands.parser import Flag, one_of, path, whole
+
+
+class Command(NamedTuple):
+  """A command of `hyperclip`.
+
+  Attributes:
+    purpose: what it does, in a line without a subject.
+    work: "module:function" in `hyperclip_jax.commands`; the function takes the
+      values of the flags and returns the exit code, or None for 0.
+    flags: in the order of the help text.
+    overrides: values of a run's config that `--config.NAME=VALUE` may set;
+      None for all.
+    details: rest of the help text.
+  """
+
+  purpose: str
+  work: str
+  flags: Sequence[Flag]
+  overrides: Sequence[str] | None = ()
+  details: str = ""
+
+
+_MODEL = Flag(
+  "model",
+  "a workdir, a folder of save_pretrained, hf-hub:org/name or a .pth",
+  "MODEL",
+  needed=True,
+)
+_WORKDIR = Flag("workdir", "folder of the run", "DIR", path, needed=True)
+_SHARDS = Flag(
+  "shards", "tars, or globs of them", "GLOB", needed=True, many=True
+)
+
+
+def _output(purpose: str, form: str = "DIR") -> Flag:
+  return Flag("output", purpose, form, path, needed=True)
+
+
+def _list(name: str, purpose: str, needed: bool = False) -> Flag:
+  return Flag(name, purpose, "LIST", needed=needed, many=True)
+
+
+# Flags that launchers add.
+_PROCESSES = (
+  Flag(
+    "coordinator",
+    "address of process 0 where there are several; 'auto': by the environment",
+    "HOST:PORT",
+  ),
+  Flag("processes", "how many processes there are", "N", whole(1)),
+  Flag("process", "number of this one, from 0", "I", whole(0)),
+  Flag(
+    "stopped_code",
+    "exit code where a signal stopped the command and the same one goes on",
+    "CODE",
+    whole(0),
+  ),
+)
+
+# What classify, search and traverse share.
+_TOP = Flag("top", "how many answers", "N", whole(1), default=5)
+_USE = (
+  Flag("json", "print JSON"),
+  Flag("strict", "end with exit code 1 if an image was left out"),
+  Flag(
+    "vision_heads",
+    "attention heads of the image tower of a .pth of no published width",
+    "N",
+    whole(1),
+  ),
+  Flag("text_heads", "attention heads of its text tower", "N", whole(1)),
+  *_PROCESSES,
+)
+_LISTS = (
+  "In a LIST, commas separate values and double quotes keep a comma, as in "
+  "--labels='\"a dog, sitting\",a cat'. @FILE stands for the lines of a file, "
+  "and a flag may be repeated."
+)
+
+
+_TRAIN = (
+  Flag(
+    "config", "config file, FILE.py or FILE.py:ARGUMENT", "FILE", needed=True
+  ),
+  _WORKDIR._replace(purpose="folder of the run; a run that is there goes on"),
+  Flag("dry_run", "print sizes and costs, read a batch, take one step, end"),
+  *_PROCESSES,
+)
+
+_PREPARE = (
+  Flag("input", "tars and JSONs, or globs of them", "GLOB", many=True),
+  Flag("output", "folder to fill, or to go on filling", "DIR", path),
+  Flag("verify", "check a prepared folder, and end", "DIR", path),
+  Flag("images", "folder of a JSON's images (that of the JSON)", "DIR", path),
+  Flag("crops", "store a crop for each part, too"),
+  Flag("require_boxes", "drop records without parts"),
+  Flag(
+    "boxes",
+    "unit of the boxes: fractions, percent, thousandths or pixels (fractions; "
+    "pixels in a JSON)",
+    "UNIT",
+    one_of("fractions", "percent", "thousandths", "pixels"),
+    default="",
+  ),
+  Flag(
+    "box_format",
+    "two corners, or a corner and sides (xyxy; xywh in a JSON)",
+    "xyxy|xywh",
+    one_of("xyxy", "xywh"),
+    default="",
+  ),
+  Flag("upright", "turn images as EXIF says: boxes were measured on them so"),
+  Flag("min_side", "smallest side of a box in pixels", "N", whole(0), 32),
+  Flag(
+    "long_side",
+    "longest side of the stored images in pixels",
+    "N",
+    whole(0),
+    512,
+  ),
+  Flag("quality", "quality of the JPEGs", "N", whole(0), 92),
+  Flag("shard_size", "images of a JSON in a shard", "N", whole(0), 10_000),
+  Flag(
+    "on_bad_shard",
+    "what to do about a damaged input",
+    "fail|skip",
+    one_of("fail", "skip"),
+    "fail",
+  ),
+  Flag("jobs", "processes (one a core)", "N", whole(1)),
+  Flag("beam_args", "make the shards by Beam: '--runner=... ...'", "FLAGS"),
+)
+
+_SHAPES = (
+  _output("folder to make"),
+  Flag("train", "scenes to train on", "N", whole(0), 10_240),
+  Flag("val", "scenes of all classes", "N", whole(0), 512),
+  Flag("objects", "scenes of one object", "N", whole(0), 960),
+  Flag("image_size", "side of the images in pixels", "N", whole(1), 64),
+  Flag("seed", "seed of everything random", "N", whole(0), 0),
+  Flag("shard_size", "records a tar", "N", whole(1), 2_048),
+)
+
+COMMANDS = {
+  "train": Command(
+    "trains a model, or goes on with a run",
+    "train:train",
+    _TRAIN,
+    overrides=None,
+    details=(
+      "--config.NAME=VALUE sets a value of the config; --help together with "
+      "--config=FILE lists those of that file."
+    ),
+  ),
+  "eval": Command(
+    "evaluates the newest checkpoint of a run and rewrites its report",
+    "train:evaluate",
+    (_WORKDIR, *_PROCESSES),
+    # Beside the model: where the data lie.
+    overrides=(
+      "data.held_out",
+      "data.index_folder",
+      "data.min_side",
+      "data.on_bad_shard",
+      "data.shards",
+      "shapes.folder",
+    ),
+    details=(
+      "If the data of the run have moved, say where they are: "
+      "--config.shapes.folder=DIR, --config.data.held_out=GLOB or "
+      "--config.data.shards=GLOB."
+    ),
+  ),
+  "verify": Command(
+    "looks for damage to the checkpoints of a run",
+    "train:verify",
+    (_WORKDIR, *_PROCESSES),
+  ),
+  "classify": Command(
+    "finds the likeliest labels of images",
+    "use:classify",
+    (
+      _MODEL,
+      _list("images", "paths and globs of images", needed=True),
+      _list("labels", "names of the classes", needed=True),
+      _list("templates", "prompts, each with {} for the name")._replace(
+        default=["a photo of a {}."]
+      ),
+      _TOP,
+      *_USE,
+    ),
+    details=_LISTS,
+  ),
+  "search": Command(
+    "finds the nearest texts or images to a query",
+    "use:search",
+    (
+      _MODEL,
+      _list("query", "texts to search for"),
+      _list("query_images", "images to search for"),
+      _list("texts", "texts to search in"),
+      _list("images", "images to search in"),
+      Flag(
+        "index",
+        "index to make of these, or to read without any",
+        "FILE",
+      ),
+      _TOP,
+      *_USE,
+    ),
+    details=_LISTS,
+  ),
+  "traverse": Command(
+    "walks from an image to the root, or to another image",
+    "use:traverse",
+    (
+      _MODEL,
+      _list("images", "paths and globs of images", needed=True),
+      Flag("to", "where the walks end: root, or an image", "FILE", str, "root"),
+      _list("texts", "texts to meet"),
+      Flag(
+        "index",
+        "index to make of the texts, or to read without any",
+        "FILE",
+      ),
+      Flag("steps", "points of a walk", "N", whole(2), 50),
+      *_USE,
+    ),
+    details=_LISTS,
+  ),
+  "evals": Command(
+    "measures a model on public data sets, as the papers do",
+    "evals:evals",
+    (
+      _MODEL,
+      Flag("data", "folder that holds the data sets", "DIR", path, needed=True),
+      _output("folder for the results"),
+      Flag("tasks", "names of tasks joined by commas", "NAMES", str, "all"),
+    ),
+    details=(
+      "Writes results.json, results.md and results.html, beside the numbers of "
+      "the papers. The same command goes on where it was. docs/evaluation.md "
+      "names the tasks and says how to lay out their data."
+    ),
+  ),
+  "demo": Command(
+    "opens a local page to look at what a model makes of a picture",
+    "demo:demo",
+    (
+      _MODEL,
+      Flag("index", "index that the model made", "FILE", path),
+      Flag(
+        "pictures",
+        "folder whose pictures may be shown, of those that the index names "
+        "(that of the index)",
+        "DIR",
+        path,
+      ),
+      Flag("port", "port to serve at", "N", whole(0), 7860),
+    ),
+    details=(
+      "The page is served to this machine alone: to see one that runs on HOST, "
+      "ssh -L 7860:localhost:7860 HOST. Needs the extra `demo`."
+    ),
+  ),
+  "prepare": Command(
+    "makes clean, indexed shards of grounded data",
+    "prepare:prepare",
+    _PREPARE,
+    details=(
+      "hyperclip prepare --input 'raw/*.tar' --output prepared\n"
+      "hyperclip prepare --verify prepared\n"
+      "Inputs are raw GRIT tars (with img2dataset's parquets where these hold "
+      "the boxes), HyCoCLIP's processed tars and grounded JSONs; docs/data.md "
+      "says what is left out. The same command goes on where it was."
+    ),
+  ),
+  "index": Command(
+    "makes the offset indices of tars ahead of their first use",
+    "index:index",
+    (
+      _SHARDS,
+      Flag("folder", "folder for the indices (beside the tars)", "DIR", path),
+    ),
+  ),
+  "report": Command(
+    "writes a page on what is in a data set",
+    "report:report",
+    (
+      _SHARDS,
+      _output("HTML file to write", "FILE"),
+      Flag("limit", "most records to sample", "N", whole(1), 20_000),
+      Flag("seed", "seed of the sample", "N", whole(0), 0),
+      Flag(
+        "min_side",
+        "smallest side of a raw record's box in pixels",
+        "N",
+        whole(0),
+        32,
+      ),
+    ),
+  ),
+  "shapes": Command(
+    "writes the embedded data set of coloured shapes",
+    "embedded:shapes",
+    _SHAPES,
+  ),
+  "photos": Command(
+    "writes eight annotated photographs as a raw GRIT shard",
+    "embedded:photos",
+    (_output("folder to fill"),),
+    details="Needs the extra `photos`.",
+  ),
+}

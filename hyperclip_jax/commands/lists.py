@@ -1,0 +1,92 @@
+"""Lists on a command line: commas, quotes, the lines of files, globs."""
+
+import csv
+import glob
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from hyperclip_jax import files
+from hyperclip_jax.files import shown
+
+COMMAS = (
+  "commas separate values: put one that holds a comma in double quotes, as in "
+  "'\"a, b\",c', or on a line of @FILE"
+)
+
+
+def texts(flag: str, given: Sequence[str]) -> list[str]:
+  """The texts of a list.
+
+  Args:
+    flag: name of the flag.
+    given: its values, each a text or several joined by commas.
+
+  Raises:
+    ValueError, OSError: there is none, or a value cannot be read.
+  """
+  found = [value for text in given for value in _parted(flag, text)]
+  if not found:
+    raise ValueError(f"give --{flag}, joined by commas or as @FILE")
+  if any(", " in text and '"' not in text for text in given):
+    # It may be one text, which would be torn apart without a word.
+    listed = " | ".join(found[:5]) + (" ..." if len(found) > 5 else "")
+    print(
+      f"--{flag}: {len(found)} values, {shown(listed)}; {COMMAS}",
+      file=sys.stderr,
+    )
+  return found
+
+
+def paths(flag: str, given: Sequence[str]) -> list[pathlib.Path]:
+  """The files that the paths and globs of a list name.
+
+  Args:
+    flag: name of the flag.
+    given: its values, each a path or several joined by commas.
+
+  Raises:
+    ValueError, OSError: there is none, or a value names no file.
+  """
+  found: list[pathlib.Path] = []
+  for text in given:
+    if files.expanded(text).exists():  # A file's own name may hold commas.
+      found += _matches(flag, text)
+      continue
+    for name in _parted(flag, text):
+      try:
+        found += _matches(flag, name)
+      except FileNotFoundError as error:
+        hint = f"; {COMMAS}" if "," in text else ""
+        raise FileNotFoundError(f"{error}{hint}") from error
+  if not found:
+    raise ValueError(f"give --{flag}, paths or globs joined by commas")
+  return found
+
+
+def _matches(flag: str, name: str) -> list[pathlib.Path]:
+  """The files that a path or a glob names."""
+  path = files.expanded(name)
+  if path.is_dir():
+    raise ValueError(f"--{flag}: {path} is a folder; want '{path}/*'")
+  if path.exists():
+    return [path]
+  found = sorted(glob.glob(str(path), recursive=True))
+  if not found:
+    raise FileNotFoundError(f"--{flag}: no file matches {name!r}")
+  return [pathlib.Path(match) for match in found]
+
+
+def _parted(flag: str, text: str) -> list[str]:
+  """The values that a text holds, those of @FILEs too."""
+  try:
+    rows = [*csv.reader([text], skipinitialspace=True, strict=True)]
+  except csv.Error as error:
+    raise ValueError(f"--{flag}={shown(text)}: {error}; {COMMAS}") from error
+  found: list[str] = []
+  for value in (value.strip() for row in rows for value in row):
+    if value.startswith("@"):
+      found += files.lines(files.read_text(files.expanded(value[1:])))
+    elif value:
+      found.append(value)
+  return found
