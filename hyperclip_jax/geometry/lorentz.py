@@ -6,6 +6,9 @@ its space components v; its time component is x.v / t(x). The root, or origin,
 is the zero vector. Two points of one call broadcast against each other but
 have the same rank, and `curv` > 0 is a python float or a 0-d array.
 
+The functions take JAX arrays. What `spaces` needs of them takes NumPy arrays
+too and then computes on the host, in the arrays' own precision.
+
 Values and first and second derivatives are finite without clamps, in float32
 too, where the radii and the distances of the points are 0 or 1e-6 to about 10
 (an exponential map overflows as sinh does, at sqrt(c) |v| = 88 in float32).
@@ -25,13 +28,11 @@ References:
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from hyperclip_jax.geometry import numerics, stable
-from hyperclip_jax.geometry.numerics import Scalar, dot, norm
+from hyperclip_jax.geometry.numerics import Array, Scalar, dot, namespace, norm
 from hyperclip_jax.geometry.stable import time
-
-_HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def inner(
@@ -83,7 +84,7 @@ def pairwise_inner(
   (2, 4)
   """
   times = time(x, curv)[:, None] * time(y, curv)[None, :]
-  return jnp.matmul(x, y.T, precision=_HIGHEST) - times
+  return numerics.products(x, y) - times
 
 
 def dist(
@@ -107,7 +108,8 @@ def dist(
   >>> jax.grad(dist)(x, x, 1.0)
   Array([0., 0.], dtype=float32)
   """
-  return numerics.acosh1p(stable.excess(x, y, curv)) / jnp.sqrt(curv)
+  angle = numerics.acosh1p(stable.excess(x, y, curv))
+  return angle / namespace(angle, curv).sqrt(curv)
 
 
 def pairwise_dist(
@@ -140,9 +142,9 @@ def pairwise_dist(
     stable.excess_time(x, curv)[:, None],
     stable.excess_time(y, curv)[None, :],
   )
-  xy = jnp.matmul(x, y.T, precision=_HIGHEST)
-  excess = stable.excess_of_times(tau_x, tau_y, xy, curv)
-  return numerics.acosh1p(excess) / jnp.sqrt(curv)
+  xy = numerics.products(x, y)
+  angle = numerics.acosh1p(stable.excess_of_times(tau_x, tau_y, xy, curv))
+  return angle / namespace(angle, curv).sqrt(curv)
 
 
 def dist0(
@@ -162,8 +164,9 @@ def dist0(
   >>> float(dist0(jnp.array([0.0, jnp.sinh(2.0)]), 1.0))
   2.0
   """
-  root_curv = jnp.sqrt(curv)
-  return jnp.arcsinh(root_curv * norm(x)) / root_curv
+  xp = namespace(x, curv)
+  root_curv = xp.sqrt(curv)
+  return xp.arcsinh(root_curv * norm(x)) / root_curv
 
 
 def expmap0(
@@ -397,7 +400,8 @@ def half_aperture(
   # asin(a / b) = atan2(a, sqrt(b^2 - a^2)), which has no infinite slope times
   # zero at a = b, and keeps its digits there.
   outside = numerics.sqrt(curv * dot(x, x) - 4 * min_radius**2)
-  return jnp.arctan2(jnp.full_like(outside, 2 * min_radius), outside)
+  xp = namespace(outside)
+  return xp.arctan2(xp.full_like(outside, 2 * min_radius), outside)
 
 
 def exterior_angle(
@@ -432,15 +436,16 @@ def exterior_angle(
   >>> jax.grad(exterior_angle)(x, 2 * x, 1.0)
   Array([0., 0.], dtype=float32)
   """
+  xp = namespace(x, y, curv)
   r = norm(x)
-  n = jnp.where(r > 0, 1 / jnp.where(r > 0, r, 1), 0)[..., None] * x
+  n = xp.where(r > 0, 1 / xp.where(r > 0, r, 1), 0)[..., None] * x
   along, across = stable.along_and_across(r, n, x, y, curv)
   # What rounding leaves of a zero, up to 4 eps, in every coordinate.
-  rounding = 8 * jnp.finfo(across.dtype).eps
-  size = jnp.minimum(jnp.abs(y), jnp.abs(y - x))
-  on_ray = jnp.all(jnp.abs(across) <= rounding * size, axis=-1)
-  q = norm(jnp.where(on_ray[..., None], 0, across))
-  return numerics.atan2(q, jnp.sqrt(curv) * along)
+  rounding = 8 * xp.finfo(across.dtype).eps
+  size = xp.minimum(xp.abs(y), xp.abs(y - x))
+  on_ray = xp.all(xp.abs(across) <= rounding * size, axis=-1)
+  q = norm(xp.where(on_ray[..., None], 0, across))
+  return numerics.atan2(q, xp.sqrt(curv) * along)
 
 
 def pairwise_exterior_angle(

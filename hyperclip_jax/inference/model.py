@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Float64
 
 from hyperclip_jax.checkpoints import hub, release
 from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
-from hyperclip_jax.geometry import spaces
+from hyperclip_jax.geometry.spaces import Lorentz, Space, Sphere
 from hyperclip_jax.inference import encoder, inputs, walk
 from hyperclip_jax.inference.classify import Classification, softmax
 from hyperclip_jax.inference.encoder import EncodedFiles, Encoder
@@ -37,7 +37,7 @@ class HyperCLIP:
     model: the Flax module.
     params: its parameters.
     image_size: side of the square the image tower reads.
-    space: where embeddings live, `spaces.Lorentz` or `spaces.Sphere`.
+    space: where embeddings live, a hyperboloid, or the unit sphere for CLIP.
     hyperbolic: whether that is a hyperboloid.
     curv: its curvature is -curv; 1.0 where not hyperbolic.
     logit_scale: multiplies cosines or minus distances in `probabilities`.
@@ -67,7 +67,7 @@ class HyperCLIP:
     self.hyperbolic = model.hyperbolic
     self.curv = float(jnp.exp(params["curv"])) if model.hyperbolic else 1.0
     self.logit_scale = float(jnp.exp(params["logit_scale"]))
-    self.space = spaces.of(self.curv if model.hyperbolic else 0.0)
+    self.space: Space = Lorentz(self.curv) if model.hyperbolic else Sphere()
     self._encoder = Encoder(model, self.params, image_size, batch_size)
 
   def __repr__(self) -> str:
@@ -161,7 +161,7 @@ class HyperCLIP:
       classes: embeddings, such as of `evals.zero_shot.class_embeddings`.
     """
     x, y = self._rows("images", images), self._rows("classes", classes)
-    return softmax(self.logit_scale * self.space.nearness(x, y))
+    return softmax(self.space.logits(x, y, self.logit_scale))
 
   def entailment_score(
     self, general: Rows, specific: Rows
@@ -182,7 +182,7 @@ class HyperCLIP:
     x, y = self._rows("general", general), self._rows("specific", specific)
     if len(x) != len(y) and 1 not in (len(x), len(y)):
       raise ValueError(f"{len(x)} general rows for {len(y)} specific ones")
-    return self.space.cone_margin(x, y).astype(np.float32)
+    return self.space.entailment_score(x, y).astype(np.float32)
 
   def distance_to_root(
     self, x: Rows, root: Rows | None = None
@@ -245,7 +245,7 @@ class HyperCLIP:
   def index(self, embeddings: Rows, names: Sequence[str]) -> Index:
     """An index of embeddings that this model made before."""
     rows = self._rows("embeddings", embeddings)
-    return Index(rows, names, self.space.curv, self.fingerprint)
+    return Index(rows, names, self.space, self.fingerprint)
 
   def check_index(self, index: Any) -> None:
     """Raises ValueError where another model made the index."""
@@ -254,7 +254,7 @@ class HyperCLIP:
         f"index is of type {type(index).__name__}: give an Index, such as of "
         "index_texts or Index.load"
       )
-    index.check_model(self.model.embed_dim, self.space.curv, self.fingerprint)
+    index.check_model(self.model.embed_dim, self.space, self.fingerprint)
 
   def search(self, queries: Rows, index: Index, k: int = 5) -> list[list[Hit]]:
     """The `k` nearest of an index to each embedding, best first.

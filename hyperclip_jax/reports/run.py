@@ -81,7 +81,7 @@ def _walks(
     i = stop.row - len(texts)
     return page.Landmark(stop.name, stop.t, data.box_image[i])
 
-  index = Index(candidates, [*texts, *data.box_text], model.space.curv)
+  index = Index(candidates, [*texts, *data.box_text], model.space)
   root = model.space.root(candidates)
   starts = evaluation.embeddings["image"][:WALKS]
   walks = [walk.to_root(start, root, index) for start in starts]
