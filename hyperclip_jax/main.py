@@ -11,7 +11,6 @@ if __name__ == "__main__":  # from here on: the imports take seconds
   console.outlive()
   signals.listen(sys.argv)
 
-import jax
 from absl import app, flags, logging
 
 from hyperclip_jax import files
@@ -106,9 +105,8 @@ def main(argv: list[str]) -> None:
     fail(error)
   if model is None:
     sys.exit(STOPPED_CODE.value)
-  if jax.process_index() == 0:
-    data = data or runs.sample(config, run.sources)
-    report.evaluate(workdir, config, model, data)
+  data = data or runs.sample(config, run.sources)
+  report.evaluate(workdir, config, model, data)
   signals.done()
 
 
