@@ -6,6 +6,9 @@ its space components v; its time component is x.v / t(x). The root, or origin,
 is the zero vector. Two points of one call broadcast against each other but
 have the same rank, and `curv` > 0 is a python float or a 0-d array.
 
+The functions take JAX arrays. What `spaces` needs of them takes NumPy arrays
+too and then computes on the host, in the arrays' own precision.
+
 Values and first and second derivatives are finite without clamps, in float32
 too, where the radii and the distances of the points are 0 or 1e-6 to about 10
 (an exponential map overflows as sinh does, at sqrt(c) |v| = 88 in float32).
@@ -25,13 +28,11 @@ References:
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from hyperclip_jax.geometry import numerics, stable
-from hyperclip_jax.geometry.numerics import Scalar, dot, norm
+from hyperclip_jax.geometry.numerics import Array, Scalar, dot, namespace, norm
 from hyperclip_jax.geometry.stable import time
-
-_HIGHEST = jax.lax.Precision.HIGHEST
 
 
 def inner(
@@ -50,9 +51,10 @@ def inner(
   Returns:
     Inner products, at most -1/c; higher is nearer.
 
-  >>> x = expmap0(jnp.array([9.0, 0.0]), 1.0)
-  >>> float(inner(x, x, 1.0))
-  -1.0
+  Examples:
+    >>> x = expmap0(jnp.array([9.0, 0.0]), 1.0)
+    >>> float(inner(x, x, 1.0))
+    -1.0
   """
   return -(1 + stable.excess(x, y, curv)) / curv
 
@@ -79,11 +81,12 @@ def pairwise_inner(
   Returns:
     Inner products; higher is nearer.
 
-  >>> pairwise_inner(jnp.zeros((2, 3)), jnp.zeros((4, 3)), 1.0).shape
-  (2, 4)
+  Examples:
+    >>> pairwise_inner(jnp.zeros((2, 3)), jnp.zeros((4, 3)), 1.0).shape
+    (2, 4)
   """
   times = time(x, curv)[:, None] * time(y, curv)[None, :]
-  return jnp.matmul(x, y.T, precision=_HIGHEST) - times
+  return numerics.products(x, y) - times
 
 
 def dist(
@@ -101,13 +104,15 @@ def dist(
   Returns:
     Distances.
 
-  >>> x = expmap0(jnp.array([3.0, 0.0]), 1.0)
-  >>> float(dist(x, jnp.zeros(2), 1.0))
-  3.0
-  >>> jax.grad(dist)(x, x, 1.0)
-  Array([0., 0.], dtype=float32)
+  Examples:
+    >>> x = expmap0(jnp.array([3.0, 0.0]), 1.0)
+    >>> float(dist(x, jnp.zeros(2), 1.0))
+    3.0
+    >>> jax.grad(dist)(x, x, 1.0)
+    Array([0., 0.], dtype=float32)
   """
-  return numerics.acosh1p(stable.excess(x, y, curv)) / jnp.sqrt(curv)
+  angle = numerics.acosh1p(stable.excess(x, y, curv))
+  return angle / namespace(angle, curv).sqrt(curv)
 
 
 def pairwise_dist(
@@ -131,18 +136,19 @@ def pairwise_dist(
   Returns:
     Distances, 0 with zero gradient where rounding makes the excess negative.
 
-  >>> x = expmap0(jnp.array([[1.0, 0.0], [2.0, 0.0]]), 1.0)
-  >>> pairwise_dist(x, jnp.zeros((1, 2)), 1.0).round(4)
-  Array([[1.],
-         [2.]], dtype=float32)
+  Examples:
+    >>> x = expmap0(jnp.array([[1.0, 0.0], [2.0, 0.0]]), 1.0)
+    >>> pairwise_dist(x, jnp.zeros((1, 2)), 1.0).round(4)
+    Array([[1.],
+           [2.]], dtype=float32)
   """
   tau_x, tau_y = (
     stable.excess_time(x, curv)[:, None],
     stable.excess_time(y, curv)[None, :],
   )
-  xy = jnp.matmul(x, y.T, precision=_HIGHEST)
-  excess = stable.excess_of_times(tau_x, tau_y, xy, curv)
-  return numerics.acosh1p(excess) / jnp.sqrt(curv)
+  xy = numerics.products(x, y)
+  angle = numerics.acosh1p(stable.excess_of_times(tau_x, tau_y, xy, curv))
+  return angle / namespace(angle, curv).sqrt(curv)
 
 
 def dist0(
@@ -159,11 +165,13 @@ def dist0(
   Returns:
     Distances; the radius of each point.
 
-  >>> float(dist0(jnp.array([0.0, jnp.sinh(2.0)]), 1.0))
-  2.0
+  Examples:
+    >>> float(dist0(jnp.array([0.0, jnp.sinh(2.0)]), 1.0))
+    2.0
   """
-  root_curv = jnp.sqrt(curv)
-  return jnp.arcsinh(root_curv * norm(x)) / root_curv
+  xp = namespace(x, curv)
+  root_curv = xp.sqrt(curv)
+  return xp.arcsinh(root_curv * norm(x)) / root_curv
 
 
 def expmap0(
@@ -180,8 +188,9 @@ def expmap0(
   Returns:
     Points.
 
-  >>> expmap0(jnp.array([1.0, 0.0]), 1.0)  # sinh(1)
-  Array([1.1752..., 0.       ], dtype=float32)
+  Examples:
+    >>> expmap0(jnp.array([1.0, 0.0]), 1.0)  # sinh(1)
+    Array([1.1752..., 0.       ], dtype=float32)
   """
   return numerics.sinhc(curv * dot(v, v))[..., None] * v
 
@@ -200,8 +209,9 @@ def logmap0(
   Returns:
     Tangent vectors at the root, as long as the points are far from it.
 
-  >>> logmap0(jnp.array([jnp.sinh(2.0), 0.0]), 1.0)
-  Array([2., 0.], dtype=float32)
+  Examples:
+    >>> logmap0(jnp.array([jnp.sinh(2.0), 0.0]), 1.0)
+    Array([2., 0.], dtype=float32)
   """
   return numerics.asinhc(curv * dot(x, x))[..., None] * x
 
@@ -222,8 +232,9 @@ def expmap(
   Returns:
     Points at the distance |v|_x from x.
 
-  >>> expmap(jnp.zeros(2), jnp.array([1.0, 0.0]), 1.0)  # as expmap0
-  Array([1.1752..., 0.       ], dtype=float32)
+  Examples:
+    >>> expmap(jnp.zeros(2), jnp.array([1.0, 0.0]), 1.0)  # as expmap0
+    Array([1.1752..., 0.       ], dtype=float32)
   """
   angle2 = curv * stable.squared_length(v, x, curv)
   grown = numerics.coshm1(angle2)[..., None] * x
@@ -245,8 +256,9 @@ def logmap(
   Returns:
     Tangent vectors at x of length d(x, y).
 
-  >>> logmap(jnp.zeros(2), expmap0(jnp.array([0.5, 0.0]), 1.0), 1.0)
-  Array([0.5, 0. ], dtype=float32)
+  Examples:
+    >>> logmap(jnp.zeros(2), expmap0(jnp.array([0.5, 0.0]), 1.0), 1.0)
+    Array([0.5, 0. ], dtype=float32)
   """
   excess = stable.excess(x, y, curv)
   angle2 = numerics.squared_acosh1p(excess)
@@ -275,10 +287,11 @@ def ptransp(
   Returns:
     Tangent vectors at y.
 
-  >>> x = expmap0(jnp.array([3.0, 0.0]), 1.0)
-  >>> v = time(x, 1.0) * jnp.array([1.0, 0.0])  # radial, of length 1
-  >>> ptransp(x, jnp.zeros(2), v, 1.0).round(4)
-  Array([1., 0.], dtype=float32)
+  Examples:
+    >>> x = expmap0(jnp.array([3.0, 0.0]), 1.0)
+    >>> v = time(x, 1.0) * jnp.array([1.0, 0.0])  # radial, of length 1
+    >>> ptransp(x, jnp.zeros(2), v, 1.0).round(4)
+    Array([1., 0.], dtype=float32)
   """
   y_dot_v = _inner_with_tangent(x, y, v, curv)
   weight = curv * y_dot_v / (2 + stable.excess(x, y, curv))
@@ -327,11 +340,12 @@ def centroid(
   Returns:
     Centroids.
 
-  >>> x = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
-  >>> centroid(x, 1.0).tolist()
-  [0.0, 0.0]
-  >>> centroid(x, 1.0, jnp.array([2.0, 0.0])).tolist()
-  [1.0, 0.0]
+  Examples:
+    >>> x = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
+    >>> centroid(x, 1.0).tolist()
+    [0.0, 0.0]
+    >>> centroid(x, 1.0, jnp.array([2.0, 0.0])).tolist()
+    [1.0, 0.0]
   """
   if weights is None:
     weights = jnp.ones_like(x[..., 0])
@@ -362,10 +376,11 @@ def geodesic(
   Returns:
     Points on the geodesics; beyond their ends where t is not in [0, 1].
 
-  >>> x = expmap0(jnp.array([2.0, 0.0]), 1.0)
-  >>> middle = geodesic(x, jnp.zeros(2), 0.5, 1.0)
-  >>> float(dist0(middle, 1.0).round(4))
-  1.0
+  Examples:
+    >>> x = expmap0(jnp.array([2.0, 0.0]), 1.0)
+    >>> middle = geodesic(x, jnp.zeros(2), 0.5, 1.0)
+    >>> float(dist0(middle, 1.0).round(4))
+    1.0
   """
   angle2 = numerics.squared_acosh1p(stable.excess(x, y, curv))
   whole = numerics.sinhc(angle2)
@@ -391,13 +406,15 @@ def half_aperture(
   Returns:
     Angles in radians.
 
-  >>> float(half_aperture(jnp.array([0.4, 0.0]), 1.0))  # asin(1/2) = pi/6
-  0.5235...
+  Examples:
+    >>> float(half_aperture(jnp.array([0.4, 0.0]), 1.0))  # asin(1/2) = pi/6
+    0.5235...
   """
   # asin(a / b) = atan2(a, sqrt(b^2 - a^2)), which has no infinite slope times
   # zero at a = b, and keeps its digits there.
   outside = numerics.sqrt(curv * dot(x, x) - 4 * min_radius**2)
-  return jnp.arctan2(jnp.full_like(outside, 2 * min_radius), outside)
+  xp = namespace(outside)
+  return xp.arctan2(xp.full_like(outside, 2 * min_radius), outside)
 
 
 def exterior_angle(
@@ -426,21 +443,23 @@ def exterior_angle(
   Returns:
     Angles in radians.
 
-  >>> x = jnp.array([0.3, 0.4])
-  >>> float(exterior_angle(x, 0 * x, 1.0))
-  3.1415...
-  >>> jax.grad(exterior_angle)(x, 2 * x, 1.0)
-  Array([0., 0.], dtype=float32)
+  Examples:
+    >>> x = jnp.array([0.3, 0.4])
+    >>> float(exterior_angle(x, 0 * x, 1.0))
+    3.1415...
+    >>> jax.grad(exterior_angle)(x, 2 * x, 1.0)
+    Array([0., 0.], dtype=float32)
   """
+  xp = namespace(x, y, curv)
   r = norm(x)
-  n = jnp.where(r > 0, 1 / jnp.where(r > 0, r, 1), 0)[..., None] * x
+  n = xp.where(r > 0, 1 / xp.where(r > 0, r, 1), 0)[..., None] * x
   along, across = stable.along_and_across(r, n, x, y, curv)
   # What rounding leaves of a zero, up to 4 eps, in every coordinate.
-  rounding = 8 * jnp.finfo(across.dtype).eps
-  size = jnp.minimum(jnp.abs(y), jnp.abs(y - x))
-  on_ray = jnp.all(jnp.abs(across) <= rounding * size, axis=-1)
-  q = norm(jnp.where(on_ray[..., None], 0, across))
-  return numerics.atan2(q, jnp.sqrt(curv) * along)
+  rounding = 8 * xp.finfo(across.dtype).eps
+  size = xp.minimum(xp.abs(y), xp.abs(y - x))
+  on_ray = xp.all(xp.abs(across) <= rounding * size, axis=-1)
+  q = norm(xp.where(on_ray[..., None], 0, across))
+  return numerics.atan2(q, xp.sqrt(curv) * along)
 
 
 def pairwise_exterior_angle(
@@ -459,8 +478,9 @@ def pairwise_exterior_angle(
   Returns:
     Angles in radians.
 
-  >>> pairwise_exterior_angle(jnp.ones((2, 3)), jnp.ones((4, 3)), 1.0).shape
-  (2, 4)
+  Examples:
+    >>> pairwise_exterior_angle(jnp.ones((2, 3)), jnp.ones((4, 3)), 1.0).shape
+    (2, 4)
   """
 
   @jax.checkpoint  # a row's residuals are m times larger than its result

@@ -7,14 +7,23 @@ and once for the result.
 
 Functions that are even in a length r take its square `r2`: they are smooth in
 r2 at 0, where r itself, being a square root, is not.
+
+Each takes JAX arrays, traced or not, or NumPy arrays, which stay on the host:
+nothing is compiled, so any number of rows is as quick as it can be.
 """
 
 import math
+from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Float
 
+# What the functions of the geometry take and return: JAX arrays if one of the
+# arguments is one, and NumPy arrays otherwise.
+Array = jax.Array | np.ndarray
 Scalar = float | Float[Array, ""]
 
 # Below this r2 the series hold to float64 precision: the first term left out
@@ -26,17 +35,42 @@ _ASINHC = tuple(
 )
 
 
+def namespace(*values: Any) -> ModuleType:
+  """`jax.numpy` if any of the values is a JAX array, `numpy` otherwise."""
+  return jnp if any(isinstance(v, jax.Array) for v in values) else np
+
+
 def dot(
   x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"]
 ) -> Float[Array, "*#batch"]:
   """Row-by-row scalar product, in full precision on every device."""
+  if namespace(x, y) is np:
+    return np.asarray(np.einsum("...i,...i->...", x, y))
   return jnp.sum(x * y, axis=-1)
+
+
+def products(
+  x: Float[Array, "n dim"], y: Float[Array, "m dim"]
+) -> Float[Array, "n m"]:
+  """Scalar products of all pairs of rows, in full precision."""
+  if namespace(x, y) is np:
+    return x @ y.T
+  return jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
 
 
 def sqrt(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   """Square root; 0 with zero gradient where x <= 0."""
+  if namespace(x) is np:
+    return np.sqrt(np.maximum(x, 0))
   positive = x > 0
   return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def unit(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+  """Rows scaled to length 1; those shorter than 1e-12 are divided by it."""
+  xp = namespace(x)
+  squares = xp.maximum(xp.sum(x**2, axis=-1, keepdims=True), 1e-24)
+  return x / np.sqrt(squares) if xp is np else x * jax.lax.rsqrt(squares)
 
 
 def norm(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
@@ -46,7 +80,7 @@ def norm(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
 
 def acosh1p(u: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   """acosh(1 + u) without forming 1 + u; 0 with zero gradient if u <= 0."""
-  return 2 * jnp.arcsinh(sqrt(u / 2))
+  return 2 * namespace(u).arcsinh(sqrt(u / 2))
 
 
 def squared_acosh1p(u: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -61,18 +95,20 @@ def coshm1(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
 
 def sinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   """sinh(r) / r for r2 = r^2 >= 0; 1 at 0. Overflows as sinh does."""
-  return _even_quotient(jnp.sinh, _SINHC, r2)
+  return _even_quotient(namespace(r2).sinh, _SINHC, r2)
 
 
 def asinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   """asinh(r) / r for r2 = r^2 >= 0; 1 at 0."""
-  return _even_quotient(jnp.arcsinh, _ASINHC, r2)
+  return _even_quotient(namespace(r2).arcsinh, _ASINHC, r2)
 
 
 def atan2(
   y: Float[Array, "*batch"], x: Float[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
   """Angle of the point (x, y); 0 with zero gradient at the origin."""
+  if namespace(y, x) is np:
+    return np.where((x == 0) & (y == 0), 0, np.arctan2(y, x))
   # The angle does not depend on the scale, but the powers of x^2 + y^2 in its
   # derivatives over- and underflow float32 unless the scale is taken out.
   scale = jax.lax.stop_gradient(jnp.maximum(jnp.abs(x), jnp.abs(y)))
@@ -107,10 +143,11 @@ def over_largest(w: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
 
 def _even_quotient(function, series, r2):
   """function(r) / r from r2, by its power series where r2 is small."""
+  xp = namespace(r2)
   small = r2 < _SERIES_BELOW
-  r2_small = jnp.where(small, r2, 0)
-  value_small = jnp.full_like(r2, series[-1])
+  r2_small = xp.where(small, r2, 0)
+  value_small = xp.full_like(r2, series[-1])
   for coefficient in reversed(series[:-1]):
     value_small = value_small * r2_small + coefficient
-  r = jnp.sqrt(jnp.where(small, 1, r2))
-  return jnp.where(small, value_small, function(r) / r)
+  r = xp.sqrt(xp.where(small, 1, r2))
+  return xp.where(small, value_small, function(r) / r)

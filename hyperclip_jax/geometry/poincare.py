@@ -24,9 +24,10 @@ def from_lorentz(
   Returns:
     Points of the ball.
 
-  >>> p = from_lorentz(lorentz.expmap0(jnp.array([2.0, 0.0]), 1.0), 1.0)
-  >>> p  # tanh(1)
-  Array([0.7615..., 0.       ], dtype=float32)
+  Examples:
+    >>> p = from_lorentz(lorentz.expmap0(jnp.array([2.0, 0.0]), 1.0), 1.0)
+    >>> p  # tanh(1)
+    Array([0.7615..., 0.       ], dtype=float32)
   """
   return x / (1 + jnp.sqrt(curv) * lorentz.time(x, curv))[..., None]
 
@@ -43,8 +44,9 @@ def to_lorentz(
   Returns:
     Points of the Lorentz model.
 
-  >>> to_lorentz(jnp.array([0.5, 0.0]), 1.0).round(4)
-  Array([1.3333, 0.    ], dtype=float32)
+  Examples:
+    >>> to_lorentz(jnp.array([0.5, 0.0]), 1.0).round(4)
+    Array([1.3333, 0.    ], dtype=float32)
   """
   return 2 * p / (1 - curv * dot(p, p))[..., None]
 
@@ -64,8 +66,9 @@ def dist(
   Returns:
     Distances.
 
-  >>> float(dist(jnp.zeros(2), jnp.array([jnp.tanh(1.0), 0.0]), 1.0).round(4))
-  2.0
+  Examples:
+    >>> float(dist(jnp.zeros(2), jnp.array([jnp.tanh(1.0), 0.0]), 1.0).round(4))
+    2.0
   """
   room = (1 - curv * dot(p, p)) * (1 - curv * dot(q, q))
   excess = 2 * curv * dot(p - q, p - q) / room

@@ -1,200 +1,361 @@
-"""The spaces that trained models embed in, computed on the host in float64.
+"""The spaces that models embed in, as values.
 
-Geometry of use, not of training: rows come in any number, and XLA would compile
-a program for each, so this is NumPy. It takes rows of any float type and
-returns float64. Inner products of far points are differences of huge numbers:
-in float32 they put neighbours in a wrong order from a radius of about 7 on, in
-float64 they do not within the radii that float32 embeddings can have.
+A point is a row of numbers; its space says what the columns mean, what lies
+near and what lies in whose cone. A space is a JAX pytree whose leaves are its
+parameters, so losses differentiate through it. Each method takes either JAX
+arrays, traced or not, and computes in their precision, or NumPy arrays of any
+float type, and computes in float64 on the host without compiling anything:
+inference and evaluation have any number of rows, and XLA would compile a
+program for each. Both run the same formulas, those of `lorentz`.
 
-The formulas are those of `geometry.lorentz`, which says where they come from;
-here are those that inference and evaluation share, for rows that are given.
+Inner products of far points are differences of huge numbers: in float32 they
+put neighbours in a wrong order from a radius of about 7 on, in float64 they do
+not within the radii that float32 embeddings can have.
 """
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import jax
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 
-Rows = Float[np.ndarray, "n dim"]
-Paired = Float[np.ndarray, "#n dim"]  # row by row; one row serves all
-MIN_RADIUS = 0.1  # of cones, as in training
-_TINY = 1e-12
+from hyperclip_jax.files import shown
+from hyperclip_jax.geometry import lorentz, numerics
+from hyperclip_jax.geometry.numerics import Array, Scalar
+
+Rows = Float[Array, "n dim"]
+Paired = Float[Array, "#n dim"]  # row by row; one row serves all
+
+# Curvatures that a file may ask for. Training keeps within 0.1 and 10.
+CURVATURES = (1e-6, 1e6)
 
 
+@runtime_checkable
+class Space(Protocol):
+  """What a space offers to losses, search, evaluation and reports.
+
+  Attributes:
+    cones: whether points have entailment cones: where not, `half_aperture`,
+      `exterior_angle` and `cone_margin` raise TypeError.
+  """
+
+  @property
+  def cones(self) -> bool: ...
+
+  def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
+    """Tangent vectors at the root, or raw features, to points."""
+    ...
+
+  def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
+    """Points that stand for several sets of tangents, row by row."""
+    ...
+
+  def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
+    """Nearness row by row, to the last digit; higher is nearer."""
+    ...
+
+  def pairwise(self, x: Rows, y: Float[Array, "m dim"]) -> Float[Array, "n m"]:
+    """Nearness of all pairs, by matrix products."""
+    ...
+
+  def logits(
+    self, x: Rows, y: Float[Array, "m dim"], scale: Scalar
+  ) -> Float[Array, "n m"]:
+    """Nearness of all pairs times the trained scale: what softmax takes."""
+    ...
+
+  def similarity(
+    self, x: Rows, y: Float[Array, "m dim"]
+  ) -> Float[Array, "n m"]:
+    """Scores of all pairs that rank as nearness does, and cost the least."""
+    ...
+
+  def keys(self, x: Rows) -> Float[Array, "n keys"]:
+    """Rows whose inner products with `queries` are similarities."""
+    ...
+
+  def queries(self, x: Rows) -> Float[Array, "n keys"]:
+    """See `keys`."""
+    ...
+
+  def distance(self, x: Paired, y: Paired) -> Float[Array, " n"]:
+    """Distance row by row."""
+    ...
+
+  def root(self, rows: Rows) -> Float[Array, " dim"]:
+    """The most general point, or what stands for it among these rows."""
+    ...
+
+  def path(
+    self,
+    x: Float[Array, " dim"],
+    y: Float[Array, " dim"],
+    t: Float[Array, " steps"],
+  ) -> Float[Array, "steps dim"]:
+    """Points at the fractions t of the way from x to y."""
+    ...
+
+  def half_aperture(self, x: Rows) -> Float[Array, " n"]:
+    """Half the opening of each row's entailment cone in radians."""
+    ...
+
+  def exterior_angle(self, x: Paired, y: Paired) -> Float[Array, " n"]:
+    """Angle at x between the ray from the root and the way to y in radians."""
+    ...
+
+  def cone_margin(
+    self, general: Paired, specific: Paired, aperture_scale: Scalar = 1.0
+  ) -> Float[Array, " n"]:
+    """Exterior angle less the scaled half aperture; at most 0 in the cone."""
+    ...
+
+  def entailment_score(
+    self, general: Paired, specific: Paired
+  ) -> Float[Array, " n"]:
+    """Row by row, lower is a clearer yes; the cone margin, if any."""
+    ...
+
+
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Sphere:
   """Unit vectors, compared by their cosine: the space of CLIP."""
 
-  curv: ClassVar[float] = 0.0
+  cones: ClassVar[bool] = False
 
-  def lift(self, tangents: Rows) -> Float64[np.ndarray, "n dim"]:
+  def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Features scaled to unit length; a zero row stays zero."""
-    features = np.asarray(tangents, np.float64)
-    return features / np.maximum(_norm(features), _TINY)[:, None]
+    return numerics.unit(_wide(tangents))
+
+  def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
+    """Directions of the means of unit vectors (CLIP)."""
+    return self.lift(_mean(self.lift(rows) for rows in tangents))
+
+  def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
+    """Cosines, row by row."""
+    return numerics.dot(_wide(x), _wide(y))
+
+  def pairwise(self, x: Rows, y: Float[Array, "m dim"]) -> Float[Array, "n m"]:
+    """Cosines of all pairs."""
+    return numerics.products(_wide(x), _wide(y))
+
+  def logits(
+    self, x: Rows, y: Float[Array, "m dim"], scale: Scalar
+  ) -> Float[Array, "n m"]:
+    """Scaled cosines of all pairs."""
+    return scale * self.pairwise(x, y)
 
   def similarity(
-    self, x: Rows, y: Float[np.ndarray, "m dim"]
-  ) -> Float64[np.ndarray, "n m"]:
+    self, x: Rows, y: Float[Array, "m dim"]
+  ) -> Float[Array, "n m"]:
     """Cosines of all pairs."""
-    return np.asarray(x, np.float64) @ np.asarray(y, np.float64).T
+    return self.pairwise(x, y)
 
-  def nearness(
-    self, x: Rows, y: Float[np.ndarray, "m dim"]
-  ) -> Float64[np.ndarray, "n m"]:
-    """What the trained scale multiplies in the softmax: cosines."""
-    return self.similarity(x, y)
+  def keys(self, x: Rows) -> Float[Array, "n keys"]:
+    """The rows themselves."""
+    return x
 
-  def distance(self, x: Paired, y: Paired) -> Float64[np.ndarray, " n"]:
+  def queries(self, x: Rows) -> Float[Array, "n keys"]:
+    """The rows themselves."""
+    return x
+
+  def distance(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """1 - cosine, row by row."""
-    return 1 - np.sum(np.asarray(x, np.float64) * y, axis=1)
+    return 1 - self.pairs(x, y)
 
-  def cone_margin(
-    self, general: Paired, specific: Paired
-  ) -> Float64[np.ndarray, " n"]:
-    """Minus the cosine, row by row, in place of a cone's margin."""
-    return self.distance(specific, general) - 1
+  def root(self, rows: Rows) -> Float[Array, " dim"]:
+    """The mean direction of a set, which stands for a root (MERU, 4.3)."""
+    return self.lift(_wide(rows).sum(axis=0, keepdims=True))[0]
 
   def path(
     self,
-    x: Float[np.ndarray, " dim"],
-    y: Float[np.ndarray, " dim"],
-    t: Float[np.ndarray, " steps"],
-  ) -> Float64[np.ndarray, "steps dim"]:
+    x: Float[Array, " dim"],
+    y: Float[Array, " dim"],
+    t: Float[Array, " steps"],
+  ) -> Float[Array, "steps dim"]:
     """Points of the great circle's chord from x to y, brought to the sphere."""
-    t = np.asarray(t, np.float64)[:, None]
-    return self.lift((1 - t) * x[None] + t * y[None])
+    x, y, t = _wide(x)[None], _wide(y)[None], _wide(t)[:, None]
+    return self.lift((1 - t) * x + t * y)
 
-  def root(self, rows: Rows) -> Float64[np.ndarray, " dim"]:
-    """The mean direction of a set, which stands for a root (MERU, 4.3)."""
-    total = np.sum(rows, axis=0, dtype=np.float64)
-    return self.lift(np.reshape(total, (1, -1)))[0]
+  def half_aperture(self, x: Rows) -> Float[Array, " n"]:
+    """Raises TypeError."""
+    raise TypeError("unit vectors have no entailment cones: see Space.cones")
 
-  def keys(self, x: Rows) -> Rows:
-    """Rows whose inner products with `queries` are similarities."""
-    return x
+  def exterior_angle(self, x: Paired, y: Paired) -> Float[Array, " n"]:
+    """Raises TypeError."""
+    return self.half_aperture(x)
 
-  def queries(self, x: Rows) -> Rows:
-    """See `keys`."""
-    return x
+  def cone_margin(
+    self, general: Paired, specific: Paired, aperture_scale: Scalar = 1.0
+  ) -> Float[Array, " n"]:
+    """Raises TypeError."""
+    return self.half_aperture(general)
+
+  def entailment_score(
+    self, general: Paired, specific: Paired
+  ) -> Float[Array, " n"]:
+    """Minus the cosine, row by row: no order, but the nearer the likelier."""
+    return -self.pairs(general, specific)
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Lorentz:
   """The hyperboloid of curvature -curv; points by their space components.
 
   Attributes:
-    curv: positive.
+    curv: positive; a Python float on the host, and a differentiable 0-d JAX
+      array in training.
   """
 
-  curv: float
+  curv: Scalar
+  cones: ClassVar[bool] = True
 
-  def lift(self, tangents: Rows) -> Float64[np.ndarray, "n dim"]:
+  def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Tangent vectors at the root to points, by the exponential map."""
-    v = np.asarray(tangents, np.float64)
-    return _sinhc(np.sqrt(self.curv) * _norm(v))[:, None] * v
+    return lorentz.expmap0(_wide(tangents), self.curv)
+
+  def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
+    """Lifts of mean tangent vectors (MERU, 4.1)."""
+    return self.lift(_mean(map(_wide, tangents)))
+
+  def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
+    """Minus the geodesic distance, row by row."""
+    return -self.distance(x, y)
+
+  def pairwise(self, x: Rows, y: Float[Array, "m dim"]) -> Float[Array, "n m"]:
+    """Minus the geodesic distances of all pairs."""
+    return -lorentz.pairwise_dist(_wide(x), _wide(y), self.curv)
+
+  def logits(
+    self, x: Rows, y: Float[Array, "m dim"], scale: Scalar
+  ) -> Float[Array, "n m"]:
+    """Scaled minus distances of all pairs."""
+    return scale * self.pairwise(x, y)
 
   def similarity(
-    self, x: Rows, y: Float[np.ndarray, "m dim"]
-  ) -> Float64[np.ndarray, "n m"]:
-    """Lorentz inner products of all pairs."""
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    return x @ y.T - self._time(x)[:, None] * self._time(y)[None]
+    self, x: Rows, y: Float[Array, "m dim"]
+  ) -> Float[Array, "n m"]:
+    """Lorentz inner products of all pairs, which fall as distances grow."""
+    return lorentz.pairwise_inner(_wide(x), _wide(y), self.curv)
 
-  def nearness(
-    self, x: Rows, y: Float[np.ndarray, "m dim"]
-  ) -> Float64[np.ndarray, "n m"]:
-    """What the trained scale multiplies in the softmax: minus the distance."""
-    excess = -self.curv * self.similarity(x, y) - 1
-    return -self._of_excess(excess)
-
-  def distance(self, x: Paired, y: Paired) -> Float64[np.ndarray, " n"]:
-    """Geodesic distance, row by row."""
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    # |x - y|^2 less the squared difference of times is 2 / c (cosh - 1), and
-    # exact where the points are close.
-    times = self._time(x) + self._time(y)
-    later = np.sum((x - y) * (x + y), axis=1) / times
-    return self._of_excess(
-      self.curv / 2 * (np.sum(np.square(x - y), axis=1) - later**2)
-    )
-
-  def half_aperture(self, x: Rows) -> Float64[np.ndarray, " n"]:
-    """Half the opening of each row's entailment cone in radians."""
-    squares = np.sum(np.square(x, dtype=np.float64), axis=1)
-    outside = self.curv * squares - 4 * MIN_RADIUS**2
-    return np.arctan2(2 * MIN_RADIUS, np.sqrt(np.maximum(outside, 0)))
-
-  def cone_margin(
-    self, general: Paired, specific: Paired
-  ) -> Float64[np.ndarray, " n"]:
-    """Exterior angle less half aperture, row by row; at most 0 in the cone."""
-    x, y = np.asarray(general, np.float64), np.asarray(specific, np.float64)
-    r = _norm(x)
-    n = x / np.where(r > 0, r, 1)[:, None]
-    ahead = np.sum(n * (y - x), axis=1)  # exactly 0 at x = y
-    across = _norm(y - x - ahead[:, None] * n)
-    along = self._time(x) * (r + ahead) - r * self._time(y)
-    same = (x == y).all(axis=1)
-    along = np.where(same, 1, np.sqrt(self.curv) * along)
-    # At the root every direction is outward, and none is: a right angle.
-    angle = np.where((r > 0) | same, np.arctan2(across, along), np.pi / 2)
-    return angle - self.half_aperture(x)
-
-  def path(
-    self,
-    x: Float[np.ndarray, " dim"],
-    y: Float[np.ndarray, " dim"],
-    t: Float[np.ndarray, " steps"],
-  ) -> Float64[np.ndarray, "steps dim"]:
-    """Points of the geodesic at the fractions t of the way from x to y."""
-    t = np.asarray(t, np.float64)
-    angle = np.sqrt(self.curv) * self.distance(x[None], y[None])
-    whole = _sinhc(angle)
-    from_x = (1 - t) * _sinhc((1 - t) * angle) / whole
-    from_y = t * _sinhc(t * angle) / whole
-    return from_x[:, None] * x[None] + from_y[:, None] * y[None]
-
-  def root(self, rows: Rows) -> Float64[np.ndarray, " dim"]:
-    """The hyperboloid's origin, whatever the rows."""
-    return np.zeros(rows.shape[1])
-
-  def keys(self, x: Rows) -> Float64[np.ndarray, "n keys"]:
-    """Rows whose inner products with `queries` are similarities.
+  def keys(self, x: Rows) -> Float[Array, "n keys"]:
+    """Points and their times.
 
     The Lorentz inner product of x and y is the inner product of (x, x0) and
     (y, -y0), x0 and y0 their times, and falls as their distance grows.
     """
-    return np.concatenate([x, self._time(x)[:, None]], axis=1)
+    return self._with_time(x, 1)
 
-  def queries(self, x: Rows) -> Float64[np.ndarray, "n keys"]:
-    """See `keys`."""
-    return np.concatenate([x, -self._time(x)[:, None]], axis=1)
+  def queries(self, x: Rows) -> Float[Array, "n keys"]:
+    """Points and minus their times."""
+    return self._with_time(x, -1)
 
-  def _time(self, x):
-    squares = np.sum(np.square(x, dtype=np.float64), axis=1)
-    return np.sqrt(1 / self.curv + squares)
+  def _with_time(self, x, sign):
+    x = _wide(x)
+    time = sign * lorentz.time(x, self.curv)[:, None]
+    return numerics.namespace(time).concatenate([x, time], axis=1)
 
-  def _of_excess(self, excess):
-    """Distances from cosh(sqrt(c) d) - 1, which rounding may put below 0."""
-    half = np.sqrt(np.maximum(excess, 0) / 2)
-    return 2 * np.arcsinh(half) / np.sqrt(self.curv)
+  def distance(self, x: Paired, y: Paired) -> Float[Array, " n"]:
+    """Geodesic distance, row by row."""
+    return lorentz.dist(_wide(x), _wide(y), self.curv)
+
+  def root(self, rows: Rows) -> Float[Array, " dim"]:
+    """The hyperboloid's origin, whatever the rows."""
+    rows = _wide(rows)
+    return numerics.namespace(rows).zeros_like(rows, shape=rows.shape[1:])
+
+  def path(
+    self,
+    x: Float[Array, " dim"],
+    y: Float[Array, " dim"],
+    t: Float[Array, " steps"],
+  ) -> Float[Array, "steps dim"]:
+    """Points of the geodesic at the fractions t of the way from x to y."""
+    x, y = _wide(x)[None], _wide(y)[None]
+    return lorentz.geodesic(x, y, _wide(t), self.curv)
+
+  def half_aperture(self, x: Rows) -> Float[Array, " n"]:
+    """Half the opening of each row's entailment cone in radians."""
+    return lorentz.half_aperture(_wide(x), self.curv)
+
+  def exterior_angle(self, x: Paired, y: Paired) -> Float[Array, " n"]:
+    """Angle at x between the ray from the root and the geodesic to y."""
+    return lorentz.exterior_angle(_wide(x), _wide(y), self.curv)
+
+  def cone_margin(
+    self, general: Paired, specific: Paired, aperture_scale: Scalar = 1.0
+  ) -> Float[Array, " n"]:
+    """Exterior angle less the scaled half aperture; at most 0 in the cone."""
+    angle = self.exterior_angle(general, specific)
+    return angle - aperture_scale * self.half_aperture(general)
+
+  def entailment_score(
+    self, general: Paired, specific: Paired
+  ) -> Float[Array, " n"]:
+    """`cone_margin`, in radians."""
+    return self.cone_margin(general, specific)
 
 
-Space = Sphere | Lorentz
+def alike(x: Space, y: Space) -> bool:
+  """Whether two spaces are one, but for what float32 rounds of parameters."""
+  a, b = jax.tree.flatten(x), jax.tree.flatten(y)
+  return a[1] == b[1] and all(
+    np.allclose(p, q, rtol=1e-5, atol=0)
+    for p, q in zip(a[0], b[0], strict=True)
+  )
 
 
-def of(curv: float) -> Space:
-  """The space of a curvature: -curv; 0 for the sphere of CLIP."""
-  return Lorentz(curv) if curv else Sphere()
+def to_json(space: Space) -> dict[str, Any]:
+  """A space as files say it: {"name": "lorentz", "curv": 0.9}, or the sphere.
+
+  Raises:
+    TypeError: no file can hold this space.
+  """
+  if isinstance(space, Sphere):
+    return {"name": "sphere"}
+  if isinstance(space, Lorentz):
+    return {"name": "lorentz", "curv": float(space.curv)}
+  raise TypeError(f"{type(space).__name__} is no space that files know")
 
 
-def _norm(x):
-  return np.sqrt(np.sum(np.square(x), axis=1))
+def from_json(value: Any) -> Space:
+  """The space that `to_json` wrote; its numbers are Python floats.
+
+  Args:
+    value: of a file, and so anything.
+
+  Raises:
+    ValueError: it is no such space.
+  """
+  match value:
+    case {"name": "sphere"} if len(value) == 1:
+      return Sphere()
+    case {"name": "lorentz", "curv": int() | float() as curv} if len(
+      value
+    ) == 2 and not isinstance(curv, bool):
+      least, most = CURVATURES
+      if not least <= curv <= most:
+        raise ValueError(
+          f"the space's curv is {curv:g}: expected {least:g} to {most:g}"
+        )
+      return Lorentz(float(curv))
+  raise ValueError(
+    f"the space is {shown(value)}: expected "
+    '{"name": "lorentz", "curv": NUMBER} or {"name": "sphere"}'
+  )
 
 
-def _sinhc(r):
-  """sinh(r) / r; 1 at 0."""
-  small = r < 1e-4
-  safe = np.where(small, 1, r)
-  return np.where(small, 1 + r**2 / 6, np.sinh(safe) / safe)
+def _wide(x: Array) -> Array:
+  """NumPy arrays in float64; JAX arrays as they are."""
+  return x if isinstance(x, jax.Array) else np.asarray(x, np.float64)
+
+
+def _mean(sets: Iterable[Array]) -> Array:
+  """Mean of the arrays, of which one is held at a time; NaN of none."""
+  total, count = np.float64(np.nan), 0
+  for count, rows in enumerate(sets, 1):
+    total = rows if count == 1 else total + rows
+  return total / count

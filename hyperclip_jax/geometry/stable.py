@@ -6,10 +6,9 @@ the forms here, which keep the digits of the coordinates they are given. Points
 and tangent vectors are space components, as there.
 """
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from hyperclip_jax.geometry.numerics import Scalar, dot
+from hyperclip_jax.geometry.numerics import Array, Scalar, dot, namespace
 
 
 def time(x: Float[Array, "*batch dim"], curv: Scalar) -> Float[Array, "*batch"]:
@@ -22,17 +21,19 @@ def time(x: Float[Array, "*batch dim"], curv: Scalar) -> Float[Array, "*batch"]:
   Returns:
     Times, at least 1/sqrt(c).
 
-  >>> float(time(jnp.array([3.0, 4.0]), 1.0))  # sqrt(26)
-  5.0990...
+  Examples:
+    >>> float(time(jnp.array([3.0, 4.0]), 1.0))  # sqrt(26)
+    5.0990...
   """
-  return jnp.sqrt(1 / curv + dot(x, x))
+  return namespace(x, curv).sqrt(1 / curv + dot(x, x))
 
 
 def excess_time(
   x: Float[Array, "*batch dim"], curv: Scalar
 ) -> Float[Array, "*batch"]:
   """t - 1/sqrt(c), as |x|^2 / (t + 1/sqrt(c))."""
-  return dot(x, x) / (time(x, curv) + 1 / jnp.sqrt(curv))
+  xp = namespace(x, curv)
+  return dot(x, x) / (time(x, curv) + 1 / xp.sqrt(curv))
 
 
 def excess_of_times(
@@ -45,7 +46,8 @@ def excess_of_times(
 
   sqrt(c) (tau_x + tau_y) + c tau_x tau_y - c x.y.
   """
-  return jnp.sqrt(curv) * (tau_x + tau_y) + curv * tau_x * tau_y - curv * xy
+  xp = namespace(xy, curv)
+  return xp.sqrt(curv) * (tau_x + tau_y) + curv * tau_x * tau_y - curv * xy
 
 
 def excess(
@@ -64,16 +66,17 @@ def excess(
   with |.|_x the length of a tangent vector at x, gives it as a quotient of
   positive terms. No norm appears, so both are smooth at x = y and at the root.
   """
+  xp = namespace(x, y, curv)
   xy = dot(x, y)
   acute = xy >= 0
   # Seen from the point nearer to the root the lengths lose less.
   swap = (dot(x, x) > dot(y, y))[..., None]
-  x, y = jnp.where(swap, y, x), jnp.where(swap, x, y)
+  x, y = xp.where(swap, y, x), xp.where(swap, x, y)
   t_x, t_y = time(x, curv), time(y, curv)
   # t_x^2 / (1/c + t_x t_y + x.y), in factors that float32 can square again.
-  cosine = jnp.where(acute, xy / t_x / t_y, 0)
+  cosine = xp.where(acute, xy / t_x / t_y, 0)
   quotient = t_x / t_y / (1 + 1 / (curv * t_x * t_y) + cosine)
-  return jnp.where(
+  return xp.where(
     acute,
     curv * quotient * squared_length(x - y, x, curv),
     excess_of_times(excess_time(x, curv), excess_time(y, curv), xy, curv),
@@ -116,17 +119,18 @@ def along_and_across(
   Returns:
     The part along the ray, and that across it, which is orthogonal to n.
   """
+  xp = namespace(x, y, curv)
   t_x, t_y = time(x, curv), time(y, curv)
   p, ahead = dot(n, y), dot(n, y - x)  # ahead = p - r
   # y - p n, from y or from y - x, whichever is shorter along the ray.
-  near = jnp.abs(p) < jnp.abs(ahead)
-  across = jnp.where(near[..., None], y, y - x)
-  across = across - jnp.where(near, p, ahead)[..., None] * n
+  near = xp.abs(p) < xp.abs(ahead)
+  across = xp.where(near[..., None], y, y - x)
+  across = across - xp.where(near, p, ahead)[..., None] * n
   # t_x p - r t_y cancels when y is outward of x, so p > 0: take the part of
   # the line through the root, t_x p - r t_p, as a difference of squares.
   outward = p > 0
-  p_safe = jnp.where(outward, p, 1)
-  t_p = jnp.sqrt(1 / curv + p_safe**2)
+  p_safe = xp.where(outward, p, 1)
+  t_p = xp.sqrt(1 / curv + p_safe**2)
   line = ahead * ((p_safe + r) / (curv * (t_x * p_safe + r * t_p)))
   aside = r * (dot(across, across) / (t_y + t_p))
-  return jnp.where(outward, line - aside, t_x * p - r * t_y), across
+  return xp.where(outward, line - aside, t_x * p - r * t_y), across

@@ -4,7 +4,7 @@ import functools
 import os
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,14 +13,16 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 from hyperclip_jax.checkpoints import hub, release
+from hyperclip_jax.data.feed.tokenizer import Tokenizer
 from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
-from hyperclip_jax.geometry import spaces
+from hyperclip_jax.geometry.spaces import Lorentz, Space, Sphere
 from hyperclip_jax.inference import encoder, inputs, walk
 from hyperclip_jax.inference.classify import Classification, softmax
-from hyperclip_jax.inference.encoder import EncodedFiles, Encoder
+from hyperclip_jax.inference.encoder import BatchEncoder, EncodedFiles
 from hyperclip_jax.inference.inputs import Images, Rows, Texts
 from hyperclip_jax.inference.search import Hit, Index
 from hyperclip_jax.systems.dual_encoder import DualEncoder
+from hyperclip_jax.systems.task import Encoder
 
 Embeddings = Float32[np.ndarray, "n dim"]
 
@@ -37,7 +39,7 @@ class HyperCLIP:
     model: the Flax module.
     params: its parameters.
     image_size: side of the square the image tower reads.
-    space: where embeddings live, `spaces.Lorentz` or `spaces.Sphere`.
+    space: where embeddings live, a hyperboloid, or the unit sphere for CLIP.
     hyperbolic: whether that is a hyperboloid.
     curv: its curvature is -curv; 1.0 where not hyperbolic.
     logit_scale: multiplies cosines or minus distances in `probabilities`.
@@ -49,16 +51,20 @@ class HyperCLIP:
     model: DualEncoder,
     params: Any,
     image_size: int,
-    batch_size: int = 64,
+    batch_size: int = encoder.BATCH,
   ):
     """Puts the parameters on the first local device.
+
+    What does not fit into one batch is encoded on all local devices, which get
+    a copy of the parameters then.
 
     Args:
       name: "hycoclip", "meru" or "clip".
       model: the Flax module.
       params: its parameters.
       image_size: side of its images in pixels.
-      batch_size: largest number of images or texts in one forward pass.
+      batch_size: largest number of images or texts in one forward pass of a
+        device.
     """
     self.name = name
     self.model: Any = model
@@ -67,8 +73,10 @@ class HyperCLIP:
     self.hyperbolic = model.hyperbolic
     self.curv = float(jnp.exp(params["curv"])) if model.hyperbolic else 1.0
     self.logit_scale = float(jnp.exp(params["logit_scale"]))
-    self.space = spaces.of(self.curv if model.hyperbolic else 0.0)
-    self._encoder = Encoder(model, self.params, image_size, batch_size)
+    self.space: Space = Lorentz(self.curv) if model.hyperbolic else Sphere()
+    towers = _encoder(self.model, image_size)
+    variables = {"params": self.params}
+    self._encoder = BatchEncoder(towers, variables, batch_size)
 
   def __repr__(self) -> str:
     count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
@@ -161,7 +169,7 @@ class HyperCLIP:
       classes: embeddings, such as of `evals.zero_shot.class_embeddings`.
     """
     x, y = self._rows("images", images), self._rows("classes", classes)
-    return softmax(self.logit_scale * self.space.nearness(x, y))
+    return softmax(self.space.logits(x, y, self.logit_scale))
 
   def entailment_score(
     self, general: Rows, specific: Rows
@@ -182,7 +190,7 @@ class HyperCLIP:
     x, y = self._rows("general", general), self._rows("specific", specific)
     if len(x) != len(y) and 1 not in (len(x), len(y)):
       raise ValueError(f"{len(x)} general rows for {len(y)} specific ones")
-    return self.space.cone_margin(x, y).astype(np.float32)
+    return self.space.entailment_score(x, y).astype(np.float32)
 
   def distance_to_root(
     self, x: Rows, root: Rows | None = None
@@ -245,7 +253,7 @@ class HyperCLIP:
   def index(self, embeddings: Rows, names: Sequence[str]) -> Index:
     """An index of embeddings that this model made before."""
     rows = self._rows("embeddings", embeddings)
-    return Index(rows, names, self.space.curv, self.fingerprint)
+    return Index(rows, names, self.space, self.fingerprint)
 
   def check_index(self, index: Any) -> None:
     """Raises ValueError where another model made the index."""
@@ -254,7 +262,7 @@ class HyperCLIP:
         f"index is of type {type(index).__name__}: give an Index, such as of "
         "index_texts or Index.load"
       )
-    index.check_model(self.model.embed_dim, self.space.curv, self.fingerprint)
+    index.check_model(self.model.embed_dim, self.space, self.fingerprint)
 
   def search(self, queries: Rows, index: Index, k: int = 5) -> list[list[Hit]]:
     """The `k` nearest of an index to each embedding, best first.
@@ -349,3 +357,31 @@ class HyperCLIP:
     self, name: str, given: Rows, instead: str = ""
   ) -> Float[np.ndarray, "n dim"]:
     return inputs.rows(name, given, self.model.embed_dim, instead)
+
+
+@functools.cache  # So that models of one shape share their programs.
+def _encoder(model: Any, image_size: int) -> Encoder:
+  """The towers of a module as functions."""
+
+  def tower(method: str) -> Callable[[Any, Any], jax.Array]:
+    def apply(variables, x):
+      return model.apply(variables, x, method=method)
+
+    return apply
+
+  def space(params: Any) -> Space:
+    if not model.hyperbolic:
+      return Sphere()
+    return Lorentz(float(jnp.exp(params["curv"])))
+
+  return Encoder(
+    init=model.init,
+    image=tower("encode_image"),
+    text=tower("encode_text"),
+    space=space,
+    scale=lambda params: jnp.exp(params["logit_scale"]),
+    tokenizer=functools.partial(Tokenizer, model.text.vocab),
+    context=model.text.context,
+    image_size=image_size,
+    width=model.embed_dim,
+  )

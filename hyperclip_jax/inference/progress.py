@@ -1,6 +1,6 @@
 """A progress bar on long work."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -10,7 +10,7 @@ QUIET = 4  # batches that go without one
 T = TypeVar("T")
 
 
-def bar(batches: Iterable[T], name: str, count: int) -> Iterable[T]:
+def bar(batches: Iterable[T], name: str, count: int) -> Iterator[T]:
   """The batches, with a bar where they are many and somebody watches.
 
   Args:
@@ -19,4 +19,5 @@ def bar(batches: Iterable[T], name: str, count: int) -> Iterable[T]:
     count: of batches.
   """
   quiet = True if count <= QUIET else None  # None: on a terminal alone
-  return tqdm(batches, name, count, unit="batch", disable=quiet, leave=False)
+  whole = tqdm(batches, name, count, unit="batch", disable=quiet, leave=False)
+  return iter(whole)

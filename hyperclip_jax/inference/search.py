@@ -2,7 +2,6 @@
 
 import functools
 import json
-import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -14,9 +13,11 @@ from jaxtyping import Float, Float32, Int
 from hyperclip_jax.checkpoints import tensors
 from hyperclip_jax.files import expanded, shown
 from hyperclip_jax.geometry import spaces
+from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.inference import inputs
 
-FORMAT = "hyperclip-jax index 1"
+FORMAT = "hyperclip-jax index 2"
+OLD_FORMAT = "hyperclip-jax index 1"  # had a curvature, 0 of CLIP, for a space
 LARGE = 100_000  # rows from which faiss is asked, where it is installed
 SPARE = 16  # candidates beyond k that float32 may have put in a wrong order
 SCORES = 2**25  # held at once: 128 MB
@@ -45,7 +46,7 @@ class Index:
   Attributes:
     embeddings: (n, dim) float32.
     names: n strings.
-    curv: the curvature is -curv; 0 for the unit vectors of CLIP.
+    space: where the embeddings live.
     model: fingerprint of the model that made the embeddings; None if unknown.
   """
 
@@ -53,7 +54,7 @@ class Index:
     self,
     embeddings: inputs.Rows,
     names: Sequence[str],
-    curv: float,
+    space: Space,
     model: str | None = None,
   ):
     """Keeps a float32 copy of the embeddings.
@@ -61,24 +62,24 @@ class Index:
     Args:
       embeddings: array of floats (n, dim).
       names: n strings.
-      curv: 0 for the unit vectors of CLIP.
+      space: where the embeddings live, `HyperCLIP.space`.
       model: `HyperCLIP.fingerprint` of the model that made them.
 
     Raises:
-      TypeError: the names are no list of strings, the embeddings no floats.
-      ValueError: their numbers differ, a row is not finite, or curv is none.
+      TypeError: the names are no list of strings, the embeddings no floats,
+        or the space is none.
+      ValueError: their numbers differ, or a row is not finite.
     """
-    if not 0 <= curv < math.inf:
-      raise ValueError(f"curv is {curv}: give 0 or more")
+    if not isinstance(space, Space):
+      raise TypeError(f"space is {shown(space)}: give a model's `space`")
     self.names = inputs.strings("names", names)
     array = np.asarray(embeddings)
     width = array.shape[-1] if array.ndim else 0
     array = inputs.rows("embeddings", array, width)
     if len(self.names) != len(array):
       raise ValueError(f"{len(self.names)} names for {len(array)} embeddings")
-    self.curv, self.model = curv, model
-    self._space = spaces.of(curv)
-    self._keys = _single(self._space.keys(_single(array)))
+    self.space, self.model = space, model
+    self._keys = _single(space.keys(_single(array)))
     inputs.finite("embeddings", self._keys)
     self._dim = width
 
@@ -86,7 +87,7 @@ class Index:
     some = ", ".join(shown(repr(name), 30) for name in self.names[:3])
     more = ", ..." if len(self) > 3 else ""
     return (
-      f"Index({len(self):,} x {self._dim}, curv {self.curv:g}, "
+      f"Index({len(self):,} x {self._dim}, {self.space}, "
       f"model {self.model}: {some}{more})"
     )
 
@@ -97,21 +98,21 @@ class Index:
   def __len__(self) -> int:
     return len(self.names)
 
-  def check_model(self, width: int, curv: float, model: str) -> None:
+  def check_model(self, width: int, space: Space, model: str) -> None:
     """Refuses to be another model's, before any work.
 
     Args:
       width: of the model's embeddings.
-      curv: as of the attributes.
+      space: where they live.
       model: its fingerprint.
 
     Raises:
       ValueError: another one made the index.
     """
-    if self._dim != width or not math.isclose(self.curv, curv, rel_tol=1e-5):
+    if self._dim != width or not spaces.alike(self.space, space):
       raise ValueError(
-        f"the index is another model's: {self._dim} wide with curv "
-        f"{self.curv}, this one has {width} and {curv}"
+        f"the index is another model's: {self._dim} wide in {self.space}, this "
+        f"one has {width} in {space}"
       )
     if self.model not in (None, model):
       raise ValueError(
@@ -136,7 +137,7 @@ class Index:
       raise ValueError(f"k is {k}: ask for at least 1")
     found = inputs.rows("queries", queries, self._dim)
     inputs.finite("queries", _single(found))
-    wanted = self._space.queries(found.astype(np.float64))
+    wanted = self.space.queries(found.astype(np.float64))
     single = _single(wanted)
     if not len(self):
       return [[] for _ in found]
@@ -158,7 +159,8 @@ class Index:
       path: file to write; folders that are missing are made.
     """
     names = np.frombuffer(json.dumps(self.names).encode(), np.uint8)
-    metadata = {"format": FORMAT, "curv": repr(self.curv)}
+    space = json.dumps(spaces.to_json(self.space))
+    metadata = {"format": FORMAT, "space": space}
     if self.model is not None:
       metadata["model"] = self.model
     path = expanded(path)
@@ -181,20 +183,21 @@ class Index:
     with tensors.opened(path) as file:
       metadata = file.metadata() or {}
       kinds = {n: file.get_slice(n).get_dtype() for n in file.keys()}  # noqa: SIM118
-      if metadata.get("format") != FORMAT or kinds != {
+      known = metadata.get("format") in (FORMAT, OLD_FORMAT)
+      if not known or kinds != {
         "embeddings": "F32",
         "names": "U8",
       }:
         raise ValueError(f"{path}: no index of {FORMAT!r}: holds {kinds}")
       embeddings, packed = (file.get_tensor(n) for n in ("embeddings", "names"))
     try:
-      names, curv = json.loads(packed.tobytes()), float(metadata["curv"])
+      names, space = json.loads(packed.tobytes()), _space(metadata)
     except (KeyError, ValueError, RecursionError) as error:
       raise ValueError(f"{path}: damaged index: {error!r}") from error
     if embeddings.ndim != 2 or not isinstance(names, list):
       raise ValueError(f"{path}: damaged index: bad names or shape")
     try:
-      found = cls(embeddings, names, curv, metadata.get("model"))
+      found = cls(embeddings, names, space, metadata.get("model"))
     except (TypeError, ValueError) as error:
       raise ValueError(f"{path}: damaged index: {error}") from error
     if found.model is None:
@@ -237,7 +240,7 @@ class Index:
     k: int,
   ) -> list[list[Hit]]:
     """The best of the candidates by float64 products."""
-    keys = self._space.keys(self.embeddings[rows.ravel()].astype(np.float64))
+    keys = self.space.keys(self.embeddings[rows.ravel()].astype(np.float64))
     scores = np.einsum(
       "qcd,qd->qc", keys.reshape(*rows.shape, -1), queries, optimize=True
     )
@@ -247,6 +250,14 @@ class Index:
       [Hit(i, self.names[i], score) for i, score in zip(*pair, strict=True)]
       for pair in zip(rows.tolist(), scores.tolist(), strict=True)
     ]
+
+
+def _space(metadata: dict[str, str]) -> Space:
+  if metadata["format"] == FORMAT:
+    return spaces.from_json(json.loads(metadata["space"]))
+  curv = float(metadata["curv"])
+  old = {"name": "lorentz", "curv": curv} if curv else {"name": "sphere"}
+  return spaces.from_json(old)
 
 
 def _single(

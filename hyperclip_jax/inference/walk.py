@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from hyperclip_jax.geometry import spaces
 from hyperclip_jax.inference.search import Index
 
 STEPS = 50
@@ -79,7 +78,7 @@ def to_root(
     ValueError: there are fewer than two steps.
   """
   ts, points = _points(start, root, index, steps)
-  (at_root,) = spaces.of(index.curv).similarity(root[None], points)
+  (at_root,) = index.space.similarity(root[None], points)
   at_root += ROUNDING * np.abs(at_root)
   nearest = [
     hits[0].row if hits and hits[0].score > score else ROOT_ROW
@@ -93,7 +92,7 @@ def _points(start, end, index, steps):
   if steps < 2:
     raise ValueError(f"a walk of {steps} steps: it needs its two ends")
   ts = np.linspace(1.0, 0.0, steps)
-  return ts, spaces.of(index.curv).path(end, start, ts)
+  return ts, index.space.path(end, start, ts)
 
 
 def _stops(nearest, ts, index) -> tuple[Stop, ...]:

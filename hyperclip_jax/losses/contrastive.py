@@ -1,74 +1,46 @@
 """Contrastive terms: cross entropy of matching pairs over the global batch."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from hyperclip_jax.geometry import lorentz
-from hyperclip_jax.geometry.numerics import dot
+from hyperclip_jax.geometry.numerics import Scalar
+from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.losses import rows
 
-Scalars = dict[str, Float[Array, ""]]
-
-# (similarity, scalars, x, y, where=None) -> loss: `cross_entropy` is one, and
+# (space, scale, x, y, where=None) -> loss: `cross_entropy` is one, and
 # `tiled.cross_entropy` on a mesh is the other.
 Contrast = Callable[..., Float[Array, ""]]
 
 
-class Similarity(NamedTuple):
-  """Logits of points; both functions take (x, y, scalars).
+def matches(
+  space: Space,
+  scale: Scalar,
+  x: Float[Array, "p dim"],
+  y: Float[Array, "b dim"],
+) -> Float[Array, " p"]:
+  """Logits of x[j] and y[j // K], p = K b.
 
-  Attributes:
-    pairwise: of all pairs, (n, dim) and (m, dim) -> (n, m), by one matmul.
-    pairs: of row i with row i, (n, dim) twice -> (n,), as accurate as can be.
+  The one matmul of `Space.logits` cancels where points are close, which is
+  where training drives these pairs: they are computed by themselves.
+
+  Args:
+    space: where the points live.
+    scale: multiplies nearness.
+    x: points.
+    y: points, b of them.
+
+  Returns:
+    Logits.
   """
-
-  pairwise: Callable[..., Float[Array, "n m"]]
-  pairs: Callable[..., Float[Array, " n"]]
-
-  def matches(
-    self,
-    x: Float[Array, "p dim"],
-    y: Float[Array, "b dim"],
-    scalars: Scalars,
-  ) -> Float[Array, " p"]:
-    """Logits of x[j] and y[j // K], p = K b.
-
-    The one matmul of the pairwise form cancels where points are close, which
-    is where training drives these pairs: they are computed by themselves.
-    """
-    return self.pairs(x, jnp.repeat(y, len(x) // len(y), axis=0), scalars)
-
-
-def _lorentz_pairwise(x, y, scalars):
-  distances = lorentz.pairwise_dist(x, y, scalars["curv"])
-  return -scalars["logit_scale"] * distances
-
-
-def _lorentz_pairs(x, y, scalars):
-  return -scalars["logit_scale"] * lorentz.dist(x, y, scalars["curv"])
-
-
-def _cosine_pairwise(x, y, scalars):
-  cosines = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
-  return scalars["logit_scale"] * cosines
-
-
-def _cosine_pairs(x, y, scalars):
-  return scalars["logit_scale"] * dot(x, y)
-
-
-# -scale * geodesic distance, and scale * cosine of unit vectors.
-LORENTZ = Similarity(_lorentz_pairwise, _lorentz_pairs)
-COSINE = Similarity(_cosine_pairwise, _cosine_pairs)
+  return scale * space.pairs(x, jnp.repeat(y, len(x) // len(y), axis=0))
 
 
 def cross_entropy(
-  similarity: Similarity,
-  scalars: Scalars,
+  space: Space,
+  scale: Scalar,
   x: Float[Array, "p dim"],
   y: Float[Array, "b dim"],
   where: Bool[Array, " p"] | None = None,
@@ -81,8 +53,8 @@ def cross_entropy(
   backward pass.
 
   Args:
-    similarity: of points x and y.
-    scalars: what it needs, of {"logit_scale", "curv"}.
+    space: where the points live.
+    scale: multiplies nearness; e to the trained log scale.
     x: rows; x[j] matches y[j // K], p = K b.
     y: candidates.
     where: rows to average over; all by default. No row gives zero. The others
@@ -92,9 +64,9 @@ def cross_entropy(
     The loss.
   """
   x = rows.blank(x, where)
-  positives = similarity.matches(x, y, scalars)
+  positives = matches(space, scale, x, y)
   is_match = jnp.repeat(jnp.eye(len(y), dtype=bool), len(x) // len(y), axis=0)
-  others = similarity.pairwise(x, y, scalars)
+  others = space.logits(x, y, scale)
   logits = jnp.where(is_match, 0, others - positives[:, None])
   top = jax.lax.stop_gradient(jnp.max(logits, axis=1))
   negatives = jnp.where(is_match, 0, jnp.exp(logits - top[:, None]))

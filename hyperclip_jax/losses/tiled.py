@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from hyperclip_jax.losses import rows
-from hyperclip_jax.losses.contrastive import Scalars, Similarity
+from hyperclip_jax.geometry.numerics import Scalar
+from hyperclip_jax.geometry.spaces import Space
+from hyperclip_jax.losses import contrastive, rows
 
 # Logits of a tile at most, of which ten or so arrays are alive at once: 16 MiB
 # each in float32. A tile has all rows of its device, so few of its columns.
@@ -31,8 +32,8 @@ _ROWS, _ALL = PartitionSpec(_AXIS), PartitionSpec()
 
 def cross_entropy(
   mesh: Mesh,
-  similarity: Similarity,
-  scalars: Scalars,
+  space: Space,
+  scale: Scalar,
   x: Float[Array, "p dim"],
   y: Float[Array, "b dim"],
   where: Bool[Array, " p"] | None = None,
@@ -41,8 +42,8 @@ def cross_entropy(
 
   Args:
     mesh: devices; the axis "data" splits the rows of x and y.
-    similarity: logits of pairs of points.
-    scalars: {"logit_scale", "curv"}, or what `similarity` needs of them.
+    space: where the points live.
+    scale: multiplies nearness; e to the trained log scale.
     x: rows; x[j] matches y[j // K], p = K b.
     y: candidates.
     where: rows to average over; None for all.
@@ -51,26 +52,26 @@ def cross_entropy(
     The loss, a scalar.
   """
   x = rows.blank(x, where)
-  return rows.mean(_losses(similarity, mesh, scalars, x, y), where)
+  return rows.mean(_losses(mesh, (space, scale), x, y), where)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _losses(similarity, mesh, scalars, x, y):
-  """Each row's cross entropy, (p,)."""
-  return _forward(similarity, mesh, scalars, x, y)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _losses(mesh, measure, x, y):
+  """Each row's cross entropy, (p,); measure is the space and the scale."""
+  return _forward(mesh, measure, x, y)[0]
 
 
-def _forward(similarity, mesh, scalars, x, y):
+def _forward(mesh, measure, x, y):
   @_on_each_device(mesh, (_ALL, _ROWS, _ROWS), _ROWS)
-  def stream(scalars, x, y):
-    positives = similarity.matches(x, y, scalars)
+  def stream(measure, x, y):
+    positives = contrastive.matches(*measure, x, y)
     matches, columns = _columns(y, len(x))
 
     # Logits are relative to that of the match, which is 0 and waits for the
     # end: no digits are lost to large logits, nor those of small losses to 1.
     def add(carry, tile):
       top, total = carry
-      logits = similarity.pairwise(x, tile.y, scalars) - positives[:, None]
+      logits = _logits(measure, x, tile.y) - positives[:, None]
       logits = jnp.where(_negative(matches, tile), logits, -jnp.inf)
       new_top = jnp.maximum(top, jnp.max(logits, axis=1))
       tile_total = jnp.sum(jnp.exp(logits - new_top[:, None]), axis=1)
@@ -81,38 +82,43 @@ def _forward(similarity, mesh, scalars, x, y):
     (top, total), _ = _over_all_columns(add, begin, columns, mesh)
     return jax.nn.softplus(top + jnp.log(total))
 
-  losses = stream(scalars, x, y)
-  return losses, (scalars, x, y, losses)
+  losses = stream(measure, x, y)
+  return losses, (measure, x, y, losses)
 
 
-def _backward(similarity, mesh, saved, grad):
+def _backward(mesh, saved, grad):
   specs = (_ALL, _ROWS, _ROWS)
 
   @_on_each_device(mesh, (*specs, _ROWS, _ROWS), specs)
-  def stream(scalars, x, y, losses, grad):
-    positives, vjp = jax.vjp(similarity.matches, x, y, scalars)
+  def stream(measure, x, y, losses, grad):
+    positives, vjp = jax.vjp(contrastive.matches, *measure, x, y)
     # The softmax at a match is exp(-loss).
-    dx, dy, dscalars = vjp(grad * jnp.expm1(-losses))
+    *dmeasure, dx, dy = vjp(grad * jnp.expm1(-losses))
     matches, columns = _columns(y, len(x))
 
     def add(carry, tile):
-      logits, vjp = jax.vjp(similarity.pairwise, x, tile.y, scalars)
+      logits, vjp = jax.vjp(_logits, measure, x, tile.y)
       softmax = jnp.exp(logits - positives[:, None] - losses[:, None])
       weights = jnp.where(_negative(matches, tile), softmax * grad[:, None], 0)
-      dx, dy, dscalars = vjp(weights)
-      carry = jax.tree.map(jnp.add, carry, (dx, dscalars))
+      dmeasure, dx, dy = vjp(weights)
+      carry = jax.tree.map(jnp.add, carry, (dx, dmeasure))
       return carry, tile._replace(dy=tile.dy + dy)
 
-    begin = dx, dscalars
+    begin = dx, tuple(dmeasure)
     columns = _tiles(columns._replace(dy=dy), len(x))
-    (dx, dscalars), columns = _over_all_columns(add, begin, columns, mesh)
+    (dx, dmeasure), columns = _over_all_columns(add, begin, columns, mesh)
     dy = columns.dy.reshape(-1, dy.shape[1])[: len(dy)]
-    return jax.lax.psum(dscalars, _AXIS), dx, dy
+    return jax.lax.psum(dmeasure, _AXIS), dx, dy
 
   return stream(*saved, grad)
 
 
 _losses.defvjp(_forward, _backward)
+
+
+def _logits(measure, x, y):
+  space, scale = measure
+  return space.logits(x, y, scale)
 
 
 class _Columns(NamedTuple):

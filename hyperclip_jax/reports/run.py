@@ -5,6 +5,7 @@ import json
 import pathlib
 import time
 
+import jax
 import numpy as np
 
 from hyperclip_jax.evals import held_out
@@ -92,7 +93,7 @@ def _walks(
     i = stop.row - len(texts)
     return page.Landmark(stop.name, stop.t, data.box_image[i])
 
-  index = Index(candidates, [*texts, *data.box_text], model.space.curv)
+  index = Index(candidates, [*texts, *data.box_text], model.space)
   root = model.space.root(candidates)
   starts = evaluation.embeddings["image"][:WALKS]
   walks = [walk.to_root(start, root, index) for start in starts]
@@ -127,6 +128,9 @@ def evaluate(
 ) -> None:
   """Evaluates a trained model and writes its report.
 
+  Every process must call it: all of them evaluate, and process 0
+  writes.
+
   Args:
     workdir: folder of the run, which gets the report.
     config: configuration of the run.
@@ -134,6 +138,8 @@ def evaluate(
     data: records to evaluate on.
   """
   evaluation = held_out.evaluate(model, data)
+  if jax.process_index():
+    return
   log.say(held_out.summary(evaluation.results))
   path = write(workdir, config, model, data, evaluation)
   log.say(f"report: {path}")

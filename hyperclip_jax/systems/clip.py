@@ -4,7 +4,8 @@ import functools
 
 from jaxtyping import Array, Float
 
-from hyperclip_jax.losses.contrastive import COSINE, Contrast, cross_entropy
+from hyperclip_jax.geometry.spaces import Sphere
+from hyperclip_jax.losses.contrastive import Contrast, cross_entropy
 from hyperclip_jax.systems.embeddings import Embeddings
 
 
@@ -24,6 +25,6 @@ def clip(
     The loss and its terms.
   """
   image, text = embeddings.image, embeddings.text
-  contrast = functools.partial(contrast, COSINE, scalars)
+  contrast = functools.partial(contrast, Sphere(), scalars["logit_scale"])
   loss = (contrast(image, text) + contrast(text, image)) / 2
   return loss, {"contrastive_loss": loss}

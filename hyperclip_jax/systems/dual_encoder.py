@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from hyperclip_jax.geometry import lorentz
+from hyperclip_jax.geometry.spaces import Lorentz, Space, Sphere
 from hyperclip_jax.nn.text import TextTransformer
 from hyperclip_jax.nn.vit import ViT
 
@@ -99,11 +99,12 @@ class DualEncoder(nn.Module):
     return features
 
   def lift(self, tangents: Float[Array, "b dim"]) -> Float[Array, "b dim"]:
-    """Onto the hyperboloid (space components), or the unit sphere for CLIP."""
-    if self.hyperbolic:
-      return lorentz.expmap0(tangents, jnp.exp(self.curv))
-    squared_norm = jnp.sum(tangents**2, axis=-1, keepdims=True)
-    return tangents * jax.lax.rsqrt(jnp.maximum(squared_norm, 1e-24))
+    """Points of `space`."""
+    return self.space().lift(tangents)
+
+  def space(self) -> Space:
+    """The hyperboloid of the trained curvature, or the unit sphere of CLIP."""
+    return Lorentz(jnp.exp(self.curv)) if self.hyperbolic else Sphere()
 
   def scalars(self) -> dict[str, Float[Array, ""]]:
     """{"logit_scale", "curv"}: out of log space; CLIP has no "curv"."""

@@ -5,8 +5,9 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hyperclip_jax.geometry.spaces import Lorentz
 from hyperclip_jax.losses import rows
-from hyperclip_jax.losses.contrastive import LORENTZ, Contrast, cross_entropy
+from hyperclip_jax.losses.contrastive import Contrast, cross_entropy
 from hyperclip_jax.losses.entailment import entailment
 from hyperclip_jax.systems.embeddings import Embeddings
 
@@ -43,8 +44,9 @@ def hycoclip(
     jnp.repeat(whole, len(box_image) // len(image), axis=0)
     for whole in (image, text)
   )
+  space = Lorentz(scalars["curv"])
   # Candidates are always whole: boxes of a batch are too often alike.
-  contrast = functools.partial(contrast, LORENTZ, scalars)
+  contrast = functools.partial(contrast, space, scalars["logit_scale"])
   contrastive_loss = (
     contrast(image, text)
     + contrast(text, image)
@@ -52,18 +54,17 @@ def hycoclip(
     + contrast(box_text, image, valid)
   ) / 4
 
-  curv = scalars["curv"]
   inter, intra = inter_aperture_scale, intra_aperture_scale
   terms = {
-    "text_image_entailment_loss": entailment(text, image, curv, inter),
+    "text_image_entailment_loss": entailment(space, text, image, inter),
     "box_text_image_entailment_loss": entailment(
-      box_text, box_image, curv, inter, valid
+      space, box_text, box_image, inter, valid
     ),
     "cross_image_entailment_loss": entailment(
-      box_image, owner_image, curv, intra, valid
+      space, box_image, owner_image, intra, valid
     ),
     "cross_text_entailment_loss": entailment(
-      box_text, owner_text, curv, intra, rows.both(distinct, valid)
+      space, box_text, owner_text, intra, rows.both(distinct, valid)
     ),
   }
   entailment_loss = sum(terms.values()) / 2

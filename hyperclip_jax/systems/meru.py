@@ -4,7 +4,8 @@ import functools
 
 from jaxtyping import Array, Float
 
-from hyperclip_jax.losses.contrastive import LORENTZ, Contrast, cross_entropy
+from hyperclip_jax.geometry.spaces import Lorentz
+from hyperclip_jax.losses.contrastive import Contrast, cross_entropy
 from hyperclip_jax.losses.entailment import entailment
 from hyperclip_jax.systems.embeddings import Embeddings
 
@@ -27,9 +28,10 @@ def meru(
     The loss and its terms.
   """
   image, text = embeddings.image, embeddings.text
-  contrast = functools.partial(contrast, LORENTZ, scalars)
+  space = Lorentz(scalars["curv"])
+  contrast = functools.partial(contrast, space, scalars["logit_scale"])
   contrastive_loss = (contrast(image, text) + contrast(text, image)) / 2
-  entailment_loss = entailment(text, image, scalars["curv"], 1.0)
+  entailment_loss = entailment(space, text, image, 1.0)
   loss = contrastive_loss + entail_weight * entailment_loss
   return loss, {
     "contrastive_loss": contrastive_loss,

@@ -19,6 +19,7 @@ from PIL import ExifTags, Image
 
 import hyperclip_jax
 from hyperclip_jax.commands import demo, door, local_server
+from hyperclip_jax.geometry.spaces import Lorentz
 from hyperclip_jax.inference import explore
 from hyperclip_jax.reports import answer, cones
 from hyperclip_jax.reports.markup import Markup
@@ -293,7 +294,7 @@ def test_an_index_is_met_with_pictures_where_names_are_files(
     begin = demo.start(model, str(folder), moved, allowed)
     assert [p is None for p in begin.things.pictures] == hidden
     assert ("give --pictures" in capsys.readouterr().err) == hidden[0]
-  hyperclip_jax.Index(np.zeros((1, 3)), ["x"], 1.0, "other").save(path)
+  hyperclip_jax.Index(np.zeros((1, 3)), ["x"], Lorentz(1.0), "other").save(path)
   with pytest.raises(ValueError, match="another model's"):
     demo.start(model, str(folder), path)
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hyperclip_jax.geometry import spaces
+from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.inference import classify
 
 
@@ -35,18 +35,17 @@ class FakeModel:
 
   @property
   def space(self):
-    return spaces.of(self.curv if self.hyperbolic else 0.0)
+    return Lorentz(self.curv) if self.hyperbolic else Sphere()
 
   def similarity(self, x, y):
     return self.space.similarity(x, y)
 
   def probabilities(self, images, classes):
-    return classify.softmax(
-      self.logit_scale * self.space.nearness(images, classes)
-    )
+    logits = self.space.logits(images, classes, self.logit_scale)
+    return classify.softmax(logits)
 
   def entailment_score(self, general, specific):
-    return self.space.cone_margin(general, specific).astype(np.float32)
+    return self.space.entailment_score(general, specific).astype(np.float32)
 
   def distance_to_root(self, x, root=None):
     root = self.space.root(x[:0]) if root is None else root

@@ -13,7 +13,8 @@ import hyperclip_jax
 from hyperclip_jax import HyperCLIP, Index
 from hyperclip_jax.data.records import images as image_lib
 from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
-from hyperclip_jax.inference import encoder, inputs
+from hyperclip_jax.geometry.spaces import Lorentz
+from hyperclip_jax.inference import encoder, inputs, reading
 from tests import golden_files
 
 
@@ -62,7 +63,7 @@ def test_threads_read_files(model, tmp_path, monkeypatch):
     together.wait(timeout=10)
     return decode(path)
 
-  monkeypatch.setattr(inputs, "THREADS", 2)
+  monkeypatch.setattr(reading, "THREADS", 2)
   monkeypatch.setattr(inputs, "decode_file", slow)
   np.testing.assert_array_equal(model.encode_image(paths), wanted)
   np.testing.assert_array_equal(model.encode_files(paths).embeddings, wanted)
@@ -306,11 +307,11 @@ def test_index_of_another_model_is_refused(model, tmp_path):
   model.index(x, ["a cat"]).save(tmp_path / "a.index")
   index = Index.load(tmp_path / "a.index")
   assert model.search(x, index)[0][0].name == "a cat"
-  unknown = Index(x, ["a cat"], index.curv)
+  unknown = Index(x, ["a cat"], index.space)
   assert other.search(x, unknown)[0][0].name == "a cat"
-  wrong = Index(x, ["a cat"], 3.0)
+  wrong = Index(x, ["a cat"], Lorentz(3.0))
   for asked, of, message in (
-    (model, wrong, "another model's: 32 wide with curv 3"),
+    (model, wrong, "another model's: 32 wide in Lorentz"),
     (other, index, f"another model's: it was made by {model.fingerprint}"),
   ):
     for search in (asked.search_text, asked.search_image, asked.search):
@@ -381,7 +382,7 @@ def test_long_work_shows_a_bar_on_a_terminal(model, capsys, monkeypatch):
   model.encode_text(["a cat"] * 8)
   assert not capsys.readouterr().err
   model.encode_text(["a cat"] * 24)
-  assert "encode_text" in capsys.readouterr().err
+  assert "texts" in capsys.readouterr().err
   monkeypatch.setattr("sys.stderr.isatty", lambda: False)
   model.encode_text(["a cat"] * 24)
   assert not capsys.readouterr().err
@@ -418,11 +419,11 @@ def test_a_few_do_not_cost_a_whole_batch(count, rows, monkeypatch):
   model = HyperCLIP("clip", module, params, image_size=32)
   seen = []
 
-  def apply(params, x):
+  def apply(tower, variables, x):
     seen.append(len(x))
     return np.zeros((len(x), 32), np.float32)
 
-  monkeypatch.setattr(encoder, "_apply", lambda *_: apply)
+  monkeypatch.setattr(encoder, "_apply", apply)
   model.encode_text(["a"] * count)
   model.encode_image([np.zeros((4, 4, 3), np.uint8)] * count)
   assert seen == rows * 2
@@ -458,10 +459,10 @@ def test_a_model_says_what_it_is(model):
 def test_a_diverged_model_is_not_searched(model):
   params = jax.tree.map(lambda p: p * np.float32("nan"), model.params)
   broken = HyperCLIP(model.name, model.model, params, model.image_size)
-  broken.curv, broken.space = model.curv, model.space
+  broken.space = model.space
   assert np.isnan(broken.encode_text("a")).all()
   with pytest.raises(ValueError, match=r"not finite.* has diverged"):
     broken.index_texts(["a"])
-  index = Index(model.encode_text("a"), ["a"], model.space.curv)
+  index = Index(model.encode_text("a"), ["a"], model.space)
   with pytest.raises(ValueError, match="not finite"):
     broken.search_text("a", index)

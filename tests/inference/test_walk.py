@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from hyperclip_jax.geometry import spaces
+from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.inference import walk
 from hyperclip_jax.inference.search import Index
 
@@ -13,14 +13,14 @@ from hyperclip_jax.inference.search import Index
 TABLE = {"animal": (1, 0), "dog": (2, 0), "my dog": (3, 0), "car": (0, 2)}
 
 
-def index_of(table, curv):
-  rows = spaces.of(curv).lift(np.array([*table.values()], float))
-  return Index(rows, [*table], curv)
+def index_of(table, space):
+  rows = space.lift(np.array([*table.values()], float))
+  return Index(rows, [*table], space)
 
 
 @pytest.mark.parametrize("curv", [0.1, 1.0, 2.5])
 def test_meets_ever_more_general_concepts(curv):
-  index = index_of(TABLE, curv)
+  index = index_of(TABLE, Lorentz(curv))
   found = walk.to_root(index.embeddings[2], np.zeros(2), index, 31)
   # The walk goes 3.0, 2.9, ... 0; midpoints belong to no candidate more than
   # to the other, so look one step past them.
@@ -32,8 +32,8 @@ def test_meets_ever_more_general_concepts(curv):
 
 
 def test_clip_walks_to_the_root_that_is_given():
-  index = index_of({"left": (0, 1), "mid": (0.6, 1), "right": (1, 0)}, 0.0)
-  root = spaces.of(0.0).root(index.embeddings)
+  index = index_of({"left": (0, 1), "mid": (0.6, 1), "right": (1, 0)}, Sphere())
+  root = Sphere().root(index.embeddings)
   up, right = (
     walk.to_root(np.array(start, float), root, index)
     for start in ((0, 1), (1, 0))
@@ -42,10 +42,10 @@ def test_clip_walks_to_the_root_that_is_given():
   assert [stop.name for stop in right] == ["right", "root"]
 
 
-@pytest.mark.parametrize("curv", [0.0, 1.0])
-def test_every_walk_ends_at_the_root(curv):
-  space, rng = spaces.of(curv), np.random.default_rng(0)
-  index = Index(space.lift(rng.normal(size=(9, 3))), [*"abcdefghi"], curv)
+@pytest.mark.parametrize("space", [Sphere(), Lorentz(1.0)])
+def test_every_walk_ends_at_the_root(space):
+  rng = np.random.default_rng(0)
+  index = Index(space.lift(rng.normal(size=(9, 3))), [*"abcdefghi"], space)
   root = space.root(index.embeddings)
   for start in space.lift(rng.normal(size=(5, 3))):
     found = walk.to_root(start, root, index, 7)
@@ -58,16 +58,16 @@ def test_every_walk_ends_at_the_root(curv):
 
 def test_the_root_wins_ties():
   zeros = np.zeros((2, 3))
-  index = Index(zeros, ["a", "b"], 1.0)
+  index = Index(zeros, ["a", "b"], Lorentz(1.0))
   assert walk.to_root(zeros[0], zeros[0], index) == (("root", 1.0, -1),)
   one = np.eye(3)[:1]
-  index = Index(one, ["the empty text"], 0.0)
+  index = Index(one, ["the empty text"], Sphere())
   found = walk.to_root(np.eye(3)[1], one[0], index)
   assert {stop.name for stop in found} == {"root"}
 
 
 def test_an_empty_index_has_the_root_alone():
-  empty = Index(np.zeros((0, 3)), [], 1.0)
+  empty = Index(np.zeros((0, 3)), [], Lorentz(1.0))
   zero = np.zeros(3)
   assert [stop.name for stop in walk.to_root(zero, zero, empty)] == ["root"]
   with pytest.raises(ValueError, match="the index is empty"):
@@ -75,7 +75,7 @@ def test_an_empty_index_has_the_root_alone():
 
 
 def test_a_walk_has_two_ends():
-  index = Index(np.zeros((1, 3)), ["a"], 1.0)
+  index = Index(np.zeros((1, 3)), ["a"], Lorentz(1.0))
   for function in (walk.to_root, walk.between):
     with pytest.raises(ValueError, match="a walk of 1 steps"):
       function(np.zeros(3), np.zeros(3), index, 1)

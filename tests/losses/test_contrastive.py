@@ -9,16 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.losses import contrastive
 from hyperclip_jax.losses.entailment import entailment
 
-SIMILARITIES = {"lorentz": contrastive.LORENTZ, "cosine": contrastive.COSINE}
+SPACES = {"lorentz": Lorentz, "sphere": lambda curv: Sphere()}
 
 
 @functools.cache
-def _loss_and_gradients(similarity):
+def _loss_and_gradients(name):
   def loss(scalars, x, y):
-    return contrastive.cross_entropy(SIMILARITIES[similarity], scalars, x, y)
+    space, scale = SPACES[name](scalars["curv"]), scalars["logit_scale"]
+    return contrastive.cross_entropy(space, scale, x, y)
 
   return jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
 
@@ -63,21 +65,21 @@ def test_never_negative_and_exact_where_pairs_fit(scale, radius, seed):
     np.testing.assert_allclose(value, expected, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_large_losses(similarity):
+@pytest.mark.parametrize("name", SPACES)
+def test_large_losses(name):
   """The match is the worst of the candidates, by hundreds."""
   x = np.eye(4, dtype=np.float32)
   given = _arrays("float32", 500.0, x, x[::-1])
-  loss, grads = _loss_and_gradients(similarity)(*given)
-  expected = {"lorentz": 500 * np.arccosh(2), "cosine": 500}[similarity]
+  loss, grads = _loss_and_gradients(name)(*given)
+  expected = {"lorentz": 500 * np.arccosh(2), "sphere": 500}[name]
   np.testing.assert_allclose(loss, expected, rtol=1e-6)
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
-@pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_one_pair_has_no_loss(similarity):
+@pytest.mark.parametrize("name", SPACES)
+def test_one_pair_has_no_loss(name):
   x = np.ones((1, 4), np.float32)
-  found = _loss_and_gradients(similarity)(*_arrays("float32", 9.0, x, 2 * x))
+  found = _loss_and_gradients(name)(*_arrays("float32", 9.0, x, 2 * x))
   assert not any(leaf.any() for leaf in jax.tree.leaves(found))
 
 
@@ -90,17 +92,24 @@ def test_rows_left_out_may_hold_anything(filler):
   other = jnp.where(where[:, None], x, filler)
 
   def cone(scalars, x, y):
-    return entailment(x, y, scalars["curv"], 0.7, where)
+    return entailment(Lorentz(scalars["curv"]), x, y, 0.7, where)
 
   def turned(scalars, x, y):
-    return entailment(y, x, scalars["curv"], 0.7, where)
+    return entailment(Lorentz(scalars["curv"]), y, x, 0.7, where)
 
-  def contrast(similarity, scalars, x, y):
-    return contrastive.cross_entropy(similarity, scalars, x, y, where)
+  def contrast(make_space, scalars, x, y):
+    space, scale = make_space(scalars["curv"]), scalars["logit_scale"]
+    return contrastive.cross_entropy(space, scale, x, y, where)
 
-  contrasts = [functools.partial(contrast, s) for s in SIMILARITIES.values()]
+  contrasts = [functools.partial(contrast, s) for s in SPACES.values()]
   for loss in (cone, turned, *contrasts):
     function = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
     found, wanted = function(scalars, other, y), function(scalars, x, y)
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
     assert not found[1][1][~where].any()
+
+
+def test_a_space_without_cones_says_so():
+  x = jnp.ones((2, 3))
+  with pytest.raises(TypeError, match="no entailment cones"):
+    entailment(Sphere(), x, x, 1.0)

@@ -9,13 +9,14 @@ import pytest
 from jax.sharding import AxisType
 
 from hyperclip_jax.data.feed.faults import Faults
+from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.losses import contrastive, tiled
 from hyperclip_jax.systems import hycoclip
 from hyperclip_jax.systems.objectives import Embeddings
 from hyperclip_jax.training import runs, sharding, train
 from tests import small
 
-SIMILARITIES = {"lorentz": contrastive.LORENTZ, "cosine": contrastive.COSINE}
+SPACES = {"lorentz": Lorentz, "sphere": lambda curv: Sphere()}
 BATCH, DIM = 48, 16
 
 
@@ -25,11 +26,12 @@ def mesh(data, model=1):
   return jax.make_mesh((data, model), ("data", "model"), axes, devices=devices)
 
 
-def gradients(contrast, similarity, where=None):
+def gradients(contrast, make_space, where=None):
   """Jitted (scalars, x, y) -> loss and all its gradients."""
 
   def loss(scalars, x, y):
-    return contrast(similarity, scalars, x, y, where)
+    space, scale = make_space(scalars["curv"]), scalars["logit_scale"]
+    return contrast(space, scale, x, y, where)
 
   return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
 
@@ -56,18 +58,18 @@ def assert_close(found, wanted, tolerance):
   jax.tree.map(check, found, wanted)
 
 
-@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("repeats", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_equals_naive(similarity, repeats, dtype, monkeypatch):
+def test_equals_naive(space, repeats, dtype, monkeypatch):
   monkeypatch.setattr(tiled, "TILE", 60)  # one to three columns
-  similarity = SIMILARITIES[similarity]
+  make_space = SPACES[space]
   where = jnp.arange(BATCH * repeats) % 5 != 1
   with jax.enable_x64(dtype == "float64"):
     given = arguments(dtype, repeats)
-    wanted = gradients(contrastive.cross_entropy, similarity, where)(*given)
+    wanted = gradients(contrastive.cross_entropy, make_space, where)(*given)
     contrast = functools.partial(tiled.cross_entropy, mesh(2))
-    found = gradients(contrast, similarity, where)(*given)
+    found = gradients(contrast, make_space, where)(*given)
     assert_close(found, wanted, 1e-5 if dtype == "float32" else 1e-10)
   x_grad = found[1][1]
   assert not x_grad[~where].any()
@@ -81,7 +83,7 @@ def test_devices(devices, monkeypatch):
 
   def run(*shape):
     contrast = functools.partial(tiled.cross_entropy, mesh(*shape))
-    return gradients(contrast, contrastive.LORENTZ)(*given)
+    return gradients(contrast, Lorentz)(*given)
 
   # In float64, as float32 rounds the small distances of whatever is cut anew.
   with jax.enable_x64(True):
@@ -93,11 +95,11 @@ def test_small_losses_keep_their_digits():
   """Where the naive form, 5e-5 off, takes a softmax near 1 from 1."""
   given = arguments("float32", noise=0.3)
   contrast = functools.partial(tiled.cross_entropy, mesh(1))
-  found = jax.device_get(gradients(contrast, contrastive.LORENTZ)(*given))
+  found = jax.device_get(gradients(contrast, Lorentz)(*given))
   assert found[0] < 1e-3
   with jax.enable_x64(True):
     given = jax.tree.map(lambda v: jnp.asarray(np.float64(v)), given)
-    naive = gradients(contrastive.cross_entropy, contrastive.LORENTZ)
+    naive = gradients(contrastive.cross_entropy, Lorentz)
     # Of exp(-gap), the relative error is the gap's absolute one: some roundings
     # of logits up to 29, 1.7e-6 each.
     assert_close(found, naive(*given), 2e-5)
@@ -108,7 +110,7 @@ def test_finite_where_points_coincide(logit_scale):
   scalars, x, y = arguments("float32", logit_scale=logit_scale)
   x, y = x.at[1].set(y[3]).at[2:5].set(0.0), y.at[4:6].set(0.0)
   contrast = functools.partial(tiled.cross_entropy, mesh(2))
-  found = gradients(contrast, contrastive.LORENTZ)(scalars, x, y)
+  found = gradients(contrast, Lorentz)(scalars, x, y)
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
@@ -165,7 +167,7 @@ def test_gradients_equal_naive_at_the_root_and_on_the_ray():
 def test_one_pair_has_no_loss():
   scalars, x, y = arguments("float32")
   contrast = functools.partial(tiled.cross_entropy, mesh(1))
-  found = gradients(contrast, contrastive.LORENTZ)(scalars, x[:1], y[:1])
+  found = gradients(contrast, Lorentz)(scalars, x[:1], y[:1])
   assert not any(leaf.any() for leaf in jax.tree.leaves(found))
 
 
