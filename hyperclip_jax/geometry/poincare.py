@@ -15,7 +15,7 @@ from hyperclip_jax.geometry.numerics import Scalar, dot
 def from_lorentz(
   x: Float[Array, "*batch dim"], curv: Scalar
 ) -> Float[Array, "*batch dim"]:
-  """Stereographic projection of the hyperboloid, x / (1 + sqrt(c) t).
+  """Projects points of the hyperboloid stereographically, x / (1 + sqrt(c) t).
 
   Args:
     x: points of the Lorentz model, as space components.
@@ -35,7 +35,9 @@ def from_lorentz(
 def to_lorentz(
   p: Float[Array, "*batch dim"], curv: Scalar
 ) -> Float[Array, "*batch dim"]:
-  """Space components 2 p / (1 - c |p|^2); inverse of `from_lorentz`.
+  """Maps points of the ball to space components, 2 p / (1 - c |p|^2).
+
+  The inverse of `from_lorentz`.
 
   Args:
     p: points of the ball.
@@ -54,7 +56,7 @@ def to_lorentz(
 def dist(
   p: Float[Array, "*#batch dim"], q: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch"]:
-  """Geodesic distance; zero gradient at p = q.
+  """Computes geodesic distances; the gradient is 0 at p = q.
 
   cosh(sqrt(c) d) - 1 = 2 c |p - q|^2 / ((1 - c |p|^2) (1 - c |q|^2)).
 
