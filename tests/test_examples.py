@@ -2,12 +2,15 @@
 
 import doctest
 import importlib
+import pathlib
 import pkgutil
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+import hyperclip_jax
 from hyperclip_jax import geometry, losses
 from hyperclip_jax.geometry import spaces
 
@@ -36,3 +39,9 @@ def run(name, **values):
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_examples(name):
   assert run(name)
+
+
+def test_examples_of_a_model():
+  mini = pathlib.Path(__file__).parent / "golden" / "hycoclip_mini_init.pth"
+  model = hyperclip_jax.load(mini, vision_heads=4, text_heads=2)
+  assert run("hyperclip_jax.inference.model", model=model, np=np) > 15
