@@ -131,10 +131,10 @@ def parsed(name: str, argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _no_command(name: str) -> str:
-  hint = parser.meant(name, [*COMMANDS])
+  hint = parser.meant(name, [*COMMANDS]) or "."
   if name.startswith("-"):
-    hint = f"; write {PROGRAM} COMMAND --NAME=VALUE"
-  return f"no command {name!r}{hint}. There are {', '.join(COMMANDS)}"
+    hint = f": write {PROGRAM} COMMAND --NAME=VALUE."
+  return f"no command {name!r}{hint} There are {', '.join(COMMANDS)}"
 
 
 def _unknown(name: str, word: str, values: argparse.Namespace) -> str:
