@@ -1,4 +1,4 @@
-"""The terminal or log of a process, which may fill up or go away."""
+"""Writes to the terminal or log of a process, which may fill up or vanish."""
 
 import contextlib
 import io
@@ -7,11 +7,11 @@ import sys
 import threading
 from typing import NoReturn
 
-PATIENCE = 2.0  # seconds that a message may wait for its reader
+PATIENCE = 2.0  # seconds that a message may wait for its reader to read
 
 
 class _Lossy(io.FileIO):
-  """The bytes of a stream; those that cannot be written are lost."""
+  """Raw stream that drops the bytes that it cannot write."""
 
   def write(self, data) -> int:
     try:
@@ -22,12 +22,12 @@ class _Lossy(io.FileIO):
 
 
 def outlive() -> None:
-  """Makes the process outlive the reader of its standard error.
+  """Makes standard error safe to write to after its reader has gone.
 
-  A closed terminal, a log on a full disk or the end of `2>&1 | head` would
-  otherwise raise in whatever prints next, and make the exit code 120.
+  Otherwise a closed terminal, a log on a full disk or the end of `2>&1 | head`
+  raises in whatever prints next, and makes the exit code 120.
   """
-  for handle in range(3):  # or the next file opened would get its messages
+  for handle in range(3):  # a closed one would be reused by the next open
     try:
       os.fstat(handle)
     except OSError:
@@ -41,16 +41,20 @@ def outlive() -> None:
 
 
 def say(message: str) -> None:
-  """Writes a line to standard error; never raises and never waits for long."""
+  """Writes a line to standard error; never raises, never blocks for long."""
   thread = threading.Thread(target=_write, args=(message,), daemon=True)
   thread.start()
   thread.join(PATIENCE)
 
 
 def end(message: str, code: int = 1) -> NoReturn:
-  """Writes a line and ends the process at once, whatever becomes of the line.
+  """Writes a line and exits at once, even if the line cannot be written.
 
-  Nothing is cleaned up and no thread is waited for.
+  Nothing is cleaned up and no thread is joined (`os._exit`).
+
+  Args:
+    message: line for standard error.
+    code: exit code of the process.
   """
   try:
     say(message)

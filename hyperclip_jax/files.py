@@ -1,4 +1,4 @@
-"""Files and names: written whole, read as text, shown without harm."""
+"""Files: atomic writes, bounded reads of untrusted ones, safe display."""
 
 import contextlib
 import fcntl
@@ -9,24 +9,24 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
-MOST_TEXT = 2**28  # bytes of a text file that are read at once
-SHOWN = 200  # characters of a foreign name that a message repeats
+MOST_TEXT = 2**28  # largest text file in bytes
+SHOWN = 200  # characters of an untrusted name in a message
 _JOINERS = "\u200c\u200d"  # not printable, but part of emoji and of Persian
 
 
 def write_whole(
   path: str | os.PathLike[str], content: str | bytes, errors: str = "strict"
 ) -> None:
-  """Writes a file in one step: a process that is killed leaves the old one.
+  """Writes a file atomically: a process that is killed leaves the old one.
 
   Args:
-    path: file to write; its folder exists.
-    content: bytes, or text that is written as UTF-8.
-    errors: as for `str.encode`: "replace" for text of the data, as half a
-      surrogate pair has no UTF-8.
+    path: file to write, in an existing folder.
+    content: bytes, or text to write as UTF-8.
+    errors: as for `str.encode`; "replace" for text from data, since half a
+      surrogate pair cannot be encoded.
 
   Raises:
-    OSError: it cannot be written; the message names it.
+    OSError: the file cannot be written; the message names it.
   """
   path = pathlib.Path(path)
   partial = path.with_name(f".{path.name}.partial")
@@ -43,16 +43,16 @@ def write_whole(
 
 @contextlib.contextmanager
 def lock(folder: str | os.PathLike[str]) -> Iterator[bool]:
-  """Keeps other processes that lock it out of a folder, until this one ends.
+  """Context manager that locks a folder against other processes.
 
   Args:
-    folder: one that exists; nothing is written into it.
+    folder: existing folder; nothing is written into it.
 
   Yields:
-    Whether the file system has locks: many network file systems have none.
+    Whether the file system supports locks; many network file systems do not.
 
   Raises:
-    ValueError: another process has it.
+    ValueError: another process holds the lock.
   """
   handle = os.open(folder, os.O_RDONLY)
   try:
@@ -70,22 +70,25 @@ def lock(folder: str | os.PathLike[str]) -> Iterator[bool]:
 
 
 def expanded(path: str | os.PathLike[str]) -> pathlib.Path:
-  """The path with a leading `~` or `~user` replaced, as a shell does."""
+  """Expands a leading `~` or `~user` in a path, as a shell does."""
   return pathlib.Path(os.path.expanduser(path))
 
 
 def read_bytes(path: pathlib.Path, most: int = MOST_TEXT) -> bytes:
-  """The content of a regular file.
+  """Reads a regular file.
 
   Args:
-    path: file to read; it may come from a stranger.
-    most: largest size in bytes.
+    path: file to read; it may be untrusted.
+    most: largest size to read in bytes.
+
+  Returns:
+    Content of the file.
 
   Raises:
     ValueError: it is a folder, pipe or device, or larger than `most`.
-    OSError: it cannot be read.
+    OSError: the file cannot be read.
   """
-  # Opened without waiting: a pipe would wait for its writer.
+  # Opening a pipe would block until it has a writer.
   with open(path, "rb", opener=_without_waiting) as file:
     found = os.fstat(file.fileno())
     if not stat.S_ISREG(found.st_mode):
@@ -98,15 +101,19 @@ def read_bytes(path: pathlib.Path, most: int = MOST_TEXT) -> bytes:
 
 
 def read_text(path: pathlib.Path, most: int = MOST_TEXT) -> str:
-  """The text of a UTF-8 file, without a byte order mark.
+  """Reads a UTF-8 file.
 
   Args:
-    path: file to read; it may come from a stranger.
-    most: largest size in bytes.
+    path: file to read; it may be untrusted.
+    most: largest size to read in bytes.
+
+  Returns:
+    Text of the file, without a byte order mark.
 
   Raises:
-    ValueError: it is no UTF-8, or no regular file; the message names it.
-    OSError: it cannot be read.
+    ValueError: it is not UTF-8, not a regular file, or larger than `most`; the
+      message names the file.
+    OSError: the file cannot be read.
   """
   try:
     return read_bytes(path, most).decode("utf-8-sig")
@@ -118,7 +125,20 @@ def read_text(path: pathlib.Path, most: int = MOST_TEXT) -> str:
 
 
 def read_json(path: pathlib.Path, most: int = MOST_TEXT) -> Any:
-  """The content of a JSON file; raises as `read_text` where it is not JSON."""
+  """Reads a JSON file.
+
+  Args:
+    path: file to read; it may be untrusted.
+    most: largest size to read in bytes.
+
+  Returns:
+    Parsed content; its structure is not checked.
+
+  Raises:
+    ValueError: it is not JSON in UTF-8, not a regular file, or larger than
+      `most`; the message names the file.
+    OSError: the file cannot be read.
+  """
   text = read_text(path, most)
   try:
     return json.loads(text)
@@ -127,24 +147,27 @@ def read_json(path: pathlib.Path, most: int = MOST_TEXT) -> Any:
 
 
 def lines(text: str) -> list[str]:
-  """The lines of a text that are not blank, stripped.
+  """Splits a text into its lines, stripped and without blank ones.
 
-  Lines end at a line feed alone, as in a shell or an editor: other characters
-  that `str.splitlines` breaks at, such as U+2028, stay within a line.
+  Only a line feed ends a line, as in a shell or an editor. Other characters at
+  which `str.splitlines` breaks, such as U+2028, stay within a line.
   """
   stripped = (line.strip() for line in text.split("\n"))
   return [line for line in stripped if line]
 
 
 def inside(folder: pathlib.Path, name: Any) -> pathlib.Path:
-  """The path of a file that other data name, which may not lead elsewhere.
+  """Joins a folder and an untrusted name, which must stay inside the folder.
 
   Args:
-    folder: what the name is relative to.
-    name: as found in the data.
+    folder: folder that the name is relative to.
+    name: name as found in the data, of any type.
+
+  Returns:
+    Path of the file, which need not exist.
 
   Raises:
-    ValueError: the name is no text, empty, absolute or goes up.
+    ValueError: the name is not a string, empty, absolute, or contains "..".
   """
   parts = pathlib.PurePosixPath(name).parts if isinstance(name, str) else ()
   if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
@@ -155,14 +178,17 @@ def inside(folder: pathlib.Path, name: Any) -> pathlib.Path:
 def file_in(
   folder: str | os.PathLike[str], path: str | os.PathLike[str]
 ) -> pathlib.Path | None:
-  """The regular file at `path` if it really lies inside `folder`, or None.
+  """Resolves an untrusted path to a regular file inside a folder.
 
-  Both are resolved first, so neither `..` nor a link leads out. The answer is
-  None whatever is wrong, so that it does not reveal which files exist.
+  Both are resolved first, so neither `..` nor a link leads outside. The result
+  is None for any fault, so that it does not reveal which files exist.
 
   Args:
-    folder: what may be read.
-    path: a path from a client or from a file of others.
+    folder: folder that may be read.
+    path: path from a client or from an untrusted file.
+
+  Returns:
+    Resolved path, or None if it is not a regular file inside the folder.
   """
   try:
     found = pathlib.Path(path).resolve(strict=True)
@@ -173,14 +199,17 @@ def file_in(
 
 
 def shown(text: object, most: int = SHOWN) -> str:
-  r"""Text from a file, escaped and cut in the middle, safe for a terminal.
+  r"""Formats untrusted text for a message or terminal.
 
   Control characters, terminal escapes and marks that change the direction of
-  writing are shown as Python writes them (`\x1b`, `\u202e`).
+  writing are escaped as in Python (`\x1b`, `\u202e`).
 
   Args:
-    text: a name, or whatever `str` makes of it.
-    most: longest result in characters.
+    text: text, or an object to convert by `str`.
+    most: characters to keep; the middle of a longer text becomes "...".
+
+  Returns:
+    Printable text on one line.
   """
   text = str(text)
   if len(text) > most:

@@ -1,4 +1,4 @@
-"""What every launcher is asked for, and the jobs that follow from it."""
+"""Flags that all launchers share, and the jobs that follow from them."""
 
 import argparse
 import dataclasses
@@ -10,11 +10,11 @@ from launch import sweep
 
 MODULE = "hyperclip_jax.main"
 OVERRIDE = re.compile(r"--config\.([\w.]+)=(.*)", re.DOTALL)
-# What main answers where a run was stopped and saved, for schedulers that
-# start such a run again: sysexits.h's "try again later".
+# Exit code of a run that was stopped and saved, for schedulers that restart
+# such runs: EX_TEMPFAIL of sysexits.h.
 STOPPED = 75
-# What a shell answers for a process that SIGTERM ended before Python could
-# answer it: it was stopped, too.
+# Exit code that a shell reports for a process that SIGTERM killed before Python
+# had installed its handlers; such a run was stopped too.
 TERMINATED = 143
 
 
@@ -23,9 +23,9 @@ class Job:
   """One run.
 
   Attributes:
-    name: the last part of the workdir, and the point of a sweep.
-    workdir: the folder of the run.
-    args: the flags of hyperclip_jax.main.
+    name: last part of the workdir, with the point of a sweep.
+    workdir: folder of the run.
+    args: flags of hyperclip_jax.main.
   """
 
   name: str
@@ -34,15 +34,15 @@ class Job:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-  """A parser of the flags that all launchers have."""
+  """Makes a parser of the flags that all launchers share."""
   result = argparse.ArgumentParser(
     description=description,
-    epilog="--config.NAME=VALUE goes to the run as it is.",
+    epilog="--config.NAME=VALUE is passed on to the run.",
     allow_abbrev=False,
   )
   result.add_argument("--config", required=True, help="FILE or FILE:objective")
   result.add_argument(
-    "--workdir", required=True, help="of the run; of a sweep, its runs' parent"
+    "--workdir", required=True, help="folder of the run, or parent of a sweep's"
   )
   result.add_argument(
     "--sweep",
@@ -52,7 +52,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     help="config values to combine, such as seed=0,1,2; may be repeated",
   )
   result.add_argument(
-    "--dry_run", action="store_true", help="print what would run, and end"
+    "--dry_run", action="store_true", help="print what would run, then exit"
   )
   return result
 
@@ -60,7 +60,15 @@ def parser(description: str) -> argparse.ArgumentParser:
 def parse(
   flags: argparse.ArgumentParser, argv: Sequence[str] | None
 ) -> tuple[argparse.Namespace, list[Job]]:
-  """The flags' values and the jobs; a bad flag ends with a message."""
+  """Parses a command line; a bad flag exits with a message.
+
+  Args:
+    flags: parser with the flags of a launcher.
+    argv: command line; None for that of this process.
+
+  Returns:
+    Values of the flags, and the jobs to run.
+  """
   options, overrides = flags.parse_known_args(argv)
   options.workdir = os.path.expanduser(options.workdir)
   try:
@@ -73,16 +81,19 @@ def parse(
 def make(
   config: str, workdir: str, specs: Sequence[str], overrides: Sequence[str]
 ) -> list[Job]:
-  """One job for each point of the sweep.
+  """Makes one job for each point of a sweep.
 
   Args:
-    config: main's --config.
-    workdir: main's --workdir; a sweep's points get folders in it.
-    specs: what `sweep.grid` takes.
-    overrides: `--config.NAME=VALUE`, the same for all jobs.
+    config: value of --config.
+    workdir: value of --workdir; each point of a sweep has a folder in it.
+    specs: values of --sweep, as for `sweep.grid`.
+    overrides: flags `--config.NAME=VALUE` for all jobs.
+
+  Returns:
+    Jobs in the order of the sweep.
 
   Raises:
-    ValueError: a flag that no launcher knows, or a bad sweep.
+    ValueError: a flag is unknown, or a sweep is malformed.
   """
   matches = {text: OVERRIDE.fullmatch(text) for text in overrides}
   bad = [text for text, match in matches.items() if not match]
@@ -116,10 +127,17 @@ def make(
 
 
 def pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
-  """NAME=VALUE flags as a dict.
+  """Parses the values of a flag that takes NAME=VALUE.
+
+  Args:
+    texts: values of the flag.
+    flag: name of the flag, for messages.
+
+  Returns:
+    Values by name.
 
   Raises:
-    ValueError: one has no name or no value.
+    ValueError: a value has no name or nothing after "=".
   """
   parts = [text.partition("=") for text in texts]
   for text, (name, _, value) in zip(texts, parts, strict=True):

@@ -21,15 +21,17 @@ from launch import jobs
 
 PORT = 8476
 WORKERS = "workers"
-# A pod is NAME-workers-0-NUMBER-xxxxx; a label has 63 characters at most.
+# A pod is named NAME-workers-0-NUMBER-xxxxx; labels have 63 characters.
 LONGEST = 40
 Manifest = dict[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Submits one JobSet for each job; the exit code of kubectl."""
+  """Submits one JobSet for each job; returns the exit code of kubectl."""
   flags = jobs.parser("Submits a job, or a sweep's, as Kubernetes JobSets.")
-  flags.add_argument("--image", required=True, help="holds this repository")
+  flags.add_argument(
+    "--image", required=True, help="image with this repository"
+  )
   flags.add_argument("--nodes", type=int, default=1, help="pods of a job")
   flags.add_argument(
     "--resource",
@@ -43,14 +45,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     action="append",
     default=[],
     metavar="LABEL=VALUE",
-    help="of the nodes to run on; may be repeated",
+    help="label of the nodes to run on; may be repeated",
   )
   flags.add_argument(
-    "--claim", required=True, help="PersistentVolumeClaim that all may write"
+    "--claim",
+    required=True,
+    help="PersistentVolumeClaim that all pods may write",
   )
-  flags.add_argument("--mount", default="/runs", help="where the claim lies")
-  flags.add_argument("--restarts", type=int, default=3, help="after failures")
-  flags.add_argument("--grace", type=int, default=300, help="seconds to save")
+  flags.add_argument(
+    "--mount", default="/runs", help="path of the claim in a pod"
+  )
+  flags.add_argument(
+    "--restarts", type=int, default=3, help="restarts after failures"
+  )
+  flags.add_argument(
+    "--grace", type=int, default=300, help="seconds to save in"
+  )
   options, todo = jobs.parse(flags, argv)
   if options.nodes < 1 or options.restarts < 0:
     flags.error("--nodes must be at least 1 and --restarts at least 0")
@@ -83,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def dns_name(name: str) -> str:
-  """A name as Kubernetes takes it; different for different names."""
+  """Converts a name to a DNS label; different names stay different."""
   safe = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
   if not safe[:1].isalpha():
     safe = f"run-{safe}"
@@ -101,15 +111,18 @@ def container(
   resources: Mapping[str, str],
   mount: str,
 ) -> Manifest:
-  """The process of each pod, which meets the others by its environment.
+  """Makes the container of each pod; its environment names the coordinator.
 
   Args:
-    job: what to run.
-    name: of the JobSet, whose headless service has the same name.
-    image: a container image.
+    job: job to run.
+    name: name of the JobSet and of its headless service.
+    image: container image.
     nodes: number of pods.
-    resources: limits by name.
-    mount: folder of the volume "runs".
+    resources: resource limits by name.
+    mount: path at which the volume "runs" is mounted.
+
+  Returns:
+    Container of the pod spec.
   """
   args = ["--coordinator=auto", f"--stopped_code={jobs.STOPPED}", *job.args]
   number = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
@@ -122,7 +135,7 @@ def container(
     "name": "train",
     "image": image,
     "command": ["python", "-u", "-m", jobs.MODULE],
-    # Kubernetes puts variables in for $(NAME), and one $ for two.
+    # Kubernetes expands $(NAME), and reads $$ as $.
     "args": [arg.replace("$", "$$") for arg in args],
     "env": [{"name": key} | value for key, value in environment.items()],
     "ports": [{"containerPort": PORT}],
@@ -134,7 +147,17 @@ def container(
 def pod(
   run: Manifest, claim: str, selector: Mapping[str, str], grace: int
 ) -> Manifest:
-  """A pod's spec: a container, the volume "runs", its nodes, time to save."""
+  """Makes the spec of a pod.
+
+  Args:
+    run: container to run.
+    claim: name of the PersistentVolumeClaim of the volume "runs".
+    selector: labels of the nodes to run on.
+    grace: seconds from SIGTERM to SIGKILL, in which a run saves.
+
+  Returns:
+    Pod spec.
+  """
   return {
     "restartPolicy": "Never",
     "terminationGracePeriodSeconds": grace,
@@ -148,16 +171,19 @@ def pod(
 
 
 def jobset(name: str, spec: Manifest, nodes: int, restarts: int) -> Manifest:
-  """All pods as one: where one fails all start anew.
+  """Makes a JobSet, which restarts all pods when one fails.
 
-  A failure counts against the restarts; a run that was stopped and saved, or a
-  node that was taken away, does not.
+  Failures count against `restarts`. A run that was stopped and saved, or lost a
+  node, does not count.
 
   Args:
-    name: of the JobSet.
-    spec: of each pod.
+    name: name of the JobSet.
+    spec: spec of each pod.
     nodes: number of pods.
-    restarts: after how many failures it is started again.
+    restarts: number of failures after which it is restarted.
+
+  Returns:
+    Manifest of the JobSet.
   """
   stopped = {"operator": "In", "values": [jobs.STOPPED, jobs.TERMINATED]}
   taken = [{"type": "DisruptionTarget", "status": "True"}]

@@ -1,4 +1,4 @@
-"""Runs a job on this machine, and again where it fails.
+"""Runs a job on this machine, and restarts it when it fails.
 
   python -m launch.local --config=configs/shapes_tiny.py --workdir=runs/shapes \
     --processes=2 --restarts=3
@@ -18,36 +18,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from launch import jobs
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-POLL = 0.1  # seconds between looks at the processes
+POLL = 0.1  # seconds between polls of the processes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the jobs one after another; the last bad exit code, or 0."""
-  flags = jobs.parser("Runs a job on this machine, and again where it fails.")
-  flags.add_argument("--processes", type=int, default=1, help="of each job")
-  flags.add_argument(
-    "--gpus", type=int, default=0, help="of each process, where not all"
+  """Runs the jobs in turn; returns the last nonzero exit code, or 0."""
+  flags = jobs.parser(
+    "Runs a job on this machine, and restarts it when it fails."
   )
   flags.add_argument(
-    "--restarts", type=int, default=3, help="how often a job may fail"
+    "--processes", type=int, default=1, help="processes of a job"
+  )
+  flags.add_argument(
+    "--gpus", type=int, default=0, help="GPUs of a process; all by default"
+  )
+  flags.add_argument(
+    "--restarts", type=int, default=3, help="restarts of a job that fails"
   )
   flags.add_argument(
     "--grace",
     type=float,
     default=30,
-    help="seconds from SIGTERM to SIGKILL where another process has failed",
+    help="seconds from SIGTERM to SIGKILL when another process has failed",
   )
   options, todo = jobs.parse(flags, argv)
   if options.processes < 1 or options.restarts < 0:
     flags.error("--processes must be at least 1 and --restarts at least 0")
 
   environ = dict(os.environ)
-  if options.dry_run:  # It may be printed for another machine.
+  if options.dry_run:  # The commands may be for another machine.
     needed = range(max(0, options.processes * options.gpus))
     environ.setdefault(VISIBLE, ",".join(map(str, needed)))
 
   def added() -> list[dict[str, str]]:
-    # A port anew each time: the last one may still be held.
+    # A new port each time: the last one may still be in use.
     return environments(options.processes, _free_port(), options.gpus, environ)
 
   try:
@@ -76,7 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command(job: jobs.Job, processes: int) -> list[str]:
-  """What each process runs."""
+  """Makes the command line of each process.
+
+  Args:
+    job: job to run.
+    processes: number of processes of the job.
+
+  Returns:
+    Command line.
+  """
   join = ["--coordinator=auto"] if processes > 1 else []
   return [sys.executable, "-m", jobs.MODULE, *join, *job.args]
 
@@ -84,16 +96,19 @@ def command(job: jobs.Job, processes: int) -> list[str]:
 def environments(
   processes: int, port: int, gpus: int, environ: Mapping[str, str]
 ) -> list[dict[str, str]]:
-  """What is added to the environment of each process.
+  """Makes the environment variables to add for each process.
 
   Args:
-    processes: how many there are.
-    port: a free one, for process 0.
-    gpus: of each process; 0 shows every process all of them.
-    environ: environment, whose CUDA_VISIBLE_DEVICES may list the GPUs to use.
+    processes: number of processes.
+    port: free port, for the coordinator in process 0.
+    gpus: number of GPUs for each process; 0 makes all GPUs visible to all.
+    environ: environment; its CUDA_VISIBLE_DEVICES may list the GPUs to use.
+
+  Returns:
+    Variables by name, for each process.
 
   Raises:
-    ValueError: there are not enough GPUs, or `gpus` is negative.
+    ValueError: there are too few GPUs, or `gpus` is negative.
   """
   if gpus < 0:
     raise ValueError(f"--gpus must be at least 0, found {gpus}")
@@ -119,12 +134,12 @@ def environments(
 
 
 def visible_gpus(environ: Mapping[str, str]) -> list[str]:
-  """What CUDA_VISIBLE_DEVICES lists, or else the numbers of the GPUs here.
+  """Lists the GPUs of CUDA_VISIBLE_DEVICES, or all GPUs without it.
 
-  As CUDA reads it, the list ends before an empty or a negative entry.
+  As in CUDA, an empty or negative entry ends the list.
 
   Raises:
-    ValueError: a GPU is listed twice, of which CUDA would make none.
+    ValueError: a GPU is listed twice, which makes CUDA hide all GPUs.
   """
   text = environ.get(VISIBLE)
   if text is None:
@@ -138,7 +153,7 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
 
 
 def _installed() -> int:
-  """How many GPUs nvidia-smi lists; 0 without it."""
+  """Counts the GPUs that nvidia-smi lists; 0 without it."""
   try:
     done = subprocess.run(
       ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60
@@ -150,7 +165,15 @@ def _installed() -> int:
 
 
 def render(argv: Sequence[str], added: Mapping[str, str]) -> str:
-  """A command as a shell takes it."""
+  """Formats a command for a shell.
+
+  Args:
+    argv: command line.
+    added: environment variables to set for it.
+
+  Returns:
+    Quoted command.
+  """
   variables = [f"{name}={shlex.quote(text)}" for name, text in added.items()]
   return " ".join([*variables, shlex.join(argv)])
 
@@ -163,22 +186,21 @@ def run(
 ) -> tuple[int, bool]:
   """Runs one process for each environment until all have ended.
 
-  When one fails the others are ended: by SIGTERM, and by SIGKILL after the
-  grace time.
+  When one fails the others get SIGTERM, and SIGKILL after the grace time.
 
   Args:
-    argv: the command of all.
-    added: to the environment, for each process.
-    grace: seconds.
-    signals: numbers of signals that came in; they are taken from here and
-      passed to the processes.
+    argv: command line of each process.
+    added: environment variables to add, for each process.
+    grace: seconds from SIGTERM to SIGKILL.
+    signals: numbers of received signals; they are removed from the list and
+      passed on to the processes.
 
   Returns:
-    The first bad exit code or 0, and whether a signal was passed on.
+    First nonzero exit code or 0, and whether a signal was passed on.
   """
   processes = [
-    # A session of its own, or Ctrl-C would come from the terminal and from
-    # here, and the second one ends a run without saving.
+    # A new session: otherwise Ctrl-C would reach a process twice, from the
+    # terminal and from here, and the second one ends a run without saving.
     subprocess.Popen(argv, env=os.environ | each, start_new_session=True)
     for each in added
   ]
@@ -212,12 +234,12 @@ def _end(processes: list[subprocess.Popen[bytes]], grace: float) -> None:
 
 def _send(processes: list[subprocess.Popen[bytes]], number: int) -> None:
   for process in processes:
-    process.send_signal(number)  # does nothing to one that has ended
+    process.send_signal(number)  # a no-op if the process has ended
 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-  """SIGINT, SIGTERM and SIGHUP as they come, instead of their effect."""
+  """Context manager that collects SIGINT, SIGTERM and SIGHUP in a list."""
   came: list[int] = []
   before = {
     number: signal.signal(number, lambda number, _: came.append(number))

@@ -15,25 +15,30 @@ from collections.abc import Sequence
 from launch import jobs
 
 MOUNT = re.compile(r"/[^,:]+")
-# What SLURM takes as a time: minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S.
+# Times in SLURM: minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S.
 TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 SCRIPT = pathlib.Path(__file__).with_name("slurm.sbatch")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Submits one batch job for each job; the exit code."""
+  """Submits one batch job for each job; returns the exit code of sbatch."""
   flags = jobs.parser("Submits a job, or a sweep's, to SLURM.")
   flags.add_argument("--nodes", type=int, default=1)
   flags.add_argument(
-    "--gpus", type=int, default=1, help="of a node; 0 for a CPU process a node"
+    "--gpus",
+    type=int,
+    default=1,
+    help="GPUs of a node; 0 for one CPU process a node",
   )
   flags.add_argument(
     "--cpus",
     type=int,
-    help="of a process, for the loader's threads; by default they share what "
-    "the job gets of a node",
+    help="CPUs of a process, for the loader's threads; by default processes "
+    "share the CPUs that the job has on a node",
   )
-  flags.add_argument("--time", help="limit of one stretch, as in 24:00:00")
+  flags.add_argument(
+    "--time", help="time limit before requeueing, such as 24:00:00"
+  )
   flags.add_argument(
     "--notice",
     type=int,
@@ -44,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     "--restarts",
     type=int,
     default=0,
-    help="how often a job that failed starts again",
+    help="restarts of a job that fails",
   )
   flags.add_argument("--partition")
   flags.add_argument("--container", help="image for Pyxis")
@@ -53,15 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     action="append",
     default=[],
     metavar="FOLDER",
-    help="a further folder for the container; may be repeated. The checkout, "
-    "the workdir and folders that config values name are mounted",
+    help="further folder to mount in the container; may be repeated. The "
+    "checkout, the workdir and the folders of config values are mounted anyway",
   )
   flags.add_argument(
     "--sbatch",
     action="append",
     default=[],
     metavar="NAME=VALUE",
-    help="a further option of sbatch, such as account=me; may be repeated",
+    help="further option of sbatch, such as account=me; may be repeated",
   )
   options, todo = jobs.parse(flags, argv)
   if options.nodes < 1 or options.gpus < 0:
@@ -71,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   if options.cpus is not None and options.cpus < 1:
     flags.error(f"--cpus must be at least 1, found {options.cpus}")
   if (options.mount or options.container) and not options.container:
-    flags.error("--mount is of a --container")
+    flags.error("--mount needs a --container")
   bad = [path for path in options.mount if not MOUNT.fullmatch(path)]
   if bad:
     flags.error(
@@ -99,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       variables = (f"{k}={shlex.quote(v)}" for k, v in added.items())
       print(f"{' '.join(variables)} {shlex.join(line)}")
       continue
-    # SLURM makes no folder for its output.
+    # SLURM does not create the folder of its output.
     pathlib.Path(job.workdir).mkdir(parents=True, exist_ok=True)
     try:
       done = subprocess.run(line, env=os.environ | added)
@@ -111,10 +116,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def seconds(time: str) -> int:
-  """A time limit in SLURM's notation, in seconds.
+  """Converts a time in SLURM's notation to seconds.
 
   Raises:
-    ValueError: it is none.
+    ValueError: it has another notation.
   """
   match = TIME.fullmatch(time)
   if match is None:
@@ -131,17 +136,17 @@ def seconds(time: str) -> int:
 
 
 def check_time(time: str | None, notice: int) -> None:
-  """Refuses a limit in which a run would stop before it got anywhere.
+  """Checks that a run can make progress within its time limit.
 
-  SLURM sends the signal up to a minute early, and a run has to start, compile
-  and save in what is left, or it would be queued again for ever.
+  SLURM sends the signal up to a minute early. The run must start, compile and
+  save in the time that is left, or it would be requeued forever.
 
   Args:
-    time: the limit; None is the partition's, which is not known here.
-    notice: seconds before it at which the run stops.
+    time: time limit; None for that of the partition, which is unknown here.
+    notice: seconds before the limit at which the run stops.
 
   Raises:
-    ValueError: the limit is too short, or malformed.
+    ValueError: the limit is too short or malformed.
   """
   if time is None or time.lower() in ("infinite", "unlimited", "0"):
     return
@@ -149,22 +154,26 @@ def check_time(time: str | None, notice: int) -> None:
   if seconds(time) < least:
     raise ValueError(
       f"--time={time} is {seconds(time)} s: with a --notice of {notice} s it "
-      f"must be at least {least} s, or the run stops before it gets anywhere"
+      f"must be at least {least} s, or the run stops before it makes progress"
     )
 
 
 def command(
   job: jobs.Job, nodes: int, gpus: int, more: dict[str, str | None]
 ) -> list[str]:
-  """sbatch's command line for one job.
+  """Makes the command line of sbatch for a job.
 
   Args:
-    job: what to run.
-    nodes: how many.
-    gpus: of each node, with a process for each; 0 for one process without.
-    more: further options by name; those that are None are left out.
+    job: job to run.
+    nodes: number of nodes.
+    gpus: number of GPUs on a node, each with a process; 0 for one process
+      without GPU.
+    more: further options by name; None leaves one out.
+
+  Returns:
+    Command line.
   """
-  output = job.workdir.replace("%", "%%")  # % begins SLURM's own fields
+  output = job.workdir.replace("%", "%%")  # % introduces fields of SLURM
   options = {
     "job-name": job.name,
     "output": f"{output}/slurm-%j.out",

@@ -1,4 +1,4 @@
-"""Sweeps: the grid of all combinations of some config values."""
+"""Sweeps: the grid of all combinations of config values."""
 
 import dataclasses
 import hashlib
@@ -10,17 +10,17 @@ from collections.abc import Sequence
 OPENING, CLOSING = "([{", ")]}"
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 LONGEST = 40  # characters of a value in a folder's name
-LONGEST_NAME = 150  # of the name; file systems take 255 bytes
+LONGEST_NAME = 150  # characters of a name; file systems allow 255 bytes
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-  """One combination.
+  """One combination of values.
 
   Attributes:
-    name: names the point's folder, such as "learning_rate=1e-4_seed=0"; no
-      two points of a sweep share one. Empty where nothing is swept.
-    values: (dotted config name, value as it is written) pairs.
+    name: name of the folder, such as "learning_rate=1e-4_seed=0", unique in
+      the sweep; empty without a sweep.
+    values: (dotted config name, value as text) pairs.
   """
 
   name: str
@@ -28,16 +28,17 @@ class Point:
 
 
 def grid(specs: Sequence[str]) -> list[Point]:
-  """All combinations, the last spec's values changing fastest.
+  """Makes all combinations; the values of the last spec vary fastest.
 
   Args:
-    specs: each "NAME=VALUE,VALUE,...", such as "optim.learning_rate=1e-4,5e-4".
+    specs: texts "NAME=VALUE,VALUE,...", such as
+      "optim.learning_rate=1e-4,5e-4".
 
   Returns:
-    The points; without specs the one that sets nothing.
+    Points of the grid; without specs, one point that sets nothing.
 
   Raises:
-    ValueError: a spec is malformed, or a name or value comes twice.
+    ValueError: a spec is malformed, or a name or value occurs twice.
   """
   axes = dict(map(parse, specs))
   if len(axes) < len(specs):
@@ -65,28 +66,28 @@ def grid(specs: Sequence[str]) -> list[Point]:
 def check(
   config: str, overrides: Sequence[tuple[str, str]], points: Sequence[Point]
 ) -> None:
-  """Refuses names and values that the config does not take.
+  """Checks that the config accepts the names and values of a sweep.
 
   Args:
-    config: main's --config; one that can only be read where the job runs is not
-      checked.
-    overrides: (dotted config name, value as it is written) pairs of all points.
-    points: what is swept.
+    config: value of --config; a file that can only be read where the job runs
+      is not checked.
+    overrides: (dotted config name, value as text) pairs for all points.
+    points: points of the sweep.
 
   Raises:
-    ValueError: what is wrong with them.
+    ValueError: a name or value is invalid.
   """
   file = config.partition(":")[0]
   if not pathlib.Path(file).expanduser().is_file():
     return
-  # Here, as they take JAX, which launchers do without.
+  # Imported here, since they import JAX, which launchers do not need.
   from hyperclip_jax.training import config as config_lib
   from hyperclip_jax.training import config_tree
 
   try:
     loaded = config_tree.load(config)
   except ValueError:
-    return  # It may read what only the job's environment has.
+    return  # It may need the environment of the job.
   swept = [pair for point in points for pair in point.values]
   config_tree.override(
     loaded.copy_and_resolve_references(), [*overrides, *swept]
@@ -94,15 +95,15 @@ def check(
   for point in points:
     one = loaded.copy_and_resolve_references()
     config_tree.override(one, [*overrides, *point.values])
-    # How many devices will share a batch is not known here.
+    # The number of devices of the job is not known here.
     config_lib.validate(one, one.mesh.model)
 
 
 def parse(spec: str) -> tuple[str, list[str]]:
-  """The name and the values of one spec; commas in brackets part nothing.
+  """Parses a spec into its name and values; commas in brackets do not split.
 
   Raises:
-    ValueError: what is wrong with it.
+    ValueError: the spec is malformed.
   """
   name, equals, text = spec.partition("=")
   if not equals or not NAME.fullmatch(name) or name.startswith("config."):
@@ -125,13 +126,13 @@ def parse(spec: str) -> tuple[str, list[str]]:
 
 
 def _file_name(value: str) -> str:
-  """A value as a part of a file's name; different for different values."""
+  """Converts a value to a part of a file name, unique to the value."""
   safe = re.sub(r"[^A-Za-z0-9.+-]+", "-", value)
   return _cut(safe, LONGEST, value)
 
 
 def _cut(name: str, most: int, whole: str = "") -> str:
-  """At most `most` characters, with a digest where the name is not whole."""
+  """Cuts a name to `most` characters, with a digest if anything is lost."""
   whole = whole or name
   if name == whole and len(name) <= most:
     return name

@@ -1,9 +1,9 @@
-"""Runs a job, or a sweep's, by XManager: in a container here, or in the cloud.
+"""Runs a job, or a sweep's, with XManager: in a container or in the cloud.
 
   python -m launch.xm --config=configs/grit_vitb.py --workdir=/gcs/BUCKET/vitb \
     --executor=vertex --nodes=2 --resource=a100=8
 
-Flags that begin with --xm_ are XManager's own. `pip install -e '.[launch]'`.
+Flags that start with --xm_ are those of XManager. `pip install -e '.[launch]'`.
 """
 
 import argparse
@@ -31,17 +31,17 @@ EXECUTORS = ("local", "vertex", "kubernetes")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """All that XManager is told.
+  """Input to XManager.
 
   Attributes:
-    title: of the experiment.
+    title: title of the experiment.
     executor: one of EXECUTORS.
-    resources: of each node, by the names of xm.JobRequirements.
-    nodes: of each job.
-    volumes: folders here and in the container, of the local executor.
-    base_image: that the image is built from.
-    instructions: of the Dockerfile, after FROM.
-    push_image_tag: where the image is pushed; None leaves it to XManager.
+    resources: resources of each node, by the names of xm.JobRequirements.
+    nodes: number of nodes of each job.
+    volumes: host folder -> container folder, for the local executor.
+    base_image: image to build from.
+    instructions: lines of the Dockerfile after FROM.
+    push_image_tag: tag to push the image to; None leaves it to XManager.
     jobs: name -> flags of hyperclip_jax.main.
   """
 
@@ -57,7 +57,7 @@ class Plan:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Builds the image and starts every job, or tells what it would."""
+  """Builds the image and starts all jobs, or prints the plan."""
   argv = sys.argv[1:] if argv is None else argv
   own = [arg for arg in argv if arg.startswith("--xm_")]
   flags = parser()
@@ -83,35 +83,46 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-  """The flags of all launchers, and this one's."""
+  """Makes the parser of this launcher."""
   flags = jobs.parser("Runs a job, or a sweep's, by XManager.")
   flags.add_argument("--executor", choices=EXECUTORS, default="local")
-  flags.add_argument("--nodes", type=int, default=1, help="of each job")
+  flags.add_argument("--nodes", type=int, default=1, help="nodes of a job")
   flags.add_argument(
     "--resource",
     action="append",
     default=[],
     metavar="NAME=AMOUNT",
-    help="of a node, as a100=8, or local_gpu=1; may be repeated",
+    help="resource of a node, such as a100=8 or local_gpu=1; may be repeated",
   )
   flags.add_argument(
     "--volume",
     action="append",
     default=[],
     metavar="HERE=THERE",
-    help="folder that a local container sees too, such as data",
+    help="folder to mount in a local container, such as data",
   )
   flags.add_argument("--base_image", default="python:3.12")
-  flags.add_argument("--extra", default="gpu", help="of setup.py to install")
-  flags.add_argument("--push_image_tag", help="registry/name:tag of the image")
+  flags.add_argument(
+    "--extra", default="gpu", help="extra of setup.py to install"
+  )
+  flags.add_argument(
+    "--push_image_tag", help="registry/name:tag to push the image to"
+  )
   return flags
 
 
 def make(options: argparse.Namespace, todo: Sequence[jobs.Job]) -> Plan:
-  """The plan that follows from `parser`'s flags.
+  """Makes the plan from the flags.
+
+  Args:
+    options: values of the flags of `parser`.
+    todo: jobs to run.
+
+  Returns:
+    Plan of the experiment.
 
   Raises:
-    ValueError: flags that do not go together.
+    ValueError: flags contradict each other.
   """
   if options.nodes < 1:
     raise ValueError("--nodes must be at least 1")
@@ -123,10 +134,10 @@ def make(options: argparse.Namespace, todo: Sequence[jobs.Job]) -> Plan:
   resources = jobs.pairs(options.resource, "--resource")
   volumes = jobs.pairs(options.volume, "--volume")
   if options.executor == "local":
-    # A relative workdir is one in the image's folder.
+    # A relative workdir lies in the folder of the image.
     volumes[options.workdir] = posixpath.join(FOLDER, options.workdir)
   elif volumes:
-    raise ValueError("--volume is of --executor=local")
+    raise ValueError("--volume needs --executor=local")
   join = ["--coordinator=auto"] if options.nodes > 1 else []
   return Plan(
     title=todo[0].name if len(todo) == 1 else f"{todo[0].name} and others",
@@ -145,7 +156,7 @@ def make(options: argparse.Namespace, todo: Sequence[jobs.Job]) -> Plan:
 
 
 def instructions(extra: str) -> list[str]:
-  """The Dockerfile's, for the folder that `pack` fills."""
+  """Makes the lines of the Dockerfile for the folder that `pack` fills."""
   package = f".[{extra}]" if extra else "."
   return [
     f"COPY {FOLDER[1:]}/ {FOLDER}",
@@ -155,7 +166,7 @@ def instructions(extra: str) -> list[str]:
 
 
 def pack(folder: pathlib.Path) -> None:
-  """Copies what a run needs of this repository, without data and runs."""
+  """Copies the files of this repository that a run needs."""
   folder.mkdir()
   ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
   for name in PACKED:
@@ -166,7 +177,13 @@ def pack(folder: pathlib.Path) -> None:
 
 
 def launch(plan: Plan, xm: Any, xm_local: Any) -> None:
-  """Does what the plan says; `xm` and `xm_local` are XManager's modules."""
+  """Starts the experiment of a plan.
+
+  Args:
+    plan: plan to run.
+    xm: module `xmanager.xm`.
+    xm_local: module `xmanager.xm_local`.
+  """
   with (
     tempfile.TemporaryDirectory() as temporary,
     xm_local.create_experiment(experiment_title=plan.title) as experiment,
@@ -184,7 +201,7 @@ def launch(plan: Plan, xm: Any, xm_local: Any) -> None:
     )
     [executable] = experiment.package([packageable])
     for args in plan.jobs.values():
-      # Vertex AI makes each job of a group a pool; the first has one node.
+      # Vertex AI makes each job of a group a pool; the first pool has one node.
       replicas = {"first": 1, "others": plan.nodes - 1}
       group = {
         name: xm.Job(
@@ -199,7 +216,15 @@ def launch(plan: Plan, xm: Any, xm_local: Any) -> None:
 
 
 def executor_spec(plan: Plan, xm_local: Any) -> Any:
-  """Where the image goes."""
+  """Makes the executor spec, which says where the image goes.
+
+  Args:
+    plan: plan to run.
+    xm_local: module `xmanager.xm_local`.
+
+  Returns:
+    Spec of XManager.
+  """
   if plan.executor == "local":
     return xm_local.Local.Spec()
   kind = xm_local.Vertex if plan.executor == "vertex" else xm_local.Kubernetes
@@ -207,7 +232,17 @@ def executor_spec(plan: Plan, xm_local: Any) -> Any:
 
 
 def executor(plan: Plan, replicas: int, xm: Any, xm_local: Any) -> Any:
-  """Where so many nodes of a job run."""
+  """Makes the executor of some nodes of a job.
+
+  Args:
+    plan: plan to run.
+    replicas: number of nodes.
+    xm: module `xmanager.xm`.
+    xm_local: module `xmanager.xm_local`.
+
+  Returns:
+    Executor of XManager.
+  """
   if plan.executor == "local":
     return xm_local.Local(
       xm.JobRequirements(plan.resources),

@@ -1,8 +1,8 @@
-"""Digests of a folder's files, kept in the folder, to find damage.
+"""Detects damage to the files of a folder by digests stored in the folder.
 
-Files are compared, not arrays, so a damaged one is found before any parser
-reads it, on any number of devices or none. The folder may be a stranger's:
-files that it names elsewhere are not opened.
+Digests are of files, not of arrays, so damage is found before any parser reads
+a file, without devices. The folder may be untrusted: names that lead outside of
+it are not opened.
 """
 
 import hashlib
@@ -12,11 +12,16 @@ import pathlib
 from hyperclip_jax.files import file_in, inside, read_json, shown
 
 FILE = "digests.json"
-LARGEST = 2**26  # bytes of FILE
+LARGEST = 2**26  # bytes of FILE that are read
 
 
 def write(folder: pathlib.Path, items: tuple[str, ...]) -> None:
-  """Writes the size and SHA-256 of each file under `folder`'s `items`."""
+  """Writes the size and SHA-256 of each file to `FILE` in the folder.
+
+  Args:
+    folder: folder of the files.
+    items: names of the subfolders to cover, with all that they contain.
+  """
   found = {
     path.relative_to(folder).as_posix(): _digest(path)
     for item in items
@@ -27,9 +32,9 @@ def write(folder: pathlib.Path, items: tuple[str, ...]) -> None:
 
 
 def problem(folder: pathlib.Path) -> str | None:
-  """What is wrong with the first file that is not as it was written, or None.
+  """Describes the first file that differs from its digest, or returns None.
 
-  Files that came later do not count.
+  Files that were added later are ignored.
   """
   try:
     wanted = read_json(folder / FILE, LARGEST)

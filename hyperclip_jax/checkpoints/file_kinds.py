@@ -1,17 +1,17 @@
-"""What a file is that was given, or arrived, in place of a model's.
+"""Recognises files that were given, or downloaded, instead of a model.
 
-Files are known by their first bytes; no parser sees them, and no PyTorch is
-imported.
+Files are recognised by their first bytes. No parser reads them, and PyTorch is
+not imported.
 """
 
 import os
 import pathlib
 import zipfile
 
-HEAD = 4096  # bytes looked at
+HEAD = 4096  # bytes to read
 LFS = b"version https://git-lfs.github.com/spec/"
 PAGES = (b"<!doctype html", b"<html", b"<?xml")
-# What torch.save wrote before PyTorch 1.6: a pickled number of its own.
+# torch.save before PyTorch 1.6 wrote a pickled magic number first.
 OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 ZIP = b"PK\x03\x04"
 
@@ -29,26 +29,34 @@ KINDS = {
 
 
 def absent(path: pathlib.Path) -> str | None:
-  """What lies in place of a file whose content never arrived, or None.
+  """Describes a placeholder in place of a file's content.
 
   Args:
     path: file of any kind.
 
+  Returns:
+    What the file is (empty, a Git LFS pointer, an HTML page) and what to do, or
+    None if it has content.
+
   Raises:
-    OSError: it cannot be read.
+    OSError: the file cannot be read.
     ValueError: it is a folder, pipe or device.
   """
   return _absent(_head(path))
 
 
 def mistaken(path: pathlib.Path) -> str | None:
-  """What a file is that is no PyTorch checkpoint, or None if it may be one.
+  """Describes a file that is not a PyTorch checkpoint.
 
   Args:
     path: file that was given as a model.
 
+  Returns:
+    What the file is and what to do, or None if it may be a checkpoint.
+
   Raises:
-    OSError, ValueError: as `absent`.
+    OSError: the file cannot be read.
+    ValueError: it is a folder, pipe or device.
   """
   head = _head(path)
   known = _absent(head) or next(
@@ -88,7 +96,7 @@ def _absent(head: bytes) -> str | None:
 
 
 def _head(path: pathlib.Path) -> bytes:
-  if path.exists() and not path.is_file():  # a pipe would be waited for
+  if path.exists() and not path.is_file():  # reading a pipe would block
     raise ValueError(f"{path}: not a regular file")
   with path.open("rb") as file:
     return file.read(HEAD)

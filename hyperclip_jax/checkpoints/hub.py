@@ -1,4 +1,4 @@
-"""Models to and from the Hugging Face hub (the extra `hub`)."""
+"""Downloads and uploads models of the Hugging Face hub (extra `hub`)."""
 
 import pathlib
 import re
@@ -10,7 +10,7 @@ PREFIX = "hf-hub:"
 FORMS = f"{PREFIX}org/name, {PREFIX}org/name/FILE.pth, either with @revision"
 LOGIN = "if it is private or gated: hf auth login"
 RIGHTS = {"RepositoryNotFoundError", "GatedRepoError"}  # of huggingface_hub
-FEW = 8  # files of a repository in a message
+FEW = 8  # files of a repository that a message lists
 
 _PTH = r"[^@]+\.(?:pth|pt|ckpt)"
 _ADDRESS = re.compile(
@@ -21,12 +21,12 @@ _ADDRESS = re.compile(
 
 
 class Address(NamedTuple):
-  """What is asked of the hub.
+  """Address of a model on the hub.
 
   Attributes:
     repository: "org/name".
-    file: one file of it; None for a released model.
-    revision: branch, tag or commit; None for the newest.
+    file: one file of the repository; None for a released model.
+    revision: branch, tag or commit; None for the default branch.
   """
 
   repository: str
@@ -35,10 +35,12 @@ class Address(NamedTuple):
 
 
 def parse(source: str) -> Address:
-  """`hf-hub:org/name[/FILE.pth][@revision]`; the file may also come last.
+  """Parses `hf-hub:org/name[/FILE.pth][@revision]`.
+
+  The file may also come after the revision.
 
   Raises:
-    ValueError: it has another form.
+    ValueError: the address has another form.
   """
   found = _ADDRESS.fullmatch(source)
   if found is None or (found["file"] and found["after"]):
@@ -48,18 +50,19 @@ def parse(source: str) -> Address:
 
 
 def download(source: str, files: list[str]) -> pathlib.Path:
-  """Fetches a model, which the hub's own cache keeps.
+  """Downloads a model into the cache of `huggingface_hub`.
 
   Args:
-    source: address of the forms `FORMS`.
-    files: names of the files of a released model.
+    source: address in one of the forms of `FORMS`.
+    files: names of the files that a released model consists of.
 
   Returns:
-    The folder of `files`, or the one file that the address names.
+    Folder that holds `files`, or the one file that the address names.
 
   Raises:
-    ImportError: the extra is missing.
-    OSError: there is no such repository, revision or file, or no way to it.
+    ImportError: the extra `hub` is not installed.
+    OSError: the repository, revision or file does not exist, or the hub cannot
+      be reached.
     ValueError: the address has another form.
   """
   address = parse(source)
@@ -75,7 +78,7 @@ def download(source: str, files: list[str]) -> pathlib.Path:
     )
     missing = [name for name in files if not (folder / name).is_file()]
     held = hub.list_repo_files(repository, revision=revision) if missing else []
-  except Exception as error:  # of the hub, of HTTP, of the name
+  except Exception as error:  # from the hub, from HTTP, or for the name
     raise OSError(f"{source}: not fetched: {_reason(error)}") from error
   if missing:
     raise FileNotFoundError(
@@ -85,19 +88,20 @@ def download(source: str, files: list[str]) -> pathlib.Path:
 
 
 def upload(repository: str, folder: str, private: bool) -> str:
-  """Adds the files of a folder to a repository, made where it is missing.
+  """Uploads a folder to a repository, which is created if missing.
 
   Args:
     repository: "org/name".
     folder: folder of a released model.
-    private: whether a repository that is made here is private.
+    private: whether to create the repository as a private one; an existing
+      repository keeps its visibility.
 
   Returns:
-    The repository's URL.
+    URL of the repository.
 
   Raises:
-    ImportError: the extra is missing.
-    OSError: the hub refuses it, or there is no way to it.
+    ImportError: the extra `hub` is not installed.
+    OSError: the hub rejects the upload or cannot be reached.
   """
   hub = _import_hub()
   try:
@@ -105,7 +109,7 @@ def upload(repository: str, folder: str, private: bool) -> str:
     hub.upload_folder(
       repo_id=repository, folder_path=folder, commit_message="Add the model"
     )
-  except Exception as error:  # of the hub, of HTTP, of the name
+  except Exception as error:  # from the hub, from HTTP, or for the name
     raise OSError(
       f"{PREFIX}{repository}: not uploaded: {_reason(error)}"
     ) from error
@@ -113,9 +117,9 @@ def upload(repository: str, folder: str, private: bool) -> str:
 
 
 def _reason(error: Exception) -> str:
-  """The hub's words on one line, and what to do where rights are missing."""
+  """Formats the hub's error on one line, with advice for missing rights."""
   text = shown(" ".join(str(error).split()))
-  # The hub's library may wrap the error of the request.
+  # The library may wrap the error of the HTTP request.
   chain = [error, error.__cause__, error.__context__]
   status = {
     getattr(getattr(e, "response", None), "status_code", None) for e in chain
@@ -125,7 +129,7 @@ def _reason(error: Exception) -> str:
 
 
 def _instead(address: Address, held: list[str]) -> str:
-  """What a repository holds in place of a released model, for a message."""
+  """Describes, for a message, what a repository holds instead of a model."""
   files = [name for name in held if re.fullmatch(_PTH, name)]
   if not files:
     names = ", ".join(shown(name) for name in held[:FEW])

@@ -1,4 +1,4 @@
-"""safetensors files from anyone: sizes are checked before anything is made."""
+"""Reads and writes safetensors files; untrusted headers are checked first."""
 
 import contextlib
 import pathlib
@@ -12,7 +12,7 @@ import safetensors.numpy
 from hyperclip_jax.checkpoints import file_kinds
 from hyperclip_jax.files import shown, write_whole
 
-MAX_HEADER = 10_000_000  # bytes; a ViT-L takes about 5,000
+MAX_HEADER = 10_000_000  # bytes; that of a ViT-L has about 5,000
 
 
 def write(
@@ -20,15 +20,15 @@ def write(
   arrays: Mapping[str, np.ndarray],
   metadata: dict[str, str],
 ) -> None:
-  """Writes named arrays and string metadata, whole or not at all.
+  """Writes named arrays and string metadata atomically.
 
   Args:
-    path: file to write; its folder is made where it is missing.
+    path: file to write; its folder is created if missing.
     arrays: arrays by name.
-    metadata: what else to keep.
+    metadata: further strings by name.
 
   Raises:
-    OSError: it cannot be written, such as for want of room.
+    OSError: the file cannot be written, such as for lack of disk space.
   """
   dense = {name: np.asarray(a, order="C") for name, a in arrays.items()}
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,11 +37,17 @@ def write(
 
 @contextlib.contextmanager
 def opened(path: pathlib.Path) -> Iterator[Any]:
-  """A `safetensors.safe_open` handle; nothing but the header is read yet.
+  """Context manager that yields a `safetensors.safe_open` handle.
+
+  Only the header is read; arrays are read on demand.
+
+  Args:
+    path: file to read; it may be untrusted.
 
   Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: it is no safetensors file, or its header lies about its size.
+    FileNotFoundError: the file does not exist.
+    ValueError: it is not a safetensors file, or its header does not match its
+      size.
   """
   absent = file_kinds.absent(path)
   if absent:

@@ -1,6 +1,7 @@
-"""Which official parameter is which leaf of ours, both ways.
+"""Maps official PyTorch parameters to leaves of our tree, and back.
 
-Moments of an optimiser are trees like the parameters and go the same way.
+The moments of an optimiser have the structure of the parameters and are mapped
+in the same way.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from hyperclip_jax.systems.dual_encoder import (
 
 State = Mapping[str, np.ndarray]
 
-# Official modules of a block in the official order -> ours.
+# Official module of a block -> ours, in the official order.
 VISION_BLOCK = {
   "norm1": "norm1",
   "attn.qkv": "qkv",
@@ -38,12 +39,12 @@ TEXT_BLOCK = {
 
 
 class Leaf(NamedTuple):
-  """Where an official parameter lives in our tree.
+  """Place of an official parameter in our tree.
 
   Attributes:
-    path: keys from the root.
-    layer: its row in a leaf stacked over depth; None for one that is not.
-    turn: "same", "transpose", "cls" or "patch": how the array is laid out.
+    path: keys from the root of the tree.
+    layer: index along the depth axis of a stacked leaf; None if not stacked.
+    turn: conversion of the array: "same", "transpose", "cls" or "patch".
   """
 
   path: tuple[str, ...]
@@ -52,7 +53,7 @@ class Leaf(NamedTuple):
 
 
 def layout(model: DualEncoder) -> dict[str, Leaf]:
-  """Official name -> our leaf, in the order of the official state dict."""
+  """Returns official name -> leaf, in the order of the official state dict."""
   scalars = [n for n in SCALAR_BOUNDS if model.hyperbolic or n == "logit_scale"]
   patch = ("vision", "patch_embed")
   return (
@@ -78,7 +79,18 @@ def layout(model: DualEncoder) -> dict[str, Leaf]:
 
 
 def to_tree(state: State, model: DualEncoder) -> dict[str, Any]:
-  """Official arrays by name -> a tree like our parameters."""
+  """Converts official arrays to a tree with the structure of our parameters.
+
+  Args:
+    state: official arrays by name.
+    model: dual encoder that they belong to.
+
+  Returns:
+    Nested dict of arrays; blocks are stacked along a leading depth axis.
+
+  Raises:
+    KeyError: an official name is missing.
+  """
   flat: dict[tuple[str, ...], Any] = {}
   for name, leaf in layout(model).items():
     array = _turn(state[name], leaf.turn)
@@ -94,7 +106,15 @@ def to_tree(state: State, model: DualEncoder) -> dict[str, Any]:
 
 
 def to_state(tree: Any, model: DualEncoder) -> dict[str, Any]:
-  """A tree like our parameters -> official arrays by name."""
+  """Converts a tree with the structure of our parameters to official arrays.
+
+  Args:
+    tree: nested dict of arrays.
+    model: dual encoder that they belong to.
+
+  Returns:
+    Official arrays by name, in the order of the official state dict.
+  """
   flat: Any = traverse_util.flatten_dict(tree)
   state = {}
   for name, leaf in layout(model).items():
@@ -106,7 +126,7 @@ def to_state(tree: Any, model: DualEncoder) -> dict[str, Any]:
 
 
 def shapes(model: DualEncoder) -> dict[str, tuple[int, ...]]:
-  """Official name -> shape of every parameter; nothing is allocated."""
+  """Returns official name -> shape of each parameter, without allocating."""
   state = jax.eval_shape(
     lambda tree: to_state(tree, model), param_shapes(model)
   )
@@ -139,7 +159,7 @@ def _blocks(
       if ours.startswith("norm"):
         yield from _norm(name, path, layer)
       else:
-        # nn.MultiheadAttention writes in_proj_weight, all else .weight
+        # nn.MultiheadAttention has in_proj_weight, other modules .weight
         separator = "_" if name.endswith("in_proj") else "."
         kernel = Leaf((*path, "kernel"), layer, "transpose")
         yield f"{name}{separator}weight", kernel

@@ -6,8 +6,8 @@ its space components v; its time component is x.v / t(x). The root, or origin,
 is the zero vector. Two points of one call broadcast against each other but
 have the same rank, and `curv` > 0 is a python float or a 0-d array.
 
-The functions take JAX arrays. What `spaces` needs of them takes NumPy arrays
-too and then computes on the host, in the arrays' own precision.
+The functions take JAX arrays. Those that `spaces` uses also take NumPy arrays
+and then compute on the host, in the precision of the arrays.
 
 Values and first and second derivatives are finite without clamps, in float32
 too, where the radii and the distances of the points are 0 or 1e-6 to about 10
@@ -38,10 +38,10 @@ from hyperclip_jax.geometry.stable import time
 def inner(
   x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch"]:
-  """Lorentz inner product <x, y> = x.y - t_x t_y of pairs of points.
+  """Computes Lorentz inner products x.y - t_x t_y of pairs of points.
 
-  Computed as -cosh(sqrt(c) d) / c, which keeps its digits next to -1/c, where
-  the terms cancel far from the root (Nickel and Kiela, 2018).
+  The form -cosh(sqrt(c) d) / c keeps its digits near -1/c, where the terms
+  above cancel far from the root (Nickel and Kiela, 2018).
 
   Args:
     x: points.
@@ -51,9 +51,10 @@ def inner(
   Returns:
     Inner products, at most -1/c; higher is nearer.
 
-  >>> x = expmap0(jnp.array([9.0, 0.0]), 1.0)
-  >>> float(inner(x, x, 1.0))
-  -1.0
+  Examples:
+    >>> x = expmap0(jnp.array([9.0, 0.0]), 1.0)
+    >>> float(inner(x, x, 1.0))
+    -1.0
   """
   return -(1 + stable.excess(x, y, curv)) / curv
 
@@ -61,16 +62,16 @@ def inner(
 def pairwise_inner(
   x: Float[Array, "n dim"], y: Float[Array, "m dim"], curv: Scalar
 ) -> Float[Array, "n m"]:
-  """Lorentz inner products x.y - t_x t_y of all pairs, by one matrix product.
+  """Computes Lorentz inner products of all pairs, by one matrix product.
 
-  The terms grow as the product of the times, so a float32 result is off by
-  about 1e-7 t_x t_y, at worst by 6e-7 t_x t_y. Far from the root this loses the
-  order of near candidates: of ten at distances of 0.5 to 1 (dim 512, c = 1) a
-  wrong one came first for no query at radius 4 and below, for up to 1% at 5, 8%
-  at 6, 43% at 7, 84% at 8 and over 90% at 9 and 10. Moving the centroid of the
-  candidates to the root helps only if they all lie in one place. To rank points
-  farther out than 4/sqrt(c), use float64, or `dist` row by row, which orders
-  them to radius 10 at some forty times the cost on a CPU.
+  The terms x.y and t_x t_y grow with the times, so a float32 result has an
+  error of about 1e-7 t_x t_y, at worst 6e-7 t_x t_y. Far from the root this
+  loses the order of near candidates: of ten at distances of 0.5 to 1 (dim 512,
+  c = 1) a wrong one came first for no query up to radius 4, for up to 1% at 5,
+  8% at 6, 43% at 7, 84% at 8 and over 90% at 9 and 10. Moving the centroid of
+  the candidates to the root helps only if they are all close together. To rank
+  points beyond radius 4/sqrt(c) use float64, or `dist` row by row, which ranks
+  correctly up to radius 10 at some forty times the cost on a CPU.
 
   Args:
     x: points, n of them.
@@ -80,8 +81,9 @@ def pairwise_inner(
   Returns:
     Inner products; higher is nearer.
 
-  >>> pairwise_inner(jnp.zeros((2, 3)), jnp.zeros((4, 3)), 1.0).shape
-  (2, 4)
+  Examples:
+    >>> pairwise_inner(jnp.zeros((2, 3)), jnp.zeros((4, 3)), 1.0).shape
+    (2, 4)
   """
   times = time(x, curv)[:, None] * time(y, curv)[None, :]
   return numerics.products(x, y) - times
@@ -90,7 +92,9 @@ def pairwise_inner(
 def dist(
   x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch"]:
-  """Geodesic distance acosh(-c <x, y>) / sqrt(c), accurate at every distance.
+  """Computes geodesic distances, accurate at every distance.
+
+  They are `acosh(-c <x, y>) / sqrt(c)`, of the Lorentz inner product.
 
   The gradient is 0 at x = y (Nickel and Kiela, 2018).
 
@@ -102,11 +106,12 @@ def dist(
   Returns:
     Distances.
 
-  >>> x = expmap0(jnp.array([3.0, 0.0]), 1.0)
-  >>> float(dist(x, jnp.zeros(2), 1.0))
-  3.0
-  >>> jax.grad(dist)(x, x, 1.0)
-  Array([0., 0.], dtype=float32)
+  Examples:
+    >>> x = expmap0(jnp.array([3.0, 0.0]), 1.0)
+    >>> float(dist(x, jnp.zeros(2), 1.0))
+    3.0
+    >>> jax.grad(dist)(x, x, 1.0)
+    Array([0., 0.], dtype=float32)
   """
   angle = numerics.acosh1p(stable.excess(x, y, curv))
   return angle / namespace(angle, curv).sqrt(curv)
@@ -115,7 +120,7 @@ def dist(
 def pairwise_dist(
   x: Float[Array, "n dim"], y: Float[Array, "m dim"], curv: Scalar
 ) -> Float[Array, "n m"]:
-  """Geodesic distances of all pairs, from one matrix product.
+  """Computes geodesic distances of all pairs, from one matrix product.
 
   With the excess time tau = t - 1/sqrt(c), cosh(sqrt(c) d) - 1 equals
   sqrt(c) (tau_x + tau_y) + c tau_x tau_y - c x.y. The sum cancels when the
@@ -133,10 +138,11 @@ def pairwise_dist(
   Returns:
     Distances, 0 with zero gradient where rounding makes the excess negative.
 
-  >>> x = expmap0(jnp.array([[1.0, 0.0], [2.0, 0.0]]), 1.0)
-  >>> pairwise_dist(x, jnp.zeros((1, 2)), 1.0).round(4)
-  Array([[1.],
-         [2.]], dtype=float32)
+  Examples:
+    >>> x = expmap0(jnp.array([[1.0, 0.0], [2.0, 0.0]]), 1.0)
+    >>> pairwise_dist(x, jnp.zeros((1, 2)), 1.0).round(4)
+    Array([[1.],
+           [2.]], dtype=float32)
   """
   tau_x, tau_y = (
     stable.excess_time(x, curv)[:, None],
@@ -150,7 +156,7 @@ def pairwise_dist(
 def dist0(
   x: Float[Array, "*batch dim"], curv: Scalar
 ) -> Float[Array, "*batch"]:
-  """Geodesic distance to the root, asinh(sqrt(c) |x|) / sqrt(c).
+  """Computes geodesic distances to the root, asinh(sqrt(c) |x|) / sqrt(c).
 
   The gradient is 0 at the root.
 
@@ -161,8 +167,9 @@ def dist0(
   Returns:
     Distances; the radius of each point.
 
-  >>> float(dist0(jnp.array([0.0, jnp.sinh(2.0)]), 1.0))
-  2.0
+  Examples:
+    >>> float(dist0(jnp.array([0.0, jnp.sinh(2.0)]), 1.0))
+    2.0
   """
   xp = namespace(x, curv)
   root_curv = xp.sqrt(curv)
@@ -172,7 +179,9 @@ def dist0(
 def expmap0(
   v: Float[Array, "*batch dim"], curv: Scalar
 ) -> Float[Array, "*batch dim"]:
-  """Point reached from the root along v: sinh(sqrt(c)|v|) / (sqrt(c)|v|) v.
+  """Maps tangent vectors at the root to points.
+
+  exp_0(v) = sinh(sqrt(c) |v|) / (sqrt(c) |v|) v.
 
   The lift of MERU (Desai et al., 2023).
 
@@ -183,8 +192,9 @@ def expmap0(
   Returns:
     Points.
 
-  >>> expmap0(jnp.array([1.0, 0.0]), 1.0)  # sinh(1)
-  Array([1.1752..., 0.       ], dtype=float32)
+  Examples:
+    >>> expmap0(jnp.array([1.0, 0.0]), 1.0)  # sinh(1)
+    Array([1.1752..., 0.       ], dtype=float32)
   """
   return numerics.sinhc(curv * dot(v, v))[..., None] * v
 
@@ -192,9 +202,9 @@ def expmap0(
 def logmap0(
   x: Float[Array, "*batch dim"], curv: Scalar
 ) -> Float[Array, "*batch dim"]:
-  """Tangent vector at the root that leads to x; inverse of `expmap0`.
+  """Maps points to tangent vectors at the root; inverse of `expmap0`.
 
-  asinh(sqrt(c)|x|) / (sqrt(c)|x|) x.
+  log_0(x) = asinh(sqrt(c) |x|) / (sqrt(c) |x|) x.
 
   Args:
     x: points.
@@ -203,8 +213,9 @@ def logmap0(
   Returns:
     Tangent vectors at the root, as long as the points are far from it.
 
-  >>> logmap0(jnp.array([jnp.sinh(2.0), 0.0]), 1.0)
-  Array([2., 0.], dtype=float32)
+  Examples:
+    >>> logmap0(jnp.array([jnp.sinh(2.0), 0.0]), 1.0)
+    Array([2., 0.], dtype=float32)
   """
   return numerics.asinhc(curv * dot(x, x))[..., None] * x
 
@@ -212,10 +223,10 @@ def logmap0(
 def expmap(
   x: Float[Array, "*#batch dim"], v: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch dim"]:
-  """Point reached from x along the tangent vector v.
+  """Maps tangent vectors at x to points.
 
-  cosh(a) x + sinh(a) / a v, where a = sqrt(c) |v|_x and |v|_x is the length of
-  v at x (Nickel and Kiela, 2018).
+  exp_x(v) = cosh(a) x + sinh(a) / a v, where a = sqrt(c) |v|_x and |v|_x is the
+  length of v at x (Nickel and Kiela, 2018).
 
   Args:
     x: points to start from.
@@ -225,8 +236,9 @@ def expmap(
   Returns:
     Points at the distance |v|_x from x.
 
-  >>> expmap(jnp.zeros(2), jnp.array([1.0, 0.0]), 1.0)  # as expmap0
-  Array([1.1752..., 0.       ], dtype=float32)
+  Examples:
+    >>> expmap(jnp.zeros(2), jnp.array([1.0, 0.0]), 1.0)  # as expmap0
+    Array([1.1752..., 0.       ], dtype=float32)
   """
   angle2 = curv * stable.squared_length(v, x, curv)
   grown = numerics.coshm1(angle2)[..., None] * x
@@ -236,9 +248,10 @@ def expmap(
 def logmap(
   x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch dim"]:
-  """Tangent vector at x that leads to y; inverse of `expmap`.
+  """Finds the tangent vectors at x that lead to y; inverse of `expmap`.
 
-  a / sinh(a) (y - cosh(a) x), a = sqrt(c) d(x, y) (Nickel and Kiela, 2018).
+  log_x(y) = a / sinh(a) (y - cosh(a) x), a = sqrt(c) d(x, y) (Nickel and Kiela,
+  2018).
 
   Args:
     x: points to start from.
@@ -248,8 +261,9 @@ def logmap(
   Returns:
     Tangent vectors at x of length d(x, y).
 
-  >>> logmap(jnp.zeros(2), expmap0(jnp.array([0.5, 0.0]), 1.0), 1.0)
-  Array([0.5, 0. ], dtype=float32)
+  Examples:
+    >>> logmap(jnp.zeros(2), expmap0(jnp.array([0.5, 0.0]), 1.0), 1.0)
+    Array([0.5, 0. ], dtype=float32)
   """
   excess = stable.excess(x, y, curv)
   angle2 = numerics.squared_acosh1p(excess)
@@ -263,9 +277,9 @@ def ptransp(
   v: Float[Array, "*#batch dim"],
   curv: Scalar,
 ) -> Float[Array, "*#batch dim"]:
-  """Parallel transport of the tangent vector v from x to y.
+  """Transports tangent vectors from x to y, parallel along the geodesic.
 
-  v + <y, v> / (1/c - <x, y>) (x + y), along the geodesic from x to y (Chami
+  `v + <y, v> / (1/c - <x, y>) (x + y)`, along the geodesic from x to y (Chami
   et al., Hyperbolic Graph Convolutional Neural Networks, NeurIPS 2019).
   Lengths and angles between vectors stay.
 
@@ -278,10 +292,11 @@ def ptransp(
   Returns:
     Tangent vectors at y.
 
-  >>> x = expmap0(jnp.array([3.0, 0.0]), 1.0)
-  >>> v = time(x, 1.0) * jnp.array([1.0, 0.0])  # radial, of length 1
-  >>> ptransp(x, jnp.zeros(2), v, 1.0).round(4)
-  Array([1., 0.], dtype=float32)
+  Examples:
+    >>> x = expmap0(jnp.array([3.0, 0.0]), 1.0)
+    >>> v = time(x, 1.0) * jnp.array([1.0, 0.0])  # radial, of length 1
+    >>> ptransp(x, jnp.zeros(2), v, 1.0).round(4)
+    Array([1., 0.], dtype=float32)
   """
   y_dot_v = _inner_with_tangent(x, y, v, curv)
   weight = curv * y_dot_v / (2 + stable.excess(x, y, curv))
@@ -289,7 +304,7 @@ def ptransp(
 
 
 def _inner_with_tangent(x, y, v, curv):
-  """<y, v> = (y - x t_y / t_x).v of the tangent vector v at x."""
+  """Computes `<y, v> = (y - x t_y / t_x).v` of the tangent vector v at x."""
   # Far out the vector in brackets is far shorter than its terms; there the
   # parts along x and across it are taken apart. Near the root, where x has no
   # direction, nothing cancels but t_y - t_x = (y - x).(x + y) / (t_x + t_y).
@@ -312,29 +327,32 @@ def centroid(
   curv: Scalar,
   weights: Float[Array, "*batch n"] | None = None,
 ) -> Float[Array, "*batch dim"]:
-  """Lorentzian centroid, the minimiser of sum_i w_i (cosh(sqrt(c) d_i) - 1).
+  """Computes Lorentzian centroids of sets of points.
 
-  The mean of the points in Minkowski space, scaled back to the hyperboloid
-  (Law et al., 2019). Lifting its space part m alone gives a point
-  near the centroid, and with u the mean of cosh(sqrt(c) d(x_i, m)) - 1 the
-  scale, which as a difference of squares would cancel, is
-  1 + 2 u + u^2 / (c t_m^2), under a square root.
+  A centroid minimises sum_i w_i (cosh(sqrt(c) d_i) - 1).
+
+  It is the mean of the points in Minkowski space, scaled back to the
+  hyperboloid (Law et al., 2019). The scale, which cancels as a difference of
+  squares, is computed as sqrt(1 + 2 u + u^2 / (c t_m^2)): m is the point with
+  the space components of the mean, and u the mean of cosh(sqrt(c) d(x_i, m)) -
+  1.
 
   Args:
     x: points; the mean is over axis -2.
     curv: c, where the curvature is -c.
-    weights: non-negative numbers of any size, subnormal ones too, not all 0;
-      None for equal weights. Their gradient grows as one over their sum, and
+    weights: non-negative numbers of any size, even subnormal, not all 0; None
+      for equal weights. Their gradient grows as one over their sum, and
       overflows where that does.
 
   Returns:
     Centroids.
 
-  >>> x = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
-  >>> centroid(x, 1.0).tolist()
-  [0.0, 0.0]
-  >>> centroid(x, 1.0, jnp.array([2.0, 0.0])).tolist()
-  [1.0, 0.0]
+  Examples:
+    >>> x = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
+    >>> centroid(x, 1.0).tolist()
+    [0.0, 0.0]
+    >>> centroid(x, 1.0, jnp.array([2.0, 0.0])).tolist()
+    [1.0, 0.0]
   """
   if weights is None:
     weights = jnp.ones_like(x[..., 0])
@@ -352,7 +370,7 @@ def geodesic(
   t: float | Float[Array, "*#batch"] | Float[Array, ""],
   curv: Scalar,
 ) -> Float[Array, "*#batch dim"]:
-  """Point at the fraction t of the way from x (t = 0) to y (t = 1).
+  """Computes points at the fraction t of the way from x (t = 0) to y (t = 1).
 
   (sinh((1 - t) a) x + sinh(t a) y) / sinh(a), a = sqrt(c) d(x, y).
 
@@ -365,10 +383,11 @@ def geodesic(
   Returns:
     Points on the geodesics; beyond their ends where t is not in [0, 1].
 
-  >>> x = expmap0(jnp.array([2.0, 0.0]), 1.0)
-  >>> middle = geodesic(x, jnp.zeros(2), 0.5, 1.0)
-  >>> float(dist0(middle, 1.0).round(4))
-  1.0
+  Examples:
+    >>> x = expmap0(jnp.array([2.0, 0.0]), 1.0)
+    >>> middle = geodesic(x, jnp.zeros(2), 0.5, 1.0)
+    >>> float(dist0(middle, 1.0).round(4))
+    1.0
   """
   angle2 = numerics.squared_acosh1p(stable.excess(x, y, curv))
   whole = numerics.sinhc(angle2)
@@ -380,7 +399,7 @@ def geodesic(
 def half_aperture(
   x: Float[Array, "*batch dim"], curv: Scalar, min_radius: Scalar = 0.1
 ) -> Float[Array, "*batch"]:
-  """Half aperture of the entailment cone at x, in (0, pi/2].
+  """Computes half apertures of the entailment cones at x, in (0, pi/2].
 
   asin(2 K / (sqrt(c) |x|)) with K = min_radius; pi/2, with zero gradient,
   where sqrt(c) |x| <= 2 K (MERU, Desai et al., 2023). The slope
@@ -389,13 +408,14 @@ def half_aperture(
   Args:
     x: cone apexes.
     curv: c, where the curvature is -c.
-    min_radius: K.
+    min_radius: K, the scale of the cones; MERU and HyCoCLIP use 0.1.
 
   Returns:
     Angles in radians.
 
-  >>> float(half_aperture(jnp.array([0.4, 0.0]), 1.0))  # asin(1/2) = pi/6
-  0.5235...
+  Examples:
+    >>> float(half_aperture(jnp.array([0.4, 0.0]), 1.0))  # asin(1/2) = pi/6
+    0.5235...
   """
   # asin(a / b) = atan2(a, sqrt(b^2 - a^2)), which has no infinite slope times
   # zero at a = b, and keeps its digits there.
@@ -407,20 +427,20 @@ def half_aperture(
 def exterior_angle(
   x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch"]:
-  """Angle at x between the ray from the root and the geodesic to y, [0, pi].
+  """Computes angles at x between the ray from the root and the geodesic to y.
 
-  0 when y lies straight outward of x, pi when it lies towards the root; x
-  entails y when this is at most `half_aperture(x)` (MERU, Desai et al., 2023).
-  Where there is no angle it is 0 at x = y (a point lies in its own cone) and
-  pi/2 at x = 0.
+  The angle is 0 if y lies straight outward of x and pi if it lies towards the
+  root; x entails y if the angle is at most `half_aperture(x)` (MERU, Desai et
+  al., 2023). Where it is undefined it is 0 at x = y, so that a point lies in
+  its own cone, and pi/2 at x = 0.
 
-  With n = x/|x|, p = n.y and q = |y - p n| it is
+  With n = x/|x|, p = n.y and q = |y - p n| the angle is
   atan2(q, sqrt(c) (t_x p - |x| t_y)).
 
-  The angle has a kink where y lies on the line through the root and x. If
-  every coordinate is on that line but for a few roundings, the value is
-  exactly 0 or pi and the gradient exactly 0, in x, y and c, compiled or not.
-  The next points beside the line have a gradient of full length.
+  It has a kink where y lies on the line through the root and x. If every
+  coordinate is within a few roundings of that line, the value is exactly 0 or
+  pi and the gradients for x, y and c are exactly 0, compiled or not. Beyond
+  that, the gradient has its full length.
 
   Args:
     x: cone apexes.
@@ -428,13 +448,14 @@ def exterior_angle(
     curv: c, where the curvature is -c.
 
   Returns:
-    Angles in radians.
+    Angles in radians, in [0, pi].
 
-  >>> x = jnp.array([0.3, 0.4])
-  >>> float(exterior_angle(x, 0 * x, 1.0))
-  3.1415...
-  >>> jax.grad(exterior_angle)(x, 2 * x, 1.0)
-  Array([0., 0.], dtype=float32)
+  Examples:
+    >>> x = jnp.array([0.3, 0.4])
+    >>> float(exterior_angle(x, 0 * x, 1.0))
+    3.1415...
+    >>> jax.grad(exterior_angle)(x, 2 * x, 1.0)
+    Array([0., 0.], dtype=float32)
   """
   xp = namespace(x, y, curv)
   r = norm(x)
@@ -451,10 +472,10 @@ def exterior_angle(
 def pairwise_exterior_angle(
   x: Float[Array, "n dim"], y: Float[Array, "m dim"], curv: Scalar
 ) -> Float[Array, "n m"]:
-  """Exterior angles at every x to every y.
+  """Computes exterior angles at every x to every y.
 
-  Row by row, as matrix products cannot give it: |y|^2 - p^2 loses the small
-  angles that decide whether y is inside a cone.
+  Rows are computed one by one, since in matrix products |y|^2 - p^2 loses the
+  small angles that decide whether y is inside a cone.
 
   Args:
     x: cone apexes, n of them.
@@ -464,8 +485,9 @@ def pairwise_exterior_angle(
   Returns:
     Angles in radians.
 
-  >>> pairwise_exterior_angle(jnp.ones((2, 3)), jnp.ones((4, 3)), 1.0).shape
-  (2, 4)
+  Examples:
+    >>> pairwise_exterior_angle(jnp.ones((2, 3)), jnp.ones((4, 3)), 1.0).shape
+    (2, 4)
   """
 
   @jax.checkpoint  # a row's residuals are m times larger than its result

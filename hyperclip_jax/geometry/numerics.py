@@ -8,8 +8,8 @@ and once for the result.
 Functions that are even in a length r take its square `r2`: they are smooth in
 r2 at 0, where r itself, being a square root, is not.
 
-Each takes JAX arrays, traced or not, or NumPy arrays, which stay on the host:
-nothing is compiled, so any number of rows is as quick as it can be.
+Each takes JAX arrays, traced or not, or NumPy arrays, which stay on the host
+without compiling anything, for any number of rows.
 """
 
 import math
@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-# What the functions of the geometry take and return: JAX arrays if one of the
-# arguments is one, and NumPy arrays otherwise.
+# Functions of the geometry return JAX arrays if any argument is one, and NumPy
+# arrays otherwise.
 Array = jax.Array | np.ndarray
 Scalar = float | Float[Array, ""]
 
@@ -36,14 +36,26 @@ _ASINHC = tuple(
 
 
 def namespace(*values: Any) -> ModuleType:
-  """`jax.numpy` if any of the values is a JAX array, `numpy` otherwise."""
+  """Returns `jax.numpy` if any value is a JAX array, `numpy` otherwise."""
   return jnp if any(isinstance(v, jax.Array) for v in values) else np
 
 
 def dot(
   x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"]
 ) -> Float[Array, "*#batch"]:
-  """Row-by-row scalar product, in full precision on every device."""
+  """Computes scalar products row by row, in full precision on every device.
+
+  Args:
+    x: rows.
+    y: rows.
+
+  Returns:
+    Scalar products.
+
+  Examples:
+    >>> float(dot(jnp.array([1.0, 2.0]), jnp.array([3.0, 4.0])))
+    11.0
+  """
   if namespace(x, y) is np:
     return np.asarray(np.einsum("...i,...i->...", x, y))
   return jnp.sum(x * y, axis=-1)
@@ -52,14 +64,27 @@ def dot(
 def products(
   x: Float[Array, "n dim"], y: Float[Array, "m dim"]
 ) -> Float[Array, "n m"]:
-  """Scalar products of all pairs of rows, in full precision."""
+  """Computes scalar products of all pairs of rows, in full precision.
+
+  Args:
+    x: rows, n of them.
+    y: rows, m of them.
+
+  Returns:
+    Scalar products.
+  """
   if namespace(x, y) is np:
     return x @ y.T
   return jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
 
 
 def sqrt(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-  """Square root; 0 with zero gradient where x <= 0."""
+  """Computes square roots; 0 with zero gradient where x <= 0.
+
+  Examples:
+    >>> float(jax.grad(sqrt)(0.0))
+    0.0
+  """
   if namespace(x) is np:
     return np.sqrt(np.maximum(x, 0))
   positive = x > 0
@@ -67,46 +92,71 @@ def sqrt(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
 
 
 def unit(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
-  """Rows scaled to length 1; those shorter than 1e-12 are divided by it."""
+  """Scales rows to length 1; rows shorter than 1e-12 are divided by 1e-12."""
   xp = namespace(x)
   squares = xp.maximum(xp.sum(x**2, axis=-1, keepdims=True), 1e-24)
   return x / np.sqrt(squares) if xp is np else x * jax.lax.rsqrt(squares)
 
 
 def norm(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
-  """Euclidean length of the rows; zero gradient at a zero row."""
+  """Computes Euclidean lengths of rows; the gradient is 0 at a zero row.
+
+  Examples:
+    >>> jax.grad(norm)(jnp.zeros(2))
+    Array([0., 0.], dtype=float32)
+  """
   return sqrt(dot(x, x))
 
 
 def acosh1p(u: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-  """acosh(1 + u) without forming 1 + u; 0 with zero gradient if u <= 0."""
+  """Computes acosh(1 + u) without forming 1 + u.
+
+  The value and the gradient are 0 where u <= 0.
+
+  Examples:
+    >>> round(float(acosh1p(jnp.float32(1e-12))) * 1e6, 3)  # sqrt(2e-12)
+    1.414
+  """
   return 2 * namespace(u).arcsinh(sqrt(u / 2))
 
 
 def squared_acosh1p(u: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-  """acosh(1 + u)^2 for u >= 0, smooth at u = 0."""
+  """Computes acosh(1 + u)^2 for u >= 0, smooth at u = 0."""
   return 2 * u * asinhc(u / 2) ** 2
 
 
 def coshm1(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-  """cosh(r) - 1 for r2 = r^2 >= 0."""
+  """Computes cosh(r) - 1 for r2 = r^2 >= 0."""
   return r2 / 2 * sinhc(r2 / 4) ** 2
 
 
 def sinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-  """sinh(r) / r for r2 = r^2 >= 0; 1 at 0. Overflows as sinh does."""
+  """Computes sinh(r) / r for r2 = r^2 >= 0; 1 at 0. It overflows as sinh does.
+
+  Examples:
+    >>> float(sinhc(jnp.float32(0.0)))
+    1.0
+  """
   return _even_quotient(namespace(r2).sinh, _SINHC, r2)
 
 
 def asinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-  """asinh(r) / r for r2 = r^2 >= 0; 1 at 0."""
+  """Computes asinh(r) / r for r2 = r^2 >= 0; 1 at 0."""
   return _even_quotient(namespace(r2).arcsinh, _ASINHC, r2)
 
 
 def atan2(
   y: Float[Array, "*batch"], x: Float[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
-  """Angle of the point (x, y); 0 with zero gradient at the origin."""
+  """Computes the angle of the point (x, y); the gradient is 0 at the origin.
+
+  Args:
+    y: second coordinate.
+    x: first coordinate.
+
+  Returns:
+    Angles in radians, in [-pi, pi]; 0 at the origin.
+  """
   if namespace(y, x) is np:
     return np.where((x == 0) & (y == 0), 0, np.arctan2(y, x))
   # The angle does not depend on the scale, but the powers of x^2 + y^2 in its
@@ -119,10 +169,10 @@ def atan2(
 
 
 def over_largest(w: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
-  """w / max(w) along the last axis for w >= 0, of any size.
+  """Divides w >= 0, of any size, by its largest value along the last axis.
 
-  Made for what depends on the ratios of w alone: the largest counts as a
-  constant in derivatives. A row of zeros gives NaN.
+  It suits functions that depend only on the ratios of w, since the largest
+  value counts as a constant in derivatives. A row of zeros gives NaN.
   """
   info = jnp.finfo(w.dtype)
   # XLA divides a row by one number through its reciprocal, which is 0 for the
@@ -142,7 +192,7 @@ def over_largest(w: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
 
 
 def _even_quotient(function, series, r2):
-  """function(r) / r from r2, by its power series where r2 is small."""
+  """Computes function(r) / r from r2, by its power series if r2 is small."""
   xp = namespace(r2)
   small = r2 < _SERIES_BELOW
   r2_small = xp.where(small, r2, 0)

@@ -15,7 +15,7 @@ from hyperclip_jax.geometry.numerics import Scalar, dot
 def from_lorentz(
   x: Float[Array, "*batch dim"], curv: Scalar
 ) -> Float[Array, "*batch dim"]:
-  """Stereographic projection of the hyperboloid, x / (1 + sqrt(c) t).
+  """Projects points of the hyperboloid stereographically, x / (1 + sqrt(c) t).
 
   Args:
     x: points of the Lorentz model, as space components.
@@ -24,9 +24,10 @@ def from_lorentz(
   Returns:
     Points of the ball.
 
-  >>> p = from_lorentz(lorentz.expmap0(jnp.array([2.0, 0.0]), 1.0), 1.0)
-  >>> p  # tanh(1)
-  Array([0.7615..., 0.       ], dtype=float32)
+  Examples:
+    >>> p = from_lorentz(lorentz.expmap0(jnp.array([2.0, 0.0]), 1.0), 1.0)
+    >>> p  # tanh(1)
+    Array([0.7615..., 0.       ], dtype=float32)
   """
   return x / (1 + jnp.sqrt(curv) * lorentz.time(x, curv))[..., None]
 
@@ -34,7 +35,9 @@ def from_lorentz(
 def to_lorentz(
   p: Float[Array, "*batch dim"], curv: Scalar
 ) -> Float[Array, "*batch dim"]:
-  """Space components 2 p / (1 - c |p|^2); inverse of `from_lorentz`.
+  """Maps points of the ball to space components, 2 p / (1 - c |p|^2).
+
+  The inverse of `from_lorentz`.
 
   Args:
     p: points of the ball.
@@ -43,8 +46,9 @@ def to_lorentz(
   Returns:
     Points of the Lorentz model.
 
-  >>> to_lorentz(jnp.array([0.5, 0.0]), 1.0).round(4)
-  Array([1.3333, 0.    ], dtype=float32)
+  Examples:
+    >>> to_lorentz(jnp.array([0.5, 0.0]), 1.0).round(4)
+    Array([1.3333, 0.    ], dtype=float32)
   """
   return 2 * p / (1 - curv * dot(p, p))[..., None]
 
@@ -52,7 +56,7 @@ def to_lorentz(
 def dist(
   p: Float[Array, "*#batch dim"], q: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch"]:
-  """Geodesic distance; zero gradient at p = q.
+  """Computes geodesic distances; the gradient is 0 at p = q.
 
   cosh(sqrt(c) d) - 1 = 2 c |p - q|^2 / ((1 - c |p|^2) (1 - c |q|^2)).
 
@@ -64,8 +68,9 @@ def dist(
   Returns:
     Distances.
 
-  >>> float(dist(jnp.zeros(2), jnp.array([jnp.tanh(1.0), 0.0]), 1.0).round(4))
-  2.0
+  Examples:
+    >>> float(dist(jnp.zeros(2), jnp.array([jnp.tanh(1.0), 0.0]), 1.0).round(4))
+    2.0
   """
   room = (1 - curv * dot(p, p)) * (1 - curv * dot(q, q))
   excess = 2 * curv * dot(p - q, p - q) / room

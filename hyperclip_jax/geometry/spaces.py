@@ -1,16 +1,17 @@
-"""The spaces that models embed in, as values.
+"""Spaces of embeddings, as values.
 
-A point is a row of numbers; its space says what the columns mean, what lies
-near and what lies in whose cone. A space is a JAX pytree whose leaves are its
-parameters, so losses differentiate through it. Each method takes either JAX
-arrays, traced or not, and computes in their precision, or NumPy arrays of any
-float type, and computes in float64 on the host without compiling anything:
-inference and evaluation have any number of rows, and XLA would compile a
-program for each. Both run the same formulas, those of `lorentz`.
+A point is a row of numbers; its space defines what the columns mean, which
+points are near, and which lie in the cone of another. A space is a JAX pytree
+whose leaves are its parameters, so losses differentiate through it. Each method
+takes either JAX arrays, traced or not, and computes in their precision, or
+NumPy arrays of any float type, and computes in float64 on the host without
+compiling anything: inference and evaluation have any number of rows, and XLA
+would compile a program for each. Both run the same formulas, those of
+`lorentz`.
 
-Inner products of far points are differences of huge numbers: in float32 they
-put neighbours in a wrong order from a radius of about 7 on, in float64 they do
-not within the radii that float32 embeddings can have.
+Inner products of far points are differences of huge numbers. In float32 they
+rank neighbours in a wrong order from a radius of about 7 on; in float64 they
+rank correctly within the radii that float32 embeddings can have.
 """
 
 import dataclasses
@@ -34,10 +35,10 @@ CURVATURES = (1e-6, 1e6)
 
 @runtime_checkable
 class Space(Protocol):
-  """What a space offers to losses, search, evaluation and reports.
+  """Interface of a space to losses, search, evaluation and reports.
 
   Attributes:
-    cones: whether points have entailment cones: where not, `half_aperture`,
+    cones: whether points have entailment cones; if not, `half_aperture`,
       `exterior_angle` and `cone_margin` raise TypeError.
   """
 
@@ -45,47 +46,88 @@ class Space(Protocol):
   def cones(self) -> bool: ...
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
-    """Tangent vectors at the root, or raw features, to points."""
+    """Maps tangent vectors at the root, or raw features, to points."""
     ...
 
   def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
-    """Points that stand for several sets of tangents, row by row."""
+    """Averages sets of tangent vectors row by row, and lifts the means."""
     ...
 
   def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
-    """Nearness row by row, to the last digit; higher is nearer."""
+    """Computes the nearness of pairs, as exactly as possible.
+
+    Args:
+      x: n points, or one for all of `y`.
+      y: n points, or one for all of `x`.
+
+    Returns:
+      Nearness; higher is nearer.
+    """
     ...
 
   def pairwise(self, x: Rows, y: Float[Array, "m dim"]) -> Float[Array, "n m"]:
-    """Nearness of all pairs, by matrix products."""
+    """Computes the nearness of all pairs, by matrix products.
+
+    Args:
+      x: n points.
+      y: m points.
+
+    Returns:
+      Nearness; higher is nearer.
+    """
     ...
 
   def logits(
     self, x: Rows, y: Float[Array, "m dim"], scale: Scalar
   ) -> Float[Array, "n m"]:
-    """Nearness of all pairs times the trained scale: what softmax takes."""
+    """Computes the logits of all pairs: nearness times the trained scale.
+
+    Args:
+      x: n points.
+      y: m points.
+      scale: inverse temperature.
+
+    Returns:
+      Logits of a softmax over `y`.
+    """
     ...
 
   def similarity(
     self, x: Rows, y: Float[Array, "m dim"]
   ) -> Float[Array, "n m"]:
-    """Scores of all pairs that rank as nearness does, and cost the least."""
+    """Computes the cheapest scores of all pairs that rank as nearness does.
+
+    Args:
+      x: n points.
+      y: m points.
+
+    Returns:
+      Scores; higher is nearer.
+    """
     ...
 
   def keys(self, x: Rows) -> Float[Array, "n keys"]:
-    """Rows whose inner products with `queries` are similarities."""
+    """Maps points to rows whose inner products with `queries` are scores."""
     ...
 
   def queries(self, x: Rows) -> Float[Array, "n keys"]:
-    """See `keys`."""
+    """Maps points to rows whose inner products with `keys` are scores."""
     ...
 
   def distance(self, x: Paired, y: Paired) -> Float[Array, " n"]:
-    """Distance row by row."""
+    """Computes the distances of pairs.
+
+    Args:
+      x: n points, or one for all of `y`.
+      y: n points, or one for all of `x`.
+
+    Returns:
+      Distances, at least 0.
+    """
     ...
 
   def root(self, rows: Rows) -> Float[Array, " dim"]:
-    """The most general point, or what stands for it among these rows."""
+    """Returns the most general point, or a substitute derived from rows."""
     ...
 
   def path(
@@ -94,43 +136,85 @@ class Space(Protocol):
     y: Float[Array, " dim"],
     t: Float[Array, " steps"],
   ) -> Float[Array, "steps dim"]:
-    """Points at the fractions t of the way from x to y."""
+    """Computes points on the way from x to y.
+
+    Args:
+      x: point at t = 0.
+      y: point at t = 1.
+      t: fractions of the way.
+
+    Returns:
+      Points, one for each fraction.
+    """
     ...
 
   def half_aperture(self, x: Rows) -> Float[Array, " n"]:
-    """Half the opening of each row's entailment cone in radians."""
+    """Computes half the opening of the cone of each point in radians."""
     ...
 
   def exterior_angle(self, x: Paired, y: Paired) -> Float[Array, " n"]:
-    """Angle at x between the ray from the root and the way to y in radians."""
+    """Computes angles at x between the ray from the root and the way to y.
+
+    Args:
+      x: n cone apexes, or one.
+      y: n points, or one.
+
+    Returns:
+      Angles in radians.
+    """
     ...
 
   def cone_margin(
     self, general: Paired, specific: Paired, aperture_scale: Scalar = 1.0
   ) -> Float[Array, " n"]:
-    """Exterior angle less the scaled half aperture; at most 0 in the cone."""
+    """Computes how far specific points lie outside of general ones' cones.
+
+    Args:
+      general: n cone apexes, or one.
+      specific: n points, or one.
+      aperture_scale: factor of the half apertures.
+
+    Returns:
+      Exterior angles minus half apertures in radians; at most 0 in the cone.
+    """
     ...
 
   def entailment_score(
     self, general: Paired, specific: Paired
   ) -> Float[Array, " n"]:
-    """Row by row, lower is a clearer yes; the cone margin, if any."""
+    """Scores whether general points entail specific ones.
+
+    Args:
+      general: n points, or one.
+      specific: n points, or one.
+
+    Returns:
+      Scores, lower for a clearer yes: the cone margin, if there are cones.
+    """
     ...
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Sphere:
-  """Unit vectors, compared by their cosine: the space of CLIP."""
+  """Unit vectors, compared by their cosine: the space of CLIP.
+
+  Examples:
+    >>> x = Sphere().lift(jnp.array([[3.0, 4.0]]))
+    >>> [round(float(v), 4) for v in x[0]]
+    [0.6, 0.8]
+    >>> round(float(Sphere().logits(x, x, 10.0)[0, 0]), 3)
+    10.0
+  """
 
   cones: ClassVar[bool] = False
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
-    """Features scaled to unit length; a zero row stays zero."""
+    """Scales features to unit length; a zero row stays zero."""
     return numerics.unit(_wide(tangents))
 
   def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
-    """Directions of the means of unit vectors (CLIP)."""
+    """Averages unit vectors row by row, and scales to unit length (CLIP)."""
     return self.lift(_mean(self.lift(rows) for rows in tangents))
 
   def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
@@ -196,7 +280,7 @@ class Sphere:
   def entailment_score(
     self, general: Paired, specific: Paired
   ) -> Float[Array, " n"]:
-    """Minus the cosine, row by row: no order, but the nearer the likelier."""
+    """Minus the cosine, row by row; symmetric, so it knows no order."""
     return -self.pairs(general, specific)
 
 
@@ -206,19 +290,27 @@ class Lorentz:
   """The hyperboloid of curvature -curv; points by their space components.
 
   Attributes:
-    curv: positive; a Python float on the host, and a differentiable 0-d JAX
+    curv: positive; a Python float on the host, or a differentiable 0-d JAX
       array in training.
+
+  Examples:
+    >>> space = Lorentz(1.0)
+    >>> x = space.lift(jnp.array([[1.0, 0.0], [2.0, 0.0]]))
+    >>> space.pairs(x[:1], x[1:]).round(4)  # minus the distance
+    Array([-1.], dtype=float32)
+    >>> bool(space.cone_margin(x[:1], x[1:])[0] <= 0)  # the first entails it
+    True
   """
 
   curv: Scalar
   cones: ClassVar[bool] = True
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
-    """Tangent vectors at the root to points, by the exponential map."""
+    """Maps tangent vectors at the root to points, by the exponential map."""
     return lorentz.expmap0(_wide(tangents), self.curv)
 
   def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
-    """Lifts of mean tangent vectors (MERU, 4.1)."""
+    """Averages tangent vectors row by row, and lifts them (MERU, 4.1)."""
     return self.lift(_mean(map(_wide, tangents)))
 
   def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
@@ -300,7 +392,15 @@ class Lorentz:
 
 
 def alike(x: Space, y: Space) -> bool:
-  """Whether two spaces are one, but for what float32 rounds of parameters."""
+  """Checks whether two spaces are equal up to float32 rounding.
+
+  Args:
+    x: space.
+    y: space.
+
+  Returns:
+    Whether they are of one kind, with parameters equal to 1e-5.
+  """
   a, b = jax.tree.flatten(x), jax.tree.flatten(y)
   return a[1] == b[1] and all(
     np.allclose(p, q, rtol=1e-5, atol=0)
@@ -309,10 +409,14 @@ def alike(x: Space, y: Space) -> bool:
 
 
 def to_json(space: Space) -> dict[str, Any]:
-  """A space as files say it: {"name": "lorentz", "curv": 0.9}, or the sphere.
+  """Describes a space for a file, such as {"name": "lorentz", "curv": 0.9}.
 
   Raises:
-    TypeError: no file can hold this space.
+    TypeError: the space has no such description.
+
+  Examples:
+    >>> from_json(to_json(Lorentz(0.9)))
+    Lorentz(curv=0.9)
   """
   if isinstance(space, Sphere):
     return {"name": "sphere"}
@@ -322,13 +426,16 @@ def to_json(space: Space) -> dict[str, Any]:
 
 
 def from_json(value: Any) -> Space:
-  """The space that `to_json` wrote; its numbers are Python floats.
+  """Makes the space that `to_json` described.
 
   Args:
-    value: of a file, and so anything.
+    value: description from a file, of any type.
+
+  Returns:
+    Space whose parameters are Python floats.
 
   Raises:
-    ValueError: it is no such space.
+    ValueError: the description is malformed or out of range.
   """
   match value:
     case {"name": "sphere"} if len(value) == 1:

@@ -1,9 +1,9 @@
-"""Quantities of the Lorentz model that cancel, in forms that do not.
+"""Forms of Lorentz quantities that do not cancel.
 
 Far from the root the terms of the textbook formulas grow as the exponential of
-the radius while their differences stay small. `geometry.lorentz` is built from
-the forms here, which keep the digits of the coordinates they are given. Points
-and tangent vectors are space components, as there.
+the radius while their differences stay small. The forms here, on which
+`geometry.lorentz` is built, keep the digits of the coordinates. Points and
+tangent vectors are given by their space components.
 """
 
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from hyperclip_jax.geometry.numerics import Array, Scalar, dot, namespace
 
 
 def time(x: Float[Array, "*batch dim"], curv: Scalar) -> Float[Array, "*batch"]:
-  """Time component of a point, t = sqrt(1/c + |x|^2).
+  """Computes the time components of points, t = sqrt(1/c + |x|^2).
 
   Args:
     x: points.
@@ -21,8 +21,9 @@ def time(x: Float[Array, "*batch dim"], curv: Scalar) -> Float[Array, "*batch"]:
   Returns:
     Times, at least 1/sqrt(c).
 
-  >>> float(time(jnp.array([3.0, 4.0]), 1.0))  # sqrt(26)
-  5.0990...
+  Examples:
+    >>> float(time(jnp.array([3.0, 4.0]), 1.0))  # sqrt(26)
+    5.0990...
   """
   return namespace(x, curv).sqrt(1 / curv + dot(x, x))
 
@@ -30,7 +31,15 @@ def time(x: Float[Array, "*batch dim"], curv: Scalar) -> Float[Array, "*batch"]:
 def excess_time(
   x: Float[Array, "*batch dim"], curv: Scalar
 ) -> Float[Array, "*batch"]:
-  """t - 1/sqrt(c), as |x|^2 / (t + 1/sqrt(c))."""
+  """Computes t - 1/sqrt(c), as |x|^2 / (t + 1/sqrt(c)).
+
+  Args:
+    x: points.
+    curv: c, where the curvature is -c.
+
+  Returns:
+    Excess times, at least 0.
+  """
   xp = namespace(x, curv)
   return dot(x, x) / (time(x, curv) + 1 / xp.sqrt(curv))
 
@@ -41,9 +50,18 @@ def excess_of_times(
   xy: Float[Array, "*#batch"],
   curv: Scalar,
 ) -> Float[Array, "*#batch"]:
-  """cosh(sqrt(c) d) - 1 from the excess times and x.y.
+  """Computes cosh(sqrt(c) d) - 1 from excess times and x.y.
 
-  sqrt(c) (tau_x + tau_y) + c tau_x tau_y - c x.y.
+  It is sqrt(c) (tau_x + tau_y) + c tau_x tau_y - c x.y.
+
+  Args:
+    tau_x: excess times of the points x.
+    tau_y: excess times of the points y.
+    xy: Euclidean inner products x.y.
+    curv: c, where the curvature is -c.
+
+  Returns:
+    Excess; rounding may make it negative.
   """
   xp = namespace(xy, curv)
   return xp.sqrt(curv) * (tau_x + tau_y) + curv * tau_x * tau_y - curv * xy
@@ -52,7 +70,9 @@ def excess_of_times(
 def excess(
   x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch"]:
-  """cosh(sqrt(c) d) - 1 of pairs of points, nearly as exact as they are stored.
+  """Computes cosh(sqrt(c) d) - 1 of pairs of points.
+
+  The result is nearly as exact as the points are stored.
 
   Relative to cosh(sqrt(c) d) the error is a few ulp, and far from the root a
   part of what rounding the points changes, eps sqrt(c) (t_x + t_y) times
@@ -64,6 +84,14 @@ def excess(
 
   with |.|_x the length of a tangent vector at x, gives it as a quotient of
   positive terms. No norm appears, so both are smooth at x = y and at the root.
+
+  Args:
+    x: points.
+    y: points.
+    curv: c, where the curvature is -c.
+
+  Returns:
+    Excess, at least 0.
   """
   xp = namespace(x, y, curv)
   xy = dot(x, y)
@@ -85,10 +113,19 @@ def excess(
 def squared_length(
   v: Float[Array, "*#batch dim"], x: Float[Array, "*#batch dim"], curv: Scalar
 ) -> Float[Array, "*#batch"]:
-  """Squared length of the tangent vector v at x, |v|^2 - (x.v / t)^2.
+  """Computes squared lengths of tangent vectors, |v|^2 - (x.v / t)^2.
 
-  Far from the root the difference cancels if v is radial. Taking k = x.v / t^2
-  times the point from the vector leaves no time component, and a sum.
+  Far from the root the difference cancels if v is radial. Subtracting k =
+  x.v / t^2 times the point from the vector removes its time component, and
+  turns the difference into a sum.
+
+  Args:
+    v: tangent vectors at x.
+    x: points.
+    curv: c, where the curvature is -c.
+
+  Returns:
+    Squared lengths, at least 0.
   """
   k = dot(x, v) / (1 / curv + dot(x, x))
   across = v - k[..., None] * x
@@ -102,21 +139,21 @@ def along_and_across(
   y: Float[Array, "*#batch dim"],
   curv: Scalar,
 ) -> tuple[Float[Array, "*#batch"], Float[Array, "*#batch dim"]]:
-  """Where y lies as seen from x, in the frame of the ray from the root.
+  """Splits y, as seen from x, into parts along and across the ray to x.
 
-  With p = n.y, the parts are t_x p - |x| t_y, positive where y lies outward of
-  x, and y - p n. To the outward unit tangent vector u = sqrt(c) t_x n at x they
-  relate as <y, u> = sqrt(c) (t_x p - |x| t_y).
+  With p = n.y, the parts are t_x p - |x| t_y, positive if y lies outward of x,
+  and y - p n. With the outward unit tangent vector u = sqrt(c) t_x n at x,
+  `<y, u> = sqrt(c) (t_x p - |x| t_y)`.
 
   Args:
-    r: |x|.
-    n: x/|x|, or 0 at the root.
-    x: points seen from.
-    y: points seen.
+    r: lengths |x|.
+    n: directions x/|x|, or 0 at the root.
+    x: points to look from.
+    y: points to look at.
     curv: c, where the curvature is -c.
 
   Returns:
-    The part along the ray, and that across it, which is orthogonal to n.
+    Part along the ray, and the part across it, which is orthogonal to n.
   """
   xp = namespace(x, y, curv)
   t_x, t_y = time(x, curv), time(y, curv)

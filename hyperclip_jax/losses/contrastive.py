@@ -1,4 +1,4 @@
-"""Contrastive terms: cross entropy of matching pairs over the global batch."""
+"""Contrastive losses: cross entropy of matching pairs over a global batch."""
 
 from collections.abc import Callable
 
@@ -21,19 +21,24 @@ def matches(
   x: Float[Array, "p dim"],
   y: Float[Array, "b dim"],
 ) -> Float[Array, " p"]:
-  """Logits of x[j] and y[j // K], p = K b.
+  """Computes the logits of matching pairs, x[j] and y[j // K] with p = K b.
 
-  The one matmul of `Space.logits` cancels where points are close, which is
-  where training drives these pairs: they are computed by themselves.
+  The matmul of `Space.logits` cancels for close points, and training brings
+  these pairs close: they are computed row by row.
 
   Args:
-    space: where the points live.
-    scale: multiplies nearness.
-    x: points.
-    y: points, b of them.
+    space: space of the points.
+    scale: factor of nearness, the inverse temperature.
+    x: points, K for each of `y`.
+    y: points.
 
   Returns:
-    Logits.
+    Logits of the pairs.
+
+  Examples:
+    >>> x = spaces.Sphere().lift(jnp.eye(2))
+    >>> matches(spaces.Sphere(), 10.0, x, x)
+    Array([10., 10.], dtype=float32)
   """
   return scale * space.pairs(x, jnp.repeat(y, len(x) // len(y), axis=0))
 
@@ -45,23 +50,35 @@ def cross_entropy(
   y: Float[Array, "b dim"],
   where: Bool[Array, " p"] | None = None,
 ) -> Float[Array, ""]:
-  """Mean over rows of x of -log softmax, over all of y, at the match.
+  """Computes the cross entropy of a softmax over candidates (CLIP).
 
-  Relative to the logit of its match a row's logits l give, with m = max(0, l)
-  over the others, m + log(exp(-m) + sum exp(l - m)): never negative, and small
-  losses keep their digits. Keeps several matrices of p b logits until the
-  backward pass.
+  The loss is the mean over rows of x of -log softmax, over all of y, at the
+  match. With logits l relative to that of the match, and m = max(0, l) over the
+  other candidates, it is m + log(exp(-m) + sum exp(l - m)): never negative, and
+  small losses keep their digits. Several matrices of p b logits stay in memory
+  until the backward pass.
 
   Args:
-    space: where the points live.
-    scale: multiplies nearness; e to the trained log scale.
-    x: rows; x[j] matches y[j // K], p = K b.
+    space: space of the points.
+    scale: factor of nearness, the inverse temperature.
+    x: points; x[j] matches y[j // K] with p = K b.
     y: candidates.
-    where: rows to average over; all by default. No row gives zero. The others
-      may hold anything, inf and NaN too.
+    where: rows of x to average over; None for all. Other rows may be inf or
+      NaN. The mean of no rows is 0.
 
   Returns:
-    The loss.
+    Loss in nats, a scalar.
+
+  Examples:
+    Points that match perfectly have almost no loss; indistinguishable ones have
+    that of a guess among them.
+
+    >>> space = spaces.Lorentz(1.0)
+    >>> x = space.lift(jnp.eye(4))
+    >>> round(float(cross_entropy(space, 100.0, x, x)), 4)
+    0.0
+    >>> round(float(cross_entropy(space, 100.0, 0 * x, 0 * x)), 4)  # ln 4
+    1.3863
   """
   x = rows.blank(x, where)
   positives = matches(space, scale, x, y)
@@ -70,6 +87,6 @@ def cross_entropy(
   logits = jnp.where(is_match, 0, others - positives[:, None])
   top = jax.lax.stop_gradient(jnp.max(logits, axis=1))
   negatives = jnp.where(is_match, 0, jnp.exp(logits - top[:, None]))
-  # log1p of the sum less 1, as the match's own exp(-top) is often all but 1.
+  # log1p of the sum minus 1, since exp(-top) of the match is often nearly 1.
   rest = jnp.expm1(-top) + jnp.sum(negatives, axis=1)
   return rows.mean(top + jnp.log1p(rest), where)

@@ -1,4 +1,4 @@
-"""The entailment cone loss (Ganea et al., 2018; MERU, equation 7)."""
+"""The entailment cone loss (Ganea et al., 2018; MERU, Desai et al., 2023)."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -15,25 +15,38 @@ def entailment(
   aperture_scale: Scalar,
   where: Bool[Array, " b"] | None = None,
 ) -> Float[Array, ""]:
-  """Mean of max(0, exterior angle - aperture_scale * half aperture).
+  """Computes the mean of max(0, exterior angle - eta * half aperture).
 
-  The angle has a kink where the two and the root lie on one line; its gradient
-  there is 0 (`lorentz.exterior_angle`), and so is the hinge's at its corner.
+  The angle has a kink where both points and the root lie on one line. The
+  gradient is 0 there (`lorentz.exterior_angle`), and at the corner of the
+  hinge.
 
   Args:
-    space: where the points live; it has cones.
+    space: space of the points, with cones.
     general: cone apexes.
-    specific: the points that belong inside the cones.
-    aperture_scale: eta of HyCoCLIP's equation 6: below 1 a pair must lie
-      deeper in the cone, above 1 it may lie outside it.
-    where: rows to average over; all by default. No row gives zero. The others
-      may hold anything, inf and NaN too.
+    specific: points that should lie inside the cones.
+    aperture_scale: eta of HyCoCLIP: below 1 a pair must lie deeper in the cone,
+      above 1 it may lie outside of it. MERU has 1.
+    where: rows to average over; None for all. Other rows may be inf or NaN. The
+      mean of no rows is 0.
 
   Returns:
-    The loss in radians.
+    Loss in radians, a scalar.
 
   Raises:
     TypeError: the space has no cones.
+
+  Examples:
+    A point straight outward of another lies in its cone; the other way round it
+    is as far outside as can be.
+
+    >>> space = spaces.Lorentz(1.0)
+    >>> near = space.lift(jnp.array([[0.5, 0.0]]))
+    >>> far = space.lift(jnp.array([[2.0, 0.0]]))
+    >>> float(entailment(space, near, far, 1.0))
+    0.0
+    >>> round(float(entailment(space, far, near, 1.0)), 3)
+    3.086
   """
   general, specific = (rows.blank(x, where) for x in (general, specific))
   margin = space.cone_margin(general, specific, aperture_scale)

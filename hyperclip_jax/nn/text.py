@@ -9,10 +9,20 @@ from hyperclip_jax.nn.transformer import InitStd, Transformer
 
 
 class TextTransformer(nn.Module):
-  """Token ids -> feature at the end token after the final norm.
+  """Encodes token ids as the feature at the end token, after the final norm.
 
-  The tower is causal and reads one position, so padding on the right of the
-  end token never changes the result and may be cut off.
+  The tower is causal and reads one position, so padding to the right of the end
+  token does not change the result and may be cut off.
+
+  Attributes:
+    width: width of the residual stream.
+    depth: number of blocks.
+    heads: number of attention heads.
+    vocab: size of the vocabulary; its largest id is the end token.
+    context: largest number of tokens in a text.
+    dtype: dtype of the computation; parameters are float32.
+    remat: what the backward pass recomputes, a key of `transformer.REMAT`.
+    unroll: whether to compile each block by itself instead of one loop.
   """
 
   width: int
@@ -62,6 +72,6 @@ class TextTransformer(nn.Module):
       unroll=self.unroll,
       name="transformer",
     )(x_BLD)
-    # The end token has the highest id of the vocabulary.
+    # The end token has the largest id of the vocabulary.
     end_B = jnp.argmax(tokens_BL, axis=1)
     return jnp.take_along_axis(x_BLD, end_B[:, None, None], axis=1)[:, 0]

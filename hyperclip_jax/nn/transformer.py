@@ -1,4 +1,4 @@
-"""Pre-LN transformer blocks, scanned over depth, shared by both towers."""
+"""Pre-norm transformer blocks, scanned over depth; both towers use them."""
 
 import dataclasses
 from typing import Literal
@@ -9,8 +9,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-# What a backward pass keeps of a block besides its input; it computes the rest
-# again. "none" computes nothing again.
+# What the backward pass keeps of a block besides its input. The rest is
+# recomputed; "none" recomputes nothing.
 REMAT = {
   "none": None,
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -20,7 +20,14 @@ REMAT = {
 
 @dataclasses.dataclass(frozen=True)
 class InitStd:
-  """Standard deviations of a block's four normal kernel initialisers."""
+  """Standard deviations of the normal initialisers of a block's kernels.
+
+  Attributes:
+    qkv: queries, keys and values.
+    out: output projection of the attention.
+    fc1: first layer of the MLP.
+    fc2: second layer of the MLP.
+  """
 
   qkv: float
   out: float
@@ -34,10 +41,20 @@ def attention(
   v_BLHK: Float[Array, "b l h k"],
   causal: bool,
 ) -> Float[Array, "b l h k"]:
-  """Scaled dot-product attention; cuDNN's flash kernel for bfloat16 on GPU.
+  """Computes scaled dot-product attention (Vaswani et al., 2017).
 
-  Elsewhere the weights are normalised after they are applied, which saves a
-  pass over all pairs of positions forward and a sum over them backward.
+  It uses cuDNN's flash kernel for bfloat16 on GPUs. Elsewhere the weights are
+  normalised after they are applied, which saves a pass over all pairs of
+  positions in the forward pass and a sum over them in the backward pass.
+
+  Args:
+    q_BLHK: queries (batch, length, heads, width of a head).
+    k_BLHK: keys of the same shape.
+    v_BLHK: values of the same shape.
+    causal: whether a position sees only itself and earlier ones.
+
+  Returns:
+    Weighted values of the same shape and dtype.
   """
   dtype = q_BLHK.dtype
   if jax.default_backend() == "gpu" and dtype == jnp.bfloat16:
@@ -69,11 +86,21 @@ def even_attention(
   causal: bool,
   implementation: Literal["cudnn", "xla"],
 ) -> Float[Array, "b l h k"]:
-  """The same on an even length: an odd one gets one more position for it.
+  """Computes attention by `jax.nn`, padding an odd length by one position.
 
-  JAX refuses to differentiate cuDNN's kernel at odd lengths, as are 197 patches
-  with CLS and 77 tokens. No other position sees the one that is added: it is
-  the last of a causal sequence, or lies past the length that is told.
+  JAX cannot differentiate cuDNN's kernel at odd lengths, such as 196 patches
+  with CLS, and 77 tokens. No position attends to the added one: it is the last
+  of a causal sequence, or masked by the sequence length.
+
+  Args:
+    q_BLHK: queries (batch, length, heads, width of a head).
+    k_BLHK: keys of the same shape.
+    v_BLHK: values of the same shape.
+    causal: whether a position sees only itself and earlier ones.
+    implementation: kernel, as for `jax.nn.dot_product_attention`.
+
+  Returns:
+    Weighted values of the same shape and dtype.
   """
   batch, length = q_BLHK.shape[:2]
   odd = length % 2
@@ -81,20 +108,31 @@ def even_attention(
     jnp.pad(x, ((0, 0), (0, odd), (0, 0), (0, 0)))
     for x in (q_BLHK, k_BLHK, v_BLHK)
   )
-  told = odd and not causal
+  masked = odd and not causal
   y_BMHK = jax.nn.dot_product_attention(
     q_BMHK,
     k_BMHK,
     v_BMHK,
     is_causal=causal,
-    key_value_seq_lengths=jnp.full(batch, length, jnp.int32) if told else None,
+    key_value_seq_lengths=jnp.full(batch, length, jnp.int32)
+    if masked
+    else None,
     implementation=implementation,
   )
   return y_BMHK[:, :length]
 
 
 class Block(nn.Module):
-  """x + attention(norm(x)), then x + mlp(norm(x)); exact GELU, MLP x4."""
+  """Applies x + attention(norm(x)), then x + mlp(norm(x)).
+
+  The MLP is four times as wide, with the exact GELU.
+
+  Attributes:
+    heads: number of attention heads.
+    causal: whether a position sees only itself and earlier ones.
+    init_std: standard deviations of the kernel initialisers.
+    dtype: dtype of the computation; parameters are float32.
+  """
 
   heads: int
   causal: bool
@@ -130,12 +168,21 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-  """`depth` blocks as one scanned block (one compile), then a LayerNorm.
+  """Applies `depth` blocks and a LayerNorm.
 
-  Parameters of the blocks are stacked on a leading axis of length `depth`.
-  `remat` is a key of `REMAT`. With `unroll` each block is compiled by itself,
-  and what the backward pass needs is not copied into stacks; it takes `remat`
-  "none", as XLA would merge what is then computed twice in one piece.
+  The blocks are one scanned block, which is compiled once; their parameters are
+  stacked along a leading axis of length `depth`.
+
+  Attributes:
+    depth: number of blocks.
+    heads: number of attention heads.
+    causal: whether a position sees only itself and earlier ones.
+    init_std: standard deviations of the kernel initialisers.
+    dtype: dtype of the computation; parameters are float32.
+    remat: what the backward pass recomputes, a key of `REMAT`.
+    unroll: whether to compile each block by itself, so that residuals are not
+      copied into stacks. It needs `remat` "none": without the loop, XLA would
+      merge the recomputation with the first computation.
   """
 
   depth: int
@@ -156,7 +203,7 @@ class Transformer(nn.Module):
       unroll=self.depth if self.unroll else 1,
     )
     policy = REMAT[self.remat]
-    # The loop itself keeps XLA from merging the two computations.
+    # The loop already keeps XLA from merging the two computations.
     kind = (
       nn.remat(Block, prevent_cse=False, policy=policy) if policy else Block
     )

@@ -16,7 +16,19 @@ from hyperclip_jax.nn.transformer import InitStd, Transformer
 def sincos_positions(
   side: int, width: int, temperature: float = 10_000.0
 ) -> Float[np.ndarray, "patches width"]:
-  """Fixed 2D positions: sin and cos of the row, then of the column."""
+  """Makes fixed 2D position embeddings: sin and cos of the row, then column.
+
+  Args:
+    side: number of patches along each side of the image.
+    width: width of an embedding, a multiple of 4.
+    temperature: ratio of the largest to the smallest wavelength.
+
+  Returns:
+    Array (side * side, width) float32, row by row.
+
+  Raises:
+    ValueError: `width` is not a multiple of 4.
+  """
   if width % 4:
     raise ValueError(f"vision.width must be a multiple of 4, found {width}")
   frequencies_F = temperature ** (-np.arange(width // 4) / (width // 4))
@@ -28,18 +40,18 @@ def sincos_positions(
 
 
 class ViT(nn.Module):
-  """Image -> feature of the CLS token after the final norm.
+  """Encodes images as the feature of the CLS token, after the final norm.
 
   Attributes:
-    width: of the residual stream.
+    width: width of the residual stream.
     depth: number of blocks.
-    heads: of each attention.
+    heads: number of attention heads.
     patch: side of a patch in pixels.
-    init_std: of the blocks' kernels; 0.02 suits the published widths and is
-      too faint for widths below a hundred.
-    dtype: of the computation.
-    remat: what its backward pass computes again (`transformer.REMAT`).
-    unroll: whether each block is compiled by itself, rather than a loop of one.
+    init_std: standard deviation of the kernel initialisers of the blocks; 0.02
+      suits the published widths and is too small for widths below a hundred.
+    dtype: dtype of the computation; parameters are float32.
+    remat: what the backward pass recomputes, a key of `transformer.REMAT`.
+    unroll: whether to compile each block by itself instead of one loop.
   """
 
   width: int

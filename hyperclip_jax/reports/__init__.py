@@ -1,1 +1,1 @@
-"""Plots and one self-contained HTML page a run."""
+"""Reports: plots, and self-contained HTML pages on runs, data and models."""

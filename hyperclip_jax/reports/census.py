@@ -1,7 +1,7 @@
-"""What a sample of a source's records holds, counted.
+"""Counts what a sample of a source's records contains.
 
-Bad records are counted and named, never fatal. Tallies of whole numbers hold
-the rest, so memory grows with the sample's phrases and not with the source.
+Bad records are counted and named, never fatal. Everything else is tallied as
+whole numbers, so that memory grows with the phrases of the sample only.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ from hyperclip_jax.data.records.record import Record, RecordError
 from hyperclip_jax.data.records.shards import TarSource
 from hyperclip_jax.reports.tallies import Tally
 
-NAMED = 20  # Bad records whose names are kept.
-CHUNK = 512  # Records in flight.
+NAMED = 20  # Bad records to list by name.
+CHUNK = 512  # Records read at a time.
 MOST_TOKENS = 1024  # Longer texts count as this long.
-OCTAVE = 12  # Steps of the tally of aspect ratios to a factor of two.
+OCTAVE = 12  # Steps per factor of two in the tally of aspect ratios.
 
 BAD = {
   RecordError: "malformed texts",
@@ -34,15 +34,17 @@ BAD = {
 
 
 class Measures(NamedTuple):
-  """One record. Lengths are in tokens, the start and end tokens counted.
+  """Measures of one record.
+
+  Lengths are in tokens and include the start and end tokens.
 
   Attributes:
     size: width and height of the image in pixels.
     caption: length of the caption.
-    phrases: of the parts, cleaned as the tokenizer does.
-    lengths: of the phrases.
-    boxes: of the parts whose box lies in the image.
-    left_out: reason -> boxes and phrases that did not become parts.
+    phrases: phrases of the parts, cleaned by the tokenizer.
+    lengths: lengths of the phrases.
+    boxes: boxes of the parts that are crops of the image.
+    left_out: number of boxes and phrases that did not become parts, by reason.
   """
 
   size: tuple[int, int]
@@ -55,23 +57,27 @@ class Measures(NamedTuple):
 
 @dataclasses.dataclass
 class Census:
-  """The counts.
+  """Counts over a sample of records.
 
   Attributes:
-    total: records of the source.
-    records: good records that were counted.
-    bad: bad ones, by what is wrong with them.
-    named: what is wrong with the first of them, by name.
-    left_out: boxes and phrases of good records that are no parts, by reason.
-    parts: of each record.
-    caption_tokens: of each caption.
-    phrase_tokens: of each part's phrase.
-    phrases: how often each phrase was seen, as the tokenizer cleans it.
-    image_widths: in pixels; likewise `image_heights`.
-    box_widths: in pixels of the image, rounded; likewise `box_heights`. Of
-      parts whose box lies in the image: others have a picture of their own.
-    box_areas: percent of the image, rounded down.
-    box_aspects: log2 of width / height, in steps of 1 / OCTAVE.
+    total: number of records in the source.
+    records: number of good records in the sample.
+    bad: number of bad records by fault.
+    named: messages on the first bad records, which name them.
+    left_out: number of boxes and phrases of good records that did not become
+      parts, by reason.
+    parts: tally of the number of parts in a record.
+    caption_tokens: tally of the length of a caption.
+    phrase_tokens: tally of the length of a phrase.
+    phrases: number of occurrences of each phrase, cleaned by the tokenizer.
+    image_widths: tally of the widths of images in pixels.
+    image_heights: tally of the heights of images in pixels.
+    box_widths: tally of the widths of boxes in pixels, rounded; parts with a
+      stored crop have no known box.
+    box_heights: tally of the heights of boxes in pixels, rounded.
+    box_areas: tally of the areas of boxes in percent of the image, rounded
+      down.
+    box_aspects: tally of log2(width / height) in steps of 1 / OCTAVE.
   """
 
   total: int
@@ -92,11 +98,11 @@ class Census:
 
   @property
   def sampled(self) -> int:
-    """Records looked at, good and bad."""
+    """Number of records in the sample, good and bad."""
     return self.records + self.bad.total()
 
   def add(self, seen: Measures) -> None:
-    """Counts a good record."""
+    """Adds a good record."""
     self.records += 1
     width, height = seen.size
     self.image_widths[width] += 1
@@ -116,23 +122,40 @@ class Census:
       self.box_aspects[round(OCTAVE * octaves)] += 1
 
   def add_bad(self, reason: str, message: str) -> None:
-    """Counts a bad record."""
+    """Adds a bad record.
+
+    Args:
+      reason: kind of fault, a value of `BAD`.
+      message: message that names the record.
+    """
     self.bad[reason] += 1
     if len(self.named) < NAMED:
       self.named.append(message)
 
 
 def sample(total: int, limit: int, seed: int) -> list[int]:
-  """Numbers of distinct records in random order, `limit` at most."""
+  """Draws distinct record numbers in random order.
+
+  Args:
+    total: number of records.
+    limit: largest size of the sample.
+    seed: seed of the sample.
+
+  Returns:
+    Up to `limit` numbers below `total`.
+  """
   return random.Random(seed).sample(range(total), min(limit, total))
 
 
 def count(source: TarSource, numbers: Sequence[int]) -> Census:
-  """Reads these records, decodes their images and counts.
+  """Reads records, decodes their images and counts.
 
   Args:
-    source: the records.
-    numbers: which of them; read in the order of the shards.
+    source: source of the records.
+    numbers: numbers of the records; they are read in the order of the shards.
+
+  Returns:
+    Counts over these records.
   """
   census = Census(len(source))
   tokenize = Tokenizer()

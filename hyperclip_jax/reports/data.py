@@ -1,7 +1,7 @@
-"""What is in a data set, on one HTML page that needs nothing but itself.
+"""Reports what a data set contains, on one self-contained HTML page.
 
-For any source that the reader takes: raw GRIT, HyCoCLIP's processed shards and
-prepared ones. A sample of the records is read and its images are decoded.
+It works for any source that the reader takes: raw GRIT, HyCoCLIP's processed
+shards and prepared ones. A sample of records is read and its images decoded.
 
   hyperclip report --shards 'DIR/*.tar' --output FILE.html
 """
@@ -32,7 +32,7 @@ from hyperclip_jax.reports.markup import (
 from hyperclip_jax.reports.panels import BUCKETS, CONTEXT, panels
 from hyperclip_jax.reports.tallies import share_within
 
-LIMIT = 20_000  # Records.
+LIMIT = 20_000  # Records in the sample.
 SHEET = 24  # Images on the contact sheet.
 COMMON = 30  # Phrases in the list.
 
@@ -45,22 +45,22 @@ def write_report(
   seed: int = 0,
   min_side: int = 32,
 ) -> Census:
-  """Counts what is in the shards and writes the page.
+  """Counts what the shards contain and writes the page.
 
-  Bad records, and tars that cannot be read, are counted and named on it.
+  Bad records, and tars that cannot be read, are counted and named on the page.
 
   Args:
     patterns: paths or globs of tars.
-    output: the HTML file; replaced in one step.
-    limit: records to sample, at most.
-    seed: of the sample; the same data and seed give the same bytes.
-    min_side: smallest side of a raw record's box in pixels.
+    output: HTML file to write, atomically.
+    limit: largest number of records to sample.
+    seed: seed of the sample; the same data and seed give the same bytes.
+    min_side: smallest side of the boxes of raw records in pixels.
 
   Returns:
-    The counts on the page.
+    Counts shown on the page.
 
   Raises:
-    ValueError: `limit` or `min_side` out of range, or no tar has a record.
+    ValueError: `limit` or `min_side` is out of range, or no tar has a record.
     OSError: a pattern matches nothing, or `output` cannot be written.
   """
   if limit < 1:
@@ -100,7 +100,7 @@ def write_report(
 
 
 def _check_writable(output: pathlib.Path) -> None:
-  """Raises now rather than after the work."""
+  """Checks that the output can be written, before any work."""
   if output.is_dir():
     raise IsADirectoryError(f"{output} is a folder: name a file in it")
   try:
@@ -193,7 +193,7 @@ def _buckets(census: Census) -> list[Markup]:
 
 def _phrases(census: Census) -> list[Markup]:
   total = max(census.phrases.total(), 1)
-  # Equally common ones by name: their order of coming depends on the sample's.
+  # Ties are broken by name, as their order depends on the sample.
   common = sorted(census.phrases.items(), key=lambda pair: (-pair[1], pair[0]))
   items = (
     tag("li", shortened(phrase), tag("small", f" {n:,} ({n / total:.2%})"))
@@ -208,7 +208,7 @@ def _phrases(census: Census) -> list[Markup]:
 
 
 def _sheet(source: TarSource, numbers: Sequence[int]) -> list[Markup]:
-  """The first good records of the sample, which is in random order."""
+  """Shows the first good records of the sample, which is in random order."""
   articles = []
   for number in numbers:
     if len(articles) == SHEET:
@@ -216,7 +216,7 @@ def _sheet(source: TarSource, numbers: Sequence[int]) -> list[Markup]:
     try:
       articles.append(_card(source[number]))
     except (RecordError, ImageError, OSError):
-      continue  # It is counted and named above.
+      continue  # Counted and named by the census.
   return [
     note(
       "Some records of the sample with their boxes, their captions and the "

@@ -1,4 +1,4 @@
-"""A picture of the data with its boxes drawn, its caption and its phrases."""
+"""Draws a picture with its boxes, caption and phrases as HTML."""
 
 from collections.abc import Sequence
 
@@ -16,21 +16,24 @@ from hyperclip_jax.reports.plots import LINES
 
 Picture = np.ndarray  # uint8 (height, width, 3)
 
-MOST = 40  # Parts that are shown.
-# A number on a picture, as shares of the picture's width.
+MOST = 40  # Parts to show.
+# Size of a number on a picture, as shares of the width of the picture.
 WIDE, HIGH = 0.08, 0.055
 
 
 def drawn(
   picture: Picture, caption: str, parts: Sequence[tuple[str, Box | Picture]]
 ) -> list[Markup]:
-  """The picture with numbered boxes, the caption, and the phrases they number.
+  """Draws a picture with numbered boxes, its caption, and a list of phrases.
 
   Args:
-    picture: the whole image.
-    caption: of the whole image.
-    parts: each phrase with its box, or with a picture of its own, which is
-      shown beside the phrase. The first MOST are shown.
+    picture: pixels of the full image.
+    caption: caption of the full image.
+    parts: (phrase, box or crop) of each part; a crop is shown beside its
+      phrase. The first MOST parts are shown.
+
+  Returns:
+    HTML elements, in order.
   """
   height, width, _ = picture.shape
   frames, numbers, phrases, taken = [], [], [], []
@@ -63,14 +66,14 @@ def drawn(
 def _free(
   x: float, y: float, high: float, taken: Sequence[tuple[float, float]]
 ) -> tuple[float, float]:
-  """Where a box's number goes: above its corner, or else right of others."""
+  """Places the number of a box above its corner, or to the right of others."""
   x, y = min(x, 1 - WIDE), max(y - high, 0.0)
-  # A picture full of numbers has no free place: the last one found will do.
+  # A crowded picture may have no free place: the last one tried is used.
   for _ in range(50):
     near = [a for a, b in taken if abs(a - x) < WIDE and abs(b - y) < high]
     if not near:
       break
-    x = max(near) + WIDE * 1.001  # No rounding brings it back.
+    x = max(near) + WIDE * 1.001  # Clear of rounding errors.
     if x > 1 - WIDE:
       x, y = 0.0, min(y + high, 1 - high)
   return x, y

@@ -1,7 +1,7 @@
-"""The results of the evaluation suite, beside the numbers of the paper.
+"""Writes evaluation results beside the numbers of the paper.
 
-Three files of the same content: results.json for programs, results.md to paste,
-results.html to look at.
+There are three files of the same content: results.json for programs, results.md
+for documents and results.html for browsers.
 """
 
 import html
@@ -47,16 +47,16 @@ LEFT_OUT_SHOWN = 20
 
 
 class About(NamedTuple):
-  """What was evaluated.
+  """Facts on what was evaluated.
 
   Attributes:
-    model: as the command line had it.
+    model: model as given on the command line.
     objective: "hycoclip", "meru" or "clip".
-    digest: of the model.
+    digest: fingerprint of the model.
     data: folder of the data sets.
-    size: "149.6 M parameters".
-    device: what it ran on.
-    software: versions.
+    size: number of parameters, such as "149.6 M parameters".
+    device: devices that it ran on.
+    software: versions of Python and packages.
   """
 
   model: str
@@ -71,7 +71,13 @@ class About(NamedTuple):
 def write(
   folder: pathlib.Path, about: About, outcomes: Sequence[Outcome]
 ) -> None:
-  """Writes the three files, each in one step."""
+  """Writes the three files, each atomically.
+
+  Args:
+    folder: existing folder to write into.
+    about: facts on the evaluation.
+    outcomes: outcome of each task.
+  """
   content = about._asdict() | {"tasks": [_plain(o) for o in outcomes]}
   write_whole(folder / DATA, json.dumps(content, indent=1) + "\n")
   write_whole(folder / TABLE, _markdown(about, outcomes), errors="replace")
@@ -79,7 +85,7 @@ def write(
 
 
 def line(outcome: Outcome) -> str:
-  """One task for the terminal, without how distances spread."""
+  """Formats the outcome of a task as a line for the terminal."""
   name = outcome.task.name
   if outcome.status != "done":
     message = outcome.brief or outcome.message
@@ -107,7 +113,7 @@ def _plain(outcome: Outcome) -> dict[str, object]:
 
 
 def _numbers(results: Results) -> dict[str, float]:
-  """The numbers alone: without bins, which are drawn, and names left out."""
+  """Selects the numbers, without histograms and files left out."""
   return {k: v for k, v in results.items() if isinstance(v, (int, float))}
 
 
@@ -117,7 +123,7 @@ def _left_out(outcome: Outcome) -> dict[str, str]:
 
 
 def _groups(outcomes: Sequence[Outcome]) -> list[measures.Group]:
-  """All that was measured, without distances from the root: they are drawn."""
+  """Groups all measures but distances from the root, which are drawn."""
   found = []
   for outcome in outcomes:
     name = outcome.task.name
@@ -234,14 +240,14 @@ def _page(about: About, outcomes: Sequence[Outcome]) -> str:
 
 
 def _layouts(outcomes: Sequence[Outcome]) -> Markup:
-  """Where to get each missing data set and how to lay it out, folded away."""
+  """Explains, in a folded element, how to obtain each missing data set."""
   messages = [o.message for o in outcomes if o.status == "missing"]
   summary = tag("summary", "Where to get them, and how to lay them out")
   return tag("details", summary, *(tag("pre", text) for text in messages))
 
 
 def _distances(outcome: Outcome) -> dict[str, Results]:
-  """Prefix of the metrics -> those of `evals.norms` without it."""
+  """Maps the prefix of metrics to those of `evals.metrics.norms`."""
   found = {}
   for name in outcome.results:
     if name.endswith(norms.EDGES):
@@ -255,7 +261,7 @@ def _distances(outcome: Outcome) -> dict[str, Results]:
 
 
 def _panels(name: str, found: Results) -> list[Markup]:
-  """Histograms of the distances from the root, and their statistics."""
+  """Draws histograms of the distances from the root, with statistics."""
   plot = plots.data_uri(plots.distance_histograms(found))
   values = _numbers(found)
   rows = {

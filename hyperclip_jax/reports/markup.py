@@ -1,4 +1,4 @@
-"""HTML that cannot forget to escape, and the look of the page."""
+"""Builds HTML that is always escaped, and the style of the pages."""
 
 import base64
 import html
@@ -10,16 +10,25 @@ import PIL.Image
 
 from hyperclip_jax.files import shown
 
-LONG_SIDE = 320  # Pictures are shrunk to it.
-LONGEST = 300  # Characters of a text of the data that are shown.
+LONG_SIDE = 320  # Pixels to which pictures are reduced.
+LONGEST = 300  # Characters of a text from data to show.
 
 
 class Markup(str):
-  """Text that is HTML already. Everything else is escaped by `tag`."""
+  """String that is HTML; `tag` escapes all other strings."""
 
 
 def tag(name: str, *children: str, **attributes: str) -> Markup:
-  """An element; `cls` is the attribute class. Plain strings are escaped."""
+  """Makes an element.
+
+  Args:
+    name: name of the element.
+    *children: contents; plain strings are escaped, `Markup` is not.
+    **attributes: attributes by name, escaped; `cls` stands for "class".
+
+  Returns:
+    HTML of the element.
+  """
   inside = "".join(
     child if isinstance(child, Markup) else html.escape(child)
     for child in children
@@ -33,7 +42,15 @@ def tag(name: str, *children: str, **attributes: str) -> Markup:
 
 
 def inline_image(pixels: np.ndarray, alt: str) -> Markup:
-  """An image (height, width, 3) uint8 inside the page itself."""
+  """Embeds an image into the page as a JPEG data URI.
+
+  Args:
+    pixels: uint8 array (height, width, 3).
+    alt: alternative text.
+
+  Returns:
+    HTML of the image, at most LONG_SIDE pixels on a side.
+  """
   image = PIL.Image.fromarray(pixels)
   image.thumbnail((LONG_SIDE, LONG_SIDE))
   buffer = io.BytesIO()
@@ -43,12 +60,22 @@ def inline_image(pixels: np.ndarray, alt: str) -> Markup:
 
 
 def note(text: str) -> Markup:
-  """A paragraph that explains what follows it."""
+  """Makes a paragraph that explains what follows it."""
   return tag("p", text, cls="note")
 
 
 def figure(uri: str, title: str, alt: str, *caption: str) -> Markup:
-  """A plot (a data URI) below its title and above its caption."""
+  """Makes a figure with a title and a caption.
+
+  Args:
+    uri: data URI of the plot.
+    title: title in bold.
+    alt: alternative text.
+    *caption: caption after the title.
+
+  Returns:
+    HTML of the figure.
+  """
   return tag(
     "figure",
     tag("img", src=uri, alt=alt),
@@ -57,7 +84,7 @@ def figure(uri: str, title: str, alt: str, *caption: str) -> Markup:
 
 
 def facts(known: Mapping[str, str]) -> Markup:
-  """A line of names and values."""
+  """Makes a line of names and values."""
   spans = (tag("span", tag("b", k), f" {v}") for k, v in known.items())
   return tag("p", *spans, cls="facts")
 
@@ -65,7 +92,16 @@ def facts(known: Mapping[str, str]) -> Markup:
 def counts(
   rows: Mapping[str, str | Sequence[str]], head: Sequence[str] = ()
 ) -> Markup:
-  """A table of numbers by name, with one number a row or one a column."""
+  """Makes a table of numbers.
+
+  Args:
+    rows: name of each row -> its number, or its numbers by column.
+    head: names of the columns, the first of which is above the names; none for
+      a table without a head.
+
+  Returns:
+    HTML of the table.
+  """
   cells = [[v] if isinstance(v, str) else v for v in rows.values()]
   body = [
     tag(
@@ -82,11 +118,14 @@ def counts(
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-  """A text of the data on one line, escaped as by `files.shown`.
+  """Formats a text from data on one line, escaped as by `files.shown`.
 
   Args:
     text: caption, phrase or name.
-    longest: characters after which it is cut, as a caption may be 100 kB.
+    longest: characters to keep; a caption may have 100 kB.
+
+  Returns:
+    Text of at most `longest` characters, before escapes.
   """
   line = " ".join(text.split())
   line = line if len(line) <= longest else line[: longest - 1] + "…"
@@ -94,12 +133,12 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 
 def document(title: str, *children: Markup) -> str:
-  """The whole page, as text."""
+  """Returns the HTML of a complete page."""
   body = tag("main", *children)
   return PAGE.format(title=html.escape(title), style=STYLE, body=body)
 
 
-# The policy forbids scripts and anything from outside, whatever a caption says.
+# The policy forbids scripts and external resources, whatever the data hold.
 PAGE = """<!doctype html>
 <html lang="en">
 <head>

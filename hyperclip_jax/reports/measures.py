@@ -1,4 +1,4 @@
-"""Measures as a table: readable names, errors, chance, published numbers."""
+"""Tabulates measures with readable names, errors, chance and paper numbers."""
 
 import math
 import re
@@ -13,14 +13,14 @@ Published = Mapping[str, Mapping[str, float]]
 
 
 class Row(NamedTuple):
-  """One measure, ready to be shown.
+  """One measure as text.
 
   Attributes:
     name: readable name.
-    meaning: what it says and which way is better, or "".
-    value: with its standard error where it has one.
-    chance: what guessing reaches, or "".
-    published: value by model of the paper.
+    meaning: explanation and which way is better, or "".
+    value: value, with its standard error where there is one.
+    chance: value of random guessing, or "".
+    published: value of each model of the paper.
   """
 
   name: str
@@ -34,9 +34,9 @@ class Group(NamedTuple):
   """Measures of one kind on one data set.
 
   Attributes:
-    title: data set and kind.
-    counts: "1,000 classes, 50,000 images", or "".
-    rows: the measures.
+    title: name of the data set and of the kind.
+    counts: sizes, such as "1,000 classes, 50,000 images", or "".
+    rows: measures of the group.
   """
 
   title: str
@@ -47,37 +47,40 @@ class Group(NamedTuple):
 def groups(
   title: str, results: Mapping[str, float], published: Published | None = None
 ) -> list[Group]:
-  """The measures of a task or run, by kind.
+  """Groups the measures of a task or run by kind.
 
   Args:
     title: name of the task, or "" for a run.
-    results: numbers as `rates` names them. A kind may stand before a slash:
-      "retrieval/i2t_r1".
-    published: measure -> value by model.
+    results: values by the names of `evals.rates`; a kind may precede a slash,
+      as in "retrieval/i2t_r1".
+    published: measure -> value by model of the paper.
+
+  Returns:
+    Groups in the order of `results`.
   """
   kinds = dict.fromkeys(_split(name)[0] for name in measured(results))
   return [_group(title, kind, results, published or {}) for kind in kinds]
 
 
 def models(found: Sequence[Group]) -> list[str]:
-  """The models of the paper that have a number beside any of the measures."""
+  """Lists the models of the paper that have a number for any measure."""
   rows = [row for group in found for row in group.rows]
   return list(dict.fromkeys(name for row in rows for name in row.published))
 
 
 def table(found: Sequence[Group]) -> Markup:
-  """All groups as one table; what a measure says is told once."""
+  """Makes one table of all groups; each explanation appears once."""
   names = models(found)
   chance = any(row.chance for group in found for row in group.rows)
   head = ["", "this model", *(["chance"] if chance else []), *names]
   lines = [tag("tr", *(tag("th", name, scope="col") for name in head))]
-  told: set[str] = set()
+  explained: set[str] = set()
   for group in found:
     if group.title:
       lines.append(_heading(group, len(head)))
     for row in group.rows:
-      meaning = "" if row.meaning in told else row.meaning
-      told.add(meaning)
+      meaning = "" if row.meaning in explained else row.meaning
+      explained.add(meaning)
       cells = [row.value, *([row.chance] if chance else [])]
       cells += [published(row.published.get(name)) for name in names]
       lines.append(
@@ -94,19 +97,27 @@ def table(found: Sequence[Group]) -> Markup:
 
 
 def counted(results: Mapping[str, float]) -> str:
-  """What the results are of: "1,000 classes, 50,000 images"."""
+  """Formats sizes, such as "1,000 classes, 50,000 images"."""
   return ", ".join(
     f"{results[name]:,.0f} {name}" for name in COUNTS if name in results
   )
 
 
 def published(value: float | None) -> str:
-  """A number with the digits that the paper has, no more."""
+  """Formats a published number with the digits of the paper; "" for None."""
   return "" if value is None else f"{value:g}"
 
 
 def shown(value: float, error: float | None = None) -> str:
-  """A value, and its standard error where it has one."""
+  """Formats a value and its standard error.
+
+  Args:
+    value: value of a measure; it may be infinite or NaN.
+    error: standard error, if known.
+
+  Returns:
+    Text such as "0.412 ± 0.013".
+  """
   if not math.isfinite(value):
     return "not finite"
   whole = value.is_integer() and abs(value) >= 1000
@@ -138,13 +149,13 @@ def _group(
 
 
 def _split(name: str) -> tuple[str, str]:
-  """The kind and the measure of "retrieval/i2t_r1"."""
+  """Splits "retrieval/i2t_r1" into kind and measure."""
   kind, _, measure = name.rpartition("/")
   return kind, measure
 
 
 def _words(name: str) -> tuple[str, str]:
-  """The readable name of a measure, and what it says."""
+  """Finds the readable name of a measure and its explanation."""
   for pattern, readable, meaning, better in words.MEANINGS:
     if match := re.search(pattern, name):
       found = [part.replace("_", " ") for part in match.groups()]

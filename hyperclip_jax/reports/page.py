@@ -1,6 +1,6 @@
-"""A run on one HTML page that needs nothing but itself.
+"""Writes the report of a run as one self-contained HTML page.
 
-No script, no external resource: it opens from a disk, in a mail, in ten years.
+The page has no script and no external resource.
 """
 
 import os
@@ -145,7 +145,7 @@ def _results(summary: Mapping[str, float], trained: bool) -> list[Markup]:
 
 
 def _numerically(name: str) -> list[tuple[str, int]]:
-  """A key that sorts r5 before r10."""
+  """Sort key that puts r5 before r10."""
   return [
     (text, int(number or 0))
     for text, number in re.findall(r"(\D+)(\d{0,9})", name)
@@ -231,7 +231,7 @@ def _walks(traversals: Sequence[Traversal], hyperbolic: bool):
 
 
 def walk(traversal: Traversal) -> Markup:
-  """The picture, and the chain of what is met."""
+  """Makes a picture with the chain of landmarks on its walk to the root."""
   stops = []
   for text, t, picture in traversal.landmarks:
     what = tag("span", text) if picture is None else inline_image(picture, text)

@@ -1,4 +1,4 @@
-"""The histograms of a data report."""
+"""Draws the histograms of a data report."""
 
 from collections.abc import Mapping
 
@@ -19,13 +19,13 @@ from hyperclip_jax.reports.tallies import (
 
 CONTEXT = 77  # Tokens; CLIP cuts longer texts.
 BUCKETS = (8, 16, 24, 32, CONTEXT)  # `data.text_buckets` of the paper's recipe
-LONGEST = CONTEXT + 11  # Tokens; longer texts are in the last bar.
-MOST_PARTS = 20  # Records with more are in the last bar.
+LONGEST = CONTEXT + 11  # Tokens; the last bar counts longer texts.
+MOST_PARTS = 20  # The last bar counts records with more.
 ASPECTS = {-2: "1:4", -1: "1:2", 0: "1:1", 1: "2:1", 2: "4:1"}  # By log2.
 
 
 def panels(census: Census) -> list[Markup]:
-  """A figure a histogram, without those of which there is nothing to show."""
+  """Draws a figure for each histogram that is not empty."""
   sizes = {"width": census.image_widths, "height": census.image_heights}
   found = [_parts(census.parts), _lengths("Caption", census.caption_tokens)]
   if census.phrase_tokens:

@@ -1,4 +1,4 @@
-"""What the manifest of prepared shards says of how they were made."""
+"""Reports how prepared shards were made, from their manifest."""
 
 import json
 import os
@@ -9,13 +9,13 @@ from typing import Any
 from hyperclip_jax.data.prepare.manifest import FORMAT, MANIFEST
 from hyperclip_jax.reports.markup import Markup, counts, note, shortened, tag
 
-LARGEST = 256 << 20  # Bytes of a manifest that is read.
+LARGEST = 256 << 20  # Largest manifest in bytes.
 
 
 def sections(paths: Sequence[str]) -> list[Markup]:
-  """The manifests beside these shards; nothing where there is none.
+  """Reports the manifests beside shards; empty where there is none.
 
-  A manifest that cannot be read, or is none of ours, is named and left alone.
+  A manifest that cannot be read, or is of another program, is only named.
   """
   folders = sorted({os.path.dirname(path) or "." for path in paths})
   found = []
@@ -33,7 +33,7 @@ def sections(paths: Sequence[str]) -> list[Markup]:
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
-  """The manifest; raises ValueError for what is none of prepared shards."""
+  """Reads a manifest; raises ValueError if it is not of prepared shards."""
   size = path.stat().st_size
   if size > LARGEST:
     raise ValueError(f"it has {size:,} bytes, the most is {LARGEST:,}")
@@ -60,7 +60,7 @@ def _shown(manifest: dict[str, Any]) -> list[Markup]:
 
 
 def _table(numbers: dict[str, Any]) -> Markup:
-  """Those values that are whole numbers."""
+  """Makes a table of the values that are whole numbers."""
   return counts(
     {_words(k): f"{n:,}" for k, n in numbers.items() if type(n) is int}
   )

@@ -1,4 +1,4 @@
-"""Where a report comes from: the model, its data, machine and software."""
+"""Describes what made a report: model, data, devices and software."""
 
 import importlib.metadata
 import platform
@@ -19,7 +19,17 @@ PACKAGES = ("hyperclip-jax", "jax", "flax")
 def of_run(
   workdir: Path, config: Config, model: HyperCLIP, data: Sample
 ) -> dict[str, str]:
-  """What a reader of a run's report needs to trace it back, by name."""
+  """Describes a run for its report.
+
+  Args:
+    workdir: folder of the run.
+    config: configuration of the run.
+    model: trained model.
+    data: records that were evaluated.
+
+  Returns:
+    Facts by name: model, data, steps, time, devices, software, command.
+  """
   vision, text = config.model.vision, config.model.text
   folder = config.shapes.folder
   held_out = config.data.held_out or f"{folder}/val"
@@ -41,18 +51,18 @@ def of_run(
 
 
 def parameters(model: HyperCLIP) -> str:
-  """How many numbers the model has learned: "149.6 M parameters"."""
+  """Formats the number of parameters, such as "149.6 M parameters"."""
   count = sum(leaf.size for leaf in jax.tree.leaves(model.params))
   return f"{count / 1e6:,.1f} M parameters"
 
 
 def devices() -> str:
-  """The devices of all processes: "8 x NVIDIA H100"."""
+  """Formats the devices of all processes, such as "8 x NVIDIA H100"."""
   return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
 def software() -> str:
-  """The versions that the numbers depend on."""
+  """Formats the versions of Python and of the packages that matter."""
   found = [f"Python {platform.python_version()}"]
   for name in PACKAGES:
     try:

@@ -1,4 +1,4 @@
-"""The report of a run, from what its evaluation saw."""
+"""Writes the report of a run from its evaluation."""
 
 import hashlib
 import json
@@ -30,7 +30,18 @@ def write(
   data: Sample,
   evaluation: Evaluation,
 ) -> pathlib.Path:
-  """Writes `report.html` into the workdir and returns its path."""
+  """Writes `report.html` and `results.json` into the workdir.
+
+  Args:
+    workdir: folder of the run.
+    config: configuration of the run.
+    model: trained model.
+    data: records that were evaluated.
+    evaluation: results on them.
+
+  Returns:
+    Path of the report.
+  """
   config_text = config.to_json(indent=2, sort_keys=True)
   path = workdir / FILE
   page.write_report(
@@ -40,7 +51,7 @@ def write(
     objective=model.name,
     date=time.strftime("%Y-%m-%d %H:%M"),
     digest=hashlib.sha256(config_text.encode()).hexdigest()[:12],
-    # The histograms show the distances better than rows of numbers.
+    # Histograms show the distances better than rows of numbers.
     summary={
       name: value
       for name, value in (evaluation.results | evaluation.context).items()
@@ -67,7 +78,7 @@ def write(
 def _walks(
   model: HyperCLIP, data: Sample, evaluation: Evaluation
 ) -> list[page.Traversal]:
-  """Walks of the first images past all texts, concepts and box images."""
+  """Walks from the first images past all texts, concepts and box images."""
   concepts = tuple(data.classes.parents) if data.classes else ()
   texts = list(dict.fromkeys([*concepts, *data.box_text, *data.text]))
   candidates = np.concatenate(
@@ -97,7 +108,7 @@ def _walks(
 def _examples(
   model: HyperCLIP, data: Sample, evaluation: Evaluation
 ) -> list[page.Example]:
-  """The first records with their boxes and the captions nearest to them."""
+  """Collects the first records with their boxes and nearest captions."""
   scores = model.similarity(
     evaluation.embeddings["image"][:EXAMPLES], evaluation.embeddings["text"]
   )
@@ -117,7 +128,14 @@ def evaluate(
 ) -> None:
   """Evaluates a trained model and writes its report.
 
-  Every process must call it: all evaluate, and the first one writes.
+  Every process must call it: all of them evaluate, and process 0
+  writes.
+
+  Args:
+    workdir: folder of the run, which gets the report.
+    config: configuration of the run.
+    model: trained model.
+    data: records to evaluate on.
   """
   evaluation = held_out.evaluate(model, data)
   if jax.process_index():

@@ -1,6 +1,4 @@
-"""Tallies: how often each whole number was seen. They are small however many
-were counted.
-"""
+"""Tallies: counts of whole numbers, whose size does not grow with the data."""
 
 import itertools
 from collections import Counter
@@ -19,11 +17,14 @@ COLOURS = ("#0072b2", "#e69f00")  # Okabe and Ito's; for one or two tallies.
 
 
 def quantile(tally: Tally, share: float) -> int:
-  """The least number that has at least this share at or below it.
+  """Finds the smallest number with at least a share of the tally up to it.
 
   Args:
-    tally: not empty.
-    share: above 0, at most 1.
+    tally: tally that is not empty.
+    share: share above 0 and at most 1.
+
+  Returns:
+    Quantile of the tally.
   """
   numbers = sorted(tally)
   upto = itertools.accumulate(tally[number] for number in numbers)
@@ -34,20 +35,28 @@ def quantile(tally: Tally, share: float) -> int:
 
 
 def share_within(tally: Tally, most: int) -> float:
-  """The share of numbers that are at most this; 0 if there are none."""
+  """Computes the share of a tally up to a number.
+
+  Args:
+    tally: tally, which may be empty.
+    most: largest number to include.
+
+  Returns:
+    Share from 0 to 1; 0 for an empty tally.
+  """
   within = sum(count for number, count in tally.items() if number <= most)
   return within / max(tally.total(), 1)
 
 
 def mean(tally: Tally) -> float:
-  """The mean of a tally that is not empty."""
+  """Computes the mean of a tally that is not empty."""
   return sum(n * count for n, count in tally.items()) / tally.total()
 
 
 def even_bins(tallies: Mapping[str, Tally]) -> np.ndarray:
-  """Edges of up to BINS bins, from 0 to the 99% quantile of all tallies.
+  """Makes edges of up to BINS bins from 0 to the 99% quantile of all tallies.
 
-  All have the same whole width: as many numbers can fall into each.
+  All bins have the same whole width, so that each covers as many numbers.
   """
   everything = sum(tallies.values(), Counter())
   top = quantile(everything, 0.99) if everything else 1
@@ -64,15 +73,18 @@ def histogram(
   ticks: Mapping[int, str] | None = None,
   marks: Sequence[float] = (),
 ) -> Figure:
-  """One outline a tally, in shares of it.
+  """Draws a histogram of one or two tallies, as shares of each tally.
 
   Args:
-    tallies: the numbers by what they are, which the legend says if there are
-      two.
-    edges: (bins + 1,) of the bins. What lies outside is in the outermost ones.
-    xlabel: what is counted, and its unit.
-    ticks: labels by place on the axis; round numbers if None.
-    marks: where to draw vertical lines.
+    tallies: tallies by label; the legend shows the labels of two.
+    edges: edges of the bins, (bins + 1,). Numbers outside count in the
+      outermost bins.
+    xlabel: label of the horizontal axis, with the unit.
+    ticks: labels by place on the axis; None for round numbers.
+    marks: places of vertical lines.
+
+  Returns:
+    Figure of the histogram.
   """
   figure = Figure(figsize=(4, 2.6))
   axes = figure.subplots()

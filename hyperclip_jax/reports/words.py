@@ -1,8 +1,8 @@
-"""What a report says about its tables and figures, for a newcomer."""
+"""Explanations of the tables and figures of a report, for newcomers."""
 
 from typing import NamedTuple
 
-# Metric after its task, readable name, what it says, which way is better.
+# Pattern of the metric, readable name, explanation, which way is better.
 MEANINGS = (
   (
     r"top1$",
@@ -157,10 +157,10 @@ class Panel(NamedTuple):
   """A plot of the report.
 
   Attributes:
-    title: what stands above it.
-    pattern: regular expression of the metrics in it.
+    title: title of the plot.
+    pattern: regular expression of the metrics in the plot.
     quantity: label of the vertical axis, with the unit.
-    caption: what to see in it.
+    caption: explanation below the plot.
   """
 
   title: str

@@ -1,9 +1,9 @@
-"""One run at a time trains in a workdir.
+"""Ensures that only one run trains in a workdir at a time.
 
-On one machine the kernel sees to that, and frees the workdir of a process that
-has died. Machines that share a workdir over a network often have no common
-lock: there the run that trains touches a file again and again, and one that
-finds the file watches for a while whether it is still touched.
+On one machine a kernel lock does this, and is released when its process dies.
+Machines that share a workdir over a network often have no common lock: there
+the owner touches a file at regular intervals, and a newcomer that finds the
+file watches for a while whether it is still being touched.
 """
 
 import contextlib
@@ -22,22 +22,21 @@ from jax.experimental import multihost_utils
 from hyperclip_jax import console, files
 
 FILE = "running.json"
-BEAT = 10.0  # seconds from one touch to the next
-WATCH = 60.0  # seconds without a touch after which its process is gone
+BEAT = 10.0  # seconds between touches
+WATCH = 60.0  # seconds without a touch after which the owner counts as dead
 
 
 @contextlib.contextmanager
 def claimed(workdir: pathlib.Path) -> Iterator[None]:
-  """Keeps other runs out of a workdir.
+  """Context manager that keeps other runs out of a workdir.
 
-  All processes of a run enter it together, and the first one holds it.
+  All processes of a run must enter it together; process 0 holds the claim.
 
   Args:
-    workdir: folder of the run, which exists.
+    workdir: existing folder of the run.
 
   Raises:
-    OSError: another process trains there; the message of the first process
-      names it.
+    OSError: another process trains there; the message of process 0 names it.
   """
   with contextlib.ExitStack() as stack:
     problem = None
@@ -55,10 +54,10 @@ def claimed(workdir: pathlib.Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _held(workdir: pathlib.Path) -> Iterator[None]:
-  """Holds a workdir for one process.
+  """Context manager that holds a workdir for this process.
 
-  A process that finds its workdir taken over ends at once: it was suspended, or
-  cut off from the storage, for so long that it was taken for dead.
+  A process that finds its workdir taken over ends at once: it was suspended or
+  cut off from storage for so long that it counted as dead.
   """
   path = workdir / FILE
   mine = {
@@ -103,32 +102,32 @@ def _touch(path: pathlib.Path, mine: dict, stop: threading.Event) -> None:
       console.end(
         f"error: {_name(found)} has taken {path.parent} over, and trains there"
       )
-    # Needs no room on the disk.
+    # Unlike writing, this works on a full disk.
     with contextlib.suppress(OSError):
       os.utime(path)
 
 
 def _is_touched(path: pathlib.Path) -> bool:
-  """Whether the file is touched while one watches; no clocks are compared."""
+  """Watches whether the file is touched, without comparing clocks."""
   first, end = _time(path), time.monotonic() + WATCH
   while time.monotonic() < end:
     time.sleep(min(1.0, WATCH / 10))
     now = _time(path)
     if now != first:
-      return now is not None  # it is removed at the end of a run
+      return now is not None  # a run removes the file when it ends
   return False
 
 
 def _time(path: pathlib.Path) -> int | None:
   try:
-    with path.open("rb") as file:  # NFS looks at its server when one opens
+    with path.open("rb") as file:  # opening makes NFS ask its server
       return os.fstat(file.fileno()).st_mtime_ns
   except OSError:
     return None
 
 
 def _read(path: pathlib.Path) -> dict:
-  """Who claims the workdir; empty if nobody does, or nobody knows."""
+  """Reads who claims the workdir; empty if nobody does."""
   try:
     found = files.read_json(path)
   except FileNotFoundError:

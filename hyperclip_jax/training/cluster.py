@@ -1,4 +1,4 @@
-"""The processes of one run, and how each joins the others."""
+"""Joins the processes of one run by `jax.distributed`."""
 
 import errno
 import ipaddress
@@ -33,21 +33,21 @@ def join(
   process: int | None,
   timeout: float = 300.0,
 ) -> None:
-  """Meets the other processes, by `jax.distributed`; alone without coordinator.
+  """Connects to the other processes; does nothing without a coordinator.
 
   Args:
-    coordinator: host:port of process 0; or "auto": from the environment, by
-      JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, by
-      Vertex AI's CLUSTER_SPEC, or by what JAX knows of SLURM, Open MPI,
-      Kubernetes and TPU pods.
-    processes: how many processes there are; none with "auto".
-    process: which of them this is, from 0; none with "auto".
-    timeout: seconds until all must have come; the process ends with a message
-      after them, since JAX itself would abort without one.
+    coordinator: HOST:PORT of process 0, or "auto" to read the environment:
+      JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, Vertex AI's
+      CLUSTER_SPEC, or what JAX detects itself (SLURM, Open MPI, Kubernetes, TPU
+      pods).
+    processes: number of processes; None with "auto".
+    process: number of this process, from 0; None with "auto".
+    timeout: seconds within which all processes must have connected. After them
+      this process ends with a message, where JAX would abort without one.
 
   Raises:
-    ValueError: flags or variables that do not say who meets where.
-    ConnectionError: this process cannot take its place.
+    ValueError: the flags or variables are incomplete or malformed.
+    ConnectionError: this process cannot join, such as for a port in use.
   """
   address = coordinator
   if coordinator == "auto":
@@ -82,7 +82,7 @@ def join(
       address,
       processes,
       process,
-      # Who says all is not to be shown one device of several, as on SLURM.
+      # With all values given, SLURM must not restrict the visible devices.
       cluster_detection_method="deactivate" if known else None,
       initialization_timeout=round(timeout) + 60,
       coordinator_bind_address=listens_at,
@@ -100,10 +100,17 @@ def join(
 def from_environment(
   environ: Mapping[str, str],
 ) -> tuple[str | None, int | None, int | None]:
-  """Address, number of processes and number of this one, as far as set.
+  """Reads how to connect from environment variables.
+
+  Args:
+    environ: environment variables by name, such as `os.environ`.
+
+  Returns:
+    Address of the coordinator, number of processes and number of this process;
+    None for each that is not set.
 
   Raises:
-    ValueError: a variable does not hold what it should.
+    ValueError: a variable is malformed.
   """
   if SPEC in environ and ADDRESS not in environ:
     return _vertex(environ[SPEC])
@@ -118,7 +125,7 @@ def from_environment(
 
 
 def _vertex(text: str) -> tuple[str, int, int]:
-  """The same of a Vertex AI job, whose first pool holds the coordinator.
+  """Reads CLUSTER_SPEC of Vertex AI; the first pool holds the coordinator.
 
   https://cloud.google.com/vertex-ai/docs/training/distributed-training
   """
@@ -141,7 +148,11 @@ def _check_number(processes: int, process: int) -> None:
 
 
 def check_address(address: str) -> None:
-  """Raises ValueError unless an address is HOST:PORT, or [IPV6]:PORT."""
+  """Checks that an address is HOST:PORT or [IPV6]:PORT.
+
+  Raises:
+    ValueError: it is not.
+  """
   match = ADDRESS_FORM.fullmatch(address)
   if not match or not 1 <= int(match[2]) <= 65_535:
     raise ValueError(
@@ -151,24 +162,25 @@ def check_address(address: str) -> None:
 
 
 def listening_address(address: str) -> str:
-  """Where process 0 listens: at the host that was named, and nowhere else.
-
-  At all addresses of this machine where the name is not of one of them, as
-  behind a forwarded port, or where only this machine takes it for the loopback,
-  as some do with their own name.
+  """Finds the address that process 0 listens at.
 
   Args:
     address: HOST:PORT of the coordinator.
 
+  Returns:
+    `address` itself, so that no other interface is exposed. All interfaces,
+    "[::]:PORT", if the host is no address of this machine (a forwarded port)
+    or resolves to the loopback here alone, as a machine's own name may.
+
   Raises:
-    ConnectionError: another process listens there.
+    ConnectionError: the port is in use, or not permitted.
   """
   host, _, port = address.rpartition(":")
   name = host.strip("[]")
   everywhere = f"[::]:{port}"
   try:
     found = socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
-  except OSError:  # a cluster's names may take a while to be known
+  except OSError:  # the names of a cluster may take a while to resolve
     return everywhere
   bound, own = False, name == "localhost" or _is_ip(name)
   for family, kind, protocol, _, place in found:

@@ -1,4 +1,4 @@
-"""Where a run's wall time goes."""
+"""Accounts for the wall time of a run: steps, input, and overhead."""
 
 import collections
 import contextlib
@@ -13,16 +13,16 @@ from hyperclip_jax.training import log
 Batch = Mapping[str, Any]  # any tree of arrays
 T = TypeVar("T")
 
-# What is no training, in the order in which it is told.
+# Time that is not spent on training, in the order of the report.
 OVERHEAD = ("start", "compile", "checkpoint", "evaluation")
 
 
 class Clock:
-  """Seconds by what the host did, of one process from here on.
+  """Measures how long the host of one process spends on each activity.
 
-  Steps are dispatched and run by themselves, so `data`, the wait for a batch,
-  costs nothing as long as there is a `device` wait when their metrics are
-  fetched: then the device was behind, and never idle for want of data.
+  Steps are dispatched asynchronously. `data`, the wait for a batch, is free as
+  long as the host also waits for the `device` when it fetches metrics: the
+  device then still had work queued and never idled for lack of data.
   """
 
   def __init__(self):
@@ -34,7 +34,7 @@ class Clock:
 
   @contextlib.contextmanager
   def on(self, what: str) -> Iterator[None]:
-    """Counts the time inside as spent on `what`."""
+    """Context manager that adds the time inside it to the total of `what`."""
     begin = time.monotonic()
     try:
       yield
@@ -42,10 +42,18 @@ class Clock:
       self._seconds[what] += time.monotonic() - begin
 
   def step(self, function: Callable[..., T], state: Any, batch: Batch) -> T:
-    """Makes a step: `function(state, batch)`.
+    """Runs one training step and times it.
 
-    It is compiled where its batch is the first of these shapes. Then this waits
-    for its end, since other processes may be compiling still.
+    A batch with new shapes triggers compilation. The call then blocks until the
+    step has finished, since other processes may still be compiling.
+
+    Args:
+      function: jitted (state, batch) -> result.
+      state: first argument of `function`.
+      batch: arrays by name; their shapes decide whether a step is a new one.
+
+    Returns:
+      The result of `function`.
     """
     shapes = tuple(rows.shape for rows in jax.tree.leaves(batch))
     new = shapes not in self._shapes
@@ -58,19 +66,21 @@ class Clock:
     return result
 
   def started(self) -> None:
-    """All until now was start-up."""
+    """Marks the end of start-up: all time so far counts as "start"."""
     self._last = time.monotonic()
     self._seconds["start"] = self._last - self._begin
 
   def trained(self) -> tuple[int, float]:
-    """Steps so far that were not compiled, and the seconds that they took."""
+    """Returns the number of steps without compilation, and their seconds."""
     overhead = sum(self._seconds[what] for what in OVERHEAD)
     return self._steps, time.monotonic() - self._begin - overhead
 
   def split(self) -> dict[str, float]:
-    """Shares of the time since the last call: {"data_share", "device_share"}.
+    """Returns the shares of time since the last call, from 0 to 1.
 
-    What is left went to compilation, logs, checkpoints and evaluation.
+    Returns:
+      {"data_share", "device_share"}. The rest went to compilation, logging,
+      checkpoints and evaluation.
     """
     now = time.monotonic()
     wall = max(now - self._last, 1e-9)
@@ -83,9 +93,11 @@ class Clock:
     return shares
 
   def report(self) -> dict[str, float]:
-    """Prints a line; {"goodput", "seconds", "start_seconds", ...}.
+    """Logs a summary of where the time went.
 
-    Goodput is the share of the wall time that went to steps: to no `OVERHEAD`.
+    Returns:
+      {"goodput", "seconds", "start_seconds", ...}. Goodput is the share of wall
+      time that was not `OVERHEAD`.
     """
     wall = max(time.monotonic() - self._begin, 1e-9)
     seconds = {what: self._seconds[what] for what in (*OVERHEAD, "data")}

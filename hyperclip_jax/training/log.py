@@ -1,4 +1,4 @@
-"""What a run says of itself: console, JSONL and TensorBoard."""
+"""Logs of a run: console, JSONL and TensorBoard."""
 
 import collections
 import contextlib
@@ -18,24 +18,28 @@ from tensorboardX.proto import event_pb2
 from tensorboardX.summary import scalar
 
 FILE = "metrics.jsonl"
-AVERAGED = 20  # lines whose losses make the average in the newest
-BLOCK = 2**20  # bytes that are read at once from the end of a file
+AVERAGED = 20  # lines over which the average loss is taken
+BLOCK = 2**20  # bytes per read from the end of a file
 
-_PROTO: Any = event_pb2  # its classes are made when it is imported
+_PROTO: Any = event_pb2  # type checkers cannot see its generated classes
 
 Row = dict[str, int | float]
 
 
 class Writer:
-  """Appends rows of metrics to `metrics.jsonl` and to TensorBoard's events.
+  """Appends rows of metrics to `metrics.jsonl` and to TensorBoard events.
 
-  What was written after the step that a run goes on from is dropped from both:
-  those steps are made again. All is written by the thread that asks for it, so
-  that an error reaches it.
+  Rows after the step that a run resumes from are dropped, since those steps run
+  again. Writes happen in the calling thread, so that errors reach the caller.
   """
 
   def __init__(self, workdir: pathlib.Path | None, step: int = 0):
-    """Writes into `workdir` from `step` on; nothing at all if it is None."""
+    """Configures the writer; `with` opens the files.
+
+    Args:
+      workdir: folder of the run; None writes nothing.
+      step: step that the run resumes from; 0 for a new run.
+    """
     self._workdir = workdir
     self._step = step
 
@@ -44,7 +48,7 @@ class Writer:
       cut(self._workdir / FILE, self._step)
       folder = self._workdir / "tensorboard"
       folder.mkdir(exist_ok=True)
-      # The process makes the name unique where two starts share a second.
+      # The process id keeps two starts within a second apart.
       self._events = EventsWriter(f"{folder}/events", f".{os.getpid()}")
       self._file = (self._workdir / FILE).open("a", encoding="utf-8")
       first = self._step + 1  # TensorBoard hides what is there from here on
@@ -55,17 +59,21 @@ class Writer:
 
   def __exit__(self, *_) -> None:
     if self._workdir:
-      # What is left unwritten has raised before.
+      # An error here was already raised by `write`.
       with contextlib.suppress(OSError):
         self._file.close()
       with contextlib.suppress(OSError):
         self._events.close()
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    """One row: {"step": step, name: value, ...}.
+    """Writes one row, {"step": step, name: value, ...}.
+
+    Args:
+      step: step that the metrics belong to.
+      values: metrics by name.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: a file cannot be written, such as for lack of disk space.
     """
     if not self._workdir:
       return
@@ -87,12 +95,16 @@ class Writer:
 
 
 def read(workdir: pathlib.Path, most: int = 2_000) -> list[Row]:
-  """The rows so far by step; of what was written twice the last counts.
+  """Reads the metrics of a run.
 
   Args:
-    workdir: of the run.
-    most: rows to return of each kind (the set of names in it); of more, every
-      second, fourth, ... and the last.
+    workdir: folder of the run.
+    most: largest number of rows to return for each set of metric names; beyond
+      it every second, fourth, ... row and the last one are kept.
+
+  Returns:
+    One row a step, in order. Where a metric was written twice for a step, the
+    later value counts.
   """
   kinds: dict[tuple[str, ...], _Thinned] = {}
   for row in _lines(workdir / FILE):
@@ -106,7 +118,7 @@ def read(workdir: pathlib.Path, most: int = 2_000) -> list[Row]:
 
 
 class _Thinned:
-  """At most so many rows, evenly from all that are added, and the last."""
+  """Keeps up to `most` evenly spaced rows of a stream, and the last one."""
 
   def __init__(self, most: int):
     self._most, self._every, self._count = most, 1, 0
@@ -126,12 +138,11 @@ class _Thinned:
 
 
 def cut(path: pathlib.Path, last: int) -> None:
-  """Drops the rows after a step, and one that was cut short by a kill.
+  """Truncates a file after a step, and drops a last line that is incomplete.
 
   Args:
-    path: file of rows with ascending steps; it is read from its end, however
-      long it is. There may be none.
-    last: step of the last row that stays.
+    path: file of rows with ascending steps, read from its end; may be missing.
+    last: step of the last row to keep.
   """
   if not path.exists():
     return
@@ -147,10 +158,10 @@ def cut(path: pathlib.Path, last: int) -> None:
 
 
 def _from_the_end(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-  """Each line with the offset of its end, the last one first."""
+  """Yields (offset of its end, line) from the last line to the first."""
   start, rest = file.seek(0, os.SEEK_END), b""
   while start:
-    # As much again as what holds no whole line: no line is copied often.
+    # Doubling reads keep the copying of a long line linear in its length.
     size = min(start, max(BLOCK, len(rest)))
     start -= size
     file.seek(start)
@@ -165,14 +176,14 @@ def _from_the_end(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def _lines(path: pathlib.Path) -> Iterator[Row]:
-  """The row of each whole line; what a kill cut short is left out."""
+  """Yields the row of each complete line; others are skipped."""
   if path.exists():
     with path.open("rb") as file:
       yield from filter(None, map(_row, file))
 
 
 def _row(line: bytes) -> Row | None:
-  """The row of a line; None if it is no whole one."""
+  """Parses a line; None if it is incomplete or not a row."""
   try:
     row = json.loads(line)
   except (ValueError, RecursionError):
@@ -182,10 +193,10 @@ def _row(line: bytes) -> Row | None:
 
 
 class Window:
-  """The metrics of the steps since the last log.
+  """Collects the metrics of the steps since the last log line.
 
-  Those of the newest steps stay on the device until somebody asks, so that the
-  loop runs ahead of it.
+  Metrics stay on the device until they are needed, so that the training loop
+  can run ahead of the device.
   """
 
   def __init__(
@@ -193,22 +204,30 @@ class Window:
     rows: list[dict[str, float]],
     look: Callable[[int, Mapping[str, float]], None],
   ):
-    """Args:
-    rows: of a window that a checkpoint cut in two, as `rows` gave them.
-    look: is shown each step and its metrics, in order, once.
+    """Starts a window.
+
+    Args:
+      rows: rows that a checkpoint saved in the middle of a window, as `rows`
+        returned them; empty otherwise.
+      look: callback (step, metrics), called once for each step in order.
     """
     self._rows = rows
     self._look = look
     self._pending: list[tuple[int, Mapping[str, Any]]] = []
 
   def add(self, step: int, values: Mapping[str, Any]) -> None:
-    """Takes a step's metrics: float32 scalars on the device."""
+    """Adds the metrics of a step.
+
+    Args:
+      step: the step.
+      values: float32 scalars on the device, by name.
+    """
     self._pending.append((step, values))
 
   def rows(self) -> list[dict[str, float]]:
-    """The metrics so far, a row a step; waits for the device.
+    """Returns the metrics so far, one row a step; waits for the device.
 
-    The list is the caller's own: a checkpoint writes it while steps go on.
+    The list is a copy: a checkpoint may write it while training continues.
     """
     pending, self._pending = self._pending, []
     for step, values in jax.device_get(pending):
@@ -218,9 +237,11 @@ class Window:
     return [*self._rows]
 
   def close(self) -> dict[str, float]:
-    """Their means over the steps that were not skipped; begins a new window.
+    """Returns the means of the window and starts a new one.
 
-    "skipped" is how many were.
+    Returns:
+      Mean of each metric over the steps that were not skipped, and "skipped",
+      the number of steps that were.
     """
     rows, self._rows = self.rows(), []
     good = [row for row in rows if not row["skipped"]]
@@ -232,7 +253,7 @@ class Window:
 
 
 class Progress:
-  """A line a log: step, loss, learning rate, gradient norm, speed, time left.
+  """Prints progress: step, loss, learning rate, gradient norm, speed, ETA.
 
   The other metrics are in `metrics.jsonl` and TensorBoard.
   """
@@ -243,9 +264,9 @@ class Progress:
     """Starts to measure the speed.
 
     Args:
-      steps: of the whole run.
-      batch_size: examples a step.
-      trained: steps so far, and the seconds that they took: `Clock.trained`.
+      steps: number of steps of the whole run.
+      batch_size: examples in a step, over all devices.
+      trained: `Clock.trained`: () -> (steps so far, seconds that they took).
     """
     self._steps = steps
     self._batch_size = batch_size
@@ -254,13 +275,15 @@ class Progress:
     self._losses: collections.deque[float] = collections.deque(maxlen=AVERAGED)
 
   def report(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
-    """Prints a line; returns {"samples_per_second"} since the last one.
-
-    Nothing is known of the speed where all steps were compiled.
+    """Prints a line.
 
     Args:
-      step: the last one done.
+      step: last step that is done.
       values: means of the metrics since the last line.
+
+    Returns:
+      {"samples_per_second"} since the last line; empty if every step since then
+      included compilation.
     """
     now = self._trained()
     done, seconds = (b - a for a, b in zip(self._last, now, strict=True))
@@ -287,14 +310,14 @@ class Progress:
 
 
 def say(message: str) -> None:
-  """A line to whoever watches, from the first process; never raises."""
+  """Prints a line to standard error from process 0; never raises."""
   if jax.process_index() == 0 and sys.stderr:
     with contextlib.suppress(OSError, ValueError):
       print(message, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
-  """h:mm:ss or m:ss."""
+  """Formats seconds as h:mm:ss, or m:ss below an hour."""
   minutes, seconds = divmod(round(seconds), 60)
   hours, minutes = divmod(minutes, 60)
   if hours:

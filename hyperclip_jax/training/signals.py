@@ -1,9 +1,10 @@
-"""Ctrl-C, SIGTERM and SIGHUP: a run saves what it has, and ends.
+"""Handles Ctrl-C, SIGTERM and SIGHUP: a run saves its state and ends.
 
-A process listens from its first line to its last. While it trains it saves
-after the step at hand; before and after that all is on the disk already, and it
-ends at once. The signals are read by a thread, since the main thread hears
-nothing while it waits in a compilation or for other processes.
+Handlers are installed from the first line of a process to its last. During
+training the run saves after the current step; before and after it there is
+nothing to save, and the process ends at once. A thread reads the signals, since
+Python handlers do not run while the main thread is inside a compilation or a
+collective.
 """
 
 import contextlib
@@ -19,20 +20,21 @@ from collections.abc import Callable, Iterator, Sequence
 from hyperclip_jax import console
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-GRACE = 10.0  # seconds to leave in good order, outside of training
+GRACE = 10.0  # seconds for an orderly exit outside of training
 
 
 @dataclasses.dataclass
 class _State:
-  """Of this process.
+  """Signal handling of this process.
 
   Attributes:
-    listens: `listen` is in force.
-    asked: the first signal that came.
-    leaving: the process is on its way out.
-    said: its last words are written.
-    save: answers a signal while a loop trains, by its name; None elsewhere.
-    code: exit code of a process that was stopped; None for 128 + the signal.
+    listens: whether the handlers of `listen` are installed.
+    asked: first signal received; None before it.
+    leaving: whether the process is exiting.
+    said: whether the message on exit has been printed.
+    save: callback that takes the name of a signal during training; None at
+      other times.
+    code: exit code of a stopped process; None for 128 + the signal.
   """
 
   listens: bool = False
@@ -47,16 +49,16 @@ _state = _State()
 
 
 def listen(argv: Sequence[str] = ()) -> Callable[[], None]:
-  """Answers signals from now on.
+  """Installs the signal handlers.
 
-  SIGHUP stays ignored where it is, as under `nohup`.
+  SIGHUP stays ignored if it already is, as under `nohup`.
 
   Args:
-    argv: command line, which may hold `--stopped_code=N`, the exit code of a
-      process that was stopped. Flags are parsed later, after the imports.
+    argv: command line. Its `--stopped_code=N` is the exit code of a stopped
+      process; it is read here since flags are parsed only after the imports.
 
   Returns:
-    What gives the signals back to their former handlers.
+    Function that restores the former handlers.
   """
   global _state
   state = _state = _State(listens=True, code=stopped_code(argv))
@@ -84,29 +86,29 @@ def listen(argv: Sequence[str] = ()) -> Callable[[], None]:
 
 
 def done() -> None:
-  """Says that the work is done: nothing is left that could be stopped."""
+  """Ignores further signals: the work is done and saved."""
   if _state.listens:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the exit itself may hang
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # in case the exit hangs
     for number in (signal.SIGTERM, signal.SIGHUP):
       signal.signal(number, signal.SIG_IGN)
 
 
 def stopped_code(argv: Sequence[str]) -> int | None:
-  """The value of `--stopped_code` on a command line; None without."""
+  """Finds the value of `--stopped_code` on a command line, or None."""
   text = "\n".join(argv)
   found = re.search(r"^--?stopped_code[=\n](\d{1,3})$", text, re.MULTILINE)
   return int(found[1]) if found else None
 
 
 def expect(step: int) -> None:
-  """Counts the steps from here, where several processes agree on one.
+  """Reports the step that a run resumes from to JAX's preemption service.
 
-  JAX has all processes stop at the step after the newest that one of them is
-  at, and takes them to be at step 0 until then. A signal that comes while a run
-  is being resumed would name a step that never comes.
+  The service stops all processes at the step after the newest one that any of
+  them has reported, and assumes step 0 before that. Without this call, a signal
+  received while a run resumes would select a step in the past.
 
   Args:
-    step: newest checkpoint; 0 if there is none.
+    step: step of the newest checkpoint; 0 if there is none.
   """
   import jax
   from jax.experimental import multihost_utils
@@ -117,10 +119,11 @@ def expect(step: int) -> None:
 
 @contextlib.contextmanager
 def saving() -> Iterator[Callable[[int], bool]]:
-  """Whether to save and end after a step: to be asked once after each.
+  """Context manager that yields `should_stop(step)` for the training loop.
 
-  All processes of a run get the same answer. A signal that came too late for
-  the last question ends the process on the way out.
+  `should_stop` must be called once after each step. It returns True, on every
+  process at the same step, once any of them has received SIGINT, SIGTERM or
+  SIGHUP. A signal after the last call ends the process on exit.
   """
   import jax
   from jax.experimental import multihost_utils
@@ -137,7 +140,8 @@ def saving() -> Iterator[Callable[[int], bool]]:
 
   def announce_to_all(name: str) -> None:
     announce(name)
-    # JAX hears SIGTERM where there are several, and has them agree on a step.
+    # With several processes JAX's preemption service handles SIGTERM and makes
+    # all of them stop at the same step.
     os.kill(os.getpid(), signal.SIGTERM)
 
   def ask(step: int) -> bool:
@@ -160,19 +164,19 @@ def saving() -> Iterator[Callable[[int], bool]]:
     _state.leaving = told
     _state.save = None
     if many:
-      signal.signal(signal.SIGTERM, _leave)  # it was JAX's
+      signal.signal(signal.SIGTERM, _leave)  # JAX had replaced it
     undo()
   if _state.asked is not None and not told:
     _exit(_state.asked)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-  """Whether a log is none of those by which Orbax says what `ask` has said."""
+  """Filters out Orbax's log records about a stop, which `ask` announces."""
   return "Reached preemption sync point" not in str(record.msg)
 
 
 def _hear(reader: int, state: _State) -> None:
-  """Answers the numbers of signals as they come."""
+  """Handles signals, whose numbers arrive on a pipe."""
   heard = False
   with open(reader, "rb", buffering=0) as pipe:
     while number := pipe.read(1):
@@ -190,7 +194,7 @@ def _answer(number: signal.Signals, state: _State, again: bool) -> None:
   if save := state.save:
     save(number.name)
     return
-  # The main thread may be held up where no exception reaches it.
+  # The main thread may be blocked where no exception reaches it.
   timer = threading.Timer(GRACE, _end, [number, state])
   timer.daemon = True
   timer.start()
@@ -202,24 +206,24 @@ def _end(number: int, state: _State) -> None:
 
 
 def _leave(number: int, _) -> None:
-  """Ends the main thread, unless it trains."""
+  """Signal handler: exits the main thread unless it is training."""
   _state.asked = _state.asked or number
   if not _state.save and not _state.leaving:
     _exit(_state.asked)
 
 
 def _leave_later(lost) -> bool:
-  """Whether an exit was lost, and comes again.
+  """Repeats an exit that Python swallowed; returns whether it was one.
 
-  Python swallows what is raised while it calls back by itself, as in a
-  collection of garbage or a `__del__`.
+  Python swallows exceptions raised in its own callbacks, as in garbage
+  collection or `__del__`.
   """
   main = threading.main_thread()
   ours = _state.leaving and issubclass(lost.exc_type, SystemExit)
   if not (ours and _state.asked and threading.current_thread() is main):
     return False
   _state.leaving = False
-  signal.set_wakeup_fd(-1)  # what follows is no second Ctrl-C
+  signal.set_wakeup_fd(-1)  # the repeated signal is no second Ctrl-C
   again = threading.Timer(0.05, signal.pthread_kill, [main.ident, _state.asked])
   again.daemon = True
   again.start()

@@ -1,4 +1,4 @@
-"""A profile of a few steps."""
+"""Profiles a few training steps."""
 
 import pathlib
 from typing import Any
@@ -7,15 +7,21 @@ import jax
 
 
 class Trace:
-  """Records steps `first` to `first + steps - 1` by `jax.profiler`.
+  """Records steps `first` to `first + steps - 1` with `jax.profiler`.
 
-  TensorBoard opens the folder (with the package xprof), Perfetto the
-  `*.trace.json.gz` deep inside it. Calls of Python functions are left out: they
-  would be nearly all of the events.
+  TensorBoard opens the folder (with the package xprof), Perfetto opens the
+  `*.trace.json.gz` inside it. Calls of Python functions are not recorded: they
+  would make up nearly all events.
   """
 
   def __init__(self, folder: pathlib.Path | None, first: int, steps: int):
-    """Writes into `folder`; records nothing if it is None or `first` is 0."""
+    """Prepares a trace; nothing is recorded until `at(first, ...)`.
+
+    Args:
+      folder: folder to write the profile into; None records nothing.
+      first: first step to record, counted from 1; 0 records nothing.
+      steps: number of steps to record.
+    """
     self._folder = folder
     self._first = first
     self._end = first + steps
@@ -25,11 +31,16 @@ class Trace:
     return self
 
   def __exit__(self, *_) -> None:
-    if self._running:  # the run ended before the last step of these
+    if self._running:  # the run ended before the last step to record
       jax.profiler.stop_trace()
 
   def at(self, step: int, state: Any) -> None:
-    """To be called before each step, with what the last one gave."""
+    """Starts or stops recording; call it before each step.
+
+    Args:
+      step: step that is about to run.
+      state: result of the step before, which is waited for.
+    """
     if self._running and step == self._end:
       jax.block_until_ready(state)
       jax.profiler.stop_trace()

@@ -1,7 +1,7 @@
-"""A run that stands still is ended, with the stack of every thread on disk.
+"""Ends a run that has stalled, and saves the stack of every thread.
 
-A process whose peer died or stalled waits in a collective for ever; so does one
-whose storage hangs. Ended, it can be started again.
+A process whose peer has died or stalled waits in a collective forever, and so
+does one whose storage hangs. Once it has ended it can be restarted.
 """
 
 import faulthandler
@@ -17,42 +17,48 @@ from hyperclip_jax import console
 from hyperclip_jax.training.health import BadNumbersError
 
 FOLDER = "stacks"
-KEEP = 10  # files of each process that has ended
+KEEP = 10  # stack files to keep for each process
 
-# Seconds that the first step of a process may take, which compiles.
+# Seconds that the first step, which compiles, may take.
 FIRST_STEP = 1_800.0
 
-# Seconds for the main thread to leave in good order once another has died.
+# Seconds that the main thread has to exit after another thread has died.
 LEAVE = 10.0
 
 
 class DeadThreadError(OSError):
-  """A thread that the run depends on has died."""
+  """Raised when a thread that the run depends on has died."""
 
 
 class Watchdog:
-  """Ends the process when no step completes for a while.
+  """Context manager that ends the process when no step completes in time.
 
-  Also keeps the stacks where JAX itself ends the process, as it does when the
-  coordinator is lost, and ends one of several at once when it fails, as it does
-  when a peer died: JAX would have it wait for that one to leave with it. When
-  any thread dies of an error, the run ends with that error: what it was to do
-  would never be done.
+  It covers three more cases:
 
-  Its clock stands still while the process does, so that a process that was
-  suspended goes on.
+  - JAX ends the process itself, as when the coordinator is lost: the stacks are
+    saved.
+  - One of several processes fails: it ends at once, instead of waiting for a
+    peer that may be dead.
+  - Any thread dies of an error: the run ends with that error, as the work of
+    the thread would never be done.
+
+  Its clock stops while the process is suspended, so that a process that is
+  resumed carries on.
   """
 
   def __init__(
     self, workdir: pathlib.Path, stall_seconds: float, slow_seconds: float
   ):
-    """Makes one that watches nothing yet.
+    """Configures the watchdog; `with` starts it.
 
     Args:
-      workdir: stacks go to its `stacks/process-N.TIME.PID.txt`.
-      stall_seconds: without a step that end the process; 0 for never. An
-        evaluation must take less; the first step has `FIRST_STEP` at least.
-      slow_seconds: of waiting for one batch that are told.
+      workdir: folder of the run; stacks are written to its
+        `stacks/process-N.TIME.PID.txt`.
+      stall_seconds: seconds without a step after which the process is ended; 0
+        for never. It must exceed the time of an evaluation; the first step has
+        at least `FIRST_STEP`.
+      slow_seconds: seconds of waiting for one batch after which the loader is
+        reported.
     """
     self._folder = workdir / FOLDER
     self._stall = stall_seconds
@@ -80,8 +86,8 @@ class Watchdog:
     return self
 
   def __exit__(self, kind: object, error: BaseException | None, *_) -> None:
-    # A collective fails with one type in a step and with another in a save.
-    # All come to the verdict of bad numbers at one step, and leave together.
+    # A failing collective raises different types in a step and in a save. Only
+    # BadNumbersError is raised by all processes at the same step.
     failed = isinstance(error, Exception)
     agreed = isinstance(error, BadNumbersError)
     if failed and not agreed and jax.process_count() > 1:
@@ -97,11 +103,11 @@ class Watchdog:
       self._path.unlink(missing_ok=True)
 
   def waits_for(self, what: str) -> None:
-    """Says that the run now waits for a "batch" or a "step"."""
+    """Records that the run now waits for a "batch" or a "step"."""
     self._began, self._waits_for = self._now, what
 
   def stepped(self) -> None:
-    """Says that a step was made, or something as good as one.
+    """Records progress: a step, or other work that takes as long.
 
     Raises:
       DeadThreadError: some thread has died of an error.
@@ -116,13 +122,13 @@ class Watchdog:
     before = time.monotonic()
     while not self._stop.wait(tick):
       now = time.monotonic()
-      # A longer one means that the process was suspended, or starved.
+      # A longer interval means that the process was suspended or starved.
       self._now += min(now - before, 2 * tick)
       before, began = now, self._began
       slow = self._waits_for == "batch" and self._now - began > self._slow
       if slow and told != began:
         told = began
-        console.say(  # a log could wait for its reader, and this with it
+        console.say(  # logging could block on a full pipe, and this thread too
           f"the loader has stalled: a batch takes more than {self._slow:g} s; "
           "look at the storage of the shards, or raise config.data.threads"
         )
@@ -155,10 +161,10 @@ class Watchdog:
       self._file.write(text)
       self._file.flush()
     except (OSError, ValueError):
-      pass  # the disk may be full, which is the error to be told
+      pass  # the disk may be full, which is then the error to report
 
   def _end(self, reason: str, trace: str = "") -> None:
-    """Writes the stacks, says so, and leaves without waiting for anybody."""
+    """Saves the stacks, prints where, and exits without waiting."""
     try:
       faulthandler.dump_traceback(self._file)
     finally:
@@ -169,7 +175,7 @@ class Watchdog:
 
 
 def _tidy(folder: pathlib.Path, name: str) -> None:
-  """Removes what ended processes left, but for the newest of their stacks."""
+  """Removes empty stack files of earlier processes, and all but the newest."""
   found = sorted(folder.glob(f"{name}.*.txt"))
   full = [path for path in found if path.stat().st_size]
   for path in set(found) - set(full[-KEEP:]):

@@ -190,7 +190,7 @@ def test_times_as_slurm_writes_them(time, wanted):
     (["--time=soon"], "found 'soon'"),
     (["--cpus=0"], "--cpus must be at least 1, found 0"),
     (["--restarts=-1"], "--restarts at least 0"),
-    (["--mount=/data"], "--mount is of a --container"),
+    (["--mount=/data"], "--mount needs a --container"),
     (["--container=a", "--mount=data"], "absolute folder"),
   ],
 )

@@ -64,7 +64,7 @@ def test_one_image_of_what_a_run_needs(capsys, tmp_path):
     (["--executor=kubernetes", "--nodes=2"], "for several take launch.k8s"),
     (["--resource=a100"], "not NAME=VALUE"),
     (["--resource=a100=many"], "many"),
-    (["--executor=vertex", "--volume=a=/b"], "--volume is of --executor=local"),
+    (["--executor=vertex", "--volume=a=/b"], "--volume needs --executor=local"),
     (["--executor=borg"], "borg"),
   ],
 )

@@ -11,7 +11,8 @@ from hyperclip_jax.training import signals
 
 STARTS = """
 import sys, time
-from hyperclip_jax import console, signals
+from hyperclip_jax import console
+from hyperclip_jax.training import signals
 console.outlive()
 signals.listen(sys.argv)
 try:
@@ -24,7 +25,7 @@ finally:
 # A lock that the main thread waits for in C, as in a compilation.
 HELD_UP = """
 import sys, threading
-from hyperclip_jax import signals
+from hyperclip_jax.training import signals
 signals.GRACE = 0.2
 signals.listen(sys.argv)
 lock = threading.Lock()
@@ -41,7 +42,7 @@ while True:
 # the exit of the process, the process ends all the same.
 CALLED_BACK = """
 import gc, sys, time
-from hyperclip_jax import signals
+from hyperclip_jax.training import signals
 signals.listen(sys.argv)
 def collected(phase, _):
   if phase == "start":
@@ -55,7 +56,7 @@ time.sleep(60)
 
 TRAINS = """
 import sys, time
-from hyperclip_jax import signals
+from hyperclip_jax.training import signals
 signals.listen(sys.argv)
 with signals.saving() as asked:
   print("listens", flush=True)

@@ -1,8 +1,8 @@
 """Drawing for the embedded data set: outlines, arrangement, pixels.
 
-Everything is placed in the unit square, x to the right and y down, with points
-as complex numbers, so that turning and scaling is one product. Only `render`
-knows pixels.
+Coordinates are in the unit square, x to the right and y down. Points are
+complex numbers, so that one product rotates and scales them. Only `render` uses
+pixels.
 """
 
 import cmath
@@ -25,13 +25,13 @@ COLOURS = {
   "black": (26, 26, 26),
 }
 SIZES = {"small": (0.31, 0.37), "large": (0.44, 0.52)}
-# The only object of a scene fills it, as the subject of a photograph does.
+# A single object fills the scene, like the subject of a photograph.
 ALONE = {"small": (0.56, 0.64), "large": (0.70, 0.78)}
-TEXTURES = {"plain": 2, "striped": 1, "dotted": 1}  # with their odds
+TEXTURES = {"plain": 2, "striped": 1, "dotted": 1}  # relative frequencies
 
 SUPERSAMPLE = 4
 MARGIN = 0.03  # between an object and the border, or the next object
-TURN = math.radians(12)  # either way
+TURN = math.radians(12)  # largest rotation, either way
 
 Points = list[complex]
 
@@ -47,7 +47,7 @@ def _rectangle(width: float, height: float) -> Points:
 
 
 def _moon(tip: float = 0.85, bite: float = 0.5) -> Points:
-  """A disc less a second one at `bite`; they meet at angles +-`tip`."""
+  """Makes a disc minus a second one at `bite`; they meet at angles +-`tip`."""
   inner = cmath.exp(1j * tip) - bite
   angle = cmath.phase(inner)
   back = _arc(math.tau - angle, angle)
@@ -78,7 +78,7 @@ def _bounds(points: Points) -> Box:
   return min(xs), min(ys), max(xs), max(ys)
 
 
-# Long shapes lie diagonally: a crop of an upright bar, squashed to the square
+# Long shapes lie diagonally: the crop of an upright bar, resized to the square
 # that the image tower sees, would be a square.
 DIAGONAL = cmath.exp(0.25j * math.pi)
 OUTLINES = {
@@ -98,20 +98,26 @@ OUTLINES = {
     "arrow": [1 + 0j, -0.85j, -0.38j, -1 - 0.38j, -1 + 0.38j, 0.38j, 0.85j],
   }.items()
 }
-HOLES = {"ring": 0.5, "frame": 0.5}  # the hole is the outline, shrunk
+HOLES = {"ring": 0.5, "frame": 0.5}  # scale of the outline for the hole
 STRIPES = [[p + 0.28j * i for p in _rectangle(2.0, 0.12)] for i in range(-2, 3)]
 DOTS = [0.25 * complex(i, j) for i in range(-2, 3) for j in range(-2, 3)]
 BETWEEN = 0.125 + 0.125j  # moves the dots into the band around a hole
 DOT_RADIUS = 0.085
-RIM = 0.05  # of plain colour around the texture: keeps the silhouette whole
+RIM = 0.05  # width of plain colour around a texture, for the silhouette
 WHITE = (250, 250, 250)
 
 
 class Thing(NamedTuple):
   """One object of a scene.
 
-  `turn` scales and rotates the shape's outline, which `centre` then moves into
-  the unit square. `box` bounds what is drawn tightly.
+  Attributes:
+    colour: key of `COLOURS`.
+    shape: key of `OUTLINES`.
+    size: "small" or "large".
+    texture: key of `TEXTURES`.
+    turn: complex factor that scales and rotates the outline.
+    centre: position in the unit square.
+    box: tight bounding box, x1, y1, x2, y2 in the unit square.
   """
 
   colour: str
@@ -123,12 +129,12 @@ class Thing(NamedTuple):
   box: Box
 
   def place(self, points: Points) -> Points:
-    """Takes points of the outline's frame to the unit square."""
+    """Maps points from the frame of the outline to the unit square."""
     return [self.centre + self.turn * p for p in points]
 
 
 def _toss(rng: random.Random, leaf: str, count: int) -> Thing:
-  """Draws the attributes of one of `count` things, about the origin."""
+  """Draws the attributes of one of `count` objects, centred at the origin."""
   colour, shape = leaf.split()
   size = "large" if rng.random() < 1 / (1 + count) else "small"
   scale = rng.uniform(*(ALONE if count == 1 else SIZES)[size])
@@ -141,7 +147,7 @@ def _toss(rng: random.Random, leaf: str, count: int) -> Thing:
 def _drop(
   rng: random.Random, thing: Thing, others: list[Thing]
 ) -> Thing | None:
-  """Moves the thing to a free spot inside the image, if it finds one."""
+  """Moves the object to a random free spot; None if there is none."""
   x1, y1, x2, y2 = thing.box
   for _ in range(20):
     x = rng.uniform(MARGIN - x1, 1 - MARGIN - x2)
@@ -162,14 +168,14 @@ def _apart(a: Box, b: Box) -> bool:
 
 
 def arrange(rng: random.Random, leaves: list[str]) -> list[Thing]:
-  """Lays out one thing for each leaf class, none overlapping another.
+  """Lays out one object for each leaf class, without overlaps.
 
   Args:
-    rng: the scene's own stream.
-    leaves: up to three leaf classes, "red circle".
+    rng: random numbers of the scene.
+    leaves: up to three leaf classes, such as "red circle".
 
   Returns:
-    The things, in the order of `leaves`.
+    Objects in the order of `leaves`.
   """
   while True:  # when stuck, start over: same leaves, new attributes
     things: list[Thing] = []
@@ -185,15 +191,15 @@ def arrange(rng: random.Random, leaves: list[str]) -> list[Thing]:
 def render(
   rng: random.Random, things: list[Thing], image_size: int
 ) -> Image.Image:
-  """Draws the things on a pale tint.
+  """Draws objects on a pale background.
 
   Args:
-    rng: the scene's own stream.
-    things: from `arrange`.
-    image_size: side in pixels.
+    rng: random numbers of the scene.
+    things: objects that `arrange` made.
+    image_size: side of the image in pixels.
 
   Returns:
-    An RGB image.
+    RGB image.
   """
   grey = rng.randint(176, 236)
   tint = [grey + rng.randint(-14, 14) for _ in range(3)]
@@ -204,7 +210,7 @@ def render(
 
 
 def _paint(rng: random.Random, image: Image.Image, thing: Thing) -> None:
-  """Pastes one thing through a supersampled mask of its box only."""
+  """Pastes one object through a supersampled mask of its box."""
   x1, y1, x2, y2 = (side * image.width for side in thing.box)
   left, top = math.floor(x1), math.floor(y1)
   zoom = SUPERSAMPLE * image.width
@@ -216,7 +222,7 @@ def _paint(rng: random.Random, image: Image.Image, thing: Thing) -> None:
       (math.ceil(y2) - top) * SUPERSAMPLE,
     ),
   )
-  local = thing._replace(  # the same thing, in pixels of the mask
+  local = thing._replace(  # the same object, in pixels of the mask
     turn=thing.turn * zoom, centre=thing.centre * zoom - corner
   )
   draw = ImageDraw.Draw(mask)
@@ -235,7 +241,7 @@ def _paint(rng: random.Random, image: Image.Image, thing: Thing) -> None:
 def _pattern(
   local: Thing, edges: list[Points], size: tuple[int, int]
 ) -> Image.Image:
-  """The mask of the stripes or dots, clear of the edges."""
+  """Draws the mask of the stripes or dots, with a margin at the edges."""
   pattern, scale = Image.new("L", size), abs(local.turn)
   draw = ImageDraw.Draw(pattern)
   if local.texture == "striped":

@@ -1,4 +1,4 @@
-"""A raw GRIT shard of real photographs, for trying things on real pixels.
+"""Writes a raw GRIT shard of real photographs, for trials on real pixels.
 
 The photographs ship inside the scikit-image wheel (extra `photos`), so nothing
 is downloaded. All are dedicated to the public domain or under CC0, as their
@@ -21,13 +21,13 @@ PixelBox = tuple[int, int, int, int]
 
 
 class Photo(NamedTuple):
-  """A photograph and what can be seen in it.
+  """A photograph with its annotations.
 
   Attributes:
-    key: of the record.
-    file: in the data folder of scikit-image.
+    key: key of the record.
+    file: file name in the data folder of scikit-image.
     source: author, licence and origin.
-    caption: of the whole photograph.
+    caption: caption of the full photograph.
     parts: phrases of the caption, each with x1, y1, x2, y2 in pixels.
   """
 
@@ -140,14 +140,14 @@ def write(folder: str | os.PathLike[str]) -> pathlib.Path:
   """Writes the photographs as one raw GRIT shard.
 
   Args:
-    folder: gets `photos/00000.tar`; made if it is missing.
+    folder: folder for `photos/00000.tar`; created if missing.
 
   Returns:
-    The path of the shard, complete: an older one is replaced in one step.
+    Path of the shard, which replaces an older one atomically.
 
   Raises:
     ModuleNotFoundError: scikit-image is not installed.
-    FileNotFoundError: it is, but without one of the photographs.
+    FileNotFoundError: scikit-image lacks one of the photographs.
   """
   source = _folder_of_skimage()
   path = pathlib.Path(folder) / "photos" / "00000.tar"
@@ -186,11 +186,11 @@ def _folder_of_skimage() -> pathlib.Path:
 def _record(
   photo: Photo, source: pathlib.Path, index: int
 ) -> tuple[bytes, dict]:
-  """The JPEG and the JSON of one photograph."""
+  """Makes the JPEG and the JSON of one photograph."""
   jpeg = (source / photo.file).read_bytes()
   with Image.open(io.BytesIO(jpeg)) as image:
     width, height = image.size
-    if image.format != "JPEG":  # one that is stays as it was published
+    if image.format != "JPEG":  # JPEGs stay as published
       packed = io.BytesIO()
       image.save(packed, "jpeg", quality=95)
       jpeg = packed.getvalue()
@@ -213,7 +213,7 @@ def _record(
 def _grounded(
   caption: str, phrase: str, box: PixelBox, width: int, height: int
 ) -> list[float]:
-  """GRIT's [start, end, x1, y1, x2, y2, score], offsets as floats too."""
+  """Makes GRIT's [start, end, x1, y1, x2, y2, score], all of them floats."""
   start = caption.index(phrase)
   x1, y1, x2, y2 = box
   corners = (x1 / width, y1 / height, x2 / width, y2 / height)

@@ -1,16 +1,16 @@
 """The embedded data set: grounded scenes of coloured shapes, as raw GRIT tars.
 
-One to three objects a scene, each a shape of a family in a colour, a size and a
-texture; a caption of varying wording; the boxes of its noun phrases and
-referring expressions, a quarter of which speak in general terms ("a round
+A scene has one to three objects, each a shape of a family in a colour, a size
+and a texture. Its caption varies in wording; noun phrases and referring
+expressions have boxes, and a quarter of them use general terms ("a round
 shape", "a red thing"). The shards have the layout that img2dataset gives GRIT
-(Peng et al., "Kosmos-2", 2023), so the default data come in through the same
-door as real data.
+(Peng et al., "Kosmos-2", 2023), so the default data are read by the same code
+as real data.
 
-A folder holds `train/`, `val/` (scenes) and `objects/` (one object each,
-balanced over the leaf classes, `label` and `held_out` in their JSON), then
+A folder holds `train/` and `val/` (scenes), `objects/` (one object each,
+balanced over the leaf classes, with `label` and `held_out` in their JSON),
 `hierarchy.json`, `manifest.json` and `digests.json`. Twelve of the 96 leaf
-classes, one for each shape, are never drawn in `train`.
+classes, one for each shape, never occur in `train`.
 
   hyperclip shapes --output DIR
 """
@@ -29,7 +29,7 @@ from hyperclip_jax.checkpoints import digests
 from hyperclip_jax.data.embedded.draw import COLOURS, Thing, arrange, render
 from hyperclip_jax.data.records.boxes import Box
 
-VERSION = 1  # of the drawings and the wording; any change of bytes raises it
+VERSION = 1  # raised by any change of the bytes written
 ROOT = "thing"
 FAMILIES = {
   "round shape": ("circle", "ring", "oval", "moon"),
@@ -46,21 +46,21 @@ HELD_OUT = frozenset(
 SEEN = tuple(leaf for leaf in LEAVES if leaf not in HELD_OUT)
 POOLS = {"train": SEEN, "val": LEAVES, "objects": LEAVES}
 
-# How specific a noun phrase is: a quarter is more general than a leaf.
+# Relative frequencies of how specific a noun phrase is.
 LEVELS = {"leaf": 60, "shape": 20, "family": 8, "colour": 8, "thing": 4}
 OPENINGS = ("", "", "a picture of ", "a scene with ", "we see ")
 
 
 def hierarchy() -> dict[str, tuple[str, ...]]:
-  """The concepts, each with its parents: a tree, 96 leaves, depth 3.
+  """Returns the concept hierarchy: a tree with 96 leaves and depth 3.
 
-  thing -> round shape -> circle -> red circle. A leaf's only parent is its
-  shape. "red thing" is a true hypernym too and the captions use it, but as a
-  second parent it would put all shapes of one colour two steps apart, and the
-  shortest path could no longer tell a ring taken for a circle from a star.
+  An example is thing -> round shape -> circle -> red circle. The only parent of
+  a leaf is its shape. "red thing" is a hypernym too, which captions use, but as
+  a second parent it would put all shapes of one colour two edges apart, and the
+  tree-induced error could no longer tell near mistakes from far ones.
 
   Returns:
-    Node to its parents; the root has none.
+    Parents by node; the root has none.
   """
   parents: dict[str, tuple[str, ...]] = {ROOT: ()}
   parents |= dict.fromkeys(FAMILIES, (ROOT,))
@@ -69,9 +69,21 @@ def hierarchy() -> dict[str, tuple[str, ...]]:
 
 
 class Caption:
-  """A caption under construction, with the offsets of what it names."""
+  """A caption with its grounded phrases.
+
+  Attributes:
+    text: the caption.
+    noun_chunks: rows [start, end, x1, y1, x2, y2, score] as in GRIT.
+    ref_exps: rows of the referring expressions, likewise.
+  """
 
   def __init__(self, rng: random.Random, things: list[Thing]):
+    """Words a caption.
+
+    Args:
+      rng: random numbers of the scene.
+      things: objects of the scene, each named once.
+    """
     self.rng = rng
     self.article = rng.choices(("a", "the"), (3, 1))[0]
     self.text = rng.choice(OPENINGS)
@@ -83,14 +95,14 @@ class Caption:
       self._clause(rest)
       if rest:
         self.text += " and " if len(rest) == 1 else ", "
-    # As in GRIT a referring expression may fill the caption, but it would
-    # teach nothing here: the caption cannot entail itself.
+    # A referring expression that fills the caption is dropped: the caption
+    # cannot entail itself.
     self.ref_exps = [
       row for row in self.ref_exps if row[1] - row[0] < len(self.text)
     ]
 
   def _clause(self, rest: list[Thing]) -> None:
-    """Names one thing, where it is, or how it lies to the next one."""
+    """Names one object, and its place or its relation to the next one."""
     start, thing = len(self.text), rest.pop(0)
     self._name(thing)
     kind = self.rng.choices(("bare", "placed", "related"), (5, 2, 3))[0]
@@ -104,7 +116,7 @@ class Caption:
     self.ref_exps.append(_grounded(start, len(self.text), thing.box))
 
   def _name(self, thing: Thing) -> None:
-    """Adds a noun phrase that the caption does not have yet."""
+    """Adds a noun phrase that is new to the caption."""
     level = self.rng.choices(list(LEVELS), list(LEVELS.values()))[0]
     phrase = self._phrase(thing, level)
     if phrase in self.named:
@@ -135,7 +147,7 @@ class Caption:
 
 
 def _grounded(start: int, end: int, box: Box) -> list[float]:
-  """GRIT's [start, end, x1, y1, x2, y2, score], offsets as floats too."""
+  """Makes GRIT's [start, end, x1, y1, x2, y2, score], all of them floats."""
   return [float(start), float(end), *box, 1.0]
 
 
@@ -158,10 +170,10 @@ def _relation(thing: Thing, other: Thing) -> str:
 def _record(
   split: str, index: int, image_size: int, seed: int
 ) -> tuple[bytes, dict]:
-  """Draws and words one scene from a stream of its own.
+  """Makes one record from random numbers of its own.
 
   Returns:
-    The JPEG and the JSON of the record, less its key.
+    JPEG and JSON of the record; the JSON lacks the key.
   """
   rng = random.Random(f"{seed}/{split}/{index}")
   if split == "objects":
@@ -181,7 +193,7 @@ def _record(
     "width": image_size,
     "height": image_size,
     "url": f"shapes:{split}/{index}",
-    # No CLIP was asked: the caption is true by construction.
+    # Not computed: the caption is true by construction.
     "clip_similarity_vitb32": 1.0,
     "clip_similarity_vitl14": 1.0,
     "id": index,
@@ -242,11 +254,11 @@ def _validate(manifest: dict) -> None:
 
 
 def _complete(folder: pathlib.Path, manifest: dict) -> bool:
-  """Whether the folder holds just this data set.
+  """Returns whether the folder already holds exactly this data set.
 
   Raises:
-    ValueError: it holds another one, or a file of it is damaged or missing.
-    FileExistsError: it holds something else.
+    ValueError: it holds one with other parameters, or damaged or missing files.
+    FileExistsError: it holds other files.
   """
   if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
     return False
@@ -287,25 +299,25 @@ def generate(
   seed: int = 0,
   shard_size: int = 2_048,
 ) -> None:
-  """Writes the data set; returns at once where it already is.
+  """Writes the data set; returns at once if it already exists.
 
   The same parameters give the same bytes, and record i of a split does not
-  depend on how many there are. The work is done in a sibling folder which is
-  renamed at the end, so a folder is complete or absent.
+  depend on the size of the split. Files are written to a sibling folder, which
+  is renamed at the end, so that a folder is complete or absent.
 
   Args:
-    folder: to be made; may exist if empty or complete.
-    train: scenes to train on, without the held-out leaf classes.
-    val: scenes of all leaf classes.
-    objects: one-object scenes; index i is of class LEAVES[i % 96].
-    image_size: side of the images in pixels.
-    seed: of everything random.
-    shard_size: records a tar, at most 10000.
+    folder: folder to create; it may exist if it is empty or complete.
+    train: number of training scenes, without the held-out leaf classes.
+    val: number of scenes of all leaf classes.
+    objects: number of scenes of one object; scene i is of LEAVES[i % 96].
+    image_size: side of the images in pixels, at least 32.
+    seed: seed of all random numbers.
+    shard_size: records in a tar, at most 10000.
 
   Raises:
-    ValueError: a parameter out of range, or the folder holds the data set with
-      other parameters or damaged.
-    FileExistsError: the folder holds something else.
+    ValueError: a parameter is out of range, or the folder holds the data set
+      with other parameters or damaged.
+    FileExistsError: the folder holds other files.
   """
   folder = pathlib.Path(folder).absolute()
   sizes = {"image_size": image_size, "seed": seed, "shard_size": shard_size}
@@ -327,5 +339,5 @@ def generate(
     try:
       work.rename(folder)
     except OSError:
-      if not _complete(folder, manifest):  # else another process was first
+      if not _complete(folder, manifest):  # another process may be first
         raise

@@ -102,4 +102,3 @@ def encoded(
     for part in shown[name].parts
   ]
   return {record.image if crop is None else crop for crop in crops}
-
