@@ -118,7 +118,7 @@ def parsed(name: str, argv: Sequence[str]) -> argparse.Namespace:
     for key, value in overrides
     if command.overrides is not None and key not in command.overrides
   ]
-  if problems and command.overrides:
+  if command.overrides and any("--config" in text for text in problems):
     problems.append(_where_data_lie(name, values))
   if not problems and left:
     problems = [
@@ -131,10 +131,10 @@ def parsed(name: str, argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _no_command(name: str) -> str:
-  hint = parser.meant(name, [*COMMANDS])
+  hint = parser.meant(name, [*COMMANDS]) or "."
   if name.startswith("-"):
-    hint = f"; write {PROGRAM} COMMAND --NAME=VALUE"
-  return f"no command {name!r}{hint}. There are {', '.join(COMMANDS)}"
+    hint = f": write {PROGRAM} COMMAND --NAME=VALUE."
+  return f"no command {name!r}{hint} There are {', '.join(COMMANDS)}"
 
 
 def _unknown(name: str, word: str, values: argparse.Namespace) -> str:
@@ -172,7 +172,8 @@ def _where_data_lie(name: str, values: argparse.Namespace) -> str:
   """What a command takes that reads the config of a run."""
   taken = COMMANDS[name].overrides or ()
   kept = [f"--config.{k}={v}" for k, v in values.overrides if k in taken]
+  folder = values.workdir or "--workdir"
   return (
-    f"{name} reads the config of the run in {values.workdir}, and takes where "
-    f"its data lie: {' '.join(kept) or '--config.shapes.folder=DIR'}"
+    f"{name} reads the config of the run in {folder}, and takes where its data "
+    f"lie: {' '.join(kept) or '--config.shapes.folder=DIR'}"
   )

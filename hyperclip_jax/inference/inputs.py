@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageOps
 
+from hyperclip_jax.data.records import colours
 from hyperclip_jax.data.records import images as image_lib
 from hyperclip_jax.data.records.images import ImageError, Pixels
 from hyperclip_jax.files import expanded, read_bytes, shown
@@ -236,7 +237,7 @@ def _of_pil(image: Image.Image) -> Pixels:
     raise ValueError(f"an image of {image.width} x {image.height} pixels")
   with contextlib.suppress(Exception):  # of a broken tag: as it is stored
     image = ImageOps.exif_transpose(image)
-  return np.array(image_lib.to_rgb(image))
+  return np.array(colours.to_rgb(image))
 
 
 def _of_array(array: np.ndarray) -> Pixels:

@@ -15,6 +15,7 @@ from hyperclip_jax import files
 from hyperclip_jax.files import shown
 
 OVERRIDE = re.compile(r"--?(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
+ALIKE = 0.7  # of 1, as difflib counts: what is less like is not suggested
 TRUE, FALSE = ("true", "t", "1"), ("false", "f", "0")
 WANTED = {
   bool: "true or false",
@@ -173,11 +174,11 @@ def closest(name: str, names: Iterable[str]) -> str | None:
   for pool in (siblings, names):
     keys = sorted({n.rpartition(".")[2] for n in pool})
     alike = [k for k in keys if key in (k, _initials(k))]
-    alike = alike or difflib.get_close_matches(key, keys, 1)
+    alike = alike or difflib.get_close_matches(key, keys, 1, ALIKE)
     found = [n for n in pool if n.rpartition(".")[2] in alike[:1]]
     if found:
       return max(found, key=lambda n: _likeness(n, name))
-  return next(iter(difflib.get_close_matches(name, names, 1)), None)
+  return next(iter(difflib.get_close_matches(name, names, 1, ALIKE)), None)
 
 
 def _initials(key: str) -> str:

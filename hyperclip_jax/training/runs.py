@@ -206,6 +206,7 @@ def _source(config: Config, globs: str | list[str]) -> TarSource:
     config.data.min_side,
     skip_bad=config.data.on_bad_shard == "skip",
     index_folder=config.data.index_folder,
+    upright=config.data.upright,
   )
 
 

@@ -3,7 +3,7 @@
   pip install atheris
   python tests/data/fuzz_records.py -runs=100000
 
-Only `RecordError` may come out of a parser, and whatever it returns is sound.
+Only `RecordError` may come out of a reader, and whatever it returns is sound.
 """
 
 # pyright: reportAttributeAccessIssue=false, reportMissingImports=false
@@ -14,8 +14,9 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["hyperclip_jax.data"]):
-  from hyperclip_jax.data.records import boxes, record
+  from hyperclip_jax.data.records import boxes, readers
   from hyperclip_jax.data.records.record import RecordError
+  from hyperclip_jax.data.records.sample import Reading
 
 RAW = {
   "caption": "a red ball on a table",
@@ -63,10 +64,10 @@ def test_one_input(given: bytes) -> None:
   layout = data.ConsumeIntInRange(0, 2)
   if layout == 0:
     contents = {"jpg": b"x", "json": _json(data, RAW)}
-    parse = record.parse_raw
+    read = readers.raw
   elif layout == 1:
     contents = {"jpg": b"x", "parts.json": _json(data, PREPARED)}
-    parse = record.parse_prepared
+    read = readers.prepared
   else:
     contents = {
       "child.jpg": b"x",
@@ -75,9 +76,9 @@ def test_one_input(given: bytes) -> None:
       "parent000.jpg": b"y",
       "parent000.txt": data.ConsumeBytes(20),
     }
-    parse = record.parse_processed
+    read = readers.processed
   try:
-    found = parse("a.tar", "k", contents, 8)
+    found = cleaned(read("a.tar", "k", contents), "a.tar", Reading(8))
   except RecordError:
     return
   assert found.caption.strip()

@@ -6,6 +6,7 @@ import tarfile
 
 import numpy as np
 import simplejpeg
+from PIL import Image
 
 
 def jpeg(seed=0, height=48, width=64):
@@ -15,6 +16,15 @@ def jpeg(seed=0, height=48, width=64):
   pixels = np.kron(coarse, np.ones((-(-height // 4), -(-width // 4), 1)))
   pixels = pixels[:height, :width].astype(np.uint8)
   return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), 95)
+
+
+def turned(jpeg):
+  """A JPEG that is to be shown turned by 90 degrees."""
+  exif = Image.Exif()
+  exif[0x112] = 6
+  segment = b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")
+  size = (len(segment) + 2).to_bytes(2, "big")
+  return jpeg[:2] + b"\xff\xe1" + size + segment + jpeg[2:]
 
 
 def write_tar(path, members, tar_format=tarfile.GNU_FORMAT):

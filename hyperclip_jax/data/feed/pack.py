@@ -73,6 +73,8 @@ def _crops(
 
 def _filled(values: Iterable[Sequence[Any]], view: View) -> list[Any]:
   """One value for each row; the last of an example fills it up."""
+  if view.count == 1:
+    return [value for (value,) in values]
   found = []
   for own in map(list, values):
     found += own + own[-1:] * (view.count - len(own))

@@ -66,29 +66,29 @@ def place(
   Raises:
     ImageError: a picture that is shown is bad.
   """
-  placed = [part for name in pictures for part in shown[name].parts]
   # What is seen once and whole may be shrunk while it is decoded; boxes are cut
   # from the full size.
-  alone = len(placed) == 1 and placed[0].box == WHOLE
-  least = form.canvas if alone else 0
+  alone = [len(shown[name].parts) for name in pictures] == [1]
   image = None
   for name, (pixels, region, count) in pictures.items():
     row = first = example * count
     for row, part in enumerate(shown[name].parts, first):
-      canvas = pixels[row]
+      canvas, whole = pixels[row], part.box == WHOLE
+      least = form.canvas if alone and whole else 0
       # A box is cut out elsewhere: its canvas must not lie under the image.
-      into = canvas if part.box == WHOLE else None
+      into = canvas if whole else None
       if part.crop is not None:
         found = images.decode(part.crop, least, into, form.upright)
-      else:
-        if image is None:
-          image = images.decode(record.image, least, into, form.upright)
+      elif image is not None:
         found = image
-      if part.box != WHOLE:
+      else:
+        found = image = images.decode(record.image, least, into, form.upright)
+      if not whole:
         found = images.crop(found, part.box)
       region[row] = images.fit(found, canvas, form.white_border)
-    for rows in (pixels, region):
-      rows[row + 1 : first + count] = rows[row]
+    if row + 1 < first + count:  # what fills up
+      for rows in (pixels, region):
+        rows[row + 1 : first + count] = rows[row]
 
 
 def encoded(

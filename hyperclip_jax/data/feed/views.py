@@ -162,7 +162,7 @@ def checked(
   Raises:
     ShowError: a view, a part or an extra number is missing or too much.
   """
-  if set(found) != set(views):
+  if found.keys() != views.keys():
     raise ShowError(f"show returned {sorted(found)}, want {sorted(views)}")
   shown: dict[str, Shown] = {}
   for name, view in views.items():
@@ -175,12 +175,14 @@ def checked(
       raise ShowError(
         f"show returned {count} parts for view {name!r}, want 1 to {view.count}"
       )
-    lengths = {extra: len(values) for extra, values in rows.extra.items()}
-    if lengths != dict.fromkeys(view.extra, count):
-      raise ShowError(
-        f"show returned extra of lengths {lengths} for view {name!r}, want "
-        f"{dict.fromkeys(view.extra, count)}"
-      )
+    if view.extra:
+      lengths = {extra: len(values) for extra, values in rows.extra.items()}
+      wanted = dict.fromkeys(view.extra, count)
+      if lengths != wanted:
+        raise ShowError(
+          f"show returned extra of lengths {lengths} for view {name!r}, want "
+          f"{wanted}"
+        )
     shown[name] = rows
   return shown
 

@@ -20,21 +20,26 @@
   its meta; everything else is ignored. The key of a record is its image's id.
 """
 
+import functools
+import hashlib
 import json
 import math
 import os
 import pathlib
 import reprlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from hyperclip_jax import files
-from hyperclip_jax.data.records import box_forms
-from hyperclip_jax.data.records import sample as sample_lib
-from hyperclip_jax.data.records.box_forms import Form, Found
-from hyperclip_jax.data.records.sample import Phrase, Rejected, Sample, Tally
+from hyperclip_jax.data.prepare.tally import Tally
+from hyperclip_jax.data.records import box_forms, fields, texts
+from hyperclip_jax.data.records.box_forms import Form
+from hyperclip_jax.data.records.record import Part, RecordError
+from hyperclip_jax.data.records.sample import Sample
 
 FORM = Form("pixels", box_forms.SIZES)  # of `bbox` in COCO's files
+MAX_IMAGE = 1 << 28  # bytes
 MAX_JSON = 1 << 32  # bytes; COCO's instances have half a gigabyte
 _WANTED = "want an object with the lists 'images' and 'annotations'"
 _NOTE = ("bbox", "phrase", "tokens_positive")
@@ -102,51 +107,67 @@ def cut(path: str, folder: str, shard_size: int) -> list[Grounded]:
   ]
 
 
-def read(source: Grounded, tally: Tally, form: Form = FORM) -> Iterator[Sample]:
-  """Yields the samples of an input; what is left out is counted in `tally`."""
+def digest(source: Grounded) -> str:
+  """A digest of the image files of an input: their names, sizes and times.
+
+  A file that is missing counts, too. None is opened.
+  """
+  found = hashlib.sha256()
+  for entry in source.entries:
+    name = entry.image.get("file_name")
+    try:
+      about = os.stat(_path(source.folder, name))
+      row = [name, about.st_size, about.st_mtime_ns]
+    except (RecordError, OSError, ValueError):
+      row = [repr(name)]
+    found.update(f"{json.dumps(row)}\n".encode())
+  return found.hexdigest()[:32]
+
+
+def samples(
+  source: Grounded, tally: Tally
+) -> Iterator[tuple[str, Callable[[], Sample]]]:
+  """Yields the key of each image of an input, and what reads it."""
   if source.stray:
     tally.boxes["annotation of no image"] += source.stray
   for entry in source.entries:
     key = str(entry.image.get("id", ""))
-    try:
-      sample = _sample(key, entry, source.folder, tally, form)
-    except Rejected as error:
-      tally.reject(str(error), key)
-    else:
-      yield sample
+    yield key, functools.partial(_sample, key, entry, source.folder)
 
 
-def _sample(
-  key: str, entry: Entry, folder: str, tally: Tally, form: Form
-) -> Sample:
+def _sample(key: str, entry: Entry, folder: str) -> Sample:
+  """An image with its annotations.
+
+  Raises:
+    RecordError: it lacks something; the message is the reason.
+  """
   if entry.fault:
-    raise Rejected(entry.fault)
+    raise RecordError(entry.fault)
   if not isinstance(entry.caption, str):
-    raise Rejected("no caption")
+    raise RecordError("no caption")
   sizes = [entry.image.get("width"), entry.image.get("height")]
-  width, height = sample_lib.floats(sizes, 2) or (math.nan, math.nan)
+  width, height = fields.floats(sizes, 2) or (math.nan, math.nan)
   if not (0 < width < math.inf and 0 < height < math.inf):
-    raise Rejected("no image size")
-  phrases = []
+    raise RecordError("no image size")
+  parts, left_out = [], Counter[str]()
   for note in entry.notes:
-    box = sample_lib.floats(note["bbox"], 4)
-    if box is None:
-      tally.boxes["bad row"] += 1
-      continue
+    box = fields.floats(note["bbox"], 4)
     text, fault = _phrase(note, entry.caption)
-    if fault:
-      tally.boxes[fault] += 1
-      continue
-    tally.look(box, (width, height))
-    fractions = box_forms.fractions(Found(box, (width, height)), form)
-    phrases.append(Phrase(text, fractions))
+    if box is None:
+      left_out["bad row"] += 1
+    elif fault:
+      left_out[fault] += 1
+    else:
+      x1, y1, x2, y2 = box
+      parts.append(Part(text, (x1, y1, x2, y2)))
   return Sample(
     key,
     entry.caption,
     _load(folder, entry.image.get("file_name")),
-    tuple(phrases),
-    size=(width, height),
+    tuple(parts),
+    (width, height),
     meta={k: v for k, v in entry.image.items() if k not in _MOVED},
+    left_out=left_out,
   )
 
 
@@ -160,29 +181,42 @@ def _phrase(note: dict[str, Any], caption: str) -> tuple[str, str]:
     return "", "no phrase"
   if not isinstance(spans, list) or not spans:
     return "", "bad offsets"
-  ends = [sample_lib.floats(pair, 2) for pair in spans]
-  words = [sample_lib.span(caption, *pair) if pair else None for pair in ends]
+  ends = [fields.floats(pair, 2) for pair in spans]
+  words = [texts.span(caption, *pair) if pair else None for pair in ends]
   if any(word is None for word in words):
     return "", "bad offsets"
   return " ".join(str(word) for word in words), ""
 
 
 def _load(folder: str, name: Any) -> bytes:
-  """Reads an image; its name is hostile until it is seen to stay inside."""
-  if not isinstance(name, str):
-    raise Rejected("no file name")
-  if os.path.isabs(name) or ".." in name.replace("\\", "/").split("/"):
-    raise Rejected("file outside of the folder")
-  path = os.path.join(folder, name)
+  """The bytes of an image.
+
+  Raises:
+    RecordError: there is none that may be read; the message is the reason.
+  """
+  path = _path(folder, name)
   if not os.path.isfile(path):  # no pipe or device, either
-    raise Rejected("missing image")
+    raise RecordError("missing image")
   try:
-    if os.path.getsize(path) > sample_lib.MAX_IMAGE_BYTES:
-      raise Rejected("image too large")
+    if os.path.getsize(path) > MAX_IMAGE:
+      raise RecordError("image too large")
     with open(path, "rb") as file:
       return file.read()
   except OSError as error:
-    raise Rejected("unreadable image") from error
+    raise RecordError("unreadable image") from error
+
+
+def _path(folder: str, name: Any) -> str:
+  """The path of an image; its name is hostile until it is seen to stay inside.
+
+  Raises:
+    RecordError: it does not; the message is the reason.
+  """
+  if not isinstance(name, str):
+    raise RecordError("no file name")
+  if os.path.isabs(name) or ".." in name.replace("\\", "/").split("/"):
+    raise RecordError("file outside of the folder")
+  return os.path.join(folder, name)
 
 
 def _join(

@@ -17,11 +17,11 @@ import dataclasses
 import hashlib
 import io
 import json
-import math
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -29,17 +29,12 @@ from PIL import Image
 
 from hyperclip_jax.data.prepare import inputs, manifest
 from hyperclip_jax.data.prepare.manifest import Options, ShardResult
-from hyperclip_jax.data.records import box_forms, grit, images, index, jpegs
-from hyperclip_jax.data.records import sample as sample_lib
+from hyperclip_jax.data.prepare.tally import BadInputError, Tally
+from hyperclip_jax.data.records import box_forms, images, index, jpegs, texts
 from hyperclip_jax.data.records.box_forms import Form
-from hyperclip_jax.data.records.boxes import Box
 from hyperclip_jax.data.records.images import Pixels
-from hyperclip_jax.data.records.sample import (
-  BadInputError,
-  Rejected,
-  Sample,
-  Tally,
-)
+from hyperclip_jax.data.records.record import Part, Record, RecordError
+from hyperclip_jax.data.records.sample import Reading
 
 CROP_SIDE = 256
 _CHECKED = 1000  # records after which boxes are looked at, and at the end
@@ -64,12 +59,6 @@ class Job:
   skip_bad: bool
 
 
-class _Part(NamedTuple):
-  text: str
-  box: Box
-  crop: bytes | None
-
-
 def prepare_shard(job: Job) -> ShardResult:
   """Writes NNNNN.tar, its index, and at last NNNNN.json, which marks it whole.
 
@@ -89,19 +78,20 @@ def prepare_shard(job: Job) -> ShardResult:
   path = os.path.join(job.folder, manifest.tar_name(job.number))
   options = job.options
   form = inputs.form(job.source, options.boxes, options.box_format)
+  reading = Reading(options.min_side, form, options.upright)
   tally, records, parts = Tally(), 0, 0
   try:
     with (
       manifest.replacing(path) as file,
       tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-      for sample in inputs.read(job.source, tally, form):
+      for record in inputs.read(job.source, tally, reading):
         if records == _CHECKED:
           _check_boxes(job, tally, form)
         try:
-          content, members = _convert(sample, options, tally)
-        except Rejected as error:
-          tally.reject(str(error), sample.key)
+          content, members = _convert(record, options, tally)
+        except RecordError as error:
+          tally.reject(error.reason, record.key)
           continue
         for suffix, data in members:
           info = tarfile.TarInfo(f"{job.number:05d}{records:05d}.{suffix}")
@@ -148,90 +138,80 @@ def _check_boxes(job: Job, tally: Tally, form: Form) -> None:
 
 
 def _convert(
-  sample: Sample, options: Options, tally: Tally
+  record: Record, options: Options, tally: Tally
 ) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
   """The JSON of a record, and its members: suffix and bytes.
 
   Raises:
-    Rejected: the record is no good.
+    RecordError: the record is no good; the message is the reason.
   """
-  caption = sample_lib.normalise(sample.caption)
-  if not caption:
-    raise Rejected("no caption")
-  pixels = _decode(sample.image, options.upright)
-  height, width, _ = pixels.shape
-  if sample.size is not None and not _alike(sample.size, width, height):
-    raise Rejected("image of another shape")
-  parts = list(_parts(sample, pixels, options, tally))
+  pixels = _decode(record.image, options.upright)
+  left_out = Counter(record.left_out)
+  parts = list(_parts(record, pixels, options, left_out))
   if options.require_boxes and not parts:
-    raise Rejected("no good box")
+    raise RecordError("no good box")
   image, width, height = _store(
-    sample.image, pixels, options.long_side, options
+    record.image, pixels, options.long_side, options
   )
   content = {
-    "key": sample.key,
-    "caption": caption,
+    "key": record.key,
+    "caption": record.caption,
     "width": width,
     "height": height,
     "parts": [
       {"text": part.text, "box": part.box}
-      | ({"whole": True} if part.text == caption else {})
+      | ({"whole": True} if part.text == record.caption else {})
       for part in parts
     ],
-    "meta": {k: v for k, v in sample.meta.items() if not _is_nan(v)},
+    "meta": {k: v for k, v in record.meta.items() if _json(v) is not None},
   }
-  try:
-    # Escaped, as a meta may hold half a surrogate pair.
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-  except (ValueError, RecursionError) as error:
-    raise Rejected("bad json") from error
-  if len(text) > sample_lib.MAX_TEXT_BYTES:
-    raise Rejected("texts too long")
+  text = _json(content)
+  if text is None or len(text) > texts.MAX_TEXT_BYTES:
+    raise RecordError("texts too long")
   members = [("jpg", image), ("parts.json", text.encode("ascii"))]
   for i, part in enumerate(parts):
     if part.crop is not None:
       members.append((f"part{i:03d}.jpg", part.crop))
+  tally.boxes.update(left_out)
   return content, members
 
 
+def _json(value: Any) -> str | None:
+  """The JSON of a value; None where it has none, as NaN has."""
+  try:
+    # Escaped, as a meta may hold half a surrogate pair.
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+  except (ValueError, RecursionError):
+    return None
+
+
 def _parts(
-  sample: Sample, pixels: Pixels, options: Options, tally: Tally
-) -> Iterator[_Part]:
-  """Yields a part for each distinct phrase: that of its first good box."""
-  if sample.crops is not None:
-    yield from _crops(sample, options, tally)
-    return
-  height, width, _ = pixels.shape
-  for _, text, box in grit.choose(
-    sample.phrases, float(width), float(height), options.min_side, tally.boxes
-  ):
-    crop = None
-    if options.crops:
-      crop, _, _ = _store(b"", images.crop(pixels, box), CROP_SIDE, options)
-    yield _Part(text, box, crop)
-
-
-def _crops(sample: Sample, options: Options, tally: Tally) -> Iterator[_Part]:
-  """Yields a part for each distinct phrase: that of its first good crop."""
-  good = []
-  for phrase, data in zip(sample.phrases, sample.crops or (), strict=True):
-    try:
-      crop = _store(data, _decode(data, options.upright), CROP_SIDE, options)
-      good.append((phrase, crop[0]))
-    except Rejected:
-      tally.boxes["bad crop"] += 1
-  phrases = [phrase for phrase, _ in good]
-  for number, text, box in grit.choose(phrases, 1.0, 1.0, 0, tally.boxes):
-    yield _Part(text, box, good[number][1])
+  record: Record, pixels: Pixels, options: Options, left_out: Counter[str]
+) -> Iterator[Part]:
+  """Yields the parts as they are stored, those with a crop if it is good."""
+  for part in record.parts:
+    if part.crop is not None:
+      try:
+        cut = _decode(part.crop, options.upright)
+      except RecordError:
+        left_out["bad crop"] += 1
+        continue
+      crop, _, _ = _store(part.crop, cut, CROP_SIDE, options)
+      yield part._replace(crop=crop)
+    elif options.crops:
+      crop, _, _ = _store(b"", part.pixels(pixels), CROP_SIDE, options)
+      yield part._replace(crop=crop)
+    else:
+      yield part
 
 
 def _decode(data: bytes, upright: bool) -> Pixels:
   try:
     return images.decode(data, upright=upright)
   except images.TooLargeError as error:
-    raise Rejected("image too large") from error
+    raise RecordError("image too large") from error
   except images.ImageError as error:
-    raise Rejected("bad image") from error
+    raise RecordError("bad image") from error
 
 
 def _store(
@@ -260,19 +240,3 @@ def _store(
     np.ascontiguousarray(pixels), options.quality, colorsubsampling="420"
   )
   return jpeg, width, height
-
-
-def _alike(size: tuple[float, float], width: int, height: int) -> bool:
-  """Whether an image may be a scaled one of this size, up to rounding.
-
-  In one that was turned or cut since, the boxes are no longer where they were.
-  """
-  scale = max(width, height) / max(size)
-  return all(
-    abs(n * scale - found) <= 1.0
-    for n, found in zip(size, (width, height), strict=True)
-  )
-
-
-def _is_nan(value: Any) -> bool:
-  return isinstance(value, float) and not math.isfinite(value)

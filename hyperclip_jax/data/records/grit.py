@@ -1,4 +1,4 @@
-"""GRIT's rows: phrases of a caption and their boxes, for training and prepare.
+"""GRIT's rows: phrases of a caption and their boxes.
 
 The lists `noun_chunks` and `ref_exps` of a record hold rows of [start, end, x1,
 y1, x2, y2, score]: offsets into the caption, and a box. A list may also be the
@@ -6,121 +6,73 @@ JSON text of one, as tables without lists keep it. A bad row is left out and
 counted; the others are good.
 """
 
+import contextlib
 import json
-import reprlib
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-from hyperclip_jax.data.records import boxes
-from hyperclip_jax.data.records import sample as sample_lib
-from hyperclip_jax.data.records.boxes import Box
-from hyperclip_jax.data.records.sample import Phrase
+from hyperclip_jax.data.records import fields, texts
+from hyperclip_jax.data.records.record import Part
 
 LISTS = ("noun_chunks", "ref_exps")
 ROW = "[start, end, x1, y1, x2, y2, score]"
-MAX_PARTS = 1000  # a part's number has three digits
+
+_SIZES = (("original_width", "original_height"), ("width", "height"))
 
 
-class ListError(ValueError):
-  """A field that should be a list of rows.
-
-  Attributes:
-    field: its name.
-  """
-
-  def __init__(self, field: str, value: Any):
-    """Makes the message of what was found."""
-    found = reprlib.repr(value)[:200]
-    super().__init__(f"{field}: found {found}, want a list of {ROW}")
-    self.field = field
-
-
-class Choice(NamedTuple):
-  """A phrase that became a part.
-
-  Attributes:
-    number: its place among the phrases.
-    text: normalised.
-    box: inside of the image.
-  """
-
-  number: int
-  text: str
-  box: Box
-
-
-def phrases(
-  fields: Mapping[str, Any], caption: str, left_out: Counter[str]
-) -> list[Phrase]:
-  """The phrases of a record's lists, with their boxes as found.
+def parts(
+  meta: Mapping[str, Any], caption: str, left_out: Counter[str], where: str
+) -> list[Part]:
+  """The parts that a record's lists name, as found.
 
   Args:
-    fields: of the record.
+    meta: fields of the record.
     caption: as found, which the offsets count in.
     left_out: reason -> rows; counted up.
+    where: shard and key, for messages.
 
   Raises:
-    ListError: a list is something else.
+    RecordError: a list is something else.
   """
   found = []
   for name in LISTS:
-    for row in _rows(name, fields.get(name)):
-      values = sample_lib.floats(row, 7)
+    for row in _rows(meta.get(name), name, where):
+      values = fields.floats(row, 7)
       if values is None:
         left_out["bad row"] += 1
         continue
       start, end, x1, y1, x2, y2, _ = values
-      text = sample_lib.span(caption, start, end)
+      text = texts.span(caption, start, end)
       if text is None:
         left_out["bad offsets"] += 1
         continue
-      found.append(Phrase(text, (x1, y1, x2, y2)))
+      found.append(Part(text, (x1, y1, x2, y2)))
   return found
 
 
-def choose(
-  found: Sequence[Phrase],
-  width: float,
-  height: float,
-  min_side: int,
-  left_out: Counter[str],
-) -> Iterator[Choice]:
-  """Yields one part for each distinct phrase: that of its first good box.
+def measured(meta: Mapping[str, Any]) -> tuple[float, float] | None:
+  """The size of the image that boxes were measured on, if a record says it.
 
-  Args:
-    found: phrases with boxes in fractions of the image, any floats.
-    width: of the image in pixels; likewise `height`.
-    min_side: smallest side of a box in pixels.
-    left_out: reason -> phrases; counted up.
+  It is that of the original, or else of the image that img2dataset stored.
   """
-  seen: set[str] = set()
-  for number, phrase in enumerate(found):
-    text = sample_lib.normalise(phrase.text)
-    fault = boxes.fault(phrase.box, width, height, min_side)
-    if not text:
-      fault = "phrase empty"
-    elif fault is None and text in seen:
-      fault = "phrase repeated"
-    elif fault is None and len(seen) == MAX_PARTS:
-      fault = "too many parts"
-    if fault is None:
-      seen.add(text)
-      yield Choice(number, text, boxes.clipped(phrase.box))
-    else:
-      left_out[fault] += 1
+  for names in _SIZES:
+    size = fields.floats([meta.get(name) for name in names], 2)
+    if size is not None and all(0 < side < math.inf for side in size):
+      return size[0], size[1]
+  return None
 
 
-def _rows(name: str, value: Any) -> list[Any]:
+def _rows(value: Any, name: str, where: str) -> list[Any]:
   """The rows of a list, or of a text that is one."""
   found = value
   if isinstance(value, str):
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
       found = json.loads(value) if value.strip() else None
-    except (ValueError, RecursionError) as error:
-      raise ListError(name, value) from error
   if found is None:
     return []
   if not isinstance(found, list):
-    raise ListError(name, value)
+    problem = f"found {fields.shown(value)}, want a list of {ROW}"
+    fields.fail(where, name, problem, f"{name} is no list")
   return found

@@ -10,17 +10,22 @@ import math
 
 import numpy as np
 import simplejpeg
-from jaxtyping import Float32, Float64, Shaped, UInt8
+from jaxtyping import Float32, Float64, UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from hyperclip_jax.data.records import jpegs, pngs
 from hyperclip_jax.data.records.boxes import Box
 from hyperclip_jax.data.records.budget import Budget
+from hyperclip_jax.data.records.colours import (
+  MAX_PIXELS,
+  ImageError,
+  TooLargeError,
+  check_size,
+  to_rgb,
+)
 
 Pixels = UInt8[np.ndarray, "_ _ 3"]  # height, width, RGB
 Rect = Float32[np.ndarray, "4"]  # x0, y0, x1, y1 in pixels
-
-MAX_PIXELS = 50_000_000
 
 # Of files that `decode` reads.
 SUFFIXES = (
@@ -47,14 +52,6 @@ _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _MEMORY = Budget(2 << 30)
 _SMALL = 1 << 20  # pixels that are decoded without asking for memory
 _JPEG_BYTES, _OTHER_BYTES = 9, 20  # a pixel: progressive, RGBA laid on white
-
-
-class ImageError(ValueError):
-  """Bytes that are no image, or one that is too large."""
-
-
-class TooLargeError(ImageError):
-  """An image of more than `MAX_PIXELS`."""
 
 
 def decode(
@@ -101,7 +98,7 @@ def decode(
 def _jpeg(data: bytes, min_side: int, room: Pixels | None) -> Pixels:
   """Decodes a JPEG; ValueError with libjpeg's words if it has any."""
   height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-  pixels = _check_size(int(width), int(height))
+  pixels = check_size(int(width), int(height))
   with _memory(pixels * _JPEG_BYTES):
     if space in ("CMYK", "YCCK"):  # Pillow knows Adobe's inverted ink
       simplejpeg.decode_jpeg(data, "CMYK")  # but not that something is missing
@@ -121,7 +118,7 @@ def _jpeg(data: bytes, min_side: int, room: Pixels | None) -> Pixels:
 def _other(data: bytes) -> Pixels:
   """Decodes what Pillow reads."""
   with _opened(data) as image:
-    pixels = _check_size(*image.size)
+    pixels = check_size(*image.size)
     with _memory(pixels * _OTHER_BYTES):
       return np.array(to_rgb(image))
 
@@ -146,17 +143,26 @@ def _unknown(data: bytes) -> str:
   return f"none of {', '.join(_FORMATS)}"
 
 
-def size(data: bytes) -> tuple[int, int]:
-  """Width and height of an encoded image as stored, by its header.
+def size(data: bytes, upright: bool = False) -> tuple[int, int]:
+  """Width and height of what `decode` makes of an image, by its header.
+
+  Args:
+    data: the file.
+    upright: turn the image as its EXIF orientation says.
 
   Raises:
     ImageError: the header is broken or unknown.
   """
+  found = jpegs.size(data) if data.startswith(jpegs.START) else None
   try:
-    with _opened(data) as image:
-      return image.size
+    if found is None:
+      with _opened(data) as image:
+        found = image.size
   except Exception as error:  # decoders raise nearly anything on bad bytes
     raise ImageError(f"no header of an image in {len(data)} bytes") from error
+  if upright and orientation(data) >= 5:
+    return found[1], found[0]
+  return found
 
 
 def orientation(data: bytes) -> int:
@@ -188,7 +194,7 @@ def crop(image: Pixels, box: Box) -> Pixels:
     ValueError: an image without pixels.
   """
   height, width, _ = image.shape
-  _check_size(width, height)
+  check_size(width, height)
   left, right = _span(box[0], box[2], width)
   top, bottom = _span(box[1], box[3], height)
   return image[top:bottom, left:right]
@@ -215,7 +221,7 @@ def fit(
     ValueError: an image without pixels.
   """
   height, width, _ = image.shape
-  _check_size(width, height)
+  check_size(width, height)
   if image is canvas:
     return np.array([0, 0, width, height], np.float32)
   scale = len(canvas) / max(height, width)
@@ -290,7 +296,7 @@ def center_square(image: Pixels, size: int) -> Pixels:
     ValueError: an image without pixels.
   """
   height, width, _ = image.shape
-  _check_size(width, height)
+  check_size(width, height)
   if height == width == size:
     return image
   side = min(height, width)
@@ -308,55 +314,6 @@ def _orientation(image: Image.Image) -> int:
     return 1  # Pillow turns it by itself
   found = image.getexif().get(ExifTags.Base.Orientation, 1)
   return found if found in range(1, 9) else 1
-
-
-def _check_size(width: int, height: int) -> int:
-  """The number of pixels; ValueError where there is none, or too many."""
-  if width < 1 or height < 1:
-    raise ValueError(f"an image of {width} x {height} pixels has none")
-  if width * height > MAX_PIXELS:
-    raise TooLargeError(
-      f"image of {width} x {height} pixels; the most is {MAX_PIXELS:,} in all"
-    )
-  return width * height
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-  """RGB of any mode: transparent ones are laid on white, wide greys scaled.
-
-  Greys of more than 8 bits do not say what white is, so what they hold does:
-  whole numbers up to 255 are 8-bit, up to 65,535 16-bit, whichever the mode;
-  fractions up to 1 are shares of white, others are taken as whole numbers are.
-
-  Raises:
-    ValueError: an image without pixels.
-    ImageError: greys that are negative, above 65,535 or not finite.
-  """
-  _check_size(*image.size)
-  if image.mode == "F" or image.mode.startswith("I"):
-    return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
-  if image.has_transparency_data:
-    image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    image = Image.alpha_composite(white, image)
-  return image.convert("RGB")
-
-
-def _eight_bits(
-  grey: Shaped[np.ndarray, "height width"],
-) -> UInt8[np.ndarray, "height width"]:
-  """Greys of 8 bits, of any others; see `to_rgb`."""
-  least, most = grey.min(), grey.max()
-  if not 0 <= least <= most <= 65_535:  # False for NaN, too
-    raise ImageError(
-      f"greys from {least} to {most}: want whole numbers from 0 to 255 or to "
-      "65,535, or fractions from 0 to 1; scale them"
-    )
-  if most > 255:  # Pillow's own conversion clips here
-    return (grey.astype(np.uint16) >> 8).astype(np.uint8)
-  if grey.dtype.kind == "f":
-    grey = np.rint(grey * 255 if most <= 1 else grey)
-  return grey.astype(np.uint8)
 
 
 def _span(start: float, stop: float, length: int) -> tuple[int, int]:

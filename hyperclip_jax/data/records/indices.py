@@ -12,7 +12,7 @@ from absl import logging
 
 from hyperclip_jax.data.records import index as index_lib
 from hyperclip_jax.data.records import storage
-from hyperclip_jax.data.records.index import Index
+from hyperclip_jax.data.records.offsets import Index
 
 # From so many tars without an index on, they are walked by several processes.
 MANY = 64

@@ -47,6 +47,15 @@ def decode(data: bytes, strictly: Callable[[bytes], T]) -> T:
     return _without_surplus(mended, strictly, error)
 
 
+def size(data: bytes) -> tuple[int, int] | None:
+  """Width and height of a JPEG by its frame header; None if it has none."""
+  for marker, segment in _segments(data):
+    if marker in _FRAMES and len(segment) > 8:
+      height, width = segment[5:7], segment[7:9]
+      return int.from_bytes(width, "big"), int.from_bytes(height, "big")
+  return None
+
+
 def without_exif(data: bytes) -> bytes:
   """A JPEG without its EXIF segments, which hold its orientation."""
   kept = [

@@ -1,16 +1,18 @@
-"""What the members of a record are called, in each kind of shard."""
+"""Layouts: what the members of a record are called in each kind of shard."""
 
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
 
 from hyperclip_jax import files
-from hyperclip_jax.data.records import record
-from hyperclip_jax.data.records.record import Members, Record
+from hyperclip_jax.data.records import readers, storage, tars
+from hyperclip_jax.data.records.readers import IMAGE_SUFFIXES, Members
+from hyperclip_jax.data.records.sample import Sample
 from hyperclip_jax.data.records.tars import Member
 
 
@@ -22,14 +24,13 @@ class Layout:
     name: of the layout.
     needs: what a record must have: one suffix of each group. The last group
       holds the suffix that tells the layout.
-    parse: (shard, key, suffix -> content, least side of a raw record's box)
-      -> the record.
+    read: (shard and key for messages, key, suffix -> content) -> the sample.
     repeats: suffixes that come once for each part, numbered from 0.
   """
 
   name: str
   needs: tuple[tuple[str, ...], ...]
-  parse: Callable[[str, str, Members, int], Record]
+  read: Callable[[str, str, Members], Sample]
   repeats: tuple[str, ...] = ()
 
   @functools.cache  # noqa: B019 (of three layouts, which live for ever)
@@ -69,22 +70,20 @@ class Layout:
     return found
 
 
-RAW = Layout("raw GRIT", (record.IMAGE_SUFFIXES, ("json",)), record.parse_raw)
+RAW = Layout("raw GRIT", (IMAGE_SUFFIXES, ("json",)), readers.raw)
 PROCESSED = Layout(
   "HyCoCLIP processed",
   (("child.jpg",), ("child.txt",), ("numparents.txt",)),
-  record.parse_processed,
+  readers.processed,
   ("parent{:03d}.jpg", "parent{:03d}.txt"),
 )
 PREPARED = Layout(
   "prepared",
   (("jpg",), ("parts.json",)),
-  record.parse_prepared,
+  readers.prepared,
   ("part{:03d}.jpg",),
 )
-CAPTIONED = Layout(
-  "captioned", (record.IMAGE_SUFFIXES, ("txt",)), record.parse_captioned
-)
+CAPTIONED = Layout("captioned", (IMAGE_SUFFIXES, ("txt",)), readers.captioned)
 LAYOUTS = (RAW, PROCESSED, PREPARED, CAPTIONED)
 WANTED = (
   "raw GRIT (KEY.jpg, KEY.json), images with texts (KEY.jpg, KEY.txt), "
@@ -92,6 +91,49 @@ WANTED = (
   "KEY.numparents.txt, KEY.parentNNN.jpg, KEY.parentNNN.txt) or prepared ones "
   "(KEY.jpg, KEY.parts.json)"
 )
+
+
+class Sorted(NamedTuple):
+  """The records of a tar, told from what is none.
+
+  Attributes:
+    layout: of the records; an empty tar passes for raw.
+    complete: key -> members by position, in the order of the tar; of groups of
+      one key the first complete one.
+    incomplete: keys that lack a member (img2dataset leaves the JSON of a failed
+      download).
+    repeated: the key of each further group.
+    size: bytes of the tar before it was walked.
+  """
+
+  layout: Layout
+  complete: dict[str, Sequence[Member | None]]
+  incomplete: list[str]
+  repeated: list[str]
+  size: int
+
+
+def sort(path: str) -> Sorted:
+  """Walks a tar and tells its records.
+
+  Raises:
+    ValueError: no tar, a damaged or truncated one, or one of unknown layout.
+    OSError: it cannot be read.
+  """
+  size = storage.size(path)
+  groups = list(tars.groups(path))
+  layout = tell(path, {name for _, group in groups for name in group})
+  complete: dict[str, Sequence[Member | None]] = {}
+  keys: dict[str, None] = {}  # an ordered set
+  repeated = []
+  for key, group in groups:
+    if key in keys:
+      repeated.append(key)
+    keys[key] = None
+    if key not in complete and (row := layout.pick(group)):
+      complete[key] = row
+  incomplete = [key for key in keys if key not in complete]
+  return Sorted(layout, complete, incomplete, repeated, size)
 
 
 def tell(path: str, suffixes: Iterable[str]) -> Layout:

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 from absl import logging
 
-from hyperclip_jax.data.records import box_forms, grit
-from hyperclip_jax.data.records import sample as sample_lib
+from hyperclip_jax.data.records import box_forms, readers
 from hyperclip_jax.data.records.box_forms import Form, Found
-from hyperclip_jax.data.records.record import Record
+from hyperclip_jax.data.records.record import Record, RecordError
 from hyperclip_jax.data.records.shards import TarSource
 
 RECORDS = 64  # of a source that are looked at
@@ -99,12 +98,8 @@ def summary(seen: Preview) -> str:
 
 def _boxes(record: Record) -> list[Found]:
   """The boxes of a raw record as found; [] of others."""
-  caption = record.meta.get("caption")
-  size = sample_lib.floats([record.meta.get(n) for n in ("width", "height")], 2)
-  if not isinstance(caption, str) or size is None:
-    return []
   try:
-    found = grit.phrases(record.meta, caption, Counter())
-  except grit.ListError:
+    sample = readers.of_fields("", record.key, record.image, record.meta)
+  except RecordError:
     return []
-  return [Found(phrase.box, (size[0], size[1])) for phrase in found]
+  return sample.found()

@@ -1,33 +1,36 @@
-"""Samples: what the readers of foreign layouts hand to `prepare`.
+"""Samples: records as their source has them, and how they are cleaned.
 
-A sample is as its source has it; whether it is any good is tested where it is
-converted. What a reader itself must leave out is counted in a `Tally`.
+Training and `prepare` read the same samples and clean them by the same rules,
+so a shard gives the same records before and after it is prepared.
 """
 
-import collections
 import math
-import re
-import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from hyperclip_jax.data.records import box_forms
-from hyperclip_jax.data.records.box_forms import Found
-from hyperclip_jax.data.records.boxes import Box
+from hyperclip_jax.data.records import box_forms, boxes, fields, images, texts
+from hyperclip_jax.data.records.box_forms import Form, Found
+from hyperclip_jax.data.records.record import Part, Record
 
-MAX_TEXT = 8192  # characters of a caption or phrase that are kept
-MAX_TEXT_BYTES = 1 << 20
-MAX_IMAGE_BYTES = 1 << 28
+MAX_PARTS = 1000  # a part's number has three digits
 
-# Control characters, and halves of surrogate pairs, which UTF-8 cannot hold.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+Size = tuple[float, float]  # width and height in pixels
 
 
-class Phrase(NamedTuple):
-  """A phrase as found, and its box in fractions of the image: any floats."""
+class Reading(NamedTuple):
+  """How boxes are read, where a layout leaves that open.
 
-  text: str
-  box: Box
+  Attributes:
+    min_side: smallest side of a box in pixels of the image as it is stored.
+    form: of the boxes.
+    upright: boxes were measured on the image turned as its EXIF orientation
+      says.
+  """
+
+  min_side: int = 32
+  form: Form = Form()
+  upright: bool = False
 
 
 class Sample(NamedTuple):
@@ -37,85 +40,127 @@ class Sample(NamedTuple):
     key: the record's name in its source.
     caption: any text.
     image: the bytes of an image file, any.
-    phrases: in the order of the source, repeated ones too.
-    crops: the bytes of an image file for each phrase, where the source has
-      crops in place of boxes.
+    parts: in the order of the source, repeated phrases too; boxes in the form
+      that they are found in, any floats.
     size: width and height of the image that the boxes were measured on, where
-      the source gave them in pixels.
+      the source says it.
+    tested: whether boxes are fractions that were tested when they were written.
     meta: what else the source says of the record.
+    left_out: reason -> rows that are no part.
   """
 
   key: str
   caption: str
   image: bytes
-  phrases: tuple[Phrase, ...]
-  crops: tuple[bytes, ...] | None = None
-  size: tuple[float, float] | None = None
+  parts: tuple[Part, ...] = ()
+  size: Size | None = None
+  tested: bool = False
   meta: dict[str, Any] = {}  # noqa: RUF012
+  left_out: Mapping[str, int] = {}
+
+  def found(self, upright: bool = False) -> list[Found]:
+    """The boxes as they were found; [] where nothing is left open of them.
+
+    Args:
+      upright: they were measured on the image turned as EXIF says.
+    """
+    if self.tested or not self.parts:
+      return []
+    size = self.size or _stored(self.image, upright)
+    return [
+      Found(part.box, size) for part in self.parts if max(size) < math.inf
+    ]
 
 
-class Rejected(Exception):
-  """A record that is left out; the message is the reason, to be counted."""
+def cleaned(sample: Sample, where: str, reading: Reading) -> Record:
+  """The record of a sample: texts normalised, one good box a phrase.
 
+  Of the boxes of one phrase the first good one wins: they are cleaned before
+  they are told apart. Boxes and phrases that are no good are counted.
 
-class BadInputError(ValueError):
-  """An input that cannot be read to its end."""
+  Args:
+    sample: what was found.
+    where: shard and key, for messages.
+    reading: how its boxes are read.
 
-
-class Tally:
-  """How many records and boxes were left out, by reason.
-
-  Attributes:
-    records: reason -> records.
-    boxes: reason -> boxes of records that were kept, or their phrases.
-    examples: reason -> key of the first record left out for it.
-    found: the first boxes, as they were found.
+  Raises:
+    RecordError: the caption is blank, or boxes in pixels were measured on an
+      image of another shape.
   """
+  caption = texts.normalise(sample.caption)
+  if not caption:
+    problem = f"found {fields.shown(sample.caption)}, want a text"
+    fields.fail(where, "caption", problem, "no caption")
+  parts, left_out = sample.parts, Counter(sample.left_out)
+  size, min_side = (math.inf, math.inf), 0
+  if parts and not sample.tested:
+    size, min_side = _stored(sample.image, reading.upright), reading.min_side
+    measured = sample.size or size
+    if reading.form.unit == "pixels" and not _alike(measured, size):
+      problem = f"{size} pixels, boxes were measured on {measured}"
+      fields.fail(where, "image", problem, "image of another shape")
+    parts = [_in_fractions(part, measured, reading.form) for part in parts]
+  good = tuple(_good(parts, size, min_side, left_out))
+  return Record(sample.key, caption, sample.image, good, sample.meta, left_out)
 
-  def __init__(self):
-    self.found: list[Found] = []
-    self.records = collections.Counter[str]()
-    self.boxes = collections.Counter[str]()
-    self.examples: dict[str, str] = {}
 
-  def reject(self, reason: str, key: str) -> None:
-    """Counts a record."""
-    self.records[reason] += 1
-    self.examples.setdefault(reason, key)
-
-  def look(self, box: Sequence[float], size: tuple[float, float]) -> None:
-    """Keeps one of the first boxes, to tell which form they have."""
-    if len(self.found) < box_forms.ENOUGH:
-      self.found.append(Found(box, size))
+def _in_fractions(part: Part, measured: Size, form: Form) -> Part:
+  """A part whose box was in another form."""
+  if form == Form():
+    return part
+  box = box_forms.fractions(Found(part.box, measured), form)
+  return part._replace(box=box)
 
 
-def normalise(text: str) -> str:
-  """NFC, control characters to spaces, white space collapsed, at most 8192.
+def _good(
+  parts: Iterable[Part], size: Size, min_side: int, left_out: Counter[str]
+) -> Iterator[Part]:
+  """Yields one part for each distinct phrase: that of its first good box.
 
-  Character offsets into a text hold for the text as found: slice first.
+  Args:
+    parts: as found, with boxes in fractions of the image, any floats.
+    size: of the image in pixels.
+    min_side: smallest side of a box in pixels.
+    left_out: reason -> phrases; counted up.
   """
-  # Cut before NFC, which takes quadratic time over a run of combining marks.
-  text = " ".join(_CONTROL.sub(" ", text).split())[:MAX_TEXT]
-  return unicodedata.normalize("NFC", text)[:MAX_TEXT].strip()
+  seen: set[str] = set()
+  for part in parts:
+    text = texts.normalise(part.text)
+    fault = boxes.fault(part.box, *size, min_side)
+    if not text:
+      fault = "phrase empty"
+    elif fault is None and text in seen:
+      fault = "phrase repeated"
+    elif fault is None and len(seen) == MAX_PARTS:
+      fault = "too many parts"
+    if fault is None:
+      seen.add(text)
+      yield Part(text, boxes.clipped(part.box), part.crop)
+    else:
+      left_out[fault] += 1
 
 
-def span(text: str, start: float, end: float) -> str | None:
-  """The characters from start to end; None where these leave the text."""
-  if not 0 <= start < end <= len(text):  # False for NaN, too
-    return None
-  return text[int(start) : int(end)]
+def _stored(image: bytes, upright: bool) -> Size:
+  """The size of an image; infinite if its header is broken.
+
+  Who decodes it finds out what is wrong with it.
+  """
+  try:
+    width, height = images.size(image, upright)
+  except images.ImageError:
+    return math.inf, math.inf
+  return float(width), float(height)
 
 
-def floats(values: Any, count: int) -> list[float] | None:
-  """A list of so many numbers as floats; None if it is anything else."""
-  if not isinstance(values, Sequence) or len(values) != count:
-    return None
-  found = []
-  for value in values:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-      return None
-    try:
-      found.append(float(value))
-    except OverflowError:
-      found.append(math.inf)
-  return found
+def _alike(measured: Size, stored: Size) -> bool:
+  """Whether an image may be a scaled one of the other size, up to rounding.
+
+  In one that was turned or cut since, the boxes are no longer where they were.
+  """
+  if math.inf in stored:
+    return True
+  scale = max(stored) / max(measured)
+  return all(
+    abs(n * scale - found) <= 1.0
+    for n, found in zip(measured, stored, strict=True)
+  )

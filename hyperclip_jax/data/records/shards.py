@@ -12,10 +12,18 @@ from typing import SupportsIndex
 
 from absl import logging
 
-from hyperclip_jax.data.records import identity, indices, layouts, storage, tars
-from hyperclip_jax.data.records.index import Index
+from hyperclip_jax.data.records import (
+  identity,
+  indices,
+  layouts,
+  sample,
+  storage,
+  tars,
+)
 from hyperclip_jax.data.records.layouts import WANTED
+from hyperclip_jax.data.records.offsets import Index
 from hyperclip_jax.data.records.record import BoxWatch, Record
+from hyperclip_jax.data.records.sample import Reading
 
 MOST_NAMES = 1_000_000  # that one pattern's braces may make
 
@@ -152,20 +160,23 @@ class TarSource:
     *,
     skip_bad: bool = False,
     index_folder: str = "",
+    upright: bool = False,
   ):
     """Opens or makes the indices of the tars.
 
     Args:
       paths: the tars; records are numbered in this order (see `expand`).
-      min_side: smallest side of a raw record's box in pixels.
+      min_side: smallest side of a raw record's box in pixels of its image.
       skip_bad: leave out tars that are damaged or cannot be read, whole.
       index_folder: for the index files; beside the tars if empty.
+      upright: boxes of raw records were measured on images turned as their EXIF
+        orientation says.
 
     Raises:
       ValueError: a tar is damaged or of an unknown layout, or all are empty.
       OSError: a tar cannot be read, or no more files can be opened.
     """
-    self._min_side = min_side
+    self._reading = Reading(min_side, upright=upright)
     self._boxes = BoxWatch()
     self.skipped: dict[str, str] = {}
     self._names = dict(zip(paths, identity.names(paths), strict=True))
@@ -240,7 +251,9 @@ class TarSource:
     """
     shard, row = self._locate(operator.index(index))
     key, members = shard.read(row)
-    record = shard.layout.parse(shard.path, key, members, self._min_side)
+    where = f"{shard.path}: record {key!r}"
+    found = shard.layout.read(where, key, members)
+    record = sample.cleaned(found, where, self._reading)
     self._boxes.see(record, shard.path)
     return record
 
@@ -263,7 +276,7 @@ class TarSource:
     first = self._shards[0].path
     return (
       f"TarSource({len(self)} records in {len(self._shards)} tars from "
-      f"{first!r}, min_side={self._min_side})"
+      f"{first!r}, min_side={self._reading.min_side})"
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from hyperclip_jax.data.records.images import Pixels
-from hyperclip_jax.data.records.record import IMAGE_SUFFIXES
+from hyperclip_jax.data.records.readers import IMAGE_SUFFIXES
 from hyperclip_jax.data.records.tars import Member, groups
 from hyperclip_jax.files import lines, read_text, shown
 from hyperclip_jax.inference.inputs import decode, decode_file

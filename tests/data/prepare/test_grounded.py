@@ -1,11 +1,13 @@
 import json
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperclip_jax.data.prepare import grounded
-from hyperclip_jax.data.records.sample import Tally
+from hyperclip_jax.data.prepare import grounded, inputs
+from hyperclip_jax.data.prepare.tally import Tally
+from hyperclip_jax.data.records.sample import Reading
 from tests.data.tars import jpeg
 
 IMAGE = {
@@ -31,7 +33,8 @@ def read(tmp_path, images, notes, categories=(), size=100):
   path.write_text(json.dumps(content | {"categories": list(categories)}))
   tally = Tally()
   sources = grounded.cut(str(path), str(tmp_path), size)
-  return [list(grounded.read(source, tally)) for source in sources], tally
+  reading = Reading(8, grounded.FORM)
+  return [list(inputs.read(s, tally, reading)) for s in sources], tally
 
 
 def test_record_of_each_kind_of_phrase(tmp_path):
@@ -46,15 +49,16 @@ def test_record_of_each_kind_of_phrase(tmp_path):
   assert sample.key == "7"
   assert sample.caption == IMAGE["caption"]
   assert sample.image == jpeg(7)
-  assert sample.size == (64.0, 48.0)
+  assert tally.found[0] == ((16, 12, 32, 24), (64, 48))
   assert sample.meta == {"id": 7, "file_name": "a/7.jpg", "license": 3}
   middle = (0.25, 0.25, 0.75, 0.75)
-  assert sample.phrases == (
-    ("a brown dog", middle),
-    ("a dog", middle),
-    ("a red sofa", (0.0, 0.0, 1.0, 1.0)),
-    ("dog", middle),
+  assert sample.parts == (
+    ("a brown dog", middle, None),
+    ("a dog", middle, None),
+    ("a red sofa", (0.0, 0.0, 1.0, 1.0), None),
+    ("dog", middle, None),
   )
+  assert not sample.left_out
   assert not tally.boxes
 
 
@@ -67,7 +71,7 @@ def test_captions_may_be_annotations(tmp_path):
   ]
   [[sample]], _ = read(tmp_path, [image], notes)
   assert sample.caption == "a dog"
-  assert [text for text, _ in sample.phrases] == ["dog"]
+  assert [part.text for part in sample.parts] == ["dog"]
 
 
 @pytest.mark.parametrize(
@@ -88,8 +92,8 @@ def test_captions_may_be_annotations(tmp_path):
 )
 def test_bad_annotations_are_counted(tmp_path, fields, reason):
   [[sample]], tally = read(tmp_path, [IMAGE], [note(**fields)])
-  assert sample.phrases == ()
-  assert tally.boxes == {reason: 1}
+  assert sample.parts == ()
+  assert tally.boxes + Counter(sample.left_out) == {reason: 1}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,7 @@ def test_repeated_images_are_dropped_over_all_shards(tmp_path):
     tmp_path, images, [note(phrase="a"), 3, note(image_id=1)], size=2
   )
   assert [[s.key for s in shard] for shard in shards] == [["7", "8"], ["9"], []]
-  assert len(shards[0][0].phrases) == 1
+  assert len(shards[0][0].parts) == 1
   assert tally.records == {"duplicate key": 2, "bad json": 1}
   assert tally.boxes == {"annotation of no image": 2}
 

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperclip_jax.data.prepare import inputs
+from hyperclip_jax.data.prepare import columns, inputs
 from hyperclip_jax.data.prepare.inputs import Tar
-from hyperclip_jax.data.records import sample as sample_lib
+from hyperclip_jax.data.prepare.tally import BadInputError, Tally
+from hyperclip_jax.data.records import offsets
 from hyperclip_jax.data.records.box_forms import Form
-from hyperclip_jax.data.records.sample import BadInputError, Tally
+from hyperclip_jax.data.records.sample import Reading
 from tests.data.tars import (
   grit_meta,
   jpeg,
@@ -25,9 +26,13 @@ needs_pyarrow = pytest.mark.skipif(
 ROW = [0.0, 10.0, 0.0, 0.0, 0.5, 0.5, 0.99]
 
 
-def read(path):
+FRACTIONS = Form()
+
+
+def read(path, form=FRACTIONS):
   tally = Tally()
-  return list(inputs.read(Tar(str(path)), tally)), tally
+  reading = Reading(8, form)
+  return list(inputs.read(Tar(str(path)), tally, reading)), tally
 
 
 def bare_members(key, **fields):
@@ -54,12 +59,11 @@ def test_raw_record(tmp_path):
   assert sample.key == "d/0001"
   assert sample.caption == "a red ball on a wooden table"
   assert sample.image == jpeg(3)
-  assert sample.phrases == (
-    ("a red ball", (0.0, 0.0, 0.5, 0.5)),
-    ("a wooden table", (0.1, 0.2, 1.0, 1.0)),
-    ("a red ball on a wooden table", (0.0, 0.0, 1.0, 1.0)),
+  assert sample.parts == (
+    ("a red ball", (0.0, 0.0, 0.5, 0.5), None),
+    ("a wooden table", (0.1, 0.2, 1.0, 1.0), None),
+    ("a red ball on a wooden table", (0.0, 0.0, 1.0, 1.0), None),
   )
-  assert sample.crops is None
   assert sample.meta["url"] == "http://example.com/1.jpg"
   assert sample.meta["label"] == "ball"
   assert not sample.meta.keys() & {"caption", "key", "noun_chunks", "exif"}
@@ -83,7 +87,8 @@ def test_raw_images_of_any_suffix(tmp_path, suffix):
     ([[0, 29, 0, 0, 1, 1, 1]], 0, "bad offsets"),
     ([[-1, 4, 0, 0, 1, 1, 1]], 0, "bad offsets"),
     ([[4, 4, 0, 0, 1, 1, 1]], 0, "bad offsets"),
-    ([[float("nan"), 4, 0, 0, 1, 1, 1], ROW, ROW], 2, "bad offsets"),
+    ([[float("nan"), 4, 0, 0, 1, 1, 1], ROW], 1, "bad offsets"),
+    ([ROW, ROW], 1, "phrase repeated"),
   ],
 )
 def test_bad_rows_are_counted_and_the_record_is_kept(
@@ -91,8 +96,8 @@ def test_bad_rows_are_counted_and_the_record_is_kept(
 ):
   members = raw_members("a", noun_chunks=rows, ref_exps=None)
   (sample,), tally = read(write_tar(tmp_path / "a.tar", members))
-  assert len(sample.phrases) == phrases
-  assert tally.boxes == {reason: 1}
+  assert len(sample.parts) == phrases
+  assert sample.left_out == {reason: 1}
   assert not tally.records
 
 
@@ -144,9 +149,9 @@ def test_first_record_of_a_key_counts_even_if_it_is_bad(tmp_path):
 
 
 def test_an_image_of_absurd_size_is_not_read(tmp_path, monkeypatch):
-  monkeypatch.setattr(sample_lib, "MAX_IMAGE_BYTES", 100)
+  monkeypatch.setattr(offsets, "MAX_RECORD", 100)
   _, tally = read(write_tar(tmp_path / "a.tar", raw_members("a")))
-  assert tally.records == {"member too large": 1}
+  assert tally.records == {"record too large": 1}
 
 
 def test_lists_may_be_texts(tmp_path):
@@ -156,15 +161,16 @@ def test_lists_may_be_texts(tmp_path):
     write_tar(tmp_path / "a.tar", raw_members("a", **text))
   )
   (wanted,), _ = read(write_tar(tmp_path / "b.tar", raw_members("a")))
-  assert sample.phrases == wanted.phrases
-  assert not tally.boxes
+  assert sample.parts == wanted.parts
+  assert not sample.left_out
+  assert not tally.records
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 def test_captioned_images(tmp_path, suffix):
   members = [(f"a.{suffix}", jpeg()), ("a.txt", b"a cat"), ("b.txt", b"no")]
   (sample,), tally = read(write_tar(tmp_path / "a.tar", members))
-  assert (sample.key, sample.caption, sample.phrases) == ("a", "a cat", ())
+  assert (sample.key, sample.caption, sample.parts) == ("a", "a cat", ())
   assert sample.image == jpeg()
   assert tally.records == {"missing member": 1}
 
@@ -185,18 +191,21 @@ def test_boxes_in_pixels_are_of_the_original_image(tmp_path):
   for sizes in (original, {"width": 640, "height": 480}):
     members = raw_members("a", **fields, **sizes)
     path = write_tar(tmp_path / "a.tar", members)
-    tally = Tally()
-    (sample,) = inputs.read(Tar(path), tally, Form("pixels"))
-    assert sample.phrases[0].box == (0.1, 0.1, 0.5, 0.5)
-    assert sample.size == (640, 480)
-  (sample,) = inputs.read(Tar(path), tally, Form("pixels", "xywh"))
-  assert sample.phrases[0].box == (0.1, 0.1, 0.6, 0.6)
-  del members
-  bare = grit_meta(**fields, width=None, height=None)
+    (sample,), _ = read(path, Form("pixels"))
+    assert sample.parts[0].box == (0.1, 0.1, 0.5, 0.5)
+  (sample,), tally = read(path, Form("pixels", "xywh"))
+  assert sample.parts[0].box == (0.1, 0.1, 0.6, 0.6)
+  assert tally.found == [((64, 48, 320, 240), (640, 480))]
+
+
+def test_boxes_in_pixels_of_no_size_are_of_the_image_itself(tmp_path):
+  row = [0, 10, 16, 12, 32, 24, 0.9]
+  bare = grit_meta(noun_chunks=[row], ref_exps=[], width=None, height=None)
   members = [("a.jpg", jpeg()), ("a.json", json.dumps(bare).encode())]
   path = write_tar(tmp_path / "b.tar", members)
-  (sample,) = inputs.read(Tar(path), tally, Form("pixels"))
-  assert sample.size == (64, 48)
+  (sample,), tally = read(path, Form("pixels"))
+  assert sample.parts[0].box == (0.25, 0.25, 0.5, 0.5)
+  assert tally.found[0].size == (64, 48)
 
 
 JSON = st.recursive(
@@ -222,7 +231,7 @@ def test_any_json_is_a_sample_or_a_rejection(tmp_path_factory, fields):
   samples, tally = read(write_tar(path, raw_members("a", **fields)))
   assert len(samples) + tally.records.total() == 1
   for sample in samples:
-    assert all(text in sample.caption for text, _ in sample.phrases)
+    assert all(part.text in sample.caption for part in sample.parts)
 
 
 def test_processed_record(tmp_path):
@@ -230,11 +239,10 @@ def test_processed_record(tmp_path):
   (sample,), _ = read(write_tar(tmp_path / "a.tar", members))
   assert sample.key == "k"
   assert sample.caption == "a red ball"
-  assert sample.phrases == (
-    ("a ball", (0.0, 0.0, 1.0, 1.0)),
-    ("red", (0.0, 0.0, 1.0, 1.0)),
+  assert sample.parts == (
+    ("a ball", (0.0, 0.0, 1.0, 1.0), jpeg(1)),
+    ("red", (0.0, 0.0, 1.0, 1.0), jpeg(2)),
   )
-  assert sample.crops == (jpeg(1), jpeg(2))
 
 
 def test_parents_come_in_the_order_of_their_numbers(tmp_path):
@@ -245,7 +253,8 @@ def test_parents_come_in_the_order_of_their_numbers(tmp_path):
     members += [(f"k.parent{i:03d}.jpg", b""), (f"k.parent{i:03d}.txt", b"x")]
     members[-1] = (f"k.parent{i:03d}.txt", texts[i].encode())
   (sample,), _ = read(write_tar(tmp_path / "a.tar", members))
-  assert [text for text, _ in sample.phrases] == texts
+  assert [part.text for part in sample.parts] == texts[:1000]
+  assert sample.left_out == {"too many parts": 3}
 
 
 @pytest.mark.parametrize(
@@ -267,7 +276,7 @@ def test_bad_processed_records_are_counted(tmp_path, change, records, boxes):
   samples, tally = read(write_tar(tmp_path / "a.tar", left))
   assert samples[-1].key == "next"
   assert tally.records == records
-  assert tally.boxes == boxes
+  assert samples[0].left_out == boxes
 
 
 @needs_pyarrow
@@ -283,12 +292,12 @@ def test_boxes_come_from_the_parquet_beside_the_tar(tmp_path):
     ref_exps=[[ROW], [[14.0, 28.0, 0.0, 0.0, 1.0, 1.0, 0.8]], [], []],
   )
   samples, tally = read(path)
-  found = {s.key: [text for text, _ in s.phrases] for s in samples}
+  found = {s.key: [part.text for part in s.parts] for s in samples}
   assert found.pop("04")[0] == "a red ball"
   assert found == {"00": [], "01": ["a red ball"], "02": ["a wooden table"]}
   assert tally.records == {"no parquet row": 1}
   assert tally.examples == {"no parquet row": "03"}
-  assert tally.boxes == {"bad row": 1}
+  assert samples[0].left_out == {"bad row": 1}
   assert "noun_chunks" not in samples[1].meta
 
 
@@ -306,13 +315,13 @@ def test_a_parquet_of_another_kind_is_named(tmp_path):
 def test_without_a_parquet_bare_records_are_captioned_images(tmp_path):
   (sample,), tally = read(write_tar(tmp_path / "0.tar", bare_members("00")))
   assert sample.caption == "a red ball on a wooden table"
-  assert sample.phrases == ()
+  assert sample.parts == ()
   assert not tally.records
 
 
 @needs_pyarrow
 def test_a_small_parquet_of_gigabytes_is_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr(inputs, "_MAX_PARQUET", 1 << 22)
+  monkeypatch.setattr(columns, "MAX_BYTES", 1 << 22)
   path = write_tar(tmp_path / "0.tar", bare_members("0"))
   write_parquet(
     tmp_path / "0.parquet",
@@ -340,7 +349,10 @@ def test_damaged_tars_and_those_of_another_layout_are_errors(tmp_path):
   with pytest.raises(BadInputError, match=r"a\.tar: damaged or truncated"):
     read(path)
   write_tar(path, [("a.jpg", b""), ("a.parts.json", b"")])
-  with pytest.raises(BadInputError, match=r"suffixes jpg, parts\.json; want"):
+  with pytest.raises(BadInputError, match=r"a\.tar: is prepared already"):
+    read(path)
+  write_tar(path, [("a.jpg", b""), ("a.mp3", b"")])
+  with pytest.raises(BadInputError, match=r"suffixes jpg, mp3; want"):
     read(path)
   with pytest.raises(BadInputError, match=r"none\.tar"):
     read(tmp_path / "none.tar")

@@ -11,8 +11,8 @@ import pytest
 from hyperclip_jax.commands import door
 from hyperclip_jax.data.embedded import photos, shapes
 from hyperclip_jax.data.prepare import run, shard
+from hyperclip_jax.data.prepare.tally import BadInputError
 from hyperclip_jax.data.records import shards
-from hyperclip_jax.data.records.sample import BadInputError
 from tests.data.prepare.test_inputs import (
   bare_members,
   needs_pyarrow,

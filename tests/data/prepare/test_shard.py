@@ -16,9 +16,9 @@ from PIL import Image
 from hyperclip_jax.data.prepare.inputs import Tar
 from hyperclip_jax.data.prepare.manifest import Options
 from hyperclip_jax.data.prepare.shard import Job, prepare_shard
+from hyperclip_jax.data.prepare.tally import BadInputError
 from hyperclip_jax.data.records import images, shards
 from hyperclip_jax.data.records.record import RecordError
-from hyperclip_jax.data.records.sample import BadInputError
 from tests.data.tars import jpeg, processed_members, raw_members, write_tar
 
 CAPTION = "a red ball on a wooden table"
@@ -59,14 +59,16 @@ def png(pixels):
 
 
 def test_a_record_keeps_its_key_texts_boxes_and_meta(tmp_path):
-  members = raw_members("d/7", label="ball", score=math.nan, nested={"a": [1]})
+  members = raw_members(
+    "d/7", label="ball", score=math.nan, deep=[math.nan], nested={"a": [1]}
+  )
   result, found = prepare(tmp_path, members, min_side=8)
   assert list(found) == ["0000300000.jpg", "0000300000.parts.json"]
   record = content(found)
   assert record["meta"].pop("url") == "http://example.com/1.jpg"
   assert record["meta"]["label"] == "ball"
   assert record["meta"]["nested"] == {"a": [1]}
-  assert "score" not in record["meta"]
+  assert not record["meta"].keys() & {"score", "deep"}
   del record["meta"]
   assert record == {
     "key": "d/7",
@@ -415,7 +417,7 @@ def test_rejected_records_are_counted_with_an_example(tmp_path):
     *[("c.png", bomb), ("c.json", meta)],
     *[("d.jpg", bytes(large)), ("d.json", meta)],
     *raw_members("e", caption=" \n\x00", noun_chunks=[], ref_exps=[]),
-    *raw_members("f", deep=[math.nan]),
+    *[("f.jpg", jpeg()), ("f.json", b"[1]")],
     *raw_members("g"),
   ]
   result, found = prepare(tmp_path, members)

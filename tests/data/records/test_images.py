@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps, features
 
-from hyperclip_jax.data.records import images
+from hyperclip_jax.data.records import colours, images
 from tests.data import tars
 
 FRACTION = st.floats(0, 1)
@@ -167,7 +167,7 @@ def test_avif_is_read():
 @AVIF
 def test_avif_is_bounded_by_its_header(monkeypatch):
   data = encode(Image.fromarray(gradient(40, 60)), "AVIF")
-  monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+  monkeypatch.setattr(colours, "MAX_PIXELS", 1000)
   with pytest.raises(images.TooLargeError, match="60 x 40 pixels"):
     images.decode(data)
 
@@ -226,7 +226,7 @@ def test_header_is_checked_before_decoding(monkeypatch):
   def never(*args, **kwargs):
     raise AssertionError("decoded an image that is too large")
 
-  monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+  monkeypatch.setattr(colours, "MAX_PIXELS", 1000)
   image = Image.fromarray(gradient(32, 33))
   data = [encode(image, "PNG"), encode(image, "JPEG")]
   monkeypatch.setattr(Image.Image, "load", never)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hyperclip_jax.data.records import index, tars
+from hyperclip_jax.data.records import index, offsets, tars
 from hyperclip_jax.data.records.record import RecordError
 from hyperclip_jax.data.records.shards import TarSource
 from tests.data.tars import (
@@ -252,12 +252,15 @@ def test_a_failed_download_is_not_joined_with_its_namesake(tmp_path):
 
 
 def test_members_far_apart_are_read_one_by_one(tmp_path, monkeypatch):
-  far = ("x.bin", bytes(3 * index.GAP))
+  far = ("x.bin", bytes(3 * offsets.GAP))
   a, b = processed_members("a"), processed_members("b", parents=("c",))
   rows = [*a[:3], far, *b[:2], *a[3:5], far, *b[2:], *a[5:]]
   built = index.build(write_tar(tmp_path / "a.tar", rows))
   together = index.build(write_tar(tmp_path / "b.tar", a + b))
-  monkeypatch.setattr(index, "MAX_RECORD", 2 * index.GAP)  # without the gaps
+  # Without the gaps.
+  monkeypatch.setattr(
+    offsets, "MAX_RECORD", 2 * offsets.GAP
+  )  # without the gaps
   assert [built.read(i) for i in (0, 1)] == [together.read(i) for i in (0, 1)]
 
 
@@ -485,7 +488,7 @@ def test_a_cut_file_is_an_io_error_with_path_and_offset(tmp_path):
 def test_a_record_of_any_size_is_not_read(tmp_path, monkeypatch):
   path = write_tar(tmp_path / "a.tar", raw_members("a"))
   built = index.build(path)
-  monkeypatch.setattr(index, "MAX_RECORD", 1000)
+  monkeypatch.setattr(offsets, "MAX_RECORD", 1000)
   with pytest.raises(RecordError, match=r"a\.tar: record 0 .*the most is 1000"):
     built.read(0)
 
@@ -498,7 +501,7 @@ def test_twenty_million_records_open_in_seconds(tmp_path):
   built = index.build(path)
   blocks = np.arange(2 * count, dtype=np.uint32) * member + 1
   header = tarfile.TarInfo("k.jpg").tobuf()
-  big = index.Index(
+  big = offsets.Index(
     "",
     built.layout,
     np.arange(0, 2 * count + 1, 2, dtype=np.uint32),
@@ -518,7 +521,7 @@ def test_twenty_million_records_open_in_seconds(tmp_path):
         file.write(header)
       file.truncate(2 * count * member * tars.BLOCK)
     with open(paths[-1], "rb") as file:
-      file.seek(-index.TAIL, os.SEEK_END)
+      file.seek(-offsets.TAIL, os.SEEK_END)
       tail = zlib.crc32(file.read())
     known = dataclasses.replace(big, path=paths[-1], tail=tail)
     index.save(known, paths[-1] + ".index")

@@ -16,7 +16,7 @@ def source(path, count=20, scale=(1, 1, 1, 1), captions_only=False):
     members += raw_members(
       f"{i:03d}", noun_chunks=rows, ref_exps=[], width=320, height=240
     )
-  return TarSource([write_tar(path, members)])
+  return TarSource([write_tar(path, members)], 8)
 
 
 def test_good_records_pass(tmp_path):

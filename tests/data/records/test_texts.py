@@ -1,20 +1,18 @@
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperclip_jax.data.records import sample
+from hyperclip_jax.data.records import texts
 
 TEXT = st.text(st.characters() | st.sampled_from(" \t\n\x00\ud800é"))
 
 
 @given(TEXT)
 def test_normalised_text_is_clean_and_stays_as_it_is(text):
-  found = sample.normalise(text)
+  found = texts.normalise(text)
   assert found == " ".join(found.split())
   assert not any(ord(c) < 32 or "\ud800" <= c <= "\udfff" for c in found)
-  assert sample.normalise(found) == found
+  assert texts.normalise(found) == found
   found.encode()
 
 
@@ -30,46 +28,20 @@ def test_normalised_text_is_clean_and_stays_as_it_is(text):
   ],
 )
 def test_normalise(text, want):
-  assert sample.normalise(text) == want
+  assert texts.normalise(text) == want
 
 
 def test_long_text_is_cut_where_there_is_text():
-  assert sample.normalise(" " * 100_000 + "a" * 100_000) == "a" * 8192
-  assert sample.normalise("b " * 100_000) == ("b " * 4096).strip()
+  assert texts.normalise(" " * 100_000 + "a" * 100_000) == "a" * 8192
+  assert texts.normalise("b " * 100_000) == ("b " * 4096).strip()
   # Each becomes three characters.
-  assert len(sample.normalise("\U0001d160" * 8000)) == 8192
+  assert len(texts.normalise("\U0001d160" * 8000)) == 8192
 
 
 @given(st.text(max_size=5), st.floats(), st.floats())
 def test_span_is_a_slice_or_nothing(text, start, end):
-  found = sample.span(text, start, end)
+  found = texts.span(text, start, end)
   if found is None:
     assert not 0 <= start < end <= len(text)
   else:
     assert found == text[int(start) : int(end)]
-
-
-@pytest.mark.parametrize(
-  ("values", "want"),
-  [
-    ([1, 2.5], [1.0, 2.5]),
-    ([10**400, 1], [math.inf, 1.0]),
-    ([1], None),
-    ([1, "2"], None),
-    ([True, 1], None),
-    ([None, 1], None),
-    ("12", None),
-    ({0: 1, 1: 2}, None),
-    (None, None),
-  ],
-)
-def test_floats(values, want):
-  assert sample.floats(values, 2) == want
-
-
-def test_tally_keeps_the_first_example():
-  tally = sample.Tally()
-  for key in "abc":
-    tally.reject("bad image", key)
-  assert tally.records == {"bad image": 3}
-  assert tally.examples == {"bad image": "a"}

@@ -1,0 +1,82 @@
+"""Fields of a record as others wrote them: texts, JSON, numbers.
+
+What is not as it should be raises `RecordError`, which names the shard, the
+key, the field and the value found.
+"""
+
+import json
+import math
+import reprlib
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from hyperclip_jax.data.records import texts
+from hyperclip_jax.data.records.record import RecordError
+
+
+def text(content: bytes, field: str, where: str) -> str:
+  """The text of a member.
+
+  Args:
+    content: bytes of the member.
+    field: its name, for messages.
+    where: shard and key of the record, for messages.
+
+  Raises:
+    RecordError: it is absurdly large or not UTF-8.
+  """
+  if len(content) > texts.MAX_TEXT_BYTES:
+    problem = (
+      f"{len(content):,} bytes, at most {texts.MAX_TEXT_BYTES:,} are read"
+    )
+    fail(where, field, problem, "member too large")
+  try:
+    return content.decode("utf-8")
+  except UnicodeDecodeError as error:
+    fail(where, field, f"not UTF-8 ({error})", "not utf-8")
+
+
+def json_object(content: bytes, field: str, where: str) -> dict[str, Any]:
+  """The object of a JSON member; raises as `text` where there is none."""
+  found = text(content, field, where)
+  try:
+    value = json.loads(found)
+  except (ValueError, RecursionError) as error:
+    fail(where, field, f"not JSON ({error})", "bad json")
+  if not isinstance(value, dict):
+    problem = f"found {shown(value)}, want an object"
+    fail(where, field, problem, "bad json")
+  return value
+
+
+def floats(values: Any, count: int) -> list[float] | None:
+  """A list of so many numbers as floats; None if it is anything else."""
+  if not isinstance(values, Sequence) or len(values) != count:
+    return None
+  found = []
+  for value in values:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+      return None
+    try:
+      found.append(float(value))
+    except OverflowError:
+      found.append(math.inf)
+  return found
+
+
+def fail(where: str, field: str, problem: str, reason: str) -> NoReturn:
+  """Raises RecordError.
+
+  Args:
+    where: shard and key of the record.
+    field: what is wrong in it.
+    problem: what was found and what is wanted.
+    reason: the same in words that are counted.
+  """
+  raise RecordError(f"{where}, {field}: {problem}", reason)
+
+
+def shown(value: Any) -> str:
+  """A value from outside, short enough for a message."""
+  found = reprlib.repr(value)
+  return found if len(found) <= 200 else f"{found[:200]}..."
