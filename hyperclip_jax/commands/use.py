@@ -1,4 +1,4 @@
-"""Commands on a trained model: classify, search, traverse."""
+"""Commands that use a trained model: classify, search, traverse."""
 
 import argparse
 import json
@@ -30,17 +30,17 @@ Rows = list[dict[str, Any]]
 
 
 def classify(options: argparse.Namespace) -> int:
-  """The likeliest labels of each image."""
+  """Prints the most probable labels of each image."""
   return _answer(options, _classify)
 
 
 def search(options: argparse.Namespace) -> int:
-  """What is nearest to each query."""
+  """Prints the nearest entries of an index to each query."""
   return _answer(options, _search)
 
 
 def traverse(options: argparse.Namespace) -> int:
-  """What is met on the way from each image."""
+  """Prints the walk from each image."""
   return _answer(options, _traverse)
 
 
@@ -48,7 +48,7 @@ def _answer(
   options: argparse.Namespace,
   rows_of: Callable[[argparse.Namespace, list[str]], Rows],
 ) -> int:
-  """Prints answers; the exit code is 1 if --strict and images were left out."""
+  """Prints answers; returns 1 if --strict and images were left out."""
   left_out: list[str] = []
   try:
     cluster.join(options.coordinator, options.processes, options.process)
@@ -109,7 +109,7 @@ def _traverse(options: argparse.Namespace, left_out: list[str]) -> Rows:
   to: pathlib.Path | None = None
   if options.to != ROOT:
     to = files.expanded(options.to)
-    encoding.decode_file(to)  # The walks have nowhere to go without it.
+    encoding.decode_file(to)  # Checked before the model is loaded.
   texts = lists.texts("texts", options.texts) if options.texts else []
   index_of = _index(options.index, texts)
   model = _model(options)
@@ -125,13 +125,13 @@ def _traverse(options: argparse.Namespace, left_out: list[str]) -> Rows:
 
 
 def _model(options: argparse.Namespace) -> HyperCLIP:
-  """Loaded after all else is checked, for it takes the longest."""
+  """Loads the model, after all other checks since it takes longest."""
   source = os.path.expanduser(options.model)
   return pretrained.load(source, options.vision_heads, options.text_heads)
 
 
 def _things(options: argparse.Namespace, left_out: list[str]) -> list[Any]:
-  """What --images and --texts name, to be searched."""
+  """Lists the images or texts to search in."""
   if options.images and options.texts:
     raise ValueError("give one of --images and --texts to search in")
   if options.images:
@@ -140,7 +140,7 @@ def _things(options: argparse.Namespace, left_out: list[str]) -> list[Any]:
 
 
 def _index(file: str | None, things: list[Any]) -> Callable[[HyperCLIP], Index]:
-  """Model -> the index: of `things`, written to a file, or read from it."""
+  """Makes a function from the model to an index, read or made and saved."""
   path = files.expanded(file) if file else None
   if not things:
     if path is None:
@@ -151,7 +151,7 @@ def _index(file: str | None, things: list[Any]) -> Callable[[HyperCLIP], Index]:
     return lambda model: index
   if path and path.exists():
     raise ValueError(f"{path} exists: drop --images and --texts to read it")
-  if path:  # Now, as embedding the things may take hours.
+  if path:  # Checked now, since embedding may take hours.
     path.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(path.parent, os.W_OK):
       raise PermissionError(f"--index={path}: its folder cannot be written to")
@@ -169,15 +169,19 @@ def _index(file: str | None, things: list[Any]) -> Callable[[HyperCLIP], Index]:
 def _images(
   flag: str, given: list[str], left_out: list[str]
 ) -> list[pathlib.Path]:
-  """The image files of a list that can be decoded.
+  """Finds the image files of a list that can be decoded.
 
   Args:
     flag: name of the flag.
-    given: its values.
-    left_out: what is wrong with each of the others is added here.
+    given: values of the flag.
+    left_out: list to which the faults of all other files are appended.
+
+  Returns:
+    Paths of the good files.
 
   Raises:
-    ValueError, OSError: there is no good image.
+    ValueError: no image is good.
+    OSError: a path does not exist.
   """
   paths = lists.paths(flag, given)
   groups = [paths[i : i + 64] for i in range(0, len(paths), 64)]
@@ -205,7 +209,7 @@ def _problem(path: pathlib.Path) -> str | None:
 
 
 def _templates(given: list[str]) -> list[str]:
-  """The prompts of --templates."""
+  """Parses the value of --templates."""
   templates = lists.texts("templates", given)
   try:
     prompts(["name"], templates)
@@ -228,7 +232,7 @@ def _print_row(row: dict[str, Any]) -> None:
 
 
 def _json(rows: Rows) -> str:
-  """JSON, with escapes for what a terminal would act on or cannot show."""
+  """Formats JSON, with escapes for what a terminal cannot or must not show."""
   utf = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
   text = json.dumps(rows, ensure_ascii=not utf, indent=2)
   return "".join(

@@ -120,9 +120,10 @@ class HyperCLIP:
       Embeddings, one row an image.
 
     Raises:
-      TypeError: an image is of another type; the message names it. ValueError:
-      a file is not an image, or an array has another shape or dtype. OSError: a
-      file cannot be read.
+      TypeError: an image is of another type; the message names it.
+      ValueError: a file is not an image, or an array has another shape or
+        dtype.
+      OSError: a file cannot be read.
 
     Examples:
       >>> picture = np.zeros((48, 64, 3), np.uint8)
