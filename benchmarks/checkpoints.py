@@ -16,10 +16,10 @@ import time
 
 import jax
 
-from hyperclip_jax.checkpoints import checkpoint, digests
+from hyperclip_jax.checkpoints import checkpoint
 from hyperclip_jax.data.feed.faults import Faults
-from hyperclip_jax.systems import build
-from hyperclip_jax.training import runs, sharding, train
+from hyperclip_jax.data.records import digests
+from hyperclip_jax.training import build, runs, sharding, train
 from hyperclip_jax.training.config import Config
 from hyperclip_jax.training.step import TrainState
 
@@ -100,7 +100,8 @@ def main() -> None:
   parser.add_argument("--windows", type=int, default=0)
   options = parser.parse_args()
   config = read_config(options.config)
-  state = jax.jit(build.init(config))()
+  task = build.task(config, sharding.make_mesh())
+  state = jax.jit(build.init(config, task))()
   size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
   print(f"{options.config}: a state of {size / 2**20:.0f} MiB")
   with tempfile.TemporaryDirectory() as folder:

@@ -28,7 +28,7 @@ from hyperclip_jax import HyperCLIP
 from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.images import Pixels
 from hyperclip_jax.evals import encoding
-from hyperclip_jax.systems import build
+from hyperclip_jax.training import build
 from hyperclip_jax.training import config as config_lib
 
 BATCH = 64  # rows a device
@@ -54,21 +54,21 @@ def main() -> None:
   flags = parser.parse_args()
   config = config_lib.paper("hycoclip", flags.size)
   size = config.model.image_size
-  module = build.model(config)
-  params = build.init(config)().params
-  model = HyperCLIP("hycoclip", module, params, size, BATCH)
+  options = config_lib.options(config)
+  e = build.encoder(config)
+  variables = e.init(jax.random.key(0))
+  model = HyperCLIP("hycoclip", options, variables, BATCH)
 
   @jax.jit
-  def bare(params, x):
-    tangents = module.apply({"params": params}, x, method="encode_image")
-    return module.apply({"params": params}, tangents, method="lift")
+  def bare(variables, x):
+    return e.space(variables["params"]).lift(e.image(variables, x))
 
   mesh = Mesh(np.array(jax.local_devices()), ("data",))
   everywhere, split = (
     NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",))
   )
   rows = BATCH * jax.local_device_count()
-  copied = jax.device_put(model.params, everywhere)
+  copied = jax.device_put(variables, everywhere)
   batch = jax.device_put(np.zeros((rows, size, size, 3), np.float32), split)
   with tempfile.TemporaryDirectory() as folder:
     paths = write(pathlib.Path(folder), flags.images)

@@ -1,6 +1,6 @@
 """Memory and time of the naive and of the tiled contrastive loss.
 
-  python -m benchmarks.loss_memory [--objective hycoclip] [--dim 512]
+  python -m benchmarks.loss_memory [--system hycoclip] [--dim 512]
     [--memory 1024 ...] [--time 1024 ...] [--rounds 5] [--output FILE.json]
 
 The loss and all its gradients, of float32 embeddings on one device. Memory is
@@ -22,9 +22,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh
 
+from hyperclip_jax import systems
+from hyperclip_jax.geometry.spaces import Lorentz, Space, Sphere
 from hyperclip_jax.losses import contrastive, tiled
-from hyperclip_jax.systems.objectives import OBJECTIVES, USES_BOXES, Embeddings
 
+SYSTEMS = ("hycoclip", "meru", "clip")
 CURV, LOGIT_SCALE = 1.0, 1 / 0.07  # as a model begins
 
 
@@ -36,47 +38,47 @@ def one_device() -> Mesh:
   )
 
 
-def gradients(objective: str, contrast: contrastive.Contrast) -> Callable:
-  """Jitted (embeddings, scalars) -> loss and gradients."""
+def gradients(system: str, contrast: contrastive.Contrast) -> Callable:
+  """Jitted (outputs, space, scale) -> loss and gradients."""
 
-  def loss(embeddings: Embeddings, scalars: dict[str, jax.Array]) -> jax.Array:
-    return OBJECTIVES[objective](embeddings, scalars, contrast)[0]
+  def loss(outputs: Any, space: Space, scale: jax.Array) -> jax.Array:
+    return systems.find(system).terms(space, scale, outputs, contrast)[0]
 
-  return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+  return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
 
 
-def arguments(objective: str, batch: int, dim: int) -> tuple[Any, Any]:
-  """Embeddings with pairs nearer than chance, and scalars."""
+def arguments(system: str, batch: int, dim: int) -> tuple[Any, Space, Any]:
+  """Outputs with pairs nearer than chance, a space and a scale."""
   keys = jax.random.split(jax.random.key(0), 5)
   shared, *own = (jax.random.normal(key, (batch, dim)) for key in keys)
   points = [(shared + noise) / (2 * dim) ** 0.5 for noise in own]
-  if objective == "clip":
+  space: Space = Lorentz(jnp.float32(CURV))
+  if system == "clip":
     points = [p / jnp.linalg.norm(p, axis=1, keepdims=True) for p in points]
-  scalars = {"logit_scale": jnp.float32(LOGIT_SCALE)}
-  if objective != "clip":
-    scalars["curv"] = jnp.float32(CURV)
-  kinds = 4 if objective in USES_BOXES else 2
-  return Embeddings(*points[:kinds]), scalars
+    space = Sphere()
+  image, text, box_image, box_text = points
+  outputs = {"whole": {"image": image, "text": text}}
+  if system == "hycoclip":
+    outputs["part"] = {"image": box_image, "text": box_text}
+  return outputs, space, jnp.float32(LOGIT_SCALE)
 
 
-def temporaries(
-  function: Callable, objective: str, batch: int, dim: int
-) -> int:
+def temporaries(function: Callable, system: str, batch: int, dim: int) -> int:
   """Bytes, for shapes alone."""
-  make = functools.partial(arguments, objective, batch, dim)
+  make = functools.partial(arguments, system, batch, dim)
   compiled = function.lower(*jax.eval_shape(make)).compile()
   return compiled.memory_analysis().temp_size_in_bytes
 
 
 def seconds(
   functions: dict[str, Callable],
-  objective: str,
+  system: str,
   batch: int,
   dim: int,
   rounds: int,
 ) -> dict[str, float]:
   """Median seconds of each, taken in turn."""
-  given = arguments(objective, batch, dim)
+  given = arguments(system, batch, dim)
   taken: dict[str, list[float]] = {name: [] for name in functions}
   for _ in range(1 + rounds):
     for name, function in functions.items():
@@ -88,7 +90,7 @@ def seconds(
 
 def main() -> None:
   parser = argparse.ArgumentParser()
-  parser.add_argument("--objective", choices=OBJECTIVES, default="hycoclip")
+  parser.add_argument("--system", choices=SYSTEMS, default="hycoclip")
   parser.add_argument("--dim", type=int, default=512)
   sizes = [1024, 2048, 4096, 8192, 16384, 32768]
   parser.add_argument("--memory", type=int, nargs="*", default=sizes)
@@ -102,21 +104,21 @@ def main() -> None:
     "tiled": functools.partial(tiled.cross_entropy, one_device()),
   }
   functions = {
-    name: gradients(args.objective, contrast)
+    name: gradients(args.system, contrast)
     for name, contrast in implementations.items()
   }
   found = []
-  print(f"{args.objective}, {args.dim} wide, {jax.devices()[0].device_kind}")
+  print(f"{args.system}, {args.dim} wide, {jax.devices()[0].device_kind}")
   print(f"{'batch':>7} {'':12} {'naive':>10} {'tiled':>10} {'ratio':>7}")
   for batch in args.memory:
     row = {
-      name: temporaries(function, args.objective, batch, args.dim)
+      name: temporaries(function, args.system, batch, args.dim)
       for name, function in functions.items()
     }
     found.append({"batch": batch, "temporary_bytes": row})
     _print(batch, "GB temporary", {k: v / 1e9 for k, v in row.items()})
   for batch in args.time:
-    row = seconds(functions, args.objective, batch, args.dim, args.rounds)
+    row = seconds(functions, args.system, batch, args.dim, args.rounds)
     found.append({"batch": batch, "seconds": row})
     _print(batch, "seconds", row)
   if args.output:

@@ -38,10 +38,10 @@ from jax._src.cudnn import fused_attention_stablehlo as cudnn
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh
 
-from benchmarks import step
+from benchmarks import flops, step
 from benchmarks.collectives import collectives
-from hyperclip_jax.systems import build, flops
-from hyperclip_jax.training import runs, sharding, train
+from hyperclip_jax.training import build, runs, sharding, train
+from hyperclip_jax.training import config as config_lib
 
 
 class Machine(NamedTuple):
@@ -153,16 +153,21 @@ def compiled(mesh: Mesh, flags: argparse.Namespace) -> Any:
   )
   run = runs.Run(config, pathlib.Path(), [], mesh)
 
-  state = jax.eval_shape(build.init(config))
+  state = jax.eval_shape(build.init(config, run.task))
   state = jax.tree.map(
     lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
     state,
-    sharding.tree_shardings(mesh, state, config.mesh.fsdp),
+    sharding.tree_shardings(
+      mesh, state, run.task.rules.split, config.mesh.fsdp
+    ),
   )
   split = sharding.batch_sharding(mesh)
   batch = {
-    name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype, sharding=split)
-    for name, x in step.make_batch(one, flags.texts).items()
+    view: {
+      name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype, sharding=split)
+      for name, x in leaves.items()
+    }
+    for view, leaves in step.make_batch(one, flags.texts).items()
   }
   return train.make_step(run).lower(state, batch).compile()
 
@@ -224,9 +229,8 @@ def main() -> None:
   config = step.make_config(
     flags.size, "hycoclip", flags.batch, flags.dtype, flags.texts, flags.set
   )
-  operations = flops.train_step(
-    build.model(config), config.model.image_size, flags.texts, flags.batch
-  )
+  options = config_lib.options(config)
+  operations = flops.train_step(options, flags.texts, flags.batch)
   results = []
   for platform in flags.platforms:
     machines = {

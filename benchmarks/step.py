@@ -1,7 +1,7 @@
 """Time, memory and MFU of the training step; against PyTorch where asked.
 
   python -m benchmarks.step --size S B L [--batch 768] [--dtype bfloat16]
-    [--texts 77 77] [--objective hycoclip] [--devices N] [--set NAME=VALUE]
+    [--texts 77 77] [--system hycoclip] [--devices N] [--set NAME=VALUE]
     [--variants NAME:KEY=VALUE,...] [--torch] [--compile]
     [--official CHECKOUT] [--output FILE.json]
 
@@ -14,7 +14,7 @@
 
 All take turns in every round, after two steps each that do not count. MFU is
 the share of the matmul rate that is measured in the same rounds, by the FLOPs
-of hyperclip_jax/systems/flops.py. XLA's own count stands beside; it counts the
+of benchmarks/flops.py. XLA's own count stands beside; it counts the
 body of a loop over layers once.
 """
 
@@ -33,12 +33,13 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-from hyperclip_jax.data.feed import pipeline
-from hyperclip_jax.systems import build, flops
-from hyperclip_jax.systems.objectives import USES_BOXES
+from benchmarks import flops
+from hyperclip_jax.data.feed import pipeline, views
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import runs, sharding, train
 from hyperclip_jax.training.config import Config
+
+WITH_PARTS = ("hycoclip",)
 
 Work = Callable[[int], float]  # so many steps, and the loss of the last
 
@@ -55,14 +56,14 @@ COLUMNS = {
 
 def make_config(
   size: str,
-  objective: str,
+  system: str,
   batch: int,
   dtype: str,
   texts: list[int],
   values: list[str],
 ) -> Config:
   """The paper's recipe with what the flags change."""
-  config = config_lib.paper(objective, size)
+  config = config_lib.paper(system, size)
   config.batch_size = batch
   config.model.dtype = dtype
   config.model.text.context = max(77, *texts)
@@ -93,7 +94,8 @@ def make_batch(config: Config, texts: list[int]) -> pipeline.Batch:
       "text": ids,
     }
 
-  names = train.display(config).views
+  # Systems that train on parts see one an example.
+  names = ("whole", "part")[: 1 + (config.system in WITH_PARTS)]
   return dict(zip(names, map(view, texts), strict=False))
 
 
@@ -109,7 +111,8 @@ class HyperCLIP:
     run = runs.Run(config, pathlib.Path(), [], mesh)
     self.state, _ = train.first_state(run)
     self.batch = sharding.to_global(make_batch(config, texts), mesh)
-    self.params = jax.device_get(self.state.params)
+    self.task = run.task
+    self.variables = jax.device_get(self.state.variables)
     start = time.perf_counter()
     lowered = train.make_step(run).lower(self.state, self.batch)
     self.lower_seconds = time.perf_counter() - start
@@ -167,14 +170,15 @@ def torch_ways(
 
   from benchmarks import torch_step
   from hyperclip_jax.checkpoints import torch_checkpoint
+  from hyperclip_jax.checkpoints.release import Release
 
-  model, side = build.model(config), config.model.image_size
-  official = torch_checkpoint.Official(model, ours.params, side)
-  weights = torch_checkpoint.tensors(official)
+  options = config_lib.options(config)
+  side, name = options.image_size, config.system
+  release = Release(name, options, ours.variables)
+  weights = torch_checkpoint.tensors(release)
   cuda = jax.default_backend() == "gpu"
   device = torch.device("cuda" if cuda else "cpu")
-  shown = train.display(config).views
-  inputs: Any = train.augment(shown, ours.batch, side)
+  seen: Any = views.augment(ours.task.views, ours.batch, side)
 
   def tensor(array: jax.Array) -> torch.Tensor:
     return torch.from_numpy(np.array(array)).to(device)
@@ -183,19 +187,16 @@ def torch_ways(
     return tensor(array).permute(0, 3, 1, 2).contiguous()
 
   batch = {
-    "images": pixels(inputs.image),
-    "texts": tensor(inputs.text).long(),
+    f"{prefix}{kind}s": move(seen[view][kind])
+    for view, prefix in (("whole", ""), ("part", "box_"))
+    for kind, move in (("image", pixels), ("text", lambda x: tensor(x).long()))
+    if view in seen
   }
-  if inputs.box_image is not None:
-    batch["box_images"] = pixels(inputs.box_image)
-    batch["box_texts"] = tensor(inputs.box_text).long()
-
-  name = config.objective.name
-  models = {"torch": lambda: torch_step.Model(model, side, name, weights)}
+  models = {"torch": lambda: torch_step.Model(options, name, weights)}
   if checkout:
     path = pathlib.Path(checkout)
     models["official"] = lambda: torch_step.official(
-      path, model, size, name, weights
+      path, options, size, name, weights
     )
 
   def way(make: Callable[[], Any], compile_it: bool) -> Work:
@@ -274,7 +275,7 @@ def benchmark(size: str, flags: argparse.Namespace) -> dict[str, Any]:
   for name, values in variants.items():
     config = make_config(
       size,
-      flags.objective,
+      flags.system,
       flags.batch,
       flags.dtype,
       flags.texts,
@@ -289,10 +290,9 @@ def benchmark(size: str, flags: argparse.Namespace) -> dict[str, Any]:
   found = measure(ways, flags.rounds, flags.steps)
 
   peak = 2 * flags.matmul**3 / found.pop("matmul")["seconds"]
-  texts = flags.texts if flags.objective in USES_BOXES else flags.texts[:1]
-  operations = flops.train_step(
-    build.model(config), config.model.image_size, texts, flags.batch
-  )
+  texts = flags.texts if flags.system in WITH_PARTS else flags.texts[:1]
+  options = config_lib.options(config)
+  operations = flops.train_step(options, texts, flags.batch)
   least = min(found[name]["seconds"] for name in ours)
   for name, row in found.items():
     used = devices if name in ours else 1
@@ -304,7 +304,7 @@ def benchmark(size: str, flags: argparse.Namespace) -> dict[str, Any]:
     "device": jax.devices()[0].device_kind,
     "devices": devices,
     "jax": jax.__version__,
-    "objective": flags.objective,
+    "system": flags.system,
     "batch": flags.batch,
     "dtype": flags.dtype,
     "texts": texts,
@@ -324,7 +324,7 @@ def table(results: list[dict[str, Any]]) -> str:
   lines = []
   for result in results:
     lines.append(
-      f"{result['size']}/16, {result['objective']}, batch {result['batch']}, "
+      f"{result['size']}/16, {result['system']}, batch {result['batch']}, "
       f"{result['dtype']}, texts {result['texts']}, {result['devices']} x "
       f"{result['device']}, jax {result['jax']}"
     )
@@ -352,7 +352,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   add = parser.add_argument
   add("--size", nargs="+", default=["S"], choices=["S", "B", "L"])
-  add("--objective", default="hycoclip")
+  add("--system", default="hycoclip")
   add("--batch", type=int, default=768 if gpu else 8)
   add("--dtype", default="bfloat16" if gpu else "float32")
   add("--texts", type=int, nargs=2, default=[77, 77], help="caption, box text")

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hyperclip_jax.systems.dual_encoder import DualEncoder
+from hyperclip_jax.systems.dual_encoder import Options
 
 # What a model reads: images and texts, box_images and box_texts or None.
 Batch = dict[str, torch.Tensor]
@@ -125,24 +125,23 @@ class Model(nn.Module):
 
   def __init__(
     self,
-    model: DualEncoder,
-    image_size: int,
+    options: Options,
     objective: str,
     weights: dict[str, torch.Tensor],
   ):
     super().__init__()
-    vision, text = model.vision, model.text
+    vision, text = options.vision, options.text
     self.objective = objective
     self.visual = Image(
-      vision.width, vision.depth, vision.heads, vision.patch, image_size
+      vision.width, vision.depth, vision.heads, vision.patch, options.image_size
     )
     self.textual = Text(
       text.width, text.depth, text.heads, text.vocab, text.context
     )
-    self.visual_proj = nn.Linear(vision.width, model.embed_dim, bias=False)
-    self.textual_proj = nn.Linear(text.width, model.embed_dim, bias=False)
+    self.visual_proj = nn.Linear(vision.width, options.embed_dim, bias=False)
+    self.textual_proj = nn.Linear(text.width, options.embed_dim, bias=False)
     hyperbolic = ("curv", "visual_alpha", "textual_alpha")
-    for name in ("logit_scale", *(hyperbolic if model.hyperbolic else ())):
+    for name in ("logit_scale", *(hyperbolic if objective != "clip" else ())):
       setattr(self, name, nn.Parameter(torch.zeros(())))
     for name in ("pixel_mean", "pixel_std"):
       self.register_buffer(name, torch.ones(3, 1, 1))
@@ -220,7 +219,7 @@ def _entail(general, specific, curv, eta: float):
 
 def official(
   path: pathlib.Path,
-  model: DualEncoder,
+  options: Options,
   vit: str,
   objective: str,
   weights: dict[str, torch.Tensor],
@@ -229,7 +228,7 @@ def official(
 
   Args:
     path: the checkout.
-    model: ours, of the same shapes.
+    options: sizes of our model.
     vit: "S", "B" or "L".
     objective: "hycoclip", "meru" or "clip".
     weights: by official names.
@@ -238,7 +237,7 @@ def official(
   models = importlib.import_module("hycoclip.models")
   images = importlib.import_module("hycoclip.encoders.image_encoders")
   texts = importlib.import_module("hycoclip.encoders.text_encoders")
-  text = model.text
+  text = options.text
   # timm's small one has 6 heads; theirs has 12.
   sizes = {"S": "small_mocov3", "B": "base", "L": "large"}
   visual = images.build_timm_vit(
@@ -252,11 +251,11 @@ def official(
     context_length=text.context,
   )
   if objective == "clip":
-    built = models.CLIPBaseline(visual, textual, model.embed_dim)
+    built = models.CLIPBaseline(visual, textual, options.embed_dim)
   else:
     name = {"meru": "MERU", "hycoclip": "HyCoCLIP"}[objective]
     built = getattr(models, name)(
-      visual, textual, model.embed_dim, entail_weight=0.2
+      visual, textual, options.embed_dim, entail_weight=0.2
     )
   built.load_state_dict(weights)
   return _Official(built)

@@ -17,5 +17,5 @@ tree-induced error on ImageNet 3.17. `:meru` (40.1, 78.6, 49.3, 57.4, 72.3,
 from hyperclip_jax.training.config import Config, paper
 
 
-def get_config(objective: str = "hycoclip") -> Config:
-  return paper(objective, "B")
+def get_config(system: str = "hycoclip") -> Config:
+  return paper(system, "B")

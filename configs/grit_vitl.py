@@ -14,5 +14,5 @@ The paper has no numbers at this size. `:meru` and `:clip` train the baselines.
 from hyperclip_jax.training.config import Config, paper
 
 
-def get_config(objective: str = "hycoclip") -> Config:
-  return paper(objective, "L")
+def get_config(system: str = "hycoclip") -> Config:
+  return paper(system, "L")

@@ -16,5 +16,5 @@ tree-induced error on ImageNet 3.55. `:meru` and `:clip` train the baselines.
 from hyperclip_jax.training.config import Config, paper
 
 
-def get_config(objective: str = "hycoclip") -> Config:
-  return paper(objective, "S")
+def get_config(system: str = "hycoclip") -> Config:
+  return paper(system, "S")

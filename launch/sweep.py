@@ -89,12 +89,12 @@ def check(
   except ValueError:
     return  # It may need the environment of the job.
   swept = [pair for point in points for pair in point.values]
-  config_tree.override(
+  config_lib.override(
     loaded.copy_and_resolve_references(), [*overrides, *swept]
   )
   for point in points:
     one = loaded.copy_and_resolve_references()
-    config_tree.override(one, [*overrides, *point.values])
+    config_lib.override(one, [*overrides, *point.values])
     # The number of devices of the job is not known here.
     config_lib.validate(one, one.mesh.model)
 

@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 from hyperclip_jax.checkpoints import torch_checkpoint
+from hyperclip_jax.checkpoints.release import Release
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
 OBJECTIVES = ("hycoclip", "meru", "clip")
@@ -17,7 +18,8 @@ def arrays(name: str) -> dict[str, np.ndarray]:
     return dict(file)
 
 
-def model(name: str, file: str = "init"):
-  """A mini model and its parameters, from the official checkpoint."""
+def model(name: str, file: str = "init") -> Release:
+  """A mini model, from the official checkpoint."""
   path = FOLDER / f"{name}_mini_{file}.pth"
-  return torch_checkpoint.load(path, vision_heads=4, text_heads=2)[:2]
+  found = torch_checkpoint.load(path, vision_heads=4, text_heads=2)
+  return found._replace(system=name)

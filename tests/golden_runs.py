@@ -11,10 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hyperclip_jax import systems
+from hyperclip_jax.data.feed.views import View
+from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.optim import adamw
-from hyperclip_jax.systems.objectives import OBJECTIVES, USES_BOXES, Embeddings
-from hyperclip_jax.training import step as state_lib
-from hyperclip_jax.training.step import Inputs, TrainState
+from hyperclip_jax.systems import dual_encoder
+from hyperclip_jax.training import sharding
+from hyperclip_jax.training import step as step_lib
+from hyperclip_jax.training.step import TrainState
 from tests import golden_files
 
 STEPS = 20
@@ -30,16 +34,20 @@ class Pair(NamedTuple):
 
 
 def features(name: str) -> list[Pair]:
-  """Lifted embeddings of the mini model's first batch."""
+  """Points of the mini model's first batch."""
   golden = golden_files.arrays(f"{name}_mini")
-  model, params = golden_files.model(name)
-  out = model.apply(
-    {"params": params},
-    jnp.asarray(golden["images"][0]),
-    jnp.asarray(golden["tokens"][0]),
-  )
-  found = zip(("image", "text"), jax.device_get(out), strict=True)
-  return [Pair(kind, rows, golden[f"feat/{kind}"]) for kind, rows in found]
+  system, options, variables = golden_files.model(name)
+  e = systems.find(system).encoder(options)
+  space = e.space(variables["params"])
+  images, tokens = (jnp.asarray(golden[k][0]) for k in ("images", "tokens"))
+  found = {
+    "image": space.lift(e.image(variables, images)),
+    "text": space.lift(e.text(variables, tokens)),
+  }
+  return [
+    Pair(kind, np.asarray(rows), golden[f"feat/{kind}"])
+    for kind, rows in found.items()
+  ]
 
 
 @functools.cache
@@ -60,9 +68,15 @@ def losses(
     k: np.log(golden[f"{case}/{name}/in/{k}"].reshape(())) for k in scalar_names
   }
 
-  def loss_fn(embeddings, logs):
+  def loss_fn(points, logs):
     scalars = {k: jnp.exp(v) for k, v in logs.items()}
-    return OBJECTIVES[name](Embeddings(**embeddings), scalars)
+    space = Lorentz(scalars["curv"]) if "curv" in scalars else Sphere()
+    outputs = {
+      "whole": {k: points[k] for k in ("image", "text")},
+      "part": {k: points[f"box_{k}"] for k in ("image", "text")},
+    }
+    terms = systems.find(name).terms
+    return terms(space, scalars["logit_scale"], outputs)
 
   with jax.enable_x64(True):
     arrays: Any = jax.tree.map(jnp.asarray, (given, logs))
@@ -88,36 +102,37 @@ def losses(
 def training(name: str) -> tuple[list[dict[str, Any]], TrainState]:
   """Metrics of twenty steps of the official recipe, and the final state."""
   golden = golden_files.arrays(f"{name}_mini")
-  model, params = golden_files.model(name)
+  system, options, variables = golden_files.model(name)
+  mesh = sharding.make_mesh(jax.device_count())  # one device has all the data
+  task = systems.find(system).task(options, View(), mesh)
+  mask = functools.partial(
+    adamw.decay_mask,
+    matrices=dual_encoder.MATRICES,
+    scalars=task.rules.scalars,
+    norm_and_bias=True,
+  )
   optimizer = adamw.adamw(
     adamw.schedule(5e-4, warmup=4, steps=STEPS),
     b1=0.9,
     b2=0.98,
     eps=1e-8,
     weight_decay=0.2,
-    decay_norm_and_bias=True,
+    mask=mask,
   )
-  params = jax.tree.map(jnp.asarray, params)
-  state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
-  step_fn = jax.jit(
-    functools.partial(
-      state_lib.update,
-      model=model,
-      objective=OBJECTIVES[name],
-      optimizer=optimizer,
-    )
-  )
+  variables = jax.tree.map(jnp.asarray, variables)
+  opt_state = optimizer.init(variables["params"])
+  state = TrainState(jnp.zeros((), jnp.int32), variables, opt_state)
+  step_fn = jax.jit(functools.partial(step_lib.update, task, optimizer))
   rows = []
   for step in range(STEPS):
-    batch = {k: jnp.asarray(golden[k][step % 4]) for k in (
+    given = {k: jnp.asarray(golden[k][step % 4]) for k in (
       "images", "tokens", "box_images", "box_tokens"
     )}  # fmt: skip
-    inputs = Inputs(batch["images"], batch["tokens"])
-    if name in USES_BOXES:
-      inputs = inputs._replace(
-        box_image=batch["box_images"], box_text=batch["box_tokens"]
-      )
-    state, metrics = step_fn(state, inputs)
+    batch = {"whole": {"image": given["images"], "text": given["tokens"]}}
+    if "part" in task.views:
+      boxes = {"image": given["box_images"], "text": given["box_tokens"]}
+      batch["part"] = boxes
+    state, metrics = step_fn(state, batch, jax.random.key(0))
     rows.append(metrics)
   return jax.device_get(rows), state
 

@@ -17,9 +17,9 @@ def shapes_folder() -> str:
   return str(folder)
 
 
-def config(objective: str = "hycoclip", steps: int = 6) -> Config:
+def config(system: str = "hycoclip", steps: int = 6) -> Config:
   """A valid config over `shapes_folder`."""
-  c = config_lib.paper(objective, "S")
+  c = config_lib.paper(system, "S")
   c.steps = steps
   c.batch_size = 16
   c.model.image_size = 32
@@ -34,14 +34,12 @@ def config(objective: str = "hycoclip", steps: int = 6) -> Config:
   c.data.text_buckets = (16, 32)
   c.data.threads = 2
   c.data.prefetch = 2
-  c.shapes = {
-    "folder": shapes_folder(),
-    "train": 256,
-    "val": 48,
-    "objects": 96,
-    "image_size": 32,
-    "seed": 0,
-  }
+  config_lib.add_shapes(
+    c,
+    config_lib.Shapes(
+      folder=shapes_folder(), train=256, val=48, objects=96, image_size=32
+    ),
+  )
   c.log_every = 1
   c.eval_every = 0
   c.checkpoint.every = 2

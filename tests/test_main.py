@@ -28,8 +28,8 @@ CONFIG = """
 from tests import small
 import functools
 small.shapes_folder = lambda: {folder!r}
-def get_config(objective="hycoclip"):
-  return small.config(objective)
+def get_config(system="hycoclip"):
+  return small.config(system)
 """
 
 
@@ -157,8 +157,8 @@ def test_a_bad_flag_of_a_process(config_file, tmp_path):
     ("config.shapes = {'folder': 'a'}", "config.shapes.train is missing"),
     ("config.nope()", "AttributeError"),
     (
-      "config.objective.name = 'x'",
-      "config.objective.name must be one of clip",
+      "config.system = 'x'",
+      "config.system must be one of clip",
     ),
   ],
 )
@@ -183,8 +183,8 @@ def test_a_bad_config_file_is_one_message(line, message, tmp_path):
     ("data.weights", [10**400, 1]),
     ("model.vision.depth", 10**9),
     ("model.vision.new", 1),
-    ("objective", "clip"),
-    ("objective.name", ["clip"]),
+    ("system", 3),
+    ("system", ["clip"]),
     ("shapes", []),
   ],
 )

@@ -56,7 +56,7 @@ def _steps(found: list[Results]) -> Iterator[str]:
   for result in found:
     size = result["size"]
     yield (
-      f"### {size}/16, {result['objective']}, batch {result['batch']}, "
+      f"### {size}/16, {result['system']}, batch {result['batch']}, "
       f"{result['dtype']}, texts {result['texts']}"
     )
     yield ""

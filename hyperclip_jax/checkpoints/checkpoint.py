@@ -1,7 +1,7 @@
 """Checkpoints by Orbax: the state, and what is needed to go on from it."""
 
 import pathlib
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -9,8 +9,9 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.experimental import multihost_utils
 
-from hyperclip_jax.checkpoints import digests
-from hyperclip_jax.training.step import TrainState
+from hyperclip_jax.data.records import digests
+
+State = TypeVar("State", bound=Any)
 
 FOLDER = "checkpoints"
 ITEMS = ("state", "meta")
@@ -23,9 +24,9 @@ class CheckpointError(OSError):
 class Checkpoints:
   """The checkpoints of one workdir, saved asynchronously.
 
-  Each holds the whole `TrainState`, `meta`, a JSON dict of what else a run goes
-  on from, and the digests of their files. It takes its name when all of that
-  is written, so a step is there whole or not at all.
+  Each holds the whole training state, `meta`, a JSON dict of what else a run
+  goes on from, and the digests of their files. It takes its name when all of
+  that is written, so a step is there whole or not at all.
   """
 
   def __init__(
@@ -65,7 +66,7 @@ class Checkpoints:
     """The steps that are there, ascending, good or bad."""
     return steps(self._folder.parent)
 
-  def save(self, state: TrainState, meta: dict[str, Any]) -> None:
+  def save(self, state: State, meta: dict[str, Any]) -> None:
     """Starts to save; `state` may be donated once this returns.
 
     Raises:
@@ -103,7 +104,7 @@ class Checkpoints:
     except Exception as error:
       raise self._unwritten(error) from error
 
-  def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+  def restore(self, like: State) -> tuple[State, dict[str, Any]]:
     """The newest good state and its meta.
 
     Steps whose files are not as they were written are passed over with a
@@ -116,10 +117,7 @@ class Checkpoints:
       FileNotFoundError: there is no step.
       CheckpointError: there is no good one.
     """
-    found = self.steps
-    if not found:
-      raise FileNotFoundError(f"no checkpoint in {self._folder}")
-    step = self._newest_good(found)
+    step = self.newest_good()
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
@@ -141,8 +139,16 @@ class Checkpoints:
       logging.error("%s", error)
     self._manager.close()
 
-  def _newest_good(self, found: list[int]) -> int:
-    """The newest good step: the first process looks, all agree."""
+  def newest_good(self) -> int:
+    """The newest good step: the first process looks, all agree.
+
+    Raises:
+      FileNotFoundError: there is no step.
+      CheckpointError: there is no good one.
+    """
+    found = self.steps
+    if not found:
+      raise FileNotFoundError(f"no checkpoint in {self._folder}")
     good, bad = -1, []
     if jax.process_index() == 0:
       for step in reversed(found):
@@ -204,7 +210,67 @@ def verify(workdir: pathlib.Path) -> dict[int, str | None]:
   return {step: digests.problem(workdir / FOLDER / str(step)) for step in found}
 
 
-def abstract(state: TrainState, shardings: Any) -> TrainState:
+def restore_variables(
+  workdir: pathlib.Path, shapes: Any
+) -> tuple[int, dict[str, Any]]:
+  """Reads the variables of the newest good checkpoint, and no optimizer state.
+
+  Args:
+    workdir: folder of the run, which may be writing there.
+    shapes: tree of `jax.ShapeDtypeStruct`s of the variables.
+
+  Returns:
+    The step, and arrays on the first local device.
+
+  Raises:
+    FileNotFoundError: there is no step.
+    CheckpointError: there is no good one.
+    ValueError: its variables are others than those wanted.
+  """
+  with Checkpoints(workdir, read_only=True) as checkpoints:
+    step = checkpoints.newest_good()
+  folder = workdir.absolute() / FOLDER / str(step) / ITEMS[0]
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  like: Any = {
+    "variables": jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=device
+      ),
+      shapes,
+    )
+  }
+  handler: Any = ocp.PyTreeCheckpointHandler()
+  with ocp.Checkpointer(handler) as reader:
+    saved: Any = handler.metadata(folder).tree
+    old = "variables" not in saved  # saved before systems had names
+    found = {"params": saved.get("params")} if old else saved["variables"]
+    if _shapes_of(found) != _shapes_of(like["variables"]):
+      raise ValueError(
+        f"{folder}: holds other variables than the model of {workdir} has: "
+        "were its files replaced?"
+      )
+    wanted = like["variables"] if old else like
+    args = ocp.args.PyTreeRestore(
+      item=wanted,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+      partial_restore=True,
+    )
+    restored = reader.restore(folder, args=args)
+  return step, restored if old else restored["variables"]
+
+
+def _shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
+  """Path -> shape of each leaf, however a tree's dicts are made."""
+  leaves = jax.tree_util.tree_flatten_with_path(
+    tree, is_leaf=lambda leaf: hasattr(leaf, "shape")
+  )[0]
+  return {
+    "/".join(str(getattr(key, "key", key)) for key in path): tuple(leaf.shape)
+    for path, leaf in leaves
+  }
+
+
+def abstract(state: State, shardings: Any) -> State:
   """Shapes and dtypes of a state, placed by `shardings`."""
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(

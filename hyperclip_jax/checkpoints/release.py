@@ -1,64 +1,46 @@
-"""The release format: a folder of `config.json` and `model.safetensors`.
+"""The release format: a folder of `model.json` and `model.safetensors`.
 
-config.json says all that the weights do not: architecture, objective, pixel
-mean and std, image size. Its "format" tells it from a training run's.
+model.json names the system and its options, which are all that the weights do
+not say. A training run writes it at its start, so that runs and releases are
+read alike; only where the weights lie differs.
 """
 
+import dataclasses
 import json
-import math
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from hyperclip_jax import files
+from hyperclip_jax import files, sections, systems
 from hyperclip_jax.checkpoints import file_kinds, tensors
 from hyperclip_jax.files import shown, write_whole
-from hyperclip_jax.nn.text import TextTransformer
-from hyperclip_jax.nn.vit import ViT
-from hyperclip_jax.systems.dual_encoder import DualEncoder, param_shapes
-from hyperclip_jax.systems.objectives import OBJECTIVES
-from hyperclip_jax.training.config import DTYPES
 
-FORMAT, VERSION = "hyperclip-jax", 1
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+FORMAT, VERSION = "hyperclip-jax", 2
+MODEL_FILE, WEIGHTS_FILE = "model.json", "model.safetensors"
+OLD_FILE = "config.json"  # of releases of version 1, and of runs
 MAX_CONFIG = 1_000_000  # bytes
-MAX_SIZE = 65_536  # of any width, depth or vocabulary
-MAX_PATCHES = 16_384  # an image; positions are made before weights are read
 SHOWN = 4  # keys of each kind in a message
-
-SIZES = {
-  "vision": ("width", "depth", "heads", "patch"),
-  "text": ("width", "depth", "heads", "vocab", "context"),
-}
 
 
 class Release(NamedTuple):
   """A model to share.
 
   Attributes:
-    objective: "hycoclip", "meru" or "clip".
-    model: with its pixel mean and std.
-    params: float32.
-    image_size: side of the square it reads.
+    system: name of its system.
+    options: the system's `Options`.
+    variables: float32 arrays, the trained ones under "params".
   """
 
-  objective: str
-  model: DualEncoder
-  params: Any
-  image_size: int
-
-
-def is_release(config: Mapping[str, Any]) -> bool:
-  """Whether a config.json is of this format, and not a training run's."""
-  return config.get("format") == FORMAT
+  system: str
+  options: Any
+  variables: Any
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-  """A config.json of either kind.
+  """Reads a model.json or config.json.
 
   Raises:
     FileNotFoundError: there is none.
@@ -73,6 +55,93 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
   return config
 
 
+def describe(folder: pathlib.Path, system: str, options: Any) -> None:
+  """Writes the model.json of a folder.
+
+  Args:
+    folder: folder of a run or release.
+    system: name of the system.
+    options: its options.
+
+  Raises:
+    FileExistsError: the folder holds another model.json.
+    OSError: it cannot be written, such as for want of room.
+  """
+  path = folder / MODEL_FILE
+  if path.exists() and read_json(path).get("format") != FORMAT:
+    raise FileExistsError(
+      f"{path} belongs to another program: give another folder"
+    )
+  description = {
+    "format": FORMAT,
+    "format_version": VERSION,
+    "system": system,
+    "options": dataclasses.asdict(options),
+  }
+  write_whole(path, json.dumps(description, indent=2) + "\n")
+
+
+def described(folder: pathlib.Path, trust_system: bool) -> tuple[str, Any]:
+  """The system and the options of a folder's model.
+
+  Options that are missing take their defaults, so that older files stay
+  readable.
+
+  Args:
+    folder: folder of a run or release.
+    trust_system: whether a system of another package may be imported.
+
+  Raises:
+    FileNotFoundError: there is neither a model.json nor an older config.json.
+    ValueError: it is not of this format, or its options fit no system.
+  """
+  path = folder / MODEL_FILE
+  if path.exists() or not (folder / OLD_FILE).exists():
+    config = read_json(path)
+    found = (config.get("format"), config.get("format_version"))
+    if found != (FORMAT, VERSION):
+      raise ValueError(
+        f'{path}: "format" must be {FORMAT!r} of "format_version" {VERSION}, '
+        f"found {shown(repr(found[0]))} of {shown(repr(found[1]))}"
+      )
+    system, values = config.get("system"), config.get("options")
+  else:
+    path = folder / OLD_FILE
+    system, values = upgraded(read_json(path))
+  try:
+    if not isinstance(system, str) or not isinstance(values, Mapping):
+      raise ValueError('"system" must be a text and "options" an object')
+    module = systems.find(system, trust_system)
+    return system, sections.build(module.Options, values)
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+
+
+def upgraded(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+  """System and options of a config.json from before systems had names.
+
+  Args:
+    config: of a release of version 1, or of a run.
+
+  Raises:
+    ValueError: it is neither.
+  """
+  objective: Any = config.get("objective")
+  model: Any = config.get("model")
+  arguments: Any = {}
+  if isinstance(objective, Mapping):
+    objective, arguments = objective.get("name"), objective.get("args", {})
+  old = isinstance(objective, str) and isinstance(model, Mapping)
+  if not old or not isinstance(arguments, Mapping):
+    raise ValueError(
+      "neither of a training run nor of a released model; found the keys "
+      f"{', '.join(shown(key) for key in sorted(map(str, config))[:8])}"
+    )
+  above = ("image_size", "pixel_mean", "pixel_std")
+  options = {name: config[name] for name in above if name in config}
+  return objective, {**options, **model, **arguments}
+
+
 def write(folder: str | pathlib.Path, release: Release) -> None:
   """Writes a release; one that is there already is replaced.
 
@@ -81,130 +150,38 @@ def write(folder: str | pathlib.Path, release: Release) -> None:
     release: model to write.
 
   Raises:
-    FileExistsError: the folder holds another kind of config.json.
+    FileExistsError: the folder holds a run, or another program's model.json.
     OSError: it cannot be written, such as for want of room.
   """
   folder = files.expanded(folder)
-  path = folder / CONFIG_FILE
-  if path.exists() and not is_release(read_json(path)):
+  if (folder / OLD_FILE).exists():
     raise FileExistsError(
-      f"{path} belongs to a training run or another program: give another "
-      "folder"
+      f"{folder / OLD_FILE} belongs to a training run or another program: "
+      "give another folder"
     )
-  flat = traverse_util.flatten_dict(release.params, sep=".")
+  folder.mkdir(parents=True, exist_ok=True)
+  flat = traverse_util.flatten_dict(dict(release.variables), sep=".")
   arrays = {name: np.asarray(leaf) for name, leaf in flat.items()}
+  describe(folder, release.system, release.options)
   tensors.write(folder / WEIGHTS_FILE, arrays, {"format": FORMAT})
-  write_whole(path, json.dumps(_config(release), indent=2) + "\n")
 
 
-def read(folder: pathlib.Path) -> Release:
-  """Reads a release back.
+def read_weights(folder: pathlib.Path, shapes: Any) -> Any:
+  """Reads the variables of a release.
+
+  Args:
+    folder: folder of the release.
+    shapes: tree of `jax.ShapeDtypeStruct`s to be filled.
 
   Raises:
-    FileNotFoundError: one of the two files is missing.
-    ValueError: the config is not of this format, or the weights do not fit it
-      or are not finite; keys missing and unexpected are listed.
+    FileNotFoundError: there are no weights.
+    ValueError: they do not fit, or are not finite; keys missing and unexpected
+      are listed.
   """
-  path = folder / CONFIG_FILE
-  config = read_json(path)
-  problems = list(_problems(config))
-  if problems:
-    raise ValueError(f"{path}: " + "; ".join(problems))
-  towers = config["model"]
-  model = DualEncoder(
-    vision=ViT(**towers["vision"], dtype=jnp.dtype(towers["dtype"])),
-    text=TextTransformer(**towers["text"], dtype=jnp.dtype(towers["dtype"])),
-    embed_dim=towers["embed_dim"],
-    hyperbolic=config["objective"] != "clip",
-    pixel_mean=tuple(map(float, config["pixel_mean"])),
-    pixel_std=tuple(map(float, config["pixel_std"])),
-  )
-  params = _read_weights(folder / WEIGHTS_FILE, model)
-  return Release(config["objective"], model, params, config["image_size"])
-
-
-def _config(release: Release) -> dict[str, Any]:
-  model = release.model
-  towers = {"vision": model.vision, "text": model.text}
-  sizes: dict[str, Any] = {
-    tower: {name: getattr(towers[tower], name) for name in names}
-    for tower, names in SIZES.items()
-  }
-  return {
-    "format": FORMAT,
-    "format_version": VERSION,
-    "objective": release.objective,
-    "image_size": release.image_size,
-    "pixel_mean": list(model.pixel_mean),
-    "pixel_std": list(model.pixel_std),
-    "model": sizes
-    | {
-      "embed_dim": model.embed_dim,
-      "dtype": jnp.dtype(model.vision.dtype).name,
-    },
-  }
-
-
-def _problems(config: dict[str, Any]) -> Iterator[str]:
-  """What is wrong with a config; the first thing hides the rest."""
-  if not is_release(config) or config.get("format_version") != VERSION:
-    yield (
-      f'"format" must be {FORMAT!r} of "format_version" {VERSION}, found '
-      f"{_found(config.get('format'))} of "
-      f"{_found(config.get('format_version'))}"
-    )
-    return
-  flat: dict[tuple[str, ...], Any] = dict(traverse_util.flatten_dict(config))
-  found = {".".join(path): value for path, value in flat.items()}
-  sizes = [f"model.{tower}.{n}" for tower in SIZES for n in SIZES[tower]]
-  sizes += ["model.embed_dim", "image_size"]
-  wanted = {"format", "format_version", "objective", "pixel_mean", "pixel_std"}
-  wanted |= {"model.dtype", *sizes}
-  if flat.keys() != {tuple(name.split(".")) for name in wanted}:
-    yield differing(found, wanted)
-    return
-  bad = [n for n in sizes if not _is_size(found[n])]
-  if bad:
-    yield f"{bad[0]} must be 1 to {MAX_SIZE:,}, found {_found(found[bad[0]])}"
-    return
-  for name, choices in (("objective", OBJECTIVES), ("model.dtype", DTYPES)):
-    if found[name] not in list(choices):
-      value = _found(found[name])
-      yield f"{name} must be one of {list(choices)}, found {value}"
-  for name, least in (("pixel_mean", -math.inf), ("pixel_std", 0.0)):
-    if not _are_channels(found[name], least):
-      yield f"{name} must be three numbers, found {_found(found[name])}"
-  for tower in SIZES:
-    width, heads = (found[f"model.{tower}.{n}"] for n in ("width", "heads"))
-    if width % heads or width % 4:
-      yield f"model.{tower}.width {width} must divide by {heads} heads and by 4"
-  side, rest = divmod(found["image_size"], found["model.vision.patch"])
-  if rest or not 0 < side**2 <= MAX_PATCHES:
-    yield (
-      f"image_size {found['image_size']} must be a multiple of the patch "
-      f"{found['model.vision.patch']}, and at most {MAX_PATCHES:,} patches"
-    )
-
-
-def _found(value: Any) -> str:
-  return shown(repr(value))
-
-
-def _is_size(value: Any) -> bool:
-  return type(value) is int and 1 <= value <= MAX_SIZE
-
-
-def _are_channels(values: Any, least: float) -> bool:
-  return (
-    isinstance(values, list)
-    and len(values) == 3
-    and all(type(v) in (int, float) and least < v < math.inf for v in values)
-  )
-
-
-def _read_weights(path: pathlib.Path, model: DualEncoder) -> Any:
-  shapes = traverse_util.flatten_dict(param_shapes(model), sep=".")
-  wanted: dict[str, Any] = dict(shapes)
+  path = folder / WEIGHTS_FILE
+  wanted: dict[str, Any] = traverse_util.flatten_dict(dict(shapes), sep=".")
+  if not (folder / MODEL_FILE).exists():  # version 1 holds parameters alone
+    wanted = {k.removeprefix("params."): v for k, v in wanted.items()}
   with tensors.opened(path) as file:
     if set(file.keys()) != wanted.keys():
       raise ValueError(f"{path}: {differing(file.keys(), wanted)}")
@@ -214,14 +191,16 @@ def _read_weights(path: pathlib.Path, model: DualEncoder) -> Any:
       if found != ("F32", leaf.shape):
         raise ValueError(
           f"{path}: key {name!r} is {found[0]} {shown(found[1])}, "
-          f"the config wants F32 {leaf.shape}"
+          f"the model wants F32 {leaf.shape}"
         )
-    flat = {name: file.get_tensor(name) for name in wanted}
+    flat = [file.get_tensor(name) for name in wanted]
   try:
-    check_finite(flat)
+    check_finite(dict(zip(wanted, flat, strict=True)))
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
-  return traverse_util.unflatten_dict(flat, sep=".")
+  names = traverse_util.flatten_dict(dict(shapes), sep=".")
+  filled = dict(zip(names, flat, strict=True))
+  return traverse_util.unflatten_dict(filled, sep=".")
 
 
 def differing(found: Iterable[str], wanted: Iterable[str]) -> str:

@@ -8,19 +8,17 @@ import pathlib
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from hyperclip_jax import files
+from hyperclip_jax import files, sections, systems
 from hyperclip_jax.checkpoints import file_kinds, torch_layout
-from hyperclip_jax.checkpoints.release import check_finite, differing
+from hyperclip_jax.checkpoints.release import Release, check_finite, differing
 from hyperclip_jax.checkpoints.torch_layout import State
 from hyperclip_jax.files import shown
-from hyperclip_jax.nn.text import TextTransformer
-from hyperclip_jax.nn.vit import ViT, sincos_positions
-from hyperclip_jax.systems.dual_encoder import DualEncoder
+from hyperclip_jax.nn.vit import sincos_positions
 
 # Heads cannot be told from a file's shapes: width -> heads, as published.
 VISION_HEADS = {384: 12, 768: 12, 1024: 16}
@@ -44,25 +42,11 @@ HOLDERS = ("model", "state_dict", "model_state_dict")
 WRAPPERS = ("module", "_orig_mod", "model")
 
 
-class Official(NamedTuple):
-  """What an official file holds of a model.
-
-  Attributes:
-    model: with the file's own pixel mean and std.
-    params: its parameters.
-    image_size: side of the square it reads.
-  """
-
-  model: DualEncoder
-  params: dict[str, Any]
-  image_size: int
-
-
 def load(
   path: str | pathlib.Path,
   vision_heads: int | None = None,
   text_heads: int | None = None,
-) -> Official:
+) -> Release:
   """Reads an official checkpoint of CLIP, MERU or HyCoCLIP.
 
   Floats of other widths are cast to float32, and the names of wrappers, such
@@ -81,13 +65,17 @@ def load(
       not finite; keys missing and unexpected are listed.
   """
   state = state_dict(path, read(path))
+  hyperbolic = (
+    "meru" if "meru" in pathlib.Path(path).name.lower() else "hycoclip"
+  )
   try:
-    return convert(arrays(state), vision_heads, text_heads)
+    system = hyperbolic if "curv" in state else "clip"
+    return convert(arrays(state), system, vision_heads, text_heads)
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
 
 
-def save(path: str | pathlib.Path, official: Official) -> None:
+def save(path: str | pathlib.Path, official: Release) -> None:
   """Writes a checkpoint that the official code loads; `load` undoes it."""
   write(path, {"model": tensors(official), "iteration": 0})
 
@@ -206,31 +194,49 @@ def arrays(state: Mapping[str, Any]) -> State:
 
 
 def convert(
-  state: State, vision_heads: int | None = None, text_heads: int | None = None
-) -> Official:
-  """Official arrays by name -> our model and parameters (see `load`)."""
+  state: State,
+  system: str,
+  vision_heads: int | None = None,
+  text_heads: int | None = None,
+) -> Release:
+  """Converts official arrays to our variables.
+
+  Args:
+    state: arrays by their official names.
+    system: whose they are: "clip", "meru" or "hycoclip".
+    vision_heads: attention heads of the image tower, where its width is not
+      one of the published models'.
+    text_heads: likewise of the text tower.
+
+  Raises:
+    ValueError: they are not those of such a model.
+  """
   if any(np.ndim(state.get(name, 0)) != n for name, n in SIZED_BY.items()):
     raise ValueError(_foreign(state, {*SIZED_BY, *BUFFERS[:2]}))
   width, _, patch, _ = state["visual.patch_embed.proj.weight"].shape
   vocab, text_width = state["textual.token_embed.weight"].shape
-  model = DualEncoder(
-    vision=ViT(
-      width=width,
-      depth=_depth(state, "visual.blocks."),
-      heads=_heads("vision", width, vision_heads, VISION_HEADS),
-      patch=patch,
-    ),
-    text=TextTransformer(
-      width=text_width,
-      depth=_depth(state, "textual.resblocks."),
-      heads=_heads("text", text_width, text_heads, TEXT_HEADS),
-      vocab=vocab,
-      context=state["textual.posit_embed"].shape[0],
-    ),
-    embed_dim=state["visual_proj.weight"].shape[0],
-    hyperbolic="curv" in state,
-  )
-  wanted = torch_layout.shapes(model)
+  side = round((state["visual.pos_embed"].shape[1] - 1) ** 0.5)
+  values: dict[str, Any] = {
+    "image_size": side * patch,
+    "vision": {
+      "width": width,
+      "depth": _depth(state, "visual.blocks."),
+      "heads": _heads("vision", width, vision_heads, VISION_HEADS),
+      "patch": patch,
+    },
+    "text": {
+      "width": text_width,
+      "depth": _depth(state, "textual.resblocks."),
+      "heads": _heads("text", text_width, text_heads, TEXT_HEADS),
+      "vocab": vocab,
+      "context": state["textual.posit_embed"].shape[0],
+    },
+    "embed_dim": state["visual_proj.weight"].shape[0],
+    "dtype": "float32",
+  }
+  cls = systems.find(system).Options
+  options: Any = sections.build(cls, values)
+  wanted = torch_layout.shapes(system, options)
   names = {*wanted, *BUFFERS}
   if names != state.keys() - {MASK}:
     raise ValueError(_foreign(state, names))
@@ -242,32 +248,34 @@ def convert(
       )
   check_finite({name: state[name] for name in names})
   _check_positions(state["visual.pos_embed"][0, 1:], width)
-  model = model.clone(
-    pixel_mean=tuple(state["pixel_mean"].ravel().tolist()),
-    pixel_std=tuple(state["pixel_std"].ravel().tolist()),
-  )
-  side = round((state["visual.pos_embed"].shape[1] - 1) ** 0.5)
-  return Official(model, torch_layout.to_tree(state, model), side * patch)
+  values |= {n: state[n].ravel().tolist() for n in ("pixel_mean", "pixel_std")}
+  options = sections.build(cls, values)
+  params = torch_layout.to_tree(state, system, options)
+  return Release(system, options, {"params": params})
 
 
-def tensors(official: Official) -> dict[str, Any]:
-  """The official state dict: parameters and buffers as tensors."""
+def tensors(official: Release) -> dict[str, Any]:
+  """The official state dict: parameters and buffers as tensors.
+
+  Raises:
+    ValueError: the official code has no such system.
+  """
   torch = import_torch()
-  model = official.model
-  tree = jax.tree.map(np.asarray, official.params)
-  side = official.image_size // model.vision.patch
+  system, o, variables = official
+  torch_layout.scalars(system, o)  # refuses other systems
+  tree = jax.tree.map(np.asarray, variables["params"])
+  side = o.image_size // o.vision.patch
   cls_and_patches = torch.cat(
-    [torch.zeros(1, model.vision.width), _positions(side, model.vision.width)]
+    [torch.zeros(1, o.vision.width), _positions(side, o.vision.width)]
   )
-  context = model.text.context
   return {
     name: torch.from_numpy(np.array(array, np.float32))  # an own, dense copy
-    for name, array in torch_layout.to_state(tree, model).items()
+    for name, array in torch_layout.to_state(tree, system, o).items()
   } | {
-    "pixel_mean": torch.tensor(model.pixel_mean).view(3, 1, 1),
-    "pixel_std": torch.tensor(model.pixel_std).view(3, 1, 1),
+    "pixel_mean": torch.tensor(o.pixel_mean).view(3, 1, 1),
+    "pixel_std": torch.tensor(o.pixel_std).view(3, 1, 1),
     "visual.pos_embed": cls_and_patches[None],
-    MASK: torch.ones(context, context).triu(1).bool(),
+    MASK: torch.ones(o.text.context, o.text.context).triu(1).bool(),
   }
 
 

@@ -1,7 +1,6 @@
-"""Maps official PyTorch parameters to leaves of our tree, and back.
+"""Which official parameter is which leaf of ours, both ways.
 
-The moments of an optimiser have the structure of the parameters and are mapped
-in the same way.
+Moments of an optimiser are trees like the parameters and go the same way.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,15 +10,12 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from hyperclip_jax.systems.dual_encoder import (
-  SCALAR_BOUNDS,
-  DualEncoder,
-  param_shapes,
-)
+from hyperclip_jax import systems
+from hyperclip_jax.systems import dual_encoder
 
 State = Mapping[str, np.ndarray]
 
-# Official module of a block -> ours, in the official order.
+# Official modules of a block in the official order -> ours.
 VISION_BLOCK = {
   "norm1": "norm1",
   "attn.qkv": "qkv",
@@ -39,12 +35,12 @@ TEXT_BLOCK = {
 
 
 class Leaf(NamedTuple):
-  """Place of an official parameter in our tree.
+  """Where an official parameter lives in our tree.
 
   Attributes:
-    path: keys from the root of the tree.
-    layer: index along the depth axis of a stacked leaf; None if not stacked.
-    turn: conversion of the array: "same", "transpose", "cls" or "patch".
+    path: keys from the root.
+    layer: its row in a leaf stacked over depth; None for one that is not.
+    turn: "same", "transpose", "cls" or "patch": how the array is laid out.
   """
 
   path: tuple[str, ...]
@@ -52,24 +48,42 @@ class Leaf(NamedTuple):
   turn: str = "same"
 
 
-def layout(model: DualEncoder) -> dict[str, Leaf]:
-  """Returns official name -> leaf, in the order of the official state dict."""
-  scalars = [n for n in SCALAR_BOUNDS if model.hyperbolic or n == "logit_scale"]
+SYSTEMS = ("clip", "hycoclip", "meru")  # that the official code has
+
+
+def scalars(system: str, o: dual_encoder.Options) -> list[str]:
+  """Names of a system's scalar parameters, which are the official ones.
+
+  Raises:
+    ValueError: the official code has no such system.
+  """
+  if system not in SYSTEMS:
+    raise ValueError(
+      f"the official code has no {system}: its .pth files hold "
+      f"{', '.join(SYSTEMS)}"
+    )
+  if system == "clip":
+    return list(dual_encoder.LOGIT_SCALE)
+  return list(dual_encoder.hyperbolic_scalars(o.embed_dim))
+
+
+def layout(system: str, o: dual_encoder.Options) -> dict[str, Leaf]:
+  """Official name -> our leaf, in the order of the official state dict."""
   patch = ("vision", "patch_embed")
   return (
-    {name: Leaf((name,)) for name in scalars}
+    {name: Leaf((name,)) for name in scalars(system, o)}
     | {
       "visual.cls_token": Leaf(("vision", "cls"), turn="cls"),
       "visual.patch_embed.proj.weight": Leaf((*patch, "kernel"), turn="patch"),
       "visual.patch_embed.proj.bias": Leaf((*patch, "bias")),
     }
-    | dict(_blocks("vision", "visual.blocks", VISION_BLOCK, model.vision.depth))
+    | dict(_blocks("vision", "visual.blocks", VISION_BLOCK, o.vision.depth))
     | dict(_norm("visual.norm", ("vision", "transformer", "norm")))
     | {
       "textual.posit_embed": Leaf(("text", "position_embed")),
       "textual.token_embed.weight": Leaf(("text", "token_embed", "embedding")),
     }
-    | dict(_blocks("text", "textual.resblocks", TEXT_BLOCK, model.text.depth))
+    | dict(_blocks("text", "textual.resblocks", TEXT_BLOCK, o.text.depth))
     | dict(_norm("textual.ln_final", ("text", "transformer", "norm")))
     | {
       f"{name}.weight": Leaf((name, "kernel"), turn="transpose")
@@ -78,21 +92,12 @@ def layout(model: DualEncoder) -> dict[str, Leaf]:
   )
 
 
-def to_tree(state: State, model: DualEncoder) -> dict[str, Any]:
-  """Converts official arrays to a tree with the structure of our parameters.
-
-  Args:
-    state: official arrays by name.
-    model: dual encoder that they belong to.
-
-  Returns:
-    Nested dict of arrays; blocks are stacked along a leading depth axis.
-
-  Raises:
-    KeyError: an official name is missing.
-  """
+def to_tree(
+  state: State, system: str, o: dual_encoder.Options
+) -> dict[str, Any]:
+  """Official arrays by name -> a tree like our parameters."""
   flat: dict[tuple[str, ...], Any] = {}
-  for name, leaf in layout(model).items():
+  for name, leaf in layout(system, o).items():
     array = _turn(state[name], leaf.turn)
     if leaf.layer is None:
       flat[leaf.path] = array
@@ -105,31 +110,23 @@ def to_tree(state: State, model: DualEncoder) -> dict[str, Any]:
   return traverse_util.unflatten_dict(stacked)
 
 
-def to_state(tree: Any, model: DualEncoder) -> dict[str, Any]:
-  """Converts a tree with the structure of our parameters to official arrays.
-
-  Args:
-    tree: nested dict of arrays.
-    model: dual encoder that they belong to.
-
-  Returns:
-    Official arrays by name, in the order of the official state dict.
-  """
+def to_state(tree: Any, system: str, o: dual_encoder.Options) -> dict[str, Any]:
+  """A tree like our parameters -> official arrays by name."""
   flat: Any = traverse_util.flatten_dict(tree)
   state = {}
-  for name, leaf in layout(model).items():
+  for name, leaf in layout(system, o).items():
     array = flat[leaf.path]
     if leaf.layer is not None:
       array = array[leaf.layer]
-    state[name] = _turn_back(array, leaf.turn, model.vision.patch)
+    state[name] = _turn_back(array, leaf.turn, o.vision.patch)
   return state
 
 
-def shapes(model: DualEncoder) -> dict[str, tuple[int, ...]]:
-  """Returns official name -> shape of each parameter, without allocating."""
-  state = jax.eval_shape(
-    lambda tree: to_state(tree, model), param_shapes(model)
-  )
+def shapes(system: str, o: dual_encoder.Options) -> dict[str, tuple[int, ...]]:
+  """Official name -> shape of every parameter; nothing is allocated."""
+  encoder = systems.find(system).encoder(o)
+  params = dual_encoder.param_shapes(encoder)["params"]
+  state = jax.eval_shape(lambda tree: to_state(tree, system, o), params)
   return {name: leaf.shape for name, leaf in state.items()}
 
 
@@ -159,7 +156,7 @@ def _blocks(
       if ours.startswith("norm"):
         yield from _norm(name, path, layer)
       else:
-        # nn.MultiheadAttention has in_proj_weight, other modules .weight
+        # nn.MultiheadAttention writes in_proj_weight, all else .weight
         separator = "_" if name.endswith("in_proj") else "."
         kernel = Leaf((*path, "kernel"), layer, "transpose")
         yield f"{name}{separator}weight", kernel

@@ -21,7 +21,6 @@ from PIL import Image
 
 import hyperclip_jax
 from hyperclip_jax import files
-from hyperclip_jax.checkpoints.release import CONFIG_FILE
 from hyperclip_jax.commands import local_server
 from hyperclip_jax.commands.door import fail
 from hyperclip_jax.commands.local_server import LARGEST_UPLOAD
@@ -30,12 +29,13 @@ from hyperclip_jax.data.records.images import Pixels, TooLargeError
 from hyperclip_jax.data.records.shards import TarSource, expand
 from hyperclip_jax.evals import held_out
 from hyperclip_jax.files import file_in
-from hyperclip_jax.inference import explore, pretrained
+from hyperclip_jax.inference import explore
 from hyperclip_jax.inference.explore import Things
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.inference.search import Index
 from hyperclip_jax.reports import answer
 from hyperclip_jax.reports.markup import Markup
+from hyperclip_jax.training import config as config_lib
 
 SCENES = 64  # Scenes of the embedded data set that walks may meet.
 EXAMPLES = 8
@@ -52,7 +52,6 @@ PHRASES = (
   "people",
   "a landscape with mountains",
 )
-NAMES = {"hycoclip": "HyCoCLIP", "meru": "MERU", "clip": "CLIP"}
 
 # Answers are styled as reports; the rest is gradio's, without its footer.
 CSS = answer.STYLE + "footer { display: none !important; }"
@@ -97,11 +96,11 @@ def start(
   """
   if index is not None:
     own = Index.load(index)
-    model.search(np.zeros((0, model.model.embed_dim), np.float32), own)
+    model.search(np.zeros((0, model.width), np.float32), own)
     folder = pictures or index.parent
     things = Things(own, _pictures(folder, own.names))
   else:
-    nothing = np.zeros((0, model.model.embed_dim), np.float32)
+    nothing = np.zeros((0, model.width), np.float32)
     things = Things(model.index(nothing, []), [])
   folder = _shapes_folder(source)
   if folder is None:
@@ -183,7 +182,7 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
   ) as blocks:
     gr.Markdown(
       f"# {pathlib.Path(source).name}\nDrop a picture and type phrases: what "
-      f"{NAMES[model.name]} puts near it, above it and around it."
+      f"{model.title} puts near it, above it and around it."
     )
     with gr.Row():
       with gr.Column(scale=1, min_width=280):
@@ -233,10 +232,10 @@ def demo(options: argparse.Namespace) -> None:
 
 def _shapes_folder(source: str) -> pathlib.Path | None:
   """Finds the embedded data set that a run was trained on."""
-  if not (files.expanded(source) / CONFIG_FILE).exists():
+  if not (files.expanded(source) / config_lib.FILE).exists():
     return None
   try:
-    config = pretrained.read_config(source)
+    config = config_lib.read(source)
   except ValueError:
     return None  # A release.
   folder = pathlib.Path(config.get("shapes", {}).get("folder", ""))

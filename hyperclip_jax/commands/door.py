@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import hyperclip_jax
-from hyperclip_jax import files
+from hyperclip_jax import files, sections
 from hyperclip_jax.commands import parser
 from hyperclip_jax.commands.flags import COMMANDS
 from hyperclip_jax.training import config_tree
@@ -172,7 +172,7 @@ def _config_value(flag: str, config: str | None) -> str:
     known = [name for name, _ in config_tree.leaves(config_tree.load(config))]
   except (ValueError, OSError):
     return ""
-  near = config_tree.closest(flag, known)
+  near = sections.closest(flag, known)
   return f", did you mean --config.{near}?" if near else ""
 
 

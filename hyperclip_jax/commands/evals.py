@@ -25,7 +25,7 @@ def evals(options: argparse.Namespace) -> int:
     fail(error)
   about = evaluation.About(
     options.model,
-    model.name,
+    model.system,
     model.fingerprint,
     str(data),
     provenance.parameters(model),

@@ -43,7 +43,7 @@ def evaluate(options: argparse.Namespace) -> None:
   try:
     join(options)
     config, sample = evaluated(options.workdir, options.overrides)
-    model = pretrained.load(options.workdir)
+    model = pretrained.load(options.workdir, trust_system=config.trust_system)
   except (ImportError, ValueError, OSError) as error:
     fail(error)
   report.evaluate(options.workdir, config, model, sample)
@@ -89,16 +89,7 @@ def trained_by(
     OSError: the file cannot be read.
   """
   config = config_tree.load(spec)
-  config_tree.override(config, overrides)
-  like = config_lib.reference(config)
-  # Those of the objective's arguments depend on its name: `validate` says so.
-  unknown = [
-    problem
-    for problem in config_tree.name_problems(config, like)
-    if not problem.startswith("config.objective.args.")
-  ]
-  if unknown:
-    raise ValueError("bad config:\n  " + "\n  ".join(unknown))
+  config_lib.override(config, overrides)
   return config
 
 
@@ -118,8 +109,8 @@ def evaluated(
     ValueError: there is no run, or an override is invalid.
     OSError: the data cannot be read.
   """
-  config = pretrained.read_config(workdir)
-  config_tree.override(config, overrides)
+  config = config_lib.read(workdir)
+  config_lib.override(config, overrides)
   config_lib.validate(config, config.mesh.model)
   try:
     return config, runs.sample(config)

@@ -16,7 +16,7 @@ rank correctly within the radii that float32 embeddings can have.
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -26,6 +26,7 @@ from hyperclip_jax.files import shown
 from hyperclip_jax.geometry import lorentz, numerics
 from hyperclip_jax.geometry.numerics import Array, Scalar
 
+S = TypeVar("S")
 Rows = Float[Array, "n dim"]
 Paired = Float[Array, "#n dim"]  # row by row; one row serves all
 
@@ -389,6 +390,16 @@ class Lorentz:
   ) -> Float[Array, " n"]:
     """`cone_margin`, in radians."""
     return self.cone_margin(general, specific)
+
+
+def on_host(space: S) -> S:
+  """A space whose parameters are Python floats, or float64 NumPy arrays."""
+
+  def fetch(leaf: Any) -> Any:
+    value = np.asarray(leaf, np.float64)
+    return value if value.ndim else float(value)
+
+  return jax.tree.map(fetch, space)
 
 
 def alike(x: Space, y: Space) -> bool:

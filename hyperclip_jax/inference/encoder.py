@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float32, Int
 
+from hyperclip_jax import sections
 from hyperclip_jax.data.feed.tokenizer import cut
 from hyperclip_jax.data.records.images import Pixels, center_square
 from hyperclip_jax.files import shown
@@ -196,27 +197,18 @@ class BatchEncoder:
     return variables, lambda array: jax.device_put(array, rows)
 
 
-def fingerprint(model: Any, params: Any, image_size: int) -> str:
+def fingerprint(options: Any, variables: Variables) -> str:
   """16 hexadecimal digits, of all that a model's embeddings depend on.
 
-  The parameters, and what their shapes do not say. How a model computes, such
-  as `remat`, does not count, nor does its name.
+  Options that matter in training alone, such as `remat`, do not count, nor does
+  the name of the system.
 
   Args:
-    model: the Flax module.
-    params: its parameters.
-    image_size: side of the square the image tower reads, in pixels.
+    options: a system's `Options`.
+    variables: trained variables.
   """
-  towers = (model.vision, model.text)
-  rest = [
-    image_size,
-    model.hyperbolic,
-    *(tower.heads for tower in towers),
-    *(jnp.dtype(tower.dtype).name for tower in towers),
-    *(float(number) for number in (*model.pixel_mean, *model.pixel_std)),
-  ]
-  found = hashlib.sha256(repr(rest).encode())
-  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+  found = hashlib.sha256(repr(sections.lasting(options)).encode())
+  for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
     array = np.asarray(leaf)
     name = jax.tree_util.keystr(path)
     found.update(f"{name} {array.shape} {array.dtype}".encode())

@@ -4,93 +4,101 @@ import functools
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
+from hyperclip_jax import systems
 from hyperclip_jax.checkpoints import hub, release
-from hyperclip_jax.data.feed.tokenizer import Tokenizer
 from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
-from hyperclip_jax.geometry.spaces import Lorentz, Space, Sphere
+from hyperclip_jax.geometry import spaces
+from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.inference import encoder, inputs, walk
 from hyperclip_jax.inference.classify import Classification, softmax
 from hyperclip_jax.inference.encoder import BatchEncoder, EncodedFiles
 from hyperclip_jax.inference.inputs import Images, Rows, Texts
 from hyperclip_jax.inference.search import Hit, Index
-from hyperclip_jax.systems.dual_encoder import DualEncoder
-from hyperclip_jax.systems.task import Encoder
+from hyperclip_jax.systems.task import Encoder, Variables
 
 Embeddings = Float32[np.ndarray, "n dim"]
 
 
 class HyperCLIP:
-  """A trained model: CLIP, MERU or HyCoCLIP with its parameters.
+  """A trained model of any system, for inference.
 
-  Embeddings are float32 NumPy arrays (n, dim): space components of points on
-  the hyperboloid, or unit vectors for CLIP. Computations on embeddings run on
-  the host in float64 (see `geometry.spaces`), for any number of rows.
+  Embeddings are float32 NumPy arrays (n, dim), points of the model's `space`:
+  space components on a hyperboloid, or unit vectors for CLIP. Computations on
+  embeddings run on the host in float64, for any number of rows.
 
   Attributes:
-    name: "hycoclip", "meru" or "clip".
-    model: the Flax module.
-    params: its parameters.
-    image_size: side of the square the image tower reads.
-    space: space of the embeddings: a hyperboloid, or the unit sphere for CLIP.
-    hyperbolic: whether that is a hyperboloid.
-    curv: its curvature is -curv; 1.0 where not hyperbolic.
-    logit_scale: multiplies cosines or minus distances in `probabilities`.
+    system: name of the system, such as "hycoclip".
+    title: name of the system in reports, such as "HyCoCLIP".
+    options: `Options` of the system.
+    variables: trained variables, on the first local device.
+    image_size: side of an image in pixels.
+    width: width of an embedding.
+    context: largest number of tokens in a text.
+    space: space of the embeddings.
+    logit_scale: factor of nearness in `probabilities`.
   """
 
   def __init__(
     self,
-    name: str,
-    model: DualEncoder,
-    params: Any,
-    image_size: int,
-    batch_size: int = encoder.BATCH,
+    system: str,
+    options: Any,
+    variables: Variables,
+    batch_size: int = 64,
+    trust_system: bool = False,
   ):
-    """Puts the parameters on the first local device.
+    """Puts the variables on the first local device.
 
     What does not fit into one batch is encoded on all local devices, which get
-    a copy of the parameters then.
+    a copy of the variables then.
 
     Args:
-      name: "hycoclip", "meru" or "clip".
-      model: the Flax module.
-      params: its parameters.
-      image_size: side of its images in pixels.
-      batch_size: largest number of images or texts in one forward pass of a
-        device.
+      system: name of a system, or "package.module" of another package.
+      options: its `Options`.
+      variables: variables of its encoder, such as {"params": ...}.
+      batch_size: most images or texts that a device computes at once.
+      trust_system: whether a system of another package may be imported.
     """
-    self.name = name
-    self.model: Any = model
-    self.params = jax.device_put(params, jax.local_devices()[0])
-    self.image_size = image_size
-    self.hyperbolic = model.hyperbolic
-    self.curv = float(jnp.exp(params["curv"])) if model.hyperbolic else 1.0
-    self.logit_scale = float(jnp.exp(params["logit_scale"]))
-    self.space: Space = Lorentz(self.curv) if model.hyperbolic else Sphere()
-    towers = _encoder(self.model, image_size)
-    variables = {"params": self.params}
-    self._encoder = BatchEncoder(towers, variables, batch_size)
+    self.system, self.options = system, options
+    module = systems.find(system, trust_system)
+    self.title = getattr(module, "TITLE", system)
+    self.variables = jax.device_put(variables, jax.local_devices()[0])
+    self._towers = _encoder(module, options)
+    self.image_size = self._towers.image_size
+    self.width, self.context = self._towers.width, self._towers.context
+    params = self.variables["params"]
+    self.space: Space = spaces.on_host(self._towers.space(params))
+    self.logit_scale = float(self._towers.scale(params))
+    self._encoder = BatchEncoder(self._towers, self.variables, batch_size)
+
+  hyperbolic = property(lambda self: self.space.cones)  # until stage 2
+  curv = property(lambda self: getattr(self.space, "curv", 1.0))
+
+  @property
+  def params(self) -> Any:
+    """The trained variables of the towers."""
+    return self.variables["params"]
 
   def __repr__(self) -> str:
     count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
     return (
-      f"HyperCLIP({self.name}: {count:,} parameters, images of "
+      f"HyperCLIP({self.system}: {count:,} parameters, images of "
       f"{self.image_size} x {self.image_size}, texts of "
-      f"{self.model.text.context} tokens, {self.model.embed_dim} dimensions, "
+      f"{self.context} tokens, {self.width} dimensions, "
       f"{self.space})"
     )
 
   @functools.cached_property
   def fingerprint(self) -> str:
     """Digest of everything that embeddings depend on, 16 hexadecimal digits."""
-    return encoder.fingerprint(self.model, self.params, self.image_size)
+    return encoder.fingerprint(self.options, self.variables)
 
   @functools.cached_property
   def root(self) -> Float32[np.ndarray, " dim"]:
@@ -99,8 +107,9 @@ class HyperCLIP:
     CLIP has no root. The embedding of the empty text takes its place, as in
     HierarCaps (Alper and Averbuch-Elor, 2024).
     """
-    if self.hyperbolic:
-      return np.zeros(self.model.embed_dim, np.float32)
+    if self.space.cones:
+      none = np.zeros((1, self.width))
+      return self.space.root(none).astype(np.float32)
     return self.encode_text("")[0]
 
   def encode_image(self, images: Images, lift: bool = True) -> Embeddings:
@@ -355,7 +364,7 @@ class HyperCLIP:
         f"index is of type {type(index).__name__}: give an Index, such as of "
         "index_texts or Index.load"
       )
-    index.check_model(self.model.embed_dim, self.space, self.fingerprint)
+    index.check_model(self.width, self.space, self.fingerprint)
 
   def search(self, queries: Rows, index: Index, k: int = 5) -> list[list[Hit]]:
     """Searches an index for the nearest entries to embeddings.
@@ -456,14 +465,12 @@ class HyperCLIP:
     return [walk.between(x, end[0], index, steps) for x in starts]
 
   def save_pretrained(self, folder: str | pathlib.Path) -> None:
-    """Writes `config.json` and `model.safetensors`, which `load` reads.
+    """Writes `model.json` and `model.safetensors`, which `load` reads.
 
     Raises:
-      FileExistsError: the folder has a config.json of another program.
+      FileExistsError: the folder is that of a run.
     """
-    shared = release.Release(
-      self.name, self.model, self.params, self.image_size
-    )
+    shared = release.Release(self.system, self.options, self.variables)
     release.write(pathlib.Path(folder), shared)
 
   def push_to_hub(self, repository: str, private: bool = False) -> str:
@@ -487,32 +494,11 @@ class HyperCLIP:
   def _rows(
     self, name: str, given: Rows, instead: str = ""
   ) -> Float[np.ndarray, "n dim"]:
-    return inputs.rows(name, given, self.model.embed_dim, instead)
+    return inputs.rows(name, given, self.width, instead)
 
 
 @functools.cache  # So that models of one shape share their programs.
-def _encoder(model: Any, image_size: int) -> Encoder:
-  """The towers of a module as functions."""
-
-  def tower(method: str) -> Callable[[Any, Any], jax.Array]:
-    def apply(variables, x):
-      return model.apply(variables, x, method=method)
-
-    return apply
-
-  def space(params: Any) -> Space:
-    if not model.hyperbolic:
-      return Sphere()
-    return Lorentz(float(jnp.exp(params["curv"])))
-
-  return Encoder(
-    init=model.init,
-    image=tower("encode_image"),
-    text=tower("encode_text"),
-    space=space,
-    scale=lambda params: jnp.exp(params["logit_scale"]),
-    tokenizer=functools.partial(Tokenizer, model.text.vocab),
-    context=model.text.context,
-    image_size=image_size,
-    width=model.embed_dim,
-  )
+@functools.lru_cache(maxsize=8)
+def _encoder(module: ModuleType, options: Any) -> Encoder:
+  """One encoder for equal options, so that programs are compiled once."""
+  return module.encoder(options)

@@ -1,18 +1,11 @@
-"""AdamW with a linear warmup and a cosine decay, as MERU and HyCoCLIP train.
+"""AdamW with a linear warmup and a cosine decay, as MERU and HyCoCLIP train."""
 
-The scalar parameters (temperature, curvature, lift scales) never decay.
-"""
-
-from typing import Any
+from collections.abc import Callable, Collection
 
 import jax
 import jax.numpy as jnp
 import optax
-
-from hyperclip_jax.systems.dual_encoder import SCALAR_BOUNDS
-
-# Leaf names of two-dimensional parameters (three with the scanned depth).
-MATRICES = ("kernel", "embedding", "position_embed")
+from jaxtyping import PyTree
 
 
 def schedule(peak: float, warmup: int, steps: int) -> optax.Schedule:
@@ -31,20 +24,28 @@ def schedule(peak: float, warmup: int, steps: int) -> optax.Schedule:
   return learning_rate
 
 
-def decay_mask(params: Any, norm_and_bias: bool = False) -> Any:
-  """True where weight decay applies: matrices, or all but the scalars.
+def decay_mask(
+  params: PyTree,
+  matrices: Collection[str],
+  scalars: Collection[str],
+  norm_and_bias: bool = False,
+) -> PyTree:
+  """Says where weight decay applies: matrices, or all but the scalars.
 
   Args:
-    params: the parameter tree.
-    norm_and_bias: decay LayerNorm, biases and the CLS token too, as the
-      official code does, for parity with its runs.
+    params: parameter tree.
+    matrices: names of the leaves that are matrices.
+    scalars: names of the leaves that never decay.
+    norm_and_bias: whether norms, biases and the CLS token decay too, as in the
+      official code, for parity with its runs.
+
+  Returns:
+    A tree of booleans.
   """
 
   def decays(path, _):
     name = path[-1].key
-    if norm_and_bias:
-      return name not in SCALAR_BOUNDS
-    return name in MATRICES
+    return name not in scalars if norm_and_bias else name in matrices
 
   return jax.tree_util.tree_map_with_path(decays, params)
 
@@ -55,14 +56,18 @@ def adamw(
   b2: float,
   eps: float,
   weight_decay: float,
-  decay_norm_and_bias: bool,
+  mask: Callable[[PyTree], PyTree],
 ) -> optax.GradientTransformation:
-  """optax.adamw with `decay_mask`; hyperparameters as in Loshchilov 2019."""
+  """AdamW (Loshchilov and Hutter, 2019) whose decay a mask limits.
+
+  Args:
+    learning_rate: step -> learning rate.
+    b1: decay of the first moment.
+    b2: decay of the second moment.
+    eps: added to the root of the second moment.
+    weight_decay: decoupled weight decay.
+    mask: params -> tree of booleans: where weight decay applies.
+  """
   return optax.adamw(
-    learning_rate,
-    b1=b1,
-    b2=b2,
-    eps=eps,
-    weight_decay=weight_decay,
-    mask=lambda params: decay_mask(params, decay_norm_and_bias),
+    learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=mask
   )

@@ -30,17 +30,12 @@ def of_run(
   Returns:
     Facts by name: model, data, steps, time, devices, software, command.
   """
-  vision, text = config.model.vision, config.model.text
-  folder = config.shapes.folder
-  held_out = config.data.held_out or f"{folder}/val"
   seconds = sum(row.get("seconds", 0.0) for row in log.read(workdir))
   time = {"time": log.duration(seconds)} if seconds else {}
   return {
-    "model": f"{parameters(model)}; vision {vision.depth} x {vision.width}, "
-    f"patch {vision.patch}, {config.model.image_size} px; text {text.depth} x "
-    f"{text.width}",
-    "data": f"{folder}/train" if folder else config.data.shards,
-    "held out": "none" if data.name == TRAIN_SAMPLE else held_out,
+    "model": f"{parameters(model)}; {towers(model)}",
+    "data": config.data.shards,
+    "held out": "none" if data.name == TRAIN_SAMPLE else config.data.held_out,
     "steps": f"{config.steps:,}",
     "batch": f"{config.batch_size:,}",
     **time,
@@ -48,6 +43,20 @@ def of_run(
     "software": software(),
     "command": shlex.join(sys.argv),
   }
+
+
+def towers(model: HyperCLIP) -> str:
+  """The sizes of the towers, as far as the options name them."""
+  o = model.options
+  words = []
+  if hasattr(o, "vision"):
+    words.append(
+      f"vision {o.vision.depth} x {o.vision.width}, patch {o.vision.patch}"
+    )
+  words.append(f"{model.image_size} px")
+  if hasattr(o, "text"):
+    words.append(f"text {o.text.depth} x {o.text.width}")
+  return ", ".join(words)
 
 
 def parameters(model: HyperCLIP) -> str:

@@ -48,7 +48,7 @@ def write(
     path,
     title=workdir.absolute().name,
     about=provenance.of_run(workdir, config, model, data),
-    objective=model.name,
+    objective=model.system,
     date=time.strftime("%Y-%m-%d %H:%M"),
     digest=hashlib.sha256(config_text.encode()).hexdigest()[:12],
     # Histograms show the distances better than rows of numbers.

@@ -1,1 +1,61 @@
-"""Systems of encoder and loss to train: CLIP, MERU, HyCoCLIP."""
+"""Systems: models with their losses, each a module that is found by its name.
+
+See `task` for what a system offers.
+"""
+
+import importlib
+import pkgutil
+import re
+from types import ModuleType
+
+from hyperclip_jax.files import shown
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+OFFERS = ("Options", "encoder", "task")
+
+
+def find(name: str, trust: bool = False) -> ModuleType:
+  """Imports the module of a system.
+
+  Args:
+    name: module of this package, such as "hycoclip"; or, with `trust`, a dotted
+      name of a module anywhere, such as "package.module".
+    trust: import a module of another package, which may run any code.
+
+  Raises:
+    ValueError: there is no such system.
+  """
+  own = NAME.fullmatch(name) is not None
+  if not own and not trust and re.fullmatch(r"\w+(\.\w+)+", name, re.ASCII):
+    raise ValueError(
+      f"system {shown(name)!r} is a module of another package, which may run "
+      "any code: allow it by --config.trust_system, or "
+      "load(..., trust_system=True)"
+    )
+  if own or trust:
+    full = f"{__name__}.{name}" if own else name
+    try:
+      module = importlib.import_module(full)
+    except ModuleNotFoundError as error:
+      if error.name is None or not f"{full}.".startswith(f"{error.name}."):
+        raise
+      module = None
+    if module and _is_system(module):
+      return module
+  raise ValueError(
+    f"system must be one of {', '.join(names())}, found {shown(name)!r}"
+  )
+
+
+def names() -> list[str]:
+  """The systems of this package, sorted."""
+  found = [module.name for module in pkgutil.iter_modules(__path__)]
+  return sorted(
+    name
+    for name in found
+    if _is_system(importlib.import_module(f"{__name__}.{name}"))
+  )
+
+
+def _is_system(module: ModuleType) -> bool:
+  return all(callable(getattr(module, name, None)) for name in OFFERS)

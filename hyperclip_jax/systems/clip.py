@@ -1,30 +1,71 @@
 """CLIP (Radford et al., 2021, arXiv 2103.00020)."""
 
 import functools
+from collections.abc import Mapping
 
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from hyperclip_jax.geometry.spaces import Sphere
-from hyperclip_jax.losses.contrastive import Contrast, cross_entropy
-from hyperclip_jax.systems.embeddings import Embeddings
+from hyperclip_jax.data.feed import views
+from hyperclip_jax.data.feed.views import View
+from hyperclip_jax.geometry.spaces import Space, Sphere
+from hyperclip_jax.losses import contrastive, tiled
+from hyperclip_jax.losses.contrastive import Contrast
+from hyperclip_jax.systems import dual_encoder
+from hyperclip_jax.systems.task import Encoder, Task
+
+TITLE = "CLIP"
+
+Options = dual_encoder.Options
+SCALARS = dual_encoder.LOGIT_SCALE
 
 
-def clip(
-  embeddings: Embeddings,
-  scalars: dict[str, Float[Array, ""]],
-  contrast: Contrast = cross_entropy,
+def terms(
+  space: Space,
+  scale: Float[Array, ""],
+  outputs: Mapping[str, Mapping[str, Array]],
+  contrast: Contrast = contrastive.cross_entropy,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """Both directions' cross entropy of scaled cosines.
 
   Args:
-    embeddings: unit vectors.
-    scalars: {"logit_scale"}.
-    contrast: the cross entropy's implementation.
+    space: the sphere.
+    scale: multiplies cosines.
+    outputs: {"whole": {"image", "text"}}, unit vectors (b, dim).
+    contrast: implementation of the cross entropy.
 
   Returns:
     The loss and its terms.
   """
-  image, text = embeddings.image, embeddings.text
-  contrast = functools.partial(contrast, Sphere(), scalars["logit_scale"])
+  image, text = (outputs["whole"][kind] for kind in ("image", "text"))
+  contrast = functools.partial(contrast, space, scale)
   loss = (contrast(image, text) + contrast(text, image)) / 2
   return loss, {"contrastive_loss": loss}
+
+
+def encoder(o: Options) -> Encoder:
+  """Two towers onto the unit sphere."""
+  return dual_encoder.encoder(o, lambda params: Sphere(), SCALARS)
+
+
+def task(o: Options, view: View, mesh: Mesh) -> Task:
+  """Contrast of whole images and captions.
+
+  Args:
+    o: options.
+    view: crops, distortions and lengths of texts.
+    mesh: devices that share a batch.
+  """
+  e, contrast = encoder(o), tiled.on(mesh, o.contrast)
+
+  def loss(params, outputs, step):
+    del step
+    return terms(e.space(params), e.scale(params), outputs, contrast)
+
+  return dual_encoder.with_loss(
+    e,
+    loss,
+    SCALARS,
+    views={"whole": view._replace(count=1)},
+    show=lambda record, _: {"whole": [views.whole(record)]},
+  )

@@ -1,43 +1,190 @@
-"""Two towers, two projections and the lift onto the hyperboloid."""
+"""Two towers and two projections, which most systems share."""
 
+import dataclasses
 import functools
 import math
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from hyperclip_jax.geometry.spaces import Lorentz, Space, Sphere
+from hyperclip_jax.data.feed.tokenizer import Tokenizer
+from hyperclip_jax.data.feed.views import Show, View
+from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.nn.text import TextTransformer
+from hyperclip_jax.nn.transformer import REMAT
 from hyperclip_jax.nn.vit import ViT
+from hyperclip_jax.sections import Section, choice, number, switch
+from hyperclip_jax.systems.sizes import VIT
+from hyperclip_jax.systems.task import (
+  Batch,
+  Encoder,
+  Rules,
+  Task,
+  Variables,
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# Sizes beyond these would keep JAX busy for hours before it runs out of memory.
+MOST, MOST_LAYERS, MOST_PATCHES = 65_536, 512, 16_384
 
-# Bounds of the scalar parameters, which live in log space: the temperature's
-# scale stays below 100, curvature within a factor 10 of its initial 1, and
-# the lift never stretches (Desai et al., 2023, MERU, section 4).
-SCALAR_BOUNDS = {
-  "logit_scale": (-math.inf, math.log(100.0)),
-  "curv": (math.log(0.1), math.log(10.0)),
-  "visual_alpha": (-math.inf, 0.0),
-  "textual_alpha": (-math.inf, 0.0),
+# Megatron's split (Shoeybi et al., 2019) of the blocks, columns and then rows;
+# the first axis is the scanned depth.
+MODEL_PARALLEL = {
+  "qkv/kernel": PartitionSpec(None, None, "model"),
+  "qkv/bias": PartitionSpec(None, "model"),
+  "out/kernel": PartitionSpec(None, "model", None),
+  "fc1/kernel": PartitionSpec(None, None, "model"),
+  "fc1/bias": PartitionSpec(None, "model"),
+  "fc2/kernel": PartitionSpec(None, "model", None),
 }
+# Leaf names of two-dimensional parameters (three with the scanned depth).
+MATRICES = ("kernel", "embedding", "position_embed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Vision(Section):
+  """Sizes of the image tower; see `nn.vit.ViT`."""
+
+  width: int = number(VIT["B"]["width"], most=MOST)
+  depth: int = number(VIT["B"]["depth"], most=MOST_LAYERS)
+  heads: int = number(VIT["B"]["heads"], most=MOST)
+  patch: int = number(VIT["B"]["patch"], most=MOST)
+  init_std: float = number(0.02, training=True)
+
+  def problems(self):
+    if self.width % self.heads:
+      yield f"heads must divide the width {self.width}, found {self.heads}"
+    if self.width % 4:
+      yield f"width must be a multiple of 4, found {self.width}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Text(Section):
+  """Sizes of the text tower; see `nn.text.TextTransformer`."""
+
+  width: int = number(512, most=MOST)
+  depth: int = number(12, most=MOST_LAYERS)
+  heads: int = number(8, most=MOST)
+  vocab: int = number(49_408, most=MOST)
+  context: int = number(77, most=MOST)
+
+  def problems(self):
+    if self.width % self.heads:
+      yield f"heads must divide the width {self.width}, found {self.heads}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Section):
+  """What all systems of two towers can be asked for.
+
+  Attributes:
+    image_size: side of the square that the image tower reads, in pixels.
+    vision: sizes of the image tower.
+    text: sizes of the text tower.
+    embed_dim: width of the shared space.
+    dtype: of the towers; all else is float32.
+    remat: what the backward pass of a block computes again, to save memory.
+    unroll: compiles each block by itself rather than a loop of one: less
+      memory; see docs/performance.md.
+    contrast: of the logits, "naive" keeps all, in memory quadratic in the
+      batch, "tiled" computes them twice, in linear; "auto" goes by their
+      number.
+    pixel_mean: subtracted from pixels in [0, 1].
+    pixel_std: divides pixels after that.
+  """
+
+  image_size: int = number(224, most=MOST)
+  vision: Vision = Vision()
+  text: Text = Text()
+  embed_dim: int = number(512, most=MOST)
+  dtype: str = choice("bfloat16", ("float32", "bfloat16"))
+  remat: str = choice("none", REMAT, training=True)
+  unroll: bool = switch(False, training=True)
+  contrast: str = choice("auto", ("auto", "naive", "tiled"), training=True)
+  pixel_mean: tuple[float, ...] = IMAGENET_MEAN
+  pixel_std: tuple[float, ...] = IMAGENET_STD
+
+  def problems(self):
+    side, rest = divmod(self.image_size, self.vision.patch)
+    if rest:
+      yield (
+        f"image_size must be a multiple of the patch {self.vision.patch}, "
+        f"found {self.image_size}"
+      )
+    elif side**2 > MOST_PATCHES:
+      yield (
+        f"image_size must be at most {MOST_PATCHES:,} patches of "
+        f"{self.vision.patch} pixels, found {self.image_size}"
+      )
+    if self.unroll and self.remat != "none":
+      yield (
+        f"unroll must be False with remat={self.remat!r}, found True: XLA "
+        "would merge what is computed twice"
+      )
+    for name, least in (("pixel_mean", -math.inf), ("pixel_std", 0.0)):
+      value = getattr(self, name)
+      if len(value) != 3 or not all(least < v < math.inf for v in value):
+        yield f"{name} must be three numbers, found {value}"
+
+
+class Scalar(NamedTuple):
+  """A parameter that is a logarithm, and never decays.
+
+  Attributes:
+    value: of its logarithm at the start.
+    low: least value of its exponential.
+    high: greatest value of its exponential.
+    shape: () for one number.
+    shown: whether its exponential is a metric.
+  """
+
+  value: float
+  low: float
+  high: float
+  shape: tuple[int, ...] = ()
+  shown: bool = True
+
+
+# The temperature's scale stays below 100, curvature within a factor 10 of its
+# initial 1, and the lift never stretches (Desai et al., 2023, MERU, section 4).
+LOGIT_SCALE = {"logit_scale": Scalar(math.log(1 / 0.07), 0.0, 100.0)}
+
+
+def hyperbolic_scalars(
+  width: int, shape: tuple[int, ...] = ()
+) -> dict[str, Scalar]:
+  """Temperature, curvature and the scales of features before their lift.
+
+  Args:
+    width: of a point, in one space.
+    shape: of the curvature, such as (factors,) in a product of spaces.
+  """
+  alpha = Scalar(-math.log(width) / 2, 0.0, 1.0, shown=False)
+  return LOGIT_SCALE | {
+    "curv": Scalar(0.0, 0.1, 10.0, shape),
+    "visual_alpha": alpha,
+    "textual_alpha": alpha,
+  }
 
 
 class DualEncoder(nn.Module):
-  """CLIP, MERU and HyCoCLIP's model; CLIP differs in the lift alone.
+  """The towers, their projections and the scalars.
 
-  Parameters are float32 and the towers compute in their `dtype`; projections,
-  scalars and geometry are float32.
+  Parameters are float32 and the towers compute in their `dtype`; projections
+  and scalars are float32.
 
   Attributes:
-    vision: the image tower.
-    text: the text tower.
+    vision: image tower.
+    text: text tower.
     embed_dim: width D of the shared space.
-    hyperbolic: lift by expmap0 (MERU, HyCoCLIP) or normalise (CLIP).
+    scalars: (name, value, shape) of each scalar parameter.
     pixel_mean: subtracted from pixels in [0, 1].
     pixel_std: divides pixels after that.
   """
@@ -45,7 +192,7 @@ class DualEncoder(nn.Module):
   vision: ViT
   text: TextTransformer
   embed_dim: int
-  hyperbolic: bool
+  scalars: tuple[tuple[str, float, tuple[int, ...]], ...]
   pixel_mean: tuple[float, ...] = IMAGENET_MEAN
   pixel_std: tuple[float, ...] = IMAGENET_STD
 
@@ -54,80 +201,227 @@ class DualEncoder(nn.Module):
       initializer = nn.initializers.normal(width**-0.5)
       return nn.Dense(self.embed_dim, use_bias=False, kernel_init=initializer)
 
-    def scalar(name, value):
-      return self.param(name, nn.initializers.constant(value), ())
-
     self.visual_proj = projection(self.vision.width)
     self.textual_proj = projection(self.text.width)
-    self.logit_scale = scalar("logit_scale", math.log(1 / 0.07))
-    if self.hyperbolic:
-      self.curv = scalar("curv", 0.0)
-      self.visual_alpha = scalar("visual_alpha", -math.log(self.embed_dim) / 2)
-      self.textual_alpha = scalar(
-        "textual_alpha", -math.log(self.embed_dim) / 2
-      )
+    for name, value, shape in self.scalars:
+      self.param(name, nn.initializers.constant(value), shape)
 
   def __call__(
     self, images: Float[Array, "b h w 3"], tokens: Int[Array, "c l"]
   ) -> tuple[Float[Array, "b dim"], Float[Array, "c dim"]]:
-    """Lifted embeddings of images and texts; initialises every parameter."""
-    return (
-      self.lift(self.encode_image(images)),
-      self.lift(self.encode_text(tokens)),
-    )
+    """Features of images and texts; initialises every parameter."""
+    return self.encode_image(images), self.encode_text(tokens)
 
   def encode_image(
     self, images: Float[Array, "b h w 3"]
   ) -> Float[Array, "b dim"]:
-    """Images with pixels in [0, 1] -> tangent vectors at the root.
-
-    For CLIP these are the features before they are normalised.
-    """
+    """Projected features of images with pixels in [0, 1]."""
     mean = jnp.asarray(self.pixel_mean, images.dtype)[None, None, None]
     std = jnp.asarray(self.pixel_std, images.dtype)[None, None, None]
-    features = self.vision((images - mean) / std)
-    features = self.visual_proj(_at_least_float32(features))
-    if self.hyperbolic:
-      return jnp.exp(self.visual_alpha) * features
-    return features
+    return self.visual_proj(
+      _at_least_float32(self.vision((images - mean) / std))
+    )
 
   def encode_text(self, tokens: Int[Array, "b l"]) -> Float[Array, "b dim"]:
-    """Token ids -> tangent vectors at the root, as `encode_image`."""
-    features = self.textual_proj(_at_least_float32(self.text(tokens)))
-    if self.hyperbolic:
-      return jnp.exp(self.textual_alpha) * features
-    return features
-
-  def lift(self, tangents: Float[Array, "b dim"]) -> Float[Array, "b dim"]:
-    """Points of `space`."""
-    return self.space().lift(tangents)
-
-  def space(self) -> Space:
-    """The hyperboloid of the trained curvature, or the unit sphere of CLIP."""
-    return Lorentz(jnp.exp(self.curv)) if self.hyperbolic else Sphere()
-
-  def scalars(self) -> dict[str, Float[Array, ""]]:
-    """{"logit_scale", "curv"}: out of log space; CLIP has no "curv"."""
-    names = ("logit_scale", "curv") if self.hyperbolic else ("logit_scale",)
-    return {name: jnp.exp(getattr(self, name)) for name in names}
+    """Projected features of token ids."""
+    return self.textual_proj(_at_least_float32(self.text(tokens)))
 
 
-def param_shapes(model: DualEncoder) -> Any:
-  """The parameter tree as `jax.ShapeDtypeStruct`s; nothing is allocated."""
-  side = model.vision.patch  # parameters do not depend on the image size
-  images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-  tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-  init: Any = functools.partial(model.init, jax.random.key(0))
-  return jax.eval_shape(init, images, tokens)["params"]
+def module(o: Options, scalars: Mapping[str, Scalar]) -> DualEncoder:
+  """The Flax module of some options."""
+  dtype = jnp.dtype(o.dtype)
+  blocks = {"dtype": dtype, "remat": o.remat, "unroll": o.unroll}
+  return DualEncoder(
+    vision=ViT(**dataclasses.asdict(o.vision), **blocks),
+    text=TextTransformer(**dataclasses.asdict(o.text), **blocks),
+    embed_dim=o.embed_dim,
+    scalars=tuple((n, s.value, s.shape) for n, s in scalars.items()),
+    pixel_mean=tuple(map(float, o.pixel_mean)),
+    pixel_std=tuple(map(float, o.pixel_std)),
+  )
 
 
-def bound_scalars(params: dict[str, Any]) -> dict[str, Any]:
-  """Projects the scalar parameters back into their bounds."""
-  return params | {
-    name: jnp.clip(params[name], *bounds)
-    for name, bounds in SCALAR_BOUNDS.items()
-    if name in params
+def encoder(
+  o: Options,
+  space: Callable[[PyTree], Space],
+  scalars: Mapping[str, Scalar] = LOGIT_SCALE,
+) -> Encoder:
+  """Two towers that embed in a space.
+
+  Features of images are multiplied by exp(visual_alpha) and those of texts by
+  exp(textual_alpha) where there are such scalars.
+
+  Args:
+    o: sizes and the like.
+    space: params -> space.
+    scalars: parameters beside the towers'.
+  """
+  towers: Any = module(o, scalars)
+
+  def init(key: PRNGKeyArray) -> Variables:
+    images = jnp.zeros((1, o.image_size, o.image_size, 3))
+    return towers.init(key, images, jnp.zeros((1, 1), jnp.int32))
+
+  def embed(method: str, alpha: str):
+    def rows(variables: Variables, x: Array) -> Float[Array, "n dim"]:
+      features = towers.apply(variables, x, method=method)
+      if alpha not in scalars:
+        return features
+      return jnp.exp(variables["params"][alpha]) * features
+
+    return rows
+
+  return Encoder(
+    init=init,
+    image=embed("encode_image", "visual_alpha"),
+    text=embed("encode_text", "textual_alpha"),
+    space=space,
+    scale=lambda params: jnp.exp(params["logit_scale"]),
+    tokenizer=functools.partial(Tokenizer, o.text.vocab),
+    context=o.text.context,
+    image_size=o.image_size,
+    width=o.embed_dim,
+  )
+
+
+def with_loss(
+  e: Encoder,
+  loss: Callable[[PyTree, PyTree, Array], tuple[Float[Array, ""], dict]],
+  scalars: Mapping[str, Scalar],
+  views: Mapping[str, View],
+  show: Show,
+  draws: int = 0,
+) -> Task:
+  """A task whose views are embedded by the two towers.
+
+  Its outputs are view -> {"image", "text"}, points of the space, and "valid"
+  where the batch has it.
+
+  Args:
+    e: the towers.
+    loss: (params, outputs, step) -> loss and its terms.
+    scalars: the parameters that `e` has beside the towers'.
+    views: what a batch shows of a record.
+    show: chooses the parts of each view.
+    draws: random numbers that `show` takes.
+  """
+  counts = {name: view.count for name, view in views.items()}
+
+  def loss_and_scalars(params, outputs, step):
+    value, terms = loss(params, outputs, step)
+    shown = {n: jnp.exp(params[n]) for n, s in scalars.items() if s.shown}
+    return value, terms | {n: jnp.mean(x) for n, x in shown.items()}
+
+  def project(variables: Variables) -> Variables:
+    params = variables["params"]
+    bounded = {
+      name: jnp.clip(params[name], _log(s.low), _log(s.high))
+      for name, s in scalars.items()
+    }
+    return {**variables, "params": {**params, **bounded}}
+
+  return Task(
+    views=views,
+    draws=draws,
+    show=show,
+    init=e.init,
+    embed=functools.partial(embed, e, counts),
+    loss=loss_and_scalars,
+    project=project,
+    rules=Rules(
+      matrices=MATRICES,
+      scalars=tuple(scalars),
+      split=MODEL_PARALLEL,
+      bounds={n: (s.low, s.high) for n, s in scalars.items() if s.shown},
+    ),
+  )
+
+
+def embed(
+  e: Encoder,
+  counts: Mapping[str, int],
+  variables: Variables,
+  batch: Batch,
+  key: PRNGKeyArray,
+) -> tuple[dict[str, dict[str, Array]], Variables]:
+  """Points of the images and texts of each view.
+
+  A tower runs once for all views whose arrays are alike but for their rows.
+
+  Args:
+    e: the towers.
+    counts: view -> rows an example.
+    variables: of the towers.
+    batch: views with "image", "text" and maybe "valid".
+    key: not used, as nothing is random here.
+
+  Returns:
+    View -> {"image": (rows, dim), "text": (rows, dim)}, with "valid" where the
+    batch has it; and the variables as they are.
+  """
+  del key
+  space = e.space(variables["params"])
+  outputs: dict[str, dict[str, Array]] = {
+    name: {"valid": view["valid"]} if "valid" in view else {}
+    for name, view in batch.items()
   }
+  for kind, tower in (("image", e.image), ("text", e.text)):
+    rows = {name: view[kind] for name, view in batch.items() if kind in view}
+    for names in _alike(rows):
+      sizes = [counts[name] for name in names]
+      together = _interleave([rows[name] for name in names], sizes)
+      points = space.lift(tower(variables, together))
+      for name, part in zip(names, _deal(points, sizes), strict=True):
+        outputs[name][kind] = part
+  return outputs, variables
+
+
+def param_shapes(e: Encoder) -> Any:
+  """The variables as `jax.ShapeDtypeStruct`s; nothing is allocated."""
+  return jax.eval_shape(e.init, jax.random.key(0))
+
+
+def _alike(rows: Mapping[str, Array]) -> list[list[str]]:
+  """Names of arrays that differ in their number of rows alone, in groups."""
+  groups: dict[tuple[int, ...], list[str]] = {}
+  for name, array in rows.items():
+    groups.setdefault(array.shape[1:], []).append(name)
+  return list(groups.values())
+
+
+def _interleave(arrays: Sequence[Array], counts: Sequence[int]) -> Array:
+  """Rows example by example, so that sharded rows stay where they are.
+
+  Args:
+    arrays: (B * count, ...) each.
+    counts: rows an example of each array.
+  """
+  if len(arrays) == 1:
+    return arrays[0]
+  by_example = [
+    x.reshape(-1, count, *x.shape[1:])
+    for x, count in zip(arrays, counts, strict=True)
+  ]
+  both = jnp.concatenate(by_example, axis=1)
+  return both.reshape(-1, *both.shape[2:])
+
+
+def _deal(
+  points: Float[Array, "rows dim"], counts: Sequence[int]
+) -> list[Float[Array, "_ dim"]]:
+  """Undoes `_interleave`."""
+  if len(counts) == 1:
+    return [points]
+  by_example = points.reshape(-1, sum(counts), points.shape[-1])
+  ends = np.cumsum(counts)
+  return [
+    by_example[:, end - count : end].reshape(-1, points.shape[-1])
+    for end, count in zip(ends.tolist(), counts, strict=True)
+  ]
+
+
+def _log(x: float) -> float:
+  return math.log(x) if x > 0 else -math.inf
 
 
 def _at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -1,35 +1,64 @@
 """HyCoCLIP: compositional entailment (Pal et al., 2025, arXiv 2410.06912)."""
 
+import dataclasses
 import functools
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from hyperclip_jax.geometry.spaces import Lorentz
-from hyperclip_jax.losses import rows
-from hyperclip_jax.losses.contrastive import Contrast, cross_entropy
+from hyperclip_jax.data.feed import views as views_lib
+from hyperclip_jax.data.feed.views import View
+from hyperclip_jax.data.records.record import Part, Record
+from hyperclip_jax.geometry.spaces import Space
+from hyperclip_jax.losses import contrastive, rows, tiled
+from hyperclip_jax.losses.contrastive import Contrast
 from hyperclip_jax.losses.entailment import entailment
-from hyperclip_jax.systems.embeddings import Embeddings
+from hyperclip_jax.sections import number
+from hyperclip_jax.systems import dual_encoder, meru
+from hyperclip_jax.systems.task import Task
+
+TITLE = "HyCoCLIP"
 
 
-def hycoclip(
-  embeddings: Embeddings,
-  scalars: dict[str, Float[Array, ""]],
-  contrast: Contrast = cross_entropy,
+@dataclasses.dataclass(frozen=True)
+class Options(meru.Options):
+  """MERU's, and the openings of cones.
+
+  Attributes:
+    inter_aperture_scale: eta of pairs of two modalities.
+    intra_aperture_scale: eta of pairs of one modality.
+  """
+
+  inter_aperture_scale: float = number(0.7, training=True)
+  intra_aperture_scale: float = number(1.2, training=True)
+
+
+def terms(
+  space: Space,
+  scale: Float[Array, ""],
+  outputs: Mapping[str, Mapping[str, Array]],
+  contrast: Contrast = contrastive.cross_entropy,
   entail_weight: float = 0.2,
   inter_aperture_scale: float = 0.7,
   intra_aperture_scale: float = 1.2,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-  """Contrast and entailment of wholes and of their boxes.
+  """Contrast and entailment of whole images and of their boxes.
 
-  Text lies above image and a box above its whole, so cones open from texts
-  to images (inter-modal) and from boxes to wholes (intra-modal).
+  Text lies above image and a box above its image, so cones open from texts to
+  images (inter-modal) and from boxes to whole images (intra-modal).
 
   Args:
-    embeddings: points on the hyperboloid, boxes included: one an example in
-      the paper, K here.
-    scalars: {"logit_scale", "curv"}.
-    contrast: the cross entropy's implementation.
+    space: space of the points.
+    scale: multiplies minus distances.
+    outputs: {"whole": {"image", "text"}}, points (b, dim), and "part" with the
+      same of K boxes an example (one in the paper): row j is of example j // K.
+      Its "distinct" rows have another phrase than the whole caption; those that
+      are not "valid" fill up an example of fewer boxes, and count nowhere. Both
+      (b K,) may be missing: all rows are then.
+    contrast: implementation of the cross entropy.
     entail_weight: weight of the mean of the inter- and intra-modal sums.
     inter_aperture_scale: eta of pairs of two modalities.
     intra_aperture_scale: eta of pairs of one modality.
@@ -37,16 +66,16 @@ def hycoclip(
   Returns:
     The loss (equation 8) and its terms.
   """
-  image, text, box_image, box_text, distinct, valid = embeddings
-  if box_image is None or box_text is None:
-    raise ValueError("hycoclip needs embeddings of box images and box texts")
+  image, text = (outputs["whole"][kind] for kind in ("image", "text"))
+  part = outputs["part"]
+  box_image, box_text = part["image"], part["text"]
+  distinct, valid = part.get("distinct"), part.get("valid")
   owner_image, owner_text = (
     jnp.repeat(whole, len(box_image) // len(image), axis=0)
     for whole in (image, text)
   )
-  space = Lorentz(scalars["curv"])
   # Candidates are always whole: boxes of a batch are too often alike.
-  contrast = functools.partial(contrast, space, scalars["logit_scale"])
+  contrast = functools.partial(contrast, space, scale)
   contrastive_loss = (
     contrast(image, text)
     + contrast(text, image)
@@ -55,7 +84,7 @@ def hycoclip(
   ) / 4
 
   inter, intra = inter_aperture_scale, intra_aperture_scale
-  terms = {
+  entails = {
     "text_image_entailment_loss": entailment(space, text, image, inter),
     "box_text_image_entailment_loss": entailment(
       space, box_text, box_image, inter, valid
@@ -67,9 +96,67 @@ def hycoclip(
       space, box_text, owner_text, intra, rows.both(distinct, valid)
     ),
   }
-  entailment_loss = sum(terms.values()) / 2
+  entailment_loss = sum(entails.values()) / 2
   loss = contrastive_loss + entail_weight * entailment_loss
-  return loss, terms | {
+  return loss, entails | {
     "contrastive_loss": contrastive_loss,
     "entailment_loss": entailment_loss,
+  }
+
+
+encoder = meru.encoder
+
+
+def task(o: Options, view: View, mesh: Mesh) -> Task:
+  """Contrast and entailment of whole images and of `view.count` boxes.
+
+  Args:
+    o: options.
+    view: boxes an example; crops, distortions and lengths of texts.
+    mesh: devices that share a batch.
+  """
+  e, contrast = encoder(o), tiled.on(mesh, o.contrast)
+
+  def loss(params, outputs, step):
+    del step
+    return terms(
+      e.space(params),
+      e.scale(params),
+      outputs,
+      contrast,
+      o.entail_weight,
+      o.inter_aperture_scale,
+      o.intra_aperture_scale,
+    )
+
+  made = dual_encoder.with_loss(
+    e,
+    loss,
+    dual_encoder.hyperbolic_scalars(o.embed_dim),
+    views={"whole": view._replace(count=1), "part": view},
+    show=show,
+    draws=view.count,
+  )
+
+  def embed(variables, batch, key):
+    outputs, variables = made.embed(variables, batch, key)
+    distinct = views_lib.differs(batch["part"]["text"], batch["whole"]["text"])
+    return outputs | {
+      "part": outputs["part"] | {"distinct": distinct}
+    }, variables
+
+  return made._replace(embed=embed)
+
+
+def show(
+  record: Record, numbers: Float[np.ndarray, " k"]
+) -> dict[str, Sequence[Part]]:
+  """The whole image, and as many of its parts as there are numbers, or all.
+
+  A record without a good box is its own part.
+  """
+  whole = views_lib.whole(record)
+  return {
+    "whole": [whole],
+    "part": views_lib.choose(record.parts or (whole,), numbers),
   }

@@ -1,35 +1,55 @@
 """MERU (Desai et al., 2023, arXiv 2304.09172)."""
 
+import dataclasses
 import functools
+from collections.abc import Mapping
+from typing import Any
 
+import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from hyperclip_jax.geometry.spaces import Lorentz
-from hyperclip_jax.losses.contrastive import Contrast, cross_entropy
+from hyperclip_jax.data.feed import views
+from hyperclip_jax.data.feed.views import View
+from hyperclip_jax.geometry.spaces import Lorentz, Space
+from hyperclip_jax.losses import contrastive, tiled
+from hyperclip_jax.losses.contrastive import Contrast
 from hyperclip_jax.losses.entailment import entailment
-from hyperclip_jax.systems.embeddings import Embeddings
+from hyperclip_jax.sections import number
+from hyperclip_jax.systems import dual_encoder
+from hyperclip_jax.systems.task import Encoder, Task
+
+TITLE = "MERU"
 
 
-def meru(
-  embeddings: Embeddings,
-  scalars: dict[str, Float[Array, ""]],
-  contrast: Contrast = cross_entropy,
+@dataclasses.dataclass(frozen=True)
+class Options(dual_encoder.Options):
+  """Those of two towers, and the weight of the entailment term."""
+
+  entail_weight: float = number(0.2, least=0, training=True)
+
+
+def terms(
+  space: Space,
+  scale: Float[Array, ""],
+  outputs: Mapping[str, Mapping[str, Array]],
+  contrast: Contrast = contrastive.cross_entropy,
   entail_weight: float = 0.2,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """Contrast by geodesic distance; images lie in their captions' cones.
 
   Args:
-    embeddings: points on the hyperboloid.
-    scalars: {"logit_scale", "curv"}.
-    contrast: the cross entropy's implementation.
+    space: space of the points.
+    scale: multiplies minus distances.
+    outputs: {"whole": {"image", "text"}}, points (b, dim).
+    contrast: implementation of the cross entropy.
     entail_weight: weight of the entailment term.
 
   Returns:
     The loss and its terms.
   """
-  image, text = embeddings.image, embeddings.text
-  space = Lorentz(scalars["curv"])
-  contrast = functools.partial(contrast, space, scalars["logit_scale"])
+  image, text = (outputs["whole"][kind] for kind in ("image", "text"))
+  contrast = functools.partial(contrast, space, scale)
   contrastive_loss = (contrast(image, text) + contrast(text, image)) / 2
   entailment_loss = entailment(space, text, image, 1.0)
   loss = contrastive_loss + entail_weight * entailment_loss
@@ -37,3 +57,38 @@ def meru(
     "contrastive_loss": contrastive_loss,
     "entailment_loss": entailment_loss,
   }
+
+
+def space_of(params: Any) -> Lorentz:
+  """The hyperboloid of the trained curvature."""
+  return Lorentz(jnp.exp(params["curv"]))
+
+
+def encoder(o: dual_encoder.Options) -> Encoder:
+  """Two towers onto a hyperboloid."""
+  scalars = dual_encoder.hyperbolic_scalars(o.embed_dim)
+  return dual_encoder.encoder(o, space_of, scalars)
+
+
+def task(o: Options, view: View, mesh: Mesh) -> Task:
+  """Contrast and entailment of whole images and captions.
+
+  Args:
+    o: options.
+    view: crops, distortions and lengths of texts.
+    mesh: devices that share a batch.
+  """
+  e, contrast = encoder(o), tiled.on(mesh, o.contrast)
+
+  def loss(params, outputs, step):
+    del step
+    space, scale = e.space(params), e.scale(params)
+    return terms(space, scale, outputs, contrast, o.entail_weight)
+
+  return dual_encoder.with_loss(
+    e,
+    loss,
+    dual_encoder.hyperbolic_scalars(o.embed_dim),
+    views={"whole": view._replace(count=1)},
+    show=lambda record, _: {"whole": [views.whole(record)]},
+  )

@@ -1,10 +1,17 @@
 """What a system of towers and losses offers: an encoder, and a task to train.
 
 A system is one module or package of `hyperclip_jax.systems`, found by its name
-(`--config.system=NAME`). It has three names: `Options`, a frozen dataclass that
-checks itself; `encoder(options)`, which makes an `Encoder`; and
-`task(options, mesh)`, which makes a `Task`. The trainer, the loader, inference
-and evaluation know nothing else of it.
+(`--config.system=NAME`). It has three names, and no other module needs to know
+more of it:
+
+  Options                    frozen dataclass (`sections.Section`), which checks
+                             itself; `config.model` is its `asdict`
+  encoder(options)           makes an `Encoder`
+  task(options, view, mesh)  makes a `Task`; `view` is a `View` as `config.data`
+                             describes it, `mesh` the devices
+
+It may have a TITLE, its name in reports. A module of another package can be a
+system too; its dotted name must be allowed (`--config.trust_system`).
 
 A batch is named views, each a dict of arrays with B * count rows:
 
@@ -64,14 +71,15 @@ class Rules(NamedTuple):
   """What else the trainer must know of a system's parameters.
 
   Attributes:
-    decays: path of a parameter, such as ("text", "blocks", "qkv", "kernel") ->
-      whether weight decay applies.
-    split: suffix of a path, such as "qkv/kernel" -> its axes on the mesh, where
-      devices share a layer.
-    bounds: metric -> the least and greatest value that `project` leaves.
+    matrices: names of leaves that weight decay applies to.
+    scalars: names of leaves that never decay.
+    split: end of a parameter's path, such as "qkv/kernel" -> its axes on the
+      mesh, where devices share a layer.
+    bounds: metric -> the least and greatest value that `project` leaves it.
   """
 
-  decays: Callable[[tuple[str, ...]], bool]
+  matrices: tuple[str, ...] = ("kernel", "embedding")
+  scalars: tuple[str, ...] = ()
   split: Mapping[str, PartitionSpec] = {}
   bounds: Mapping[str, tuple[float, float]] = {}
 
@@ -86,12 +94,12 @@ class Task(NamedTuple):
       and at least one; `views.Shown` where a view has `extra`. On the host, in
       threads. A record that it raises for is replaced by the next.
     init: key -> variables.
-    embed: (variables, batch, key) -> outputs, any tree of arrays with rows in
+    embed: (variables, batch, key) -> outputs, a tree of arrays with rows in
       front, and new variables. Row by row, as it may run in micro-batches.
     loss: (params, outputs, step) -> loss, metrics. Sees the global batch.
     project: variables after an update -> variables: bounds, moving averages.
     rules: see `Rules`.
-    micro_batches: whether `embed` may run in several; not where it keeps
+    micro_batches: whether `embed` may run in several: not where it keeps
       statistics of a batch.
   """
 
@@ -103,6 +111,6 @@ class Task(NamedTuple):
   loss: Callable[
     [PyTree, PyTree, Array], tuple[Float[Array, ""], dict[str, Any]]
   ]
-  project: Callable[[Variables], Variables]
-  rules: Rules
+  project: Callable[[Variables], Variables] = lambda variables: variables
+  rules: Rules = Rules()
   micro_batches: bool = True

@@ -1,23 +1,20 @@
-"""The configuration tree, its presets and its checks."""
+"""The configuration of a run: sections that check themselves, and a recipe."""
 
 import dataclasses
-import inspect
-import math
-from collections.abc import Iterator
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
-from hyperclip_jax.data.feed.distortions import Options
+from hyperclip_jax import files, sections, systems
+from hyperclip_jax.checkpoints import release
+from hyperclip_jax.data.feed.distortions import Options as Distortions
 from hyperclip_jax.data.records.shards import split
 from hyperclip_jax.files import shown
-from hyperclip_jax.nn.transformer import REMAT
-from hyperclip_jax.systems.objectives import OBJECTIVES
-from hyperclip_jax.training.config_tree import (
-  leaves,
-  name_problems,
-  type_problems,
-)
+from hyperclip_jax.sections import Section, SectionError, choice, number, path
+from hyperclip_jax.systems.sizes import VIT
+from hyperclip_jax.training import config_tree
 
 # A checker sees a union of every leaf's type behind each attribute otherwise.
 if TYPE_CHECKING:
@@ -25,157 +22,212 @@ if TYPE_CHECKING:
 else:
   Config = ConfigDict
 
-DTYPES = ("float32", "bfloat16")
-ON_BAD_SHARD = ("fail", "skip")
-CONTRASTS = ("auto", "naive", "tiled")
-CHOICES = {
-  "data.on_bad_shard": ON_BAD_SHARD,
-  "model.dtype": DTYPES,
-  "model.remat": REMAT,
-  "objective.contrast": CONTRASTS,
-  "objective.name": tuple(OBJECTIVES),
-}
-LEAST_SHARE = 1e-5  # of a source; once in `data.order.PERIOD`
-# Sizes beyond these would keep JAX busy for hours before it runs out of memory.
-MOST_OF_MODEL, MOST_LAYERS = 65_536, 512
-# Sections whose values are all arguments of one function.
-PASSED_ON = ("data.distortions.", "model.text.", "model.vision.")
-
-# Vision transformers as the HyCoCLIP paper trains them; S has 12 heads.
-VIT = {
-  "S": {"width": 384, "depth": 12, "heads": 12, "patch": 16},
-  "B": {"width": 768, "depth": 12, "heads": 12, "patch": 16},
-  "L": {"width": 1024, "depth": 24, "heads": 16, "patch": 16},
-}
+FILE = "config.json"
+LEAST_SHARE = 1e-5  # of a source; once in `data.feed.order.PERIOD`
 
 
-# Every other number in the tree must be more than zero.
-MAY_BE_ZERO = {
-  "max_bad_steps",
-  "stall_seconds",
-  "checkpoint.keep_every",
-  "data.max_bad",
-  "eval_every",
-  "objective.args.entail_weight",
-  "optim.b1",
-  "optim.b2",
-  "optim.warmup",
-  "optim.weight_decay",
-  "profile.first",
-  "seed",
-  "shapes.objects",
-  "shapes.seed",
-  "shapes.train",
-  "shapes.val",
-  *(f"data.distortions.{f.name}" for f in dataclasses.fields(Options)),
-}
+@dataclasses.dataclass(frozen=True)
+class Optim(Section):
+  """AdamW; within these bounds finite gradients make finite parameters.
+
+  See `step.update`: gradients of a finite norm are below 2e19, and no step of
+  AdamW is longer than 2e31.
+  """
+
+  learning_rate: float = number(5e-4, most=1)
+  warmup: int = number(4_000, least=0)
+  b1: float = number(0.9, least=0, most=0.999999)
+  b2: float = number(0.98, least=0, most=0.999999)
+  eps: float = number(1e-8, least=1e-12)
+  weight_decay: float = number(0.2, least=0)
+  decay_norm_and_bias: bool = False  # True is what the official code does
+
+  def problems(self):
+    if self.learning_rate * self.weight_decay > 1:
+      yield (
+        "weight_decay must be at most 1 / config.optim.learning_rate, "
+        f"found {self.weight_decay}"
+      )
 
 
-def paper(objective: str = "hycoclip", vit: str = "B") -> Config:
-  """The paper's recipe: GRIT, batch 768, 500,000 steps.
+@dataclasses.dataclass(frozen=True)
+class Data(Section):
+  """The records, and how they are read."""
+
+  # A folder, glob or braces such as "{000..012}.tar"; commas join them.
+  shards: str = path("data/grit/*.tar")
+  held_out: str = path()  # likewise, of records to evaluate that train nothing
+  canvas: int = number(256)  # images are stored on the device up to this size
+  weights: tuple[float, ...] = ()  # of each pattern; () takes them for one set
+  index_folder: str = path()  # of the shards' indices; "" is beside them
+  on_bad_shard: str = choice("fail", ("fail", "skip"))  # skip leaves them out
+  max_bad: float = number(0.01, least=0)  # share of bad records that ends a run
+  upright: bool = False  # True: images turned as EXIF says, boxes refer to it
+  min_side: int = number(32)  # pixels; boxes with a smaller side are dropped
+  parts_per_image: int = number(1)  # boxes an example at each step
+  crop_scale: tuple[float, ...] = (0.5, 1.0)  # of the random resized crop
+  distortions: Distortions = dataclasses.field(default_factory=Distortions)
+  white_border: bool = False  # True pads to a square as the official shards
+  text_buckets: tuple[int, ...] = (8, 16, 24, 32, 77)  # lengths of texts
+  threads: int = number(16)
+  prefetch: int = number(16)  # batches
+  slow_seconds: float = number(60.0)  # of waiting for a batch, then a warning
+
+  def problems(self):
+    scale, buckets = self.crop_scale, self.text_buckets
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+      yield (
+        "crop_scale must be two fractions in ascending order, "
+        f"found {shown(scale)}"
+      )
+    if (
+      not buckets
+      or not all(0 < length < 2**31 for length in buckets)
+      or list(buckets) != sorted(set(buckets))
+    ):
+      yield f"text_buckets must be ascending whole numbers, found {buckets}"
+    if not self.shards:
+      yield "shards is empty: give a glob of training shards"
+    yield from self._weights(split(self.shards))
+
+  def _weights(self, globs: list[str]) -> Iterator[str]:
+    weights = self.weights
+    if not weights:
+      return
+    if len(weights) != len(globs) or not all(0 < w <= 1e12 for w in weights):
+      yield (
+        f"weights must be () or positive, one for each of the {len(globs)} "
+        f"globs of data.shards, found {shown(weights)}"
+      )
+    elif min(weights) < LEAST_SHARE * sum(weights):
+      yield (
+        "weights must each be 1 / 100,000 of their sum at least, found "
+        f"{weights}: give the rare more, or leave them out"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes(Section):
+  """The embedded data set: made in its folder, at the first start of a run.
+
+  Train and val are numbers of scenes; objects, of pictures of one thing.
+  """
+
+  folder: str = path("data/shapes")
+  train: int = number(16_384, least=0)
+  val: int = number(512, least=0)
+  objects: int = number(960, least=0)
+  image_size: int = number(64)
+  seed: int = number(0, least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh(Section):
+  """How devices share the work."""
+
+  model: int = number(1)  # devices that share a layer; the rest share data
+  fsdp: bool = False  # True splits parameters and moments over the rest, too
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile(Section):
+  """Steps to trace."""
+
+  first: int = number(0, least=0)  # 0: none
+  steps: int = number(5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint(Section):
+  """When to save, and what a continuation may change."""
+
+  every: int = number(5_000)  # steps
+  keep: int = number(3)  # the newest, two at least
+  keep_every: int = number(0, least=0)  # and those whose step it divides
+  allow_batch_size_change: bool = False  # goes on from the examples seen
+  allow_steps_change: bool = False  # goes on with the new length's schedule
+  allow_data_change: bool = False  # goes on though the shards changed
+
+  def problems(self):
+    if self.keep == 1:
+      yield (
+        "keep must be at least 2, found 1: a run goes back to the step before "
+        "where the newest was damaged"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Section):
+  """All of a run's config but `model`, whose options are its system's.
+
+  The paper's recipe by default: GRIT, batches of 768, 500,000 steps.
+  """
+
+  seed: int = number(0, least=0, most=2**32 - 1)
+  steps: int = number(500_000)
+  batch_size: int = number(768)
+  micro_batches: int = number(1)  # of a batch's embedding; the loss sees all
+  system: str = "hycoclip"  # module of `hyperclip_jax.systems`
+  trust_system: bool = False  # True: it may be "package.module" of another
+  optim: Optim = Optim()
+  data: Data = Data()
+  mesh: Mesh = Mesh()
+  profile: Profile = Profile()
+  max_bad_steps: int = number(10, least=0)  # skipped in a row, then it ends
+  stall_seconds: float = number(1_800.0, least=0)  # without a step; 0: never
+  log_every: int = number(100)
+  eval_every: int = number(25_000, least=0)
+  checkpoint: Checkpoint = Checkpoint()
+
+  def problems(self):
+    if self.optim.warmup > self.steps:
+      yield (
+        f"optim.warmup must be at most the {self.steps} steps, "
+        f"found {self.optim.warmup}"
+      )
+
+
+def paper(system: str = "hycoclip", vit: str = "B") -> Config:
+  """The HyCoCLIP paper's recipe for a system.
 
   Args:
-    objective: "hycoclip", "meru" or "clip"; what follows the colon in
-      `--config=FILE:objective`.
+    system: module of `hyperclip_jax.systems`; what follows the colon in
+      `--config=FILE:SYSTEM`.
     vit: "S", "B" or "L".
+
+  Raises:
+    ValueError: there is no such system.
   """
-  return ConfigDict(
-    {
-      "seed": 0,
-      "steps": 500_000,
-      "batch_size": 768,
-      "micro_batches": 1,  # that a batch is embedded in; the loss sees it whole
-      "objective": {
-        "name": objective,
-        "args": _objective_args(objective),
-        # Of the logits: "naive" keeps all, in memory quadratic in the batch,
-        # "tiled" computes them twice, in linear; "auto" goes by their number.
-        "contrast": "auto",
-      },
-      "model": {
-        "image_size": 224,
-        "vision": VIT[vit] | {"init_std": 0.02},
-        "text": {
-          "width": 512,
-          "depth": 12,
-          "heads": 8,
-          "vocab": 49408,
-          "context": 77,
-        },
-        "embed_dim": 512,
-        "dtype": "bfloat16",  # of the towers; the rest is float32
-        "remat": "none",  # or "dots", "full": what blocks compute again
-        "unroll": False,  # True: less memory; see docs/performance.md
-      },
-      "optim": {
-        "learning_rate": 5e-4,
-        "warmup": 4_000,
-        "b1": 0.9,
-        "b2": 0.98,
-        "eps": 1e-8,
-        "weight_decay": 0.2,
-        "decay_norm_and_bias": False,  # True is what the official code does
-      },
-      "data": {
-        # A folder, glob or braces such as "{000..012}.tar"; commas join them.
-        "shards": "data/grit/*.tar",
-        "held_out": "",  # likewise, of records to evaluate that train nothing
-        "canvas": 256,  # images are stored on the device up to this size
-        "weights": (),  # of each pattern; () takes them for one set
-        "index_folder": "",  # of the shards' indices; "" is beside them
-        "on_bad_shard": "fail",  # or "skip": leave damaged tars out
-        "max_bad": 0.01,  # share of bad records that a run puts up with
-        "upright": False,  # True: images turned as EXIF says, boxes refer to it
-        "min_side": 32,  # pixels; boxes with a smaller side are dropped
-        "parts_per_image": 1,  # boxes an example at each step
-        "crop_scale": (0.5, 1.0),  # of the random resized crop
-        "distortions": dataclasses.asdict(Options()),  # none by default
-        "white_border": False,  # True pads to a square as the official shards
-        "text_buckets": (8, 16, 24, 32, 77),  # static lengths texts are cut to
-        "threads": 16,
-        "prefetch": 16,  # batches
-        "slow_seconds": 60.0,  # of waiting for one batch that are told
-      },
-      # The embedded data set: where to make it, and how much of it.
-      "shapes": {
-        "folder": "",
-        "train": 0,
-        "val": 0,
-        "objects": 0,
-        "image_size": 64,
-        "seed": 0,
-      },
-      "mesh": {
-        "model": 1,  # devices that share a layer; the rest share data
-        "fsdp": False,  # True splits parameters and moments over the rest, too
-      },
-      "profile": {"first": 0, "steps": 5},  # steps to trace; first 0: none
-      "max_bad_steps": 10,  # updates skipped in a row that are put up with
-      "stall_seconds": 1_800.0,  # without a step that end a run; 0 for never
-      "log_every": 100,
-      "eval_every": 25_000,
-      "checkpoint": {
-        "every": 5_000,  # steps
-        "keep": 3,  # so many of the newest, two at least
-        "keep_every": 0,  # and those whose step it divides; 0 for none
-        "allow_batch_size_change": False,  # goes on from the examples seen
-        "allow_steps_change": False,  # goes on with the new length's schedule
-        "allow_data_change": False,  # and so does a run whose shards changed
-      },
-    },
-    type_safe=True,
-  )
+  options = dataclasses.asdict(systems.find(system).Options())
+  if "vision" in options:
+    options["vision"] |= VIT[vit]
+  training = dataclasses.asdict(Training(system=system))
+  return ConfigDict(training | {"model": options}, type_safe=True)
 
 
-def _objective_args(objective: str) -> dict[str, float]:
-  """The objective's own numbers with their defaults.
+def override(config: Config, overrides: Iterable[config_tree.Override]) -> None:
+  """Sets values of a config by flags, `system` before all others.
 
-  An unknown objective has none, and `validate` refuses it.
+  Another system takes what its options share with the one before.
+
+  Args:
+    config: ConfigDict to change.
+    overrides: dotted names and values.
+
+  Raises:
+    ValueError: names every override that fits no value of the config.
   """
-  if objective not in OBJECTIVES:
-    return {}
-  parameters = inspect.signature(OBJECTIVES[objective]).parameters.values()
-  return {p.name: p.default for p in parameters if p.annotation is float}
+  overrides = list(overrides)
+  first = [one for one in overrides if one[0] in ("system", "trust_system")]
+  config_tree.override(config, first)
+  if first:
+    try:
+      kept = _common(config.model.to_dict(), _default_options(config))
+    except ValueError as error:
+      raise ValueError(f"--config.{error}") from error
+    with config.unlocked():
+      config.model = ConfigDict(kept, type_safe=True)
+  config_tree.override(config, [one for one in overrides if one not in first])
 
 
 def validate(config: Config, devices: int) -> None:
@@ -183,188 +235,181 @@ def validate(config: Config, devices: int) -> None:
 
   Args:
     config: the tree after overrides.
-    devices: devices that will share a batch.
+    devices: number of devices that will share a batch.
 
   Raises:
     ValueError: names every bad value, and what is wanted.
   """
   problems = list(_problems(config, devices))
   if problems:
-    raise ValueError("bad config:\n  " + "\n  ".join(problems))
+    lines = (f"config.{problem}" for problem in problems)
+    raise ValueError("bad config:\n  " + "\n  ".join(lines))
 
 
-def reference(config: Config) -> Config:
-  """A recipe of the config's objective: the names and types of its values."""
-  objective = config.get("objective")
-  name = objective.get("name") if isinstance(objective, ConfigDict) else None
-  return paper(name if name in list(OBJECTIVES) else "clip")
+def options(config: Config) -> Any:
+  """The options of a config's system, checked.
+
+  Raises:
+    ValueError: there is no such system, or an option is bad.
+  """
+  system = systems.find(config.system, bool(config.get("trust_system")))
+  return sections.build(system.Options, config.model)
+
+
+def read(workdir: str | pathlib.Path) -> Config:
+  """The config that a run was started with, and defaults for what came later.
+
+  Raises:
+    FileNotFoundError: there is no run.
+    ValueError: the config.json is none of a run, or has values such as none may
+      have.
+  """
+  where = files.expanded(workdir) / FILE
+  if not where.exists():
+    raise FileNotFoundError(
+      f"{where}: no such file; give the --workdir of a training run"
+    )
+  found = release.read_json(where)
+  if "objective" in found:
+    found = _upgraded(found)
+  if not {"system", "model", "optim"} <= found.keys():
+    raise ValueError(
+      f"{where}: not of a training run; found the keys "
+      f"{', '.join(map(shown, sorted(found)[:8]))}"
+    )
+  try:
+    config = _complete(found)
+    validate(config, devices=config.mesh.model)
+  except (
+    AttributeError,
+    KeyError,
+    OverflowError,
+    TypeError,
+    ValueError,
+  ) as error:
+    reason = "\n".join(shown(line) for line in str(error).split("\n"))
+    raise ValueError(f"{where}: not a run's config: {reason}") from error
+  return config
+
+
+def _complete(found: Mapping[str, Any]) -> Config:
+  """A config with defaults for what a tree of values does not have."""
+  rest = {k: v for k, v in found.items() if k not in ("model", "shapes")}
+  config = dataclasses.asdict(sections.build(Training, rest))
+  config["model"] = dataclasses.asdict(options(ConfigDict(dict(found))))
+  made: Config = ConfigDict(config, type_safe=True)
+  if "shapes" in found:
+    shapes = sections.build(Shapes, found["shapes"])
+    if made.data.shards == f"{shapes.folder}/train":
+      add_shapes(made, shapes)
+    else:
+      made.shapes = ConfigDict(dataclasses.asdict(shapes))
+  return made
+
+
+def add_shapes(config: Config, shapes: Shapes) -> None:
+  """Trains on the embedded data set, which is made where it is missing.
+
+  `data.shards` and `data.held_out` follow `shapes.folder`.
+
+  Args:
+    config: ConfigDict to change.
+    shapes: what the data set holds.
+  """
+  config.shapes = ConfigDict(dataclasses.asdict(shapes), type_safe=True)
+  folder = config.shapes.get_ref("folder")
+  config.data.shards = folder + "/train"
+  config.data.held_out = folder + "/val"
+
+
+def _upgraded(found: Mapping[str, Any]) -> dict[str, Any]:
+  """The config of a run from before systems had names."""
+  objective = found["objective"]
+  system, model = release.upgraded(found)
+  rest = {k: v for k, v in found.items() if k not in ("objective", "shapes")}
+  model["contrast"] = objective.get("contrast", "auto")
+  for name in ("remat", "unroll"):
+    if name in found["model"]:
+      model[name] = found["model"][name]
+  rest |= {"system": system, "model": model}
+  shapes = found.get("shapes") or {}
+  if not shapes.get("folder"):
+    return rest
+  rest["data"] = rest["data"] | {
+    "shards": f"{shapes['folder']}/train",
+    "held_out": f"{shapes['folder']}/val",
+  }
+  return rest | {"shapes": shapes}
+
+
+def _default_options(config: Config) -> dict[str, Any]:
+  system = systems.find(config.system, config.trust_system)
+  return dataclasses.asdict(system.Options())
+
+
+def _common(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+  """The values of `new`, replaced by those of `old` that have its types."""
+
+  def kept(name: str) -> Any:
+    if isinstance(new[name], dict) and isinstance(old.get(name), Mapping):
+      return _common(old[name], new[name])
+    same = type(old.get(name)) is type(new[name])
+    return old[name] if same else new[name]
+
+  return {name: kept(name) for name in new}
 
 
 def _problems(config: Config, devices: int) -> Iterator[str]:
-  like = reference(config)
-  args = config.objective.args if "objective" in config else {}
-  if like.objective.name == config.objective.name and (
-    set(args) != set(like.objective.args)
-  ):
-    yield (
-      f"config.objective.args do not fit {config.objective.name!r}: choose the "
-      f"objective by --config=FILE:{config.objective.name}"
-    )
+  tree = {name: config[name] for name in config}
+  model, shapes = tree.pop("model", {}), tree.pop("shapes", None)
+  trained, found = _built(Training, tree)
+  yield from found
+  if shapes is not None:
+    yield from (f"shapes.{line}" for line in _built(Shapes, shapes)[1])
+  try:
+    trust = tree.get("trust_system") is True
+    system = systems.find(str(config.get("system")), trust)
+  except ValueError as error:
+    yield str(error)
     return
-  wrong = list(type_problems(config, like))
-  for name in PASSED_ON:
-    wrong += name_problems(config, like, name)
-  if wrong:  # The checks below rely on names and types.
-    yield from wrong
-    return
-  yield from _ranges(config)
-  yield from _choices(config)
-  yield from _split(config, devices)
-  yield from _towers(config)
-  yield from _optimizer(config)
-  yield from _data(config)
+  made, found = _built(system.Options, model)
+  yield from (f"model.{line}" for line in found)
+  if trained:
+    yield from _split(trained, devices)
+  if trained and made:
+    yield from _texts(trained, system.encoder(made).context)
 
 
-def _ranges(config: Config) -> Iterator[str]:
-  for name, value in leaves(config):
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-      continue
-    most = MOST_OF_MODEL if name.startswith("model.") else 2**63 - 1
-    if name.endswith(".depth"):
-      most = MOST_LAYERS
-    positive = value > 0 or (value == 0 and name in MAY_BE_ZERO)
-    if not (positive and value < math.inf):
-      least = "at least 0" if name in MAY_BE_ZERO else "more than 0"
-      yield f"config.{name} must be finite and {least}, found {value}"
-    elif isinstance(value, int) and value > most:
-      yield f"config.{name} must be at most {most}, found {shown(value)}"
+def _built(cls: Any, tree: Any) -> tuple[Any, list[str]]:
+  """A section, or what is wrong with its values."""
+  try:
+    return sections.build(cls, tree), []
+  except SectionError as error:
+    return None, error.problems
 
 
-def _choices(config: Config) -> Iterator[str]:
-  for name, choices in CHOICES.items():
-    section, key = name.split(".")
-    if config[section][key] not in choices:
-      yield (
-        f"config.{name} must be one of {', '.join(choices)}, "
-        f"found {config[section][key]!r}"
-      )
-
-
-def _split(config: Config, devices: int) -> Iterator[str]:
+def _split(config: Training, devices: int) -> Iterator[str]:
   """How a batch is split over devices."""
   model, size = config.mesh.model, config.batch_size
-  if model <= 0:
-    return  # `_ranges` names it.
   share = devices // model
   if devices % model:
-    yield (
-      f"config.mesh.model must divide the {devices} devices, found {model}"
-    )
+    yield f"mesh.model must divide the {devices} devices, found {model}"
   elif size % share:
     yield (
-      f"config.batch_size must be a multiple of the {share} devices that "
-      f"share it, found {size}"
+      f"batch_size must be a multiple of the {share} devices that share it, "
+      f"found {size}"
     )
-  elif config.micro_batches > 0 and size % (share * config.micro_batches):
+  elif size % (share * config.micro_batches):
     yield (
-      f"config.micro_batches must divide the {size // share} examples on a "
-      f"device, found {config.micro_batches}"
-    )
-
-
-def _towers(config: Config) -> Iterator[str]:
-  model = config.model
-  if model.unroll and model.remat != "none":
-    yield (
-      f"config.model.unroll must be False with config.model.remat="
-      f"{model.remat!r}, found True: XLA would merge what is computed twice"
-    )
-  if model.vision.patch > 0 and model.image_size % model.vision.patch:
-    yield (
-      f"config.model.image_size must be a multiple of the patch "
-      f"{model.vision.patch}, found {model.image_size}"
-    )
-  for name in ("vision", "text"):
-    tower = model[name]
-    if tower.heads > 0 and tower.width % tower.heads:
-      yield (
-        f"config.model.{name}.heads must divide the width {tower.width}, "
-        f"found {tower.heads}"
-      )
-
-
-def _optimizer(config: Config) -> Iterator[str]:
-  """Bounds within which finite gradients make finite parameters.
-
-  See `state.update`: gradients of a finite norm are below 2e19, and no step of
-  AdamW is longer than 2e31.
-  """
-  optim = config.optim
-  if optim.warmup > config.steps:
-    yield (
-      f"config.optim.warmup must be at most the {config.steps} steps, "
-      f"found {optim.warmup}"
-    )
-  for name in ("b1", "b2"):
-    if optim[name] > 0.999999:
-      yield f"config.optim.{name} must be at most 0.999999, found {optim[name]}"
-  if optim.eps < 1e-12:
-    yield f"config.optim.eps must be at least 1e-12, found {optim.eps}"
-  if optim.learning_rate > 1:
-    yield (
-      "config.optim.learning_rate must be at most 1, "
-      f"found {optim.learning_rate}"
-    )
-  if optim.learning_rate * optim.weight_decay > 1:
-    yield (
-      "config.optim.weight_decay must be at most 1 / config.optim."
-      f"learning_rate, found {optim.weight_decay}"
-    )
-  if config.seed >= 2**32:
-    yield f"config.seed must be below 2**32, found {config.seed}"
-  if config.checkpoint.keep == 1:
-    yield (
-      "config.checkpoint.keep must be at least 2, found 1: a run goes back to "
-      "the step before where the newest was damaged"
+      f"micro_batches must divide the {size // share} examples on a device, "
+      f"found {config.micro_batches}"
     )
 
 
-def _data(config: Config) -> Iterator[str]:
-  data, context = config.data, config.model.text.context
-  scale, buckets = tuple(data.crop_scale), tuple(data.text_buckets)
-  if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+def _texts(config: Training, context: int) -> Iterator[str]:
+  buckets = config.data.text_buckets
+  if buckets[-1] != context:
     yield (
-      "config.data.crop_scale must be two fractions in ascending order, "
-      f"found {shown(scale)}"
-    )
-  if (
-    not all(isinstance(length, int) and length > 0 for length in buckets)
-    or list(buckets) != sorted(set(buckets))
-    or buckets[-1:] != (context,)
-  ):
-    yield (
-      "config.data.text_buckets must be whole numbers that ascend to the "
-      f"context of {context}, found {shown(buckets)}"
-    )
-  try:
-    Options(**data.distortions)
-  except ValueError as error:
-    yield f"config.data.distortions.{error}"
-  yield from _weights(tuple(data.weights), split(data.shards))
-  if not (data.shards or config.shapes.folder):
-    yield "config.data.shards is empty: give a glob of training shards"
-
-
-def _weights(weights: tuple[float, ...], globs: list[str]) -> Iterator[str]:
-  if not weights:
-    return
-  if len(weights) != len(globs) or not all(0 < w <= 1e12 for w in weights):
-    yield (
-      f"config.data.weights must be () or positive, one for each of the "
-      f"{len(globs)} globs of data.shards, found {shown(weights)}"
-    )
-  elif min(weights) < LEAST_SHARE * sum(weights):
-    yield (
-      "config.data.weights must each be 1 / 100,000 of their sum at least, "
-      f"found {weights}: give the rare more, or leave them out"
+      "data.text_buckets must be whole numbers that ascend to the context of "
+      f"{context}, found {shown(buckets)}"
     )

@@ -1,7 +1,6 @@
-"""A tree of config values: read from a file, set by flags, checked by type."""
+"""A tree of config values: read from a file and set by flags."""
 
 import ast
-import difflib
 import importlib.util
 import pathlib
 import re
@@ -13,18 +12,10 @@ from ml_collections import ConfigDict
 
 from hyperclip_jax import files
 from hyperclip_jax.files import shown
+from hyperclip_jax.sections import WANTED, closest
 
 OVERRIDE = re.compile(r"--?(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
-ALIKE = 0.7  # of 1, as difflib counts: what is less like is not suggested
 TRUE, FALSE = ("true", "t", "1"), ("false", "f", "0")
-WANTED = {
-  bool: "true or false",
-  int: "a whole number",
-  float: "a number",
-  str: "a text",
-  tuple: "numbers in brackets, such as (8, 16)",
-}
-
 Override = tuple[str, str]  # dotted name, value as text
 
 
@@ -158,37 +149,6 @@ def _unknown(config: Any, section: Any, above: str, key: str, name: str) -> str:
   return f"no such value{hint} {above} has {', '.join(section)}"
 
 
-def closest(name: str, names: Iterable[str]) -> str | None:
-  """The dotted name that was probably meant, or None.
-
-  Initials count as a match (`lr` for `learning_rate`), names of the same
-  section come first.
-
-  Args:
-    name: dotted name as written.
-    names: the dotted names that exist.
-  """
-  section, _, key = name.rpartition(".")
-  names = list(names)
-  siblings = [n for n in names if n.rpartition(".")[0] == section]
-  for pool in (siblings, names):
-    keys = sorted({n.rpartition(".")[2] for n in pool})
-    alike = [k for k in keys if key in (k, _initials(k))]
-    alike = alike or difflib.get_close_matches(key, keys, 1, ALIKE)
-    found = [n for n in pool if n.rpartition(".")[2] in alike[:1]]
-    if found:
-      return max(found, key=lambda n: _likeness(n, name))
-  return next(iter(difflib.get_close_matches(name, names, 1, ALIKE)), None)
-
-
-def _initials(key: str) -> str:
-  return "".join(word[:1] for word in key.split("_"))
-
-
-def _likeness(a: str, b: str) -> float:
-  return difflib.SequenceMatcher(None, a, b).ratio()
-
-
 def _parse(text: str, old: Any) -> Any:
   """The value that a text stands for, of the type of the old one."""
   try:
@@ -214,54 +174,3 @@ def _boolean(text: str) -> bool:
   if text.lower() not in TRUE + FALSE:
     raise ValueError(text)
   return text.lower() in TRUE
-
-
-def type_problems(config: Any, like: Any) -> Iterator[str]:
-  """Values that are missing or of another type than in a reference.
-
-  Args:
-    config: ConfigDict to check.
-    like: ConfigDict with the right types.
-
-  Yields:
-    A sentence for each, with the dotted name.
-  """
-  found = dict(leaves(config))
-  for name, value in leaves(like):
-    if name not in found:
-      yield f"config.{name} is missing"
-    elif not _fits(found[name], value):
-      wanted = next(WANTED[t] for t in WANTED if isinstance(value, t))
-      yield f"config.{name} must be {wanted}, found {shown(repr(found[name]))}"
-
-
-def _fits(value: Any, like: Any) -> bool:
-  if isinstance(like, tuple):
-    return isinstance(value, (tuple, list)) and all(map(_number, value))
-  if isinstance(like, float):
-    return _number(value)
-  return type(value) is type(like)
-
-
-def _number(value: Any) -> bool:
-  # Larger integers have no float.
-  return type(value) is float or (type(value) is int and abs(value) < 2**63)
-
-
-def name_problems(config: Any, like: Any, prefix: str = "") -> Iterator[str]:
-  """Values that a reference does not have.
-
-  Args:
-    config: ConfigDict to check.
-    like: ConfigDict with the right names.
-    prefix: what the dotted names to check start with.
-
-  Yields:
-    A sentence for each, with the name that was probably meant.
-  """
-  known = [name for name, _ in leaves(like)]
-  for name, _ in leaves(config):
-    if name.startswith(prefix) and name not in known:
-      guess = closest(name, known)
-      hint = f", did you mean config.{guess}?" if guess else ""
-      yield f"config.{shown(name)}: no such value{hint}"

@@ -8,14 +8,13 @@ from clu import parameter_overview
 
 from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.data.records import preview
-from hyperclip_jax.systems import build, flops
-from hyperclip_jax.training import runs, sharding, train
+from hyperclip_jax.training import flops, runs, sharding, train
 from hyperclip_jax.training.log import say
 
 
 def dry_run(run: runs.Run) -> None:
   """Prints sizes and costs, reads one batch, takes one step; saves nothing."""
-  config, model = run.config, build.model(run.config)
+  config = run.config
   initial, _ = train.first_state(run, None)
   say(parameter_overview.get_parameter_overview(initial.params))
   say(f"parameters  {_count(initial.params):,}")
@@ -29,7 +28,7 @@ def dry_run(run: runs.Run) -> None:
   say(f"\nbatch of process {jax.process_index()}")
   for view, leaves in batch.items():
     for name, rows in leaves.items():
-      say(f"  {f'{view}.{name}':12} {rows.dtype} {rows.shape}")
+      say(f"  {view + '.' + name:14} {rows.dtype} {rows.shape}")
 
   batch = sharding.to_global(batch, run.mesh)
   step = train.make_step(run)
@@ -43,15 +42,7 @@ def dry_run(run: runs.Run) -> None:
       f"memory a device  {total / 2**30:.2f} GiB, of it "
       f"{memory.temp_size_in_bytes / 2**30:.2f} temporary"
     )
-  texts = [
-    leaves["text"].shape[1]
-    for leaves in batch.values()
-    if "text" in leaves
-    for _ in range(len(leaves["text"]) // config.batch_size)
-  ]
-  operations = flops.train_step(
-    model, config.model.image_size, texts, config.batch_size
-  )
+  operations = flops.count(step, initial, batch)
   say(f"matmul FLOPs a step  {operations / 1e12:.3g} T, all devices")
 
   begin = time.monotonic()

@@ -11,71 +11,99 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
-
-from hyperclip_jax.systems.objectives import Embeddings
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 Params = TypeVar("Params")
 
 
 def value_and_grad(
-  loss_fn: Callable[[Params, Embeddings], tuple[Float[Array, ""], Any]],
-  embed: Callable[[Params, Any], Embeddings],
+  loss_fn: Callable[[Params, PyTree], tuple[Float[Array, ""], Any]],
+  embed: Callable[[Params, PyTree, PRNGKeyArray], PyTree],
   params: Params,
   batch: PyTree,
+  key: PRNGKeyArray,
   micro_batches: int,
+  examples: int,
 ) -> tuple[tuple[Float[Array, ""], Any], Params]:
-  """Value and gradient of `loss_fn(params, embed(params, batch))`.
+  """Value and gradient of `loss_fn(params, embed(params, batch, key))`.
 
-  Embeds the micro-batches, differentiates the loss by the embeddings, then
-  embeds each micro-batch again to take that back to the parameters: one more
-  forward pass of the towers.
+  Embeds the micro-batches, differentiates the loss by the outputs, then embeds
+  each micro-batch again to take that back to the parameters: one more forward
+  pass of the towers.
 
   Args:
-    loss_fn: (params, embeddings of the batch) -> (loss, anything beside it).
-    embed: (params, batch) -> embeddings, row by row.
+    loss_fn: (params, outputs of the batch) -> (loss, anything beside it).
+    embed: (params, batch, key) -> outputs, row by row: a tree of arrays with a
+      whole number of rows an example; those of floats are differentiated, the
+      others pass.
     params: differentiated.
-    batch: as of `part`.
-    micro_batches: how many; a divisor of the examples.
+    batch: tree of arrays with a whole number of rows an example.
+    key: for `embed`; each micro-batch gets its own.
+    micro_batches: number of micro-batches, a divisor of the examples on a
+      device.
+    examples: number of examples of the batch.
 
   Returns:
     What `loss_fn` returns, and the gradient.
   """
 
   def embed_part(params, index):
-    return embed(params, part(batch, index, micro_batches))
+    rows = part(batch, index, micro_batches, examples)
+    return embed(params, rows, jax.random.fold_in(key, index))
 
   indices = jnp.arange(micro_batches)
-  embeddings = join(jax.lax.map(lambda i: embed_part(params, i), indices))
+  parts = jax.lax.map(lambda i: embed_part(params, i), indices)
+  floats, others = split(join(parts, examples))
 
-  def loss_of(params, points):
-    masks = {"distinct": embeddings.distinct, "valid": embeddings.valid}
-    return loss_fn(params, points._replace(**masks))
+  def loss_of(params, floats):
+    return loss_fn(params, merge(floats, others))
 
   value, (grads, cotangents) = jax.value_and_grad(
     loss_of, argnums=(0, 1), has_aux=True
-  )(params, _points(embeddings))
+  )(params, floats)
 
   def add(grads, index):
-    _, vjp = jax.vjp(lambda params: _points(embed_part(params, index)), params)
-    (more,) = vjp(part(cotangents, index, micro_batches))
+    _, vjp = jax.vjp(lambda p: split(embed_part(p, index))[0], params)
+    (more,) = vjp(part(cotangents, index, micro_batches, examples))
     return jax.tree.map(jnp.add, grads, more), None
 
   grads, _ = jax.lax.scan(add, grads, indices)
   return value, grads
 
 
-def part(batch: PyTree, index: Any, count: int) -> PyTree:
+def split(outputs: PyTree) -> tuple[PyTree, PyTree]:
+  """Leaves of floats, and the others; None stands for those that are not."""
+
+  def is_float(leaf):
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+  return (
+    jax.tree.map(lambda leaf: leaf if is_float(leaf) else None, outputs),
+    jax.tree.map(lambda leaf: None if is_float(leaf) else leaf, outputs),
+  )
+
+
+def merge(floats: PyTree, others: PyTree) -> PyTree:
+  """Undoes `split`."""
+  return jax.tree.map(
+    lambda a, b: b if a is None else a,
+    floats,
+    others,
+    is_leaf=lambda leaf: leaf is None,
+  )
+
+
+def part(batch: PyTree, index: Any, count: int, examples: int) -> PyTree:
   """Every `count`-th example of a batch, from the `index`-th on.
 
   A stride, so that each device's rows stay on it and are shared out evenly.
 
   Args:
-    batch: leaves have a row an example, or K where an example has K boxes.
-    index: less than `count`; may be traced.
-    count: of parts; a divisor of the examples on a device.
+    batch: tree of arrays with a whole number of rows an example.
+    index: number less than `count`; may be traced.
+    count: number of parts, a divisor of the examples on a device.
+    examples: number of examples.
   """
-  examples = min(len(leaf) for leaf in jax.tree.leaves(batch))
 
   def take(rows):
     strided = rows.reshape(examples // count, count, -1, *rows.shape[1:])
@@ -85,17 +113,17 @@ def part(batch: PyTree, index: Any, count: int) -> PyTree:
   return jax.tree.map(take, batch)
 
 
-def join(parts: PyTree) -> PyTree:
-  """Undoes `part`: leaves (count, rows, ...) -> (count * rows, ...)."""
-  examples = min(leaf.shape[1] for leaf in jax.tree.leaves(parts))
+def join(parts: PyTree, examples: int) -> PyTree:
+  """Undoes `part`: leaves (count, rows, ...) -> (count * rows, ...).
 
-  def merge(rows):
-    strided = rows.reshape(len(rows), examples, -1, *rows.shape[2:])
+  Args:
+    parts: what `part` took, stacked.
+    examples: number of examples of all parts.
+  """
+
+  def merge_rows(rows):
+    each = examples // len(rows)
+    strided = rows.reshape(len(rows), each, -1, *rows.shape[2:])
     return jnp.swapaxes(strided, 0, 1).reshape(-1, *rows.shape[2:])
 
-  return jax.tree.map(merge, parts)
-
-
-def _points(embeddings: Embeddings) -> Embeddings:
-  """What can be differentiated."""
-  return embeddings._replace(distinct=None, valid=None)
+  return jax.tree.map(merge_rows, parts)

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 import jax
 from absl import logging
 
-from hyperclip_jax.systems.dual_encoder import SCALAR_BOUNDS
-
 FILE = "skipped.jsonl"
 
 # A spike is so many standard deviations above the mean of so many steps; with
@@ -36,6 +34,7 @@ class Health:
     workdir: pathlib.Path,
     max_bad_steps: int,
     names: Callable[[int], list[str]],
+    bounds: Mapping[str, tuple[float, float]],
   ):
     """Begins with nothing known.
 
@@ -43,10 +42,12 @@ class Health:
       workdir: for `FILE`, a row for each update that was skipped.
       max_bad_steps: updates skipped in a row that are put up with.
       names: step -> the records of its batch.
+      bounds: metric -> least and greatest value that it may have.
     """
     self._file = workdir / FILE
     self._max = max_bad_steps
     self._names = names
+    self._bounds = bounds
     self._bad = 0
     self._losses: collections.deque[float] = collections.deque(maxlen=WINDOW)
     self._quiet = 0  # steps until a spike is told again
@@ -73,9 +74,8 @@ class Health:
     for name, value in values.items():
       if name.startswith("contrastive"):
         self._look_for_collapse(step, float(value))
-    for name in ("curv", "logit_scale"):
-      if name in values:
-        self._look_at_bounds(step, name, float(values[name]))
+    for name in self._bounds.keys() & values.keys():
+      self._look_at_bounds(step, name, float(values[name]))
 
   def _skipped(self, step: int, values: Mapping[str, float]) -> None:
     self._bad += 1
@@ -141,11 +141,12 @@ class Health:
       )
 
   def _look_at_bounds(self, step: int, name: str, value: float) -> None:
-    """Tells once of each scalar; its bounds are in log space."""
-    low, high = SCALAR_BOUNDS[name]
+    """Warns once of each metric that has reached a bound."""
+    low, high = self._bounds[name]
     # The relative error of exp(log(100)) in float32 is under 1e-6.
-    at_high = math.log(value) > high - 1e-5
-    if (at_high or math.log(value) < low + 1e-5) and name not in self._at_bound:
+    at_high = value > high * (1 - 1e-5)
+    at_low = value < low * (1 + 1e-5)
+    if (at_high or at_low) and name not in self._at_bound:
       self._at_bound.add(name)
       logging.warning(
         "step %d: %s is at its %s bound, %.4g",

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -17,18 +18,18 @@ from ml_collections import ConfigDict
 
 from hyperclip_jax import console
 from hyperclip_jax.checkpoints import checkpoint
-from hyperclip_jax.checkpoints.release import CONFIG_FILE
 from hyperclip_jax.data.embedded import shapes
 from hyperclip_jax.data.records import identity, preview, shards
 from hyperclip_jax.data.records.identity import Shard
 from hyperclip_jax.data.records.shards import TarSource
 from hyperclip_jax.evals import held_out
 from hyperclip_jax.files import shown
-from hyperclip_jax.inference.pretrained import read_config
-from hyperclip_jax.systems.objectives import USES_BOXES
+from hyperclip_jax.sections import paths
+from hyperclip_jax.systems.task import Task
+from hyperclip_jax.training import build, sharding, signals
 from hyperclip_jax.training import config as config_lib
-from hyperclip_jax.training import sharding, signals
 from hyperclip_jax.training.config import Config
+from hyperclip_jax.training.config_tree import leaves
 
 # What may differ between a run and its continuation.
 MAY_CHANGE = (
@@ -45,9 +46,9 @@ MAY_CHANGE = (
   "max_bad_steps",
   "mesh.",
   "micro_batches",
+  "model.contrast",
   "model.remat",
   "model.unroll",
-  "objective.contrast",
   "profile.",
   "shapes.folder",
   "stall_seconds",
@@ -63,6 +64,11 @@ class Run:
   sources: list[TarSource]
   mesh: Mesh
 
+  @functools.cached_property
+  def task(self) -> Task:
+    """The task of its system."""
+    return build.task(self.config, self.mesh)
+
 
 def prepare(config: Config, workdir: pathlib.Path) -> Run:
   """Checks all that can be checked before any work.
@@ -77,26 +83,32 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
   newest = max(checkpoint.steps(workdir), default=0)
   _check_workdir(config, workdir, newest)
   signals.expect(newest)
-  if config.shapes.folder:
+  if "shapes" in config:
     _make_shapes(config.shapes)
   _check_cpus(config.data.threads)
   mesh = sharding.make_mesh(config.mesh.model)
   sources = _same_sources(open_sources(config, workdir))
   _held_out(config)
-  if config.objective.name in USES_BOXES:
+  run = Run(config, workdir, sources, mesh)
+  if config.micro_batches > 1 and not run.task.micro_batches:
+    raise ValueError(
+      f"config.micro_batches must be 1, found {config.micro_batches}: "
+      f"{config.system} keeps statistics of whole batches"
+    )
+  if "part" in run.task.views:
     preview.check(sources)
-  return Run(config, workdir, sources, mesh)
+  return run
 
 
 def anchored(config: Config) -> Config:
   """The config with absolute paths, so that its run is found from anywhere."""
   config = config.copy_and_resolve_references()
-  for section, name in (("shapes", "folder"), ("data", "index_folder")):
-    if config[section][name]:
-      config[section][name] = _absolute(config[section][name])
-  for name in ("shards", "held_out"):
-    patterns = shards.split(config.data[name]) if config.data[name] else []
-    config.data[name] = ",".join(map(_absolute, patterns))
+  sections = {"data": config_lib.Data, "shapes": config_lib.Shapes}
+  for name, section in sections.items():
+    for key in paths(section) if name in config else ():
+      given = config[name][key]
+      patterns = shards.split(given) if given else []
+      config[name][key] = ",".join(map(_absolute, patterns))
   return config
 
 
@@ -119,7 +131,7 @@ def open_sources(
   Raises:
     ValueError, OSError: a shard is bad, unless such are left out.
   """
-  patterns = _training(config)
+  patterns = shards.split(config.data.shards)
   sources = [
     _source(config, found)
     for found in (patterns if config.data.weights else [patterns])
@@ -140,8 +152,8 @@ def sample(
 ) -> held_out.Sample:
   """The records that evaluations measure.
 
-  They are those of `data.held_out`, or else the embedded data set's validation
-  scenes. Without either they are the first training records, and named so.
+  They are those of `data.held_out`, or else the first training records, and
+  named so.
 
   Args:
     config: the config of the run.
@@ -150,13 +162,11 @@ def sample(
   Raises:
     ValueError, OSError: a shard is bad, or no record is good.
   """
-  folder, name = config.shapes.folder, held_out.HELD_OUT
-  source = _held_out(config)
-  if source is None and folder:
-    source = _source(config, f"{folder}/val")
-  elif source is None:
+  source, name = _held_out(config), held_out.HELD_OUT
+  if source is None:
     source, name = (sources or open_sources(config))[0], held_out.TRAIN_SAMPLE
   data = config.data
+  folder = config.shapes.folder if "shapes" in config else ""
   return held_out.load(
     folder, source, data.min_side, name=name, upright=data.upright
   )
@@ -173,7 +183,7 @@ def _held_out(config: Config) -> TarSource | None:
   if not config.data.held_out:
     return None
   trained = set()
-  for pattern in _training(config):
+  for pattern in shards.split(config.data.shards):
     with contextlib.suppress(FileNotFoundError):
       trained |= {_identity(path) for path in shards.expand(pattern)}
   patterns = shards.split(config.data.held_out)
@@ -191,13 +201,6 @@ def _identity(path: str) -> tuple[int, int]:
   """What all names and links of one file have in common."""
   found = os.stat(path)
   return found.st_dev, found.st_ino
-
-
-def _training(config: Config) -> list[str]:
-  """Patterns of the training shards."""
-  if config.shapes.folder:
-    return [f"{config.shapes.folder}/train"]
-  return shards.split(config.data.shards)
 
 
 def _source(config: Config, globs: str | list[str]) -> TarSource:
@@ -222,7 +225,7 @@ def summary(run: Run, parameters: int, step: int) -> str:
   records, count = sum(map(len, run.sources)), jax.process_count()
   processes = f" in {count} processes" if count > 1 else ""
   return (
-    f"{config.objective.name}: {parameters:,} parameters, {records:,} records, "
+    f"{config.system}: {parameters:,} parameters, {records:,} records, "
     f"batches of {config.batch_size:,}, steps {step + 1:,} to "
     f"{config.steps:,}\n"
     f"{len(devices)} x {devices[0].device_kind}{processes}; the run is written "
@@ -267,11 +270,11 @@ def _check_workdir(config: Config, workdir: pathlib.Path, newest: int) -> None:
     workdir: folder of the run.
     newest: step of its newest checkpoint; 0 if there is none.
   """
-  if not (workdir / CONFIG_FILE).exists():
+  if not (workdir / config_lib.FILE).exists():
     return
   before, now = (
-    dict(config_lib.leaves(ConfigDict(json.loads(tree.to_json()))))
-    for tree in (read_config(workdir), config)
+    dict(leaves(ConfigDict(json.loads(tree.to_json()))))
+    for tree in (config_lib.read(workdir), config)
   )
   may_change = MAY_CHANGE
   if config.checkpoint.allow_batch_size_change:

@@ -7,24 +7,13 @@ batch needs no word about devices.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-
-# Suffix of a parameter's path -> its axes (the first is the scanned depth).
-# Megatron's split (Shoeybi et al., 2019): columns, then rows.
-MODEL_PARALLEL = {
-  "qkv/kernel": PartitionSpec(None, None, "model"),
-  "qkv/bias": PartitionSpec(None, "model"),
-  "out/kernel": PartitionSpec(None, "model", None),
-  "fc1/kernel": PartitionSpec(None, None, "model"),
-  "fc1/bias": PartitionSpec(None, "model"),
-  "fc2/kernel": PartitionSpec(None, "model", None),
-}
 
 # Elements from which on a leaf is worth a collective of its own.
 LARGE = 2**16
@@ -41,17 +30,23 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def tree_shardings(mesh: Mesh, tree: Any, fsdp: bool = False) -> Any:
+def tree_shardings(
+  mesh: Mesh,
+  tree: Any,
+  split: Mapping[str, PartitionSpec],
+  fsdp: bool = False,
+) -> Any:
   """Shardings of a state: wide layers over `model`, the rest replicated.
 
-  Optimiser moments follow their parameters, as their paths end alike.
+  Optimizer moments follow their parameters, as their paths end alike.
 
   Args:
-    mesh: of `make_mesh`.
-    tree: the state, or its shapes.
-    fsdp: split what is large over `data`, too (`over_data`).
+    mesh: mesh of `make_mesh`.
+    tree: state, or its shapes.
+    split: end of a parameter's path -> its axes; those of `systems.task.Rules`.
+    fsdp: whether large leaves are split over `data`, too (`over_data`).
   """
-  rules = [(re.compile(f"(^|/){k}$"), v) for k, v in MODEL_PARALLEL.items()]
+  rules = [(re.compile(f"(^|/){k}$"), v) for k, v in split.items()]
 
   def shard(path, leaf):
     name = "/".join(str(getattr(key, "key", key)) for key in path)
@@ -96,16 +91,22 @@ def rows_over_data(mesh: Mesh) -> Callable[..., Any]:
   """For `flax.linen.intercept_methods`: layers' outputs are split by rows.
 
   Without it XLA may follow the parameters that are split over `data`: move
-  activations, which are larger, and leave the parameters where they are.
+  activations, which are larger, and leave the parameters where they are. Layers
+  may return any tree of arrays with rows in front.
   """
+  devices = mesh.shape["data"]
 
-  def constrain(x: jax.Array) -> jax.Array:
+  def constrain(x: Any) -> Any:
+    if not isinstance(x, jax.Array) or not x.ndim or x.shape[0] % devices:
+      return x
     spec = PartitionSpec("data", *[PartitionSpec.UNCONSTRAINED] * (x.ndim - 1))
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
 
   def intercept(call, args, kwargs, context):
     out = call(*args, **kwargs)
-    return constrain(out) if context.method_name == "__call__" else out
+    if context.method_name != "__call__":
+      return out
+    return jax.tree.map(constrain, out)
 
   return intercept
 

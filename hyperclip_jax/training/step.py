@@ -1,21 +1,16 @@
 """The training state and one update of it."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from hyperclip_jax.systems.dual_encoder import DualEncoder, bound_scalars
-from hyperclip_jax.systems.objectives import Embeddings
+from hyperclip_jax.systems.task import Batch, Task, Variables
 from hyperclip_jax.training import gradient_cache
-
-Objective = Callable[
-  [Embeddings, dict[str, Array]], tuple[Array, dict[str, Array]]
-]
 
 
 @flax.struct.dataclass
@@ -24,130 +19,133 @@ class TrainState:
 
   Attributes:
     step: () int32, updates so far.
-    params: of the model.
-    opt_state: of the optimiser.
+    variables: of the system, the trained ones under "params".
+    opt_state: state of the optimizer.
   """
 
   step: PyTree
-  params: PyTree
+  variables: PyTree
   opt_state: PyTree
 
-
-class Inputs(NamedTuple):
-  """One augmented batch: pixels in [0, 1] and token ids.
-
-  Box fields are as in `Embeddings`, and None for objectives that use whole
-  images and captions only.
-  """
-
-  image: Float[Array, "b h w 3"]
-  text: Int[Array, "b l"]
-  box_image: Float[Array, "p h w 3"] | None = None
-  box_text: Int[Array, "p k"] | None = None
-  distinct: Bool[Array, " p"] | None = None
-  valid: Bool[Array, " p"] | None = None
+  @property
+  def params(self) -> PyTree:
+    """The trained variables."""
+    return self.variables["params"]
 
 
 def init(
-  model: DualEncoder,
-  optimizer: optax.GradientTransformation,
-  key: PRNGKeyArray,
-  image_size: int,
+  task: Task, optimizer: optax.GradientTransformation, key: PRNGKeyArray
 ) -> TrainState:
-  """A fresh state at step 0."""
-  images = jnp.zeros((1, image_size, image_size, 3))
-  tokens = jnp.zeros((1, 1), jnp.int32)
-  params = model.init(key, images, tokens)["params"]
-  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+  """Makes a fresh state at step 0.
 
-
-def embed(model: DualEncoder, params: PyTree, inputs: Inputs) -> Embeddings:
-  """Lifted embeddings of a batch; each tower runs once where shapes allow."""
-
-  def encode(method, x) -> Any:
-    tangents = model.apply({"params": params}, x, method=method)
-    return model.apply({"params": params}, tangents, method="lift")
-
-  def tower(method, whole, box):
-    if box is None:
-      return encode(method, whole), None
-    if whole.shape[1:] != box.shape[1:]:
-      return encode(method, whole), encode(method, box)
-    # Interleaved, so that sharded rows stay where they are.
-    boxes = box.reshape(len(whole), -1, *whole.shape[1:])
-    both = jnp.concatenate([whole[:, None], boxes], axis=1)
-    both = encode(method, both.reshape(-1, *whole.shape[1:]))
-    both = both.reshape(len(whole), -1, both.shape[-1])
-    return both[:, 0], both[:, 1:].reshape(len(box), -1)
-
-  image, box_image = tower("encode_image", inputs.image, inputs.box_image)
-  text, box_text = tower("encode_text", inputs.text, inputs.box_text)
-  return Embeddings(
-    image, text, box_image, box_text, inputs.distinct, inputs.valid
-  )
+  Args:
+    task: makes the variables.
+    optimizer: makes its state for the parameters.
+    key: seed of the variables.
+  """
+  variables = task.init(key)
+  opt_state = optimizer.init(variables["params"])
+  return TrainState(jnp.zeros((), jnp.int32), variables, opt_state)
 
 
 def update(
-  state: TrainState,
-  batch: PyTree,
-  model: DualEncoder,
-  objective: Objective,
+  task: Task,
   optimizer: optax.GradientTransformation,
-  read: Callable[[Any], Inputs] = lambda batch: batch,
+  state: TrainState,
+  batch: Batch,
+  key: PRNGKeyArray,
   micro_batches: int = 1,
+  read: Callable[[Any], Batch] = lambda batch: batch,
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
-  """One optimiser step.
+  """Takes one optimizer step.
 
-  The scalar parameters are projected into their bounds after the step rather
-  than clamped before it, so their gradient survives at the bound.
+  Parameters are projected into their bounds after the step rather than clamped
+  before it, so their gradient survives at the bound.
 
   An update whose loss or gradient is not finite is skipped: the step counts,
-  for its batch is spent, and parameters and optimiser stay as they were. The
-  optimiser counts its own updates, so its schedule is late by those skipped.
+  for its batch is spent, and variables and optimizer stay as they were. The
+  optimizer counts its own updates, so its schedule is late by those skipped.
 
   Args:
-    state: before the step.
-    batch: what `read` takes; by default the `Inputs` themselves.
-    model: the towers.
-    objective: the loss over the whole batch.
-    optimizer: of the state.
-    read: batch -> inputs, row by row: augmentation.
-    micro_batches: in which the batch is read and embedded; results are those
-      of 1 up to rounding, in less memory and more time (`gradient_cache`).
+    task: embeds the batch and computes the loss.
+    optimizer: gradient transformation that made `state.opt_state`.
+    state: state before the step.
+    batch: what `read` takes; by default views as of `systems.task`.
+    key: of this run; the step is folded into it.
+    micro_batches: number of parts in which the batch is read and embedded. The
+      results are those of 1 up to rounding, in less memory and more time (see
+      `gradient_cache`); random numbers differ.
+    read: batch -> augmented batch, row by row.
 
   Returns:
-    The next state, and loss, terms, scalars and gradient norm of this step
-    (before the update), and "skipped": 1 if it was, else 0.
+    The next state, and loss, terms and gradient norm of this step (before the
+    update), and "skipped": 1 if it was, else 0.
+
+  Raises:
+    ValueError: the task cannot be embedded in micro-batches.
   """
+  if micro_batches > 1 and not task.micro_batches:
+    raise ValueError(
+      "this system keeps statistics of whole batches: micro_batches must be 1"
+    )
+  key = jax.random.fold_in(key, state.step)
 
-  def embed_batch(params, batch):
-    return embed(model, params, read(batch))
+  def embed(params, batch, key) -> tuple[PyTree, Variables]:
+    variables = {**state.variables, "params": params}
+    return task.embed(variables, read(batch), key)
 
-  def loss_of(params, embeddings):
-    scalars: Any = model.apply({"params": params}, method="scalars")
-    loss, terms = objective(embeddings, scalars)
-    return loss, terms | scalars
+  def loss_of(params, outputs) -> tuple[Float[Array, ""], Any]:
+    return task.loss(params, outputs, state.step)
 
   if micro_batches > 1:
+    variables = state.variables
     (loss, metrics), grads = gradient_cache.value_and_grad(
-      loss_of, embed_batch, state.params, batch, micro_batches
+      loss_of,
+      lambda params, batch, key: embed(params, batch, key)[0],
+      state.params,
+      batch,
+      key,
+      micro_batches,
+      examples(task, batch),
     )
   else:
-    (loss, metrics), grads = jax.value_and_grad(
-      lambda params: loss_of(params, embed_batch(params, batch)), has_aux=True
+
+    def whole(params) -> tuple[Float[Array, ""], Any]:
+      outputs, variables = embed(params, batch, key)
+      loss, metrics = loss_of(params, outputs)
+      return loss, (metrics, variables)
+
+    (loss, (metrics, variables)), grads = jax.value_and_grad(
+      whole, has_aux=True
     )(state.params)
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   params: Any = optax.apply_updates(state.params, updates)
-  params = bound_scalars(params)
+  new_variables = task.project({**variables, "params": params})
   metrics = {"loss": loss, **metrics, "grad_norm": optax.tree.norm(grads)}
   # A norm is finite only if every number is, and none near overflow. To look at
   # the new parameters as well would keep one more copy of them: that finite
-  # gradients make finite ones is what `config.validate` sees to.
+  # gradients make finite ones is what the config's bounds see to.
   good = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
-  params, opt_state = jax.tree.map(
+  new_variables, opt_state = jax.tree.map(
     lambda new, old: jnp.where(good, new, old),
-    (params, opt_state),
-    (state.params, state.opt_state),
+    (new_variables, opt_state),
+    (dict(state.variables), state.opt_state),
   )
   metrics["skipped"] = 1.0 - good.astype(jnp.float32)
-  return TrainState(state.step + 1, params, opt_state), metrics
+  return TrainState(state.step + 1, new_variables, opt_state), metrics
+
+
+def examples(task: Task, batch: Batch) -> int:
+  """Number of examples of a batch, by the rows of its views."""
+  found = {
+    (len(leaf), task.views[name].count)
+    for name, view in batch.items()
+    for leaf in jax.tree.leaves(view)
+  }
+  counts = {rows // count for rows, count in found if rows % count == 0}
+  if len(counts) != 1 or any(rows % count for rows, count in found):
+    raise ValueError(
+      f"views of {[count for _, count in sorted(found)]} rows an example hold "
+      f"{[rows for rows, _ in sorted(found)]} rows"
+    )
+  return counts.pop()

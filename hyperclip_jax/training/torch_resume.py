@@ -5,6 +5,7 @@ parameters group by group in the order of the modules: kernels, embeddings and
 the CLS token; then norms and biases; then the scalars, which never decay.
 """
 
+import functools
 import itertools
 import math
 import pathlib
@@ -16,11 +17,13 @@ import numpy as np
 import optax
 
 from hyperclip_jax.checkpoints import torch_checkpoint, torch_layout
-from hyperclip_jax.checkpoints.torch_checkpoint import Official, import_torch
+from hyperclip_jax.checkpoints.release import Release
+from hyperclip_jax.checkpoints.torch_checkpoint import import_torch
 from hyperclip_jax.optim import adamw
-from hyperclip_jax.systems.dual_encoder import SCALAR_BOUNDS, DualEncoder
+from hyperclip_jax.systems import dual_encoder
 from hyperclip_jax.training.step import TrainState
 
+SCALARS = tuple(dual_encoder.hyperbolic_scalars(1))
 COUNTED = (optax.ScaleByAdamState, optax.ScaleByScheduleState)
 
 
@@ -37,14 +40,20 @@ class Recipe(NamedTuple):
   decay_norm_and_bias: bool
 
   def optimizer(self) -> optax.GradientTransformation:
-    """AdamW on the schedule."""
+    """AdamW on the schedule; scalars never decay."""
+    mask = functools.partial(
+      adamw.decay_mask,
+      matrices=dual_encoder.MATRICES,
+      scalars=SCALARS,
+      norm_and_bias=self.decay_norm_and_bias,
+    )
     return adamw.adamw(
       adamw.schedule(self.learning_rate, self.warmup, self.steps),
       b1=self.b1,
       b2=self.b2,
       eps=self.eps,
       weight_decay=self.weight_decay,
-      decay_norm_and_bias=self.decay_norm_and_bias,
+      mask=mask,
     )
 
 
@@ -52,14 +61,14 @@ class Training(NamedTuple):
   """A model in training.
 
   Attributes:
-    model: the model.
-    image_size: side of the square it reads.
-    recipe: makes the optimiser.
-    state: parameters, optimiser state and step.
+    system: "clip", "meru" or "hycoclip".
+    options: its options.
+    recipe: makes the optimizer.
+    state: parameters, optimizer state and step.
   """
 
-  model: DualEncoder
-  image_size: int
+  system: str
+  options: dual_encoder.Options
   recipe: Recipe
   state: TrainState
 
@@ -74,12 +83,14 @@ def load(
   Raises:
     ValueError: it holds weights alone, or its optimiser is laid out otherwise.
   """
-  model, params, size = torch_checkpoint.load(path, vision_heads, text_heads)
+  system, options, variables = torch_checkpoint.load(
+    path, vision_heads, text_heads
+  )
   checkpoint = torch_checkpoint.read(path)
   try:
     optimizer, scheduler = checkpoint["optimizer"], checkpoint["scheduler"]
     recipe = _recipe(optimizer["param_groups"], scheduler)
-    count, mu, nu = _moments(optimizer, model)
+    count, mu, nu = _moments(optimizer, system, options)
     step, last = int(checkpoint["iteration"]), int(scheduler["last_epoch"])
   except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise ValueError(
@@ -92,14 +103,14 @@ def load(
       return part._replace(count=jnp.int32(count), mu=mu, nu=nu)
     return part._replace(count=jnp.int32(last))
 
-  params, mu, nu = jax.tree.map(jnp.asarray, (params, mu, nu))
+  params, mu, nu = jax.tree.map(jnp.asarray, (variables["params"], mu, nu))
   opt_state = jax.tree.map(
     lambda part: filled(part) if isinstance(part, COUNTED) else part,
     recipe.optimizer().init(params),
     is_leaf=lambda part: isinstance(part, COUNTED),
   )
-  state = TrainState(jnp.int32(step), params, opt_state)
-  return Training(model, size, recipe, state)
+  state = TrainState(jnp.int32(step), {"params": params}, opt_state)
+  return Training(system, options, recipe, state)
 
 
 def save(path: str | pathlib.Path, training: Training) -> None:
@@ -109,19 +120,19 @@ def save(path: str | pathlib.Path, training: Training) -> None:
   `decay_norm_and_bias`.
   """
   torch = import_torch()
-  model, image_size, recipe, state = training
+  system, options, recipe, state = training
   adam, schedule = jax.tree.leaves(
     state.opt_state, is_leaf=lambda part: isinstance(part, COUNTED)
   )
   moments = {
-    name: torch_layout.to_state(jax.tree.map(np.asarray, tree), model)
+    name: torch_layout.to_state(jax.tree.map(np.asarray, tree), system, options)
     for name, tree in (("exp_avg", adam.mu), ("exp_avg_sq", adam.nu))
   }
   last = int(schedule.count)
   rate = _rate(recipe, last)
   groups = [
     [torch.nn.Parameter(torch.tensor(moments["exp_avg"][n])) for n in names]
-    for names in _groups(model)
+    for names in _groups(system, options)
   ]
   decays = recipe.weight_decay * np.array([1, recipe.decay_norm_and_bias, 0])
   optimizer = torch.optim.AdamW(
@@ -137,7 +148,7 @@ def save(path: str | pathlib.Path, training: Training) -> None:
   optimizer["state"] = {
     i: {"step": torch.tensor(float(adam.count))}
     | {key: torch.tensor(arrays[name]) for key, arrays in moments.items()}
-    for i, name in enumerate(itertools.chain(*_groups(model)))
+    for i, name in enumerate(itertools.chain(*_groups(system, options)))
   }
   scheduler = {
     "tsteps": recipe.steps,
@@ -150,7 +161,7 @@ def save(path: str | pathlib.Path, training: Training) -> None:
     "_last_lr": [rate] * 3,
     "lr_lambdas": [{}, {}, {}],
   }
-  official = Official(model, state.params, image_size)
+  official = Release(system, options, state.variables)
   checkpoint = {
     "model": torch_checkpoint.tensors(official),
     "optimizer": optimizer,
@@ -160,11 +171,11 @@ def save(path: str | pathlib.Path, training: Training) -> None:
   torch_checkpoint.write(path, checkpoint)
 
 
-def _groups(model: DualEncoder) -> list[list[str]]:
+def _groups(system: str, options: dual_encoder.Options) -> list[list[str]]:
   """Official names in the order of the optimiser: three groups."""
   groups: list[list[str]] = [[], [], []]
-  for name, leaf in torch_layout.layout(model).items():
-    if name in SCALAR_BOUNDS:
+  for name, leaf in torch_layout.layout(system, options).items():
+    if name in SCALARS:
       groups[2].append(name)
     else:
       groups[leaf.path[-1] in ("scale", "bias")].append(name)
@@ -188,15 +199,15 @@ def _recipe(groups: list[dict[str, Any]], scheduler: dict[str, Any]) -> Recipe:
 
 
 def _moments(
-  optimizer: dict[str, Any], model: DualEncoder
+  optimizer: dict[str, Any], system: str, options: dual_encoder.Options
 ) -> tuple[int, dict[str, Any], dict[str, Any]]:
   """(updates, first moments, second moments) as trees of ours."""
-  wanted = [len(names) for names in _groups(model)]
+  wanted = [len(names) for names in _groups(system, options)]
   found = [len(group["params"]) for group in optimizer["param_groups"]]
   if found != wanted:
     raise ValueError(f"groups of {found} parameters, wanted {wanted}")
   numbers = [i for g in optimizer["param_groups"] for i in g["params"]]
-  names = list(itertools.chain(*_groups(model)))
+  names = list(itertools.chain(*_groups(system, options)))
   states = {
     name: optimizer["state"][number]
     for name, number in zip(names, numbers, strict=True)
@@ -204,7 +215,7 @@ def _moments(
   counts = {int(state["step"]) for state in states.values()}
   if len(counts) != 1:
     raise ValueError(f"parameters were updated {sorted(counts)} times")
-  shapes = torch_layout.shapes(model)
+  shapes = torch_layout.shapes(system, options)
   trees = []
   for key in ("exp_avg", "exp_avg_sq"):
     state = torch_checkpoint.arrays({n: s[key] for n, s in states.items()})
@@ -214,7 +225,7 @@ def _moments(
           f"{key} number {numbers[names.index(name)]} has shape "
           f"{array.shape}, but {name} has {shapes[name]}"
         )
-    trees.append(torch_layout.to_tree(state, model))
+    trees.append(torch_layout.to_tree(state, system, options))
   return counts.pop(), trees[0], trees[1]
 
 

@@ -6,35 +6,28 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
-from hyperclip_jax.checkpoints import checkpoint
-from hyperclip_jax.checkpoints.release import CONFIG_FILE
-from hyperclip_jax.data.feed import distortions as distort
+from hyperclip_jax.checkpoints import checkpoint, release
 from hyperclip_jax.data.feed import pipeline, views
 from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.data.feed.place import Form
-from hyperclip_jax.data.feed.tokenizer import Tokenizer
+from hyperclip_jax.data.feed.views import Display
 from hyperclip_jax.data.records import identity
-from hyperclip_jax.data.records.record import Part, Record
 from hyperclip_jax.evals import held_out
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.inference.model import HyperCLIP
-from hyperclip_jax.systems import build
-from hyperclip_jax.systems.objectives import USES_BOXES
-from hyperclip_jax.training import goodput, log, runs, sharding, signals
+from hyperclip_jax.systems.task import Batch, Metrics
+from hyperclip_jax.training import build, goodput, log, runs, sharding, signals
+from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import health as health_lib
-from hyperclip_jax.training import step as state_lib
+from hyperclip_jax.training import step as step_lib
 from hyperclip_jax.training.claim import claimed
-from hyperclip_jax.training.config import Config
 from hyperclip_jax.training.runs import Run, sample
-from hyperclip_jax.training.step import Inputs, TrainState
+from hyperclip_jax.training.step import TrainState
 from hyperclip_jax.training.trace import Trace
 from hyperclip_jax.training.watchdog import Watchdog
 
-Batch = dict[str, dict[str, jax.Array]]
-Metrics = dict[str, jax.Array]
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
@@ -56,7 +49,8 @@ def train(run: Run) -> HyperCLIP | None:
     enter(claimed(run.workdir))
     if main_process:
       text = config.to_json(indent=2) + "\n"
-      write_whole(run.workdir / CONFIG_FILE, text)
+      write_whole(run.workdir / config_lib.FILE, text)
+      release.describe(run.workdir, config.system, config_lib.options(config))
     keep, keep_every = config.checkpoint.keep, config.checkpoint.keep_every
     checkpoints = enter(checkpoint.Checkpoints(run.workdir, keep, keep_every))
     state, meta = first_state(run, checkpoints)
@@ -89,9 +83,9 @@ def train(run: Run) -> HyperCLIP | None:
     def evaluate(step: int) -> None:
       if not data or step % config.eval_every or not 0 < step < config.steps:
         return
-      params = sharding.to_host(state.params)
+      variables = sharding.to_host(state.variables)
       with clock.on("evaluation"):  # on every process, a share on each
-        results = held_out.evaluate(_model(config, params), data).results
+        results = held_out.evaluate(_model(run, variables), data).results
       log.say(f"step {step}  {held_out.summary(results)}")
       writer.write(step, results)
 
@@ -137,9 +131,9 @@ def train(run: Run) -> HyperCLIP | None:
       evaluate(step)
       watchdog.stepped()
 
-    params = sharding.to_host(state.params)
+    variables = sharding.to_host(state.variables)
     checkpoints.wait()
-    return _model(config, params)
+    return _model(run, variables)
 
 
 def first_state(
@@ -157,7 +151,9 @@ def first_state(
   shapes, shardings = _shapes(run)
   if checkpoints is None or not checkpoints.steps:
     fresh = {"examples_seen": 0, "window": []}
-    return jax.jit(build.init(run.config), out_shardings=shardings)(), fresh
+    return jax.jit(
+      build.init(run.config, run.task), out_shardings=shardings
+    )(), fresh
   like = checkpoint.abstract(shapes, shardings)
   state, meta = checkpoints.restore(like)
   runs.check_data(run, meta)
@@ -167,25 +163,28 @@ def first_state(
 
 def _shapes(run: Run) -> tuple[TrainState, TrainState]:
   """The state's shapes and shardings."""
-  shapes = jax.eval_shape(build.init(run.config))
-  fsdp = run.config.mesh.fsdp
-  return shapes, sharding.tree_shardings(run.mesh, shapes, fsdp)
+  shapes = jax.eval_shape(build.init(run.config, run.task))
+  split, fsdp = run.task.rules.split, run.config.mesh.fsdp
+  return shapes, sharding.tree_shardings(run.mesh, shapes, split, fsdp)
 
 
 def make_step(run: Run) -> Step:
   """The jitted update: augment a batch, embed it, step; donates the state."""
-  config = run.config
-  model, objective = build.model(config), build.objective(config, run.mesh)
-  optimizer, schedule = build.optimizer(config), build.schedule(config)
-  shown = display(config).views
-
-  def read(batch: Batch) -> Inputs:
-    return augment(shown, batch, config.model.image_size)
+  config, task = run.config, run.task
+  optimizer = build.optimizer(config, task.rules)
+  schedule, key = build.schedule(config), jax.random.key(config.seed)
+  size = build.encoder(config).image_size
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     with nn.intercept_methods(sharding.rows_over_data(run.mesh)):
-      new_state, metrics = state_lib.update(
-        state, batch, model, objective, optimizer, read, config.micro_batches
+      new_state, metrics = step_lib.update(
+        task,
+        optimizer,
+        state,
+        batch,
+        key,
+        config.micro_batches,
+        read=lambda batch: views.augment(task.views, batch, size),
       )
     metrics["learning_rate"] = jnp.asarray(schedule(state.step))
     return new_state, metrics
@@ -196,27 +195,13 @@ def make_step(run: Run) -> Step:
   return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
 
 
-def augment(shown: views.Views, batch: Any, image_size: int) -> Inputs:
-  """Canvases, crop rectangles and seeds -> what the towers read."""
-  made = views.augment(shown, batch, image_size)
-  whole, part = made["whole"], made.get("part")
-  inputs = Inputs(whole["image"], whole["text"])
-  if part is None:
-    return inputs
-  return inputs._replace(
-    box_image=part["image"],
-    box_text=part["text"],
-    distinct=views.differs(part["text"], whole["text"]),
-    valid=part.get("valid"),
-  )
-
-
 def make_batches(
   run: Run, examples_seen: int, faults: Faults
 ) -> Iterator[pipeline.Batch]:
   """This process's batches, from a position in the global order on."""
   config, data = run.config, run.config.data
-  shown = display(config)
+  task, e = run.task, build.encoder(config)
+  shown = Display(task.views, task.draws, task.show)
   if jax.process_count() > 1:
     shown = shown._replace(views=views.of_one_length(shown.views))
   make = pipeline.MakeBatch(
@@ -224,7 +209,7 @@ def make_batches(
     faults,
     shown,
     form=Form(data.canvas, data.white_border, data.upright),
-    tokenizer=Tokenizer(config.model.text.vocab),
+    tokenizer=e.tokenizer(),
   )
   return pipeline.batches(
     run.sources,
@@ -240,47 +225,29 @@ def make_batches(
   )
 
 
-def display(config: Config) -> views.Display:
-  """What a batch shows of a record, by the objective."""
-  data = config.data
-  whole = views.View(
-    crop=tuple(data.crop_scale),
-    distortions=distort.Options(**data.distortions),
-    lengths=tuple(data.text_buckets),
-  )
-  if config.objective.name not in USES_BOXES:
-    return views.whole_only(whole)
-  part = whole._replace(count=data.parts_per_image)
-
-  def show(record: Record, numbers: np.ndarray) -> dict[str, list[Part]]:
-    # A record without a good box is its own part.
-    parts = record.parts or (views.whole(record),)
-    chosen = views.choose(parts, numbers)
-    return {"whole": [views.whole(record)], "part": chosen}
-
-  return views.Display({"whole": whole, "part": part}, part.count, show)
-
-
 def make_health(run: Run, step: int, examples_seen: int) -> health_lib.Health:
   """What looks after the steps of a run from `step` and `examples_seen` on."""
-  size, seed = run.config.batch_size, run.config.seed
+  size, seed, task = run.config.batch_size, run.config.seed, run.task
   weights = tuple(run.config.data.weights) or (1.0,)
 
   def names(which: int) -> list[str]:
     first = examples_seen + (which - step - 1) * size
     positions = range(first, first + size)
-    return pipeline.names(
-      run.sources, weights, seed, positions, display(run.config)
-    )
+    display = Display(task.views, task.draws, task.show)
+    return pipeline.names(run.sources, weights, seed, positions, display)
 
-  return health_lib.Health(run.workdir, run.config.max_bad_steps, names)
+  return health_lib.Health(
+    run.workdir, run.config.max_bad_steps, names, task.rules.bounds
+  )
 
 
 def _count(params: Any) -> int:
   return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def _model(config: Config, params: Any) -> HyperCLIP:
+def _model(run: Run, variables: Any) -> HyperCLIP:
+  config = run.config
+  options = config_lib.options(config)
   return HyperCLIP(
-    config.objective.name, build.model(config), params, config.model.image_size
+    config.system, options, variables, trust_system=config.trust_system
   )

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from hyperclip_jax import main
-from hyperclip_jax.checkpoints import checkpoint, digests
+from hyperclip_jax.checkpoints import checkpoint
 from hyperclip_jax.checkpoints.checkpoint import Checkpoints
+from hyperclip_jax.data.records import digests
 from hyperclip_jax.training.step import TrainState
 
 LIKE = TrainState(
   step=jax.ShapeDtypeStruct((), jnp.int32),
-  params={"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)},
+  variables={"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)},
   opt_state={"m": jax.ShapeDtypeStruct((64,), jnp.float32)},
 )
 

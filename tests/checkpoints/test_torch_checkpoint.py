@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from hyperclip_jax.checkpoints import torch_checkpoint
-from hyperclip_jax.checkpoints.torch_checkpoint import Official
-from hyperclip_jax.systems import build
+from hyperclip_jax.checkpoints.release import Release
+from hyperclip_jax.training import build
+from hyperclip_jax.training import config as config_lib
 from tests import golden_files, small
 
 
@@ -36,10 +37,14 @@ def saved_with(path, change):
   return path
 
 
+def assert_same(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a.variables, b.variables)
+
+
 @pytest.mark.parametrize("name", golden_files.OBJECTIVES)
 def test_round_trip_is_bit_for_bit(name, tmp_path):
   official = load(path_of(name))
-  assert official.image_size == 32
+  assert official.options.image_size == 32
   torch_checkpoint.save(tmp_path / "a.pth", official)
   wanted, found = read(path_of(name)), read(tmp_path / "a.pth")
   assert found["model"].keys() == wanted["model"].keys()
@@ -47,8 +52,8 @@ def test_round_trip_is_bit_for_bit(name, tmp_path):
     assert found["model"][key].dtype == tensor.dtype
     assert torch.equal(found["model"][key], tensor), key
   again = load(tmp_path / "a.pth")
-  assert again.model == official.model
-  jax.tree.map(np.testing.assert_array_equal, again.params, official.params)
+  assert again.options == official.options
+  assert_same(again, official)
 
 
 def test_a_checkpoint_is_written_whole_in_a_new_folder(tmp_path, monkeypatch):
@@ -56,27 +61,28 @@ def test_a_checkpoint_is_written_whole_in_a_new_folder(tmp_path, monkeypatch):
   torch_checkpoint.save(tmp_path / "new" / "a.pth", official)
   assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.pth"]
   monkeypatch.setenv("HOME", str(tmp_path))
-  assert load("~/new/a.pth").model == official.model
+  assert load("~/new/a.pth").options == official.options
   with pytest.raises(OSError, match=r"a\.pth"):
     torch_checkpoint.save(tmp_path / "new" / "a.pth" / "b.pth", official)
 
 
 def test_a_model_of_ours_becomes_an_official_one(tmp_path):
   config = small.config("meru")
-  model, params = build.model(config), build.init(config)().params
-  wanted = Official(model, params, config.model.image_size)
+  options = config_lib.options(config)
+  variables = build.encoder(config).init(jax.random.key(0))
+  wanted = Release("meru", options, variables)
   torch_checkpoint.save(tmp_path / "a.pth", wanted)
   found = torch_checkpoint.load(tmp_path / "a.pth", 2, 2)
-  assert found.image_size == config.model.image_size
-  assert found.model.pixel_mean == pytest.approx(model.pixel_mean)
-  jax.tree.map(np.testing.assert_array_equal, found.params, params)
+  assert found.options.image_size == options.image_size
+  assert found.options.pixel_mean == pytest.approx(options.pixel_mean)
+  jax.tree.map(np.testing.assert_array_equal, found.variables, variables)
 
 
 def test_pixel_statistics_are_the_files_own():
   wanted = read(path_of("hycoclip"))["model"]["pixel_mean"].ravel().tolist()
-  model = load(path_of("hycoclip")).model
-  assert list(model.pixel_mean) == wanted == list(model.pixel_std)
-  assert load(path_of("meru")).model.pixel_mean != model.pixel_mean
+  o = load(path_of("hycoclip")).options
+  assert list(o.pixel_mean) == wanted == list(o.pixel_std)
+  assert load(path_of("meru")).options.pixel_mean != o.pixel_mean
 
 
 def test_missing_and_unexpected_keys_are_listed(tmp_path):
@@ -146,7 +152,7 @@ def test_parameters_load_as_tensors_do(tmp_path):
 
   wanted = load(path_of("hycoclip"))
   found = load(saved_with(tmp_path / "a.pth", change))
-  jax.tree.map(np.testing.assert_array_equal, found.params, wanted.params)
+  assert_same(found, wanted)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
@@ -155,11 +161,13 @@ def test_other_floats_are_cast(dtype, tmp_path):
     name = "visual_proj.weight"
     state[name] = state[name].to(getattr(torch, dtype))
 
-  wanted = load(path_of("hycoclip")).params["visual_proj"]["kernel"]
-  found = load(saved_with(tmp_path / "a.pth", change)).params["visual_proj"]
-  assert found["kernel"].dtype == np.float32
+  wanted, found = (
+    load(path).variables["params"]["visual_proj"]["kernel"]
+    for path in (path_of("hycoclip"), saved_with(tmp_path / "a.pth", change))
+  )
+  assert found.dtype == np.float32
   tolerance = {"float16": 2**-11, "bfloat16": 2**-8, "float64": 0}[dtype]
-  np.testing.assert_allclose(found["kernel"], wanted, tolerance, 2**-25)
+  np.testing.assert_allclose(found, wanted, tolerance, 2**-25)
 
 
 WRAPPED = {
@@ -182,7 +190,7 @@ def test_prefixes_of_wrappers_are_taken_off(form, holder, tmp_path):
   content = {holder: state, "epoch": 3} if holder else state
   torch.save(content, tmp_path / "a.pth")
   found, wanted = load(tmp_path / "a.pth"), load(path_of("hycoclip"))
-  jax.tree.map(np.testing.assert_array_equal, found.params, wanted.params)
+  assert_same(found, wanted)
 
 
 def test_a_tower_compiled_by_itself_is_read(tmp_path):
@@ -191,7 +199,7 @@ def test_a_tower_compiled_by_itself_is_read(tmp_path):
     for name, value in read(path_of("hycoclip"))["model"].items()
   }
   torch.save({"model": state}, tmp_path / "a.pth")
-  assert load(tmp_path / "a.pth").model == load(path_of("hycoclip")).model
+  assert load(tmp_path / "a.pth").options == load(path_of("hycoclip")).options
 
 
 def test_a_key_with_and_without_its_prefix_is_refused(tmp_path):

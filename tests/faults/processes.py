@@ -15,10 +15,9 @@ from typing import IO, Any, NamedTuple
 import jax
 
 from hyperclip_jax.checkpoints import checkpoint
-from hyperclip_jax.inference import pretrained
-from hyperclip_jax.systems import build
+from hyperclip_jax.training import build, sharding, watchdog
+from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import log as log_lib
-from hyperclip_jax.training import watchdog
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -177,7 +176,9 @@ def rows(workdir: pathlib.Path) -> list[dict[str, float]]:
 
 def state(workdir: pathlib.Path) -> tuple[Any, dict[str, Any]]:
   """The newest state of a run, on the host, and its meta."""
-  shapes = jax.eval_shape(build.init(pretrained.read_config(workdir)))
+  config = config_lib.read(workdir)
+  task = build.task(config, sharding.make_mesh())
+  shapes = jax.eval_shape(build.init(config, task))
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   like = checkpoint.abstract(shapes, jax.tree.map(lambda _: device, shapes))
   with checkpoint.Checkpoints(workdir, read_only=True) as checkpoints:

@@ -1,5 +1,7 @@
 """Batches on one device and on eight: which they are, and the same numbers."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -13,21 +15,17 @@ BATCH = 4  # rows a device
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
-def module(request):
-  found, params = golden_files.model("hycoclip")
-  towers = {
-    name: getattr(found, name).clone(dtype=request.param)
-    for name in ("vision", "text")
-  }
-  return found.clone(**towers), params
+def golden(request):
+  """A model whose towers compute in a dtype."""
+  found = golden_files.model("hycoclip")
+  options = dataclasses.replace(found.options, dtype=request.param)
+  return found._replace(options=options)
 
 
 @pytest.fixture
-def make(module):
+def make(golden):
   """make(batch_size) -> a model that has encoded nothing."""
-  return lambda batch_size=BATCH: HyperCLIP(
-    "hycoclip", *module, image_size=32, batch_size=batch_size
-  )
+  return lambda batch_size=BATCH: HyperCLIP(*golden, batch_size=batch_size)
 
 
 @pytest.fixture

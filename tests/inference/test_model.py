@@ -1,5 +1,6 @@
 """A loaded model encodes, compares and scores."""
 
+import dataclasses
 import threading
 import warnings
 
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 import hyperclip_jax
-from hyperclip_jax import HyperCLIP, Index
+from hyperclip_jax import HyperCLIP, Index, systems
 from hyperclip_jax.data.records import images as image_lib
 from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
 from hyperclip_jax.geometry.spaces import Lorentz
@@ -20,8 +21,7 @@ from tests import golden_files
 
 @pytest.fixture(scope="module", params=golden_files.OBJECTIVES)
 def model(request):
-  module, params = golden_files.model(request.param)
-  return HyperCLIP(request.param, module, params, image_size=32, batch_size=4)
+  return HyperCLIP(*golden_files.model(request.param), batch_size=4)
 
 
 def pictures(count=6, height=40, width=50):
@@ -129,11 +129,9 @@ def test_a_file_that_is_no_image_is_named(model, tmp_path):
 def test_encoding_is_the_models_own(model):
   arrays = pictures()
   squares = np.stack([image_lib.center_square(a, 32) for a in arrays])
-  wanted = model.model.apply(
-    {"params": model.params},
-    jnp.asarray(squares, jnp.float32) / 255,
-    method="encode_image",
-  )
+  towers = systems.find(model.system).encoder(model.options)
+  pixels = jnp.asarray(squares, jnp.float32) / 255
+  wanted = towers.image(model.variables, pixels)
   np.testing.assert_allclose(
     model.encode_image(arrays, lift=False), wanted, atol=1e-5
   )
@@ -162,7 +160,7 @@ def test_similarity_orders_by_nearness(model):
 
 
 def test_entailment_is_inside_the_cone(model):
-  if not model.hyperbolic:
+  if not model.space.cones:
     pytest.skip("CLIP has no cones")
   tangents = model.encode_text(["a cat"], lift=False)
   general, specific = model.lift(tangents), model.lift(1.5 * tangents)
@@ -173,8 +171,7 @@ def test_entailment_is_inside_the_cone(model):
 
 
 def test_clip_scores_are_cosines():
-  module, params = golden_files.model("clip")
-  model = HyperCLIP("clip", module, params, image_size=32)
+  model = HyperCLIP(*golden_files.model("clip"))
   x = model.encode_image(pictures())
   np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, rtol=1e-6)
   np.testing.assert_allclose(model.entailment_score(x, x), -1, rtol=1e-5)
@@ -185,7 +182,7 @@ def test_the_root_is_a_point_chosen_once(model):
   found = model.distance_to_root(x)
   for i in range(len(x)):
     np.testing.assert_allclose(model.distance_to_root(x[i]), found[i])
-  if model.hyperbolic:
+  if model.space.cones:
     assert not model.root.any()
   else:
     np.testing.assert_array_equal(model.root, model.encode_text("")[0])
@@ -213,8 +210,7 @@ def test_one_row_is_an_array_of_one(model):
 
 
 def test_ranks_are_those_of_the_index_far_from_the_root():
-  module, params = golden_files.model("hycoclip")
-  model = HyperCLIP("hycoclip", module, params, image_size=32)
+  model = HyperCLIP(*golden_files.model("hycoclip"))
   v = np.random.default_rng(0).normal(size=(200, 32)).astype(np.float32)
   x = model.lift(8 * v / np.linalg.norm(v, axis=1, keepdims=True))
   names = [str(i) for i in range(200)]
@@ -229,7 +225,7 @@ def test_classify_is_the_softmax_of_training(model):
   classes = class_embeddings(model, labels, ["a {}.", "{}"])
   x = model.encode_image(images)
   near = model.similarity(x, classes)
-  if model.hyperbolic:  # -<x, y> = cosh(sqrt(c) d) / c
+  if model.space.cones:  # -<x, y> = cosh(sqrt(c) d) / c
     near = -np.arccosh(-model.curv * near.astype(float)) / model.curv**0.5
   weights = np.exp(np.exp(model.params["logit_scale"]) * near)
   wanted = weights / weights.sum(axis=1, keepdims=True)
@@ -295,15 +291,9 @@ def test_a_string_means_one_thing_in_each_method(model, tmp_path):
 
 def test_index_of_another_model_is_refused(model, tmp_path):
   x = model.encode_text(["a cat"])
-  other = HyperCLIP(
-    model.name,
-    model.model,
-    model.params
-    | {
-      "textual_proj": jax.tree.map(lambda p: -p, model.params["textual_proj"])
-    },
-    model.image_size,
-  )
+  turned = jax.tree.map(lambda p: -p, model.params["textual_proj"])
+  params = model.params | {"textual_proj": turned}
+  other = HyperCLIP(model.system, model.options, {"params": params})
   model.index(x, ["a cat"]).save(tmp_path / "a.index")
   index = Index.load(tmp_path / "a.index")
   assert model.search(x, index)[0][0].name == "a cat"
@@ -328,24 +318,23 @@ def test_what_is_no_index_is_named(model):
 
 def test_the_fingerprint_is_of_what_embeddings_depend_on(model, tmp_path):
   wanted = model.fingerprint
-  module = model.model
 
-  def fingerprint(name=model.name, module=module, size=32, **changes):
-    params = model.params | changes
-    return HyperCLIP(name, module, params, size).fingerprint
+  def fingerprint(params=None, **changes):
+    options = dataclasses.replace(model.options, **changes)
+    variables = {"params": model.params | (params or {})}
+    return HyperCLIP(model.system, options, variables).fingerprint
 
-  assert fingerprint() == fingerprint(name="other") == wanted
-  remat = module.vision.clone(remat="full", unroll=True)
-  assert fingerprint(module=module.clone(vision=remat)) == wanted
+  assert fingerprint() == wanted
+  assert fingerprint(remat="full", contrast="tiled") == wanted
   model.save_pretrained(tmp_path)
   assert hyperclip_jax.load(tmp_path).fingerprint == wanted
-  heads = module.text.clone(heads=1)
+  heads = dataclasses.replace(model.options.text, heads=1)
   scale = model.params["logit_scale"]
   different = [
-    fingerprint(size=64),
-    fingerprint(logit_scale=scale + 1),
-    fingerprint(module=module.clone(pixel_mean=(0.5, 0.5, 0.5))),
-    fingerprint(module=module.clone(text=heads)),
+    fingerprint(image_size=64),
+    fingerprint({"logit_scale": scale + 1}),
+    fingerprint(pixel_mean=(0.5, 0.5, 0.5)),
+    fingerprint(text=heads),
   ]
   assert len({wanted, *different}) == 5
 
@@ -415,8 +404,7 @@ def test_nothing_compiles_for_a_new_count(model, caplog):
   [(1, [1]), (2, [8]), (8, [8]), (9, [8, 8]), (32, 4 * [8]), (33, [64])],
 )
 def test_a_few_do_not_cost_a_whole_batch(count, rows, monkeypatch):
-  module, params = golden_files.model("clip")
-  model = HyperCLIP("clip", module, params, image_size=32)
+  model = HyperCLIP(*golden_files.model("clip"))
   seen = []
 
   def apply(tower, variables, x):
@@ -428,11 +416,11 @@ def test_a_few_do_not_cost_a_whole_batch(count, rows, monkeypatch):
   model.encode_image([np.zeros((4, 4, 3), np.uint8)] * count)
   assert seen == rows * 2
   seen.clear()
-  capped = HyperCLIP("clip", module, params, image_size=32, batch_size=4)
+  capped = HyperCLIP(*golden_files.model("clip"), batch_size=4)
   capped.encode_text(["a"] * count)
   assert max(seen) <= 4
   with pytest.raises(ValueError, match="batch_size is 0"):
-    HyperCLIP("clip", module, params, image_size=32, batch_size=0)
+    HyperCLIP(*golden_files.model("clip"), batch_size=0)
 
 
 def test_texts_that_are_cut_are_counted_once(model):
@@ -450,15 +438,15 @@ def test_texts_that_are_cut_are_counted_once(model):
 
 def test_a_model_says_what_it_is(model):
   shown = repr(model)
-  assert shown.startswith(f"HyperCLIP({model.name}: ")
+  assert shown.startswith(f"HyperCLIP({model.system}: ")
   assert "images of 32 x 32" in shown
   assert "texts of 77 tokens" in shown
-  assert ("Lorentz(curv=1" in shown) == model.hyperbolic
+  assert ("Lorentz(curv=1" in shown) == model.space.cones
 
 
 def test_a_diverged_model_is_not_searched(model):
   params = jax.tree.map(lambda p: p * np.float32("nan"), model.params)
-  broken = HyperCLIP(model.name, model.model, params, model.image_size)
+  broken = HyperCLIP(model.system, model.options, {"params": params})
   broken.space = model.space
   assert np.isnan(broken.encode_text("a")).all()
   with pytest.raises(ValueError, match=r"not finite.* has diverged"):

@@ -2,12 +2,13 @@
 
 import json
 import os
-import pathlib
 import resource
 import shutil
 import signal
 import sys
+from typing import Any
 
+import flax
 import jax
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ import hyperclip_jax
 from hyperclip_jax.checkpoints import hub as hub_lib
 from hyperclip_jax.checkpoints import release
 from hyperclip_jax.checkpoints.checkpoint import Checkpoints
-from hyperclip_jax.systems import build
+from hyperclip_jax.training import build, sharding
+from hyperclip_jax.training import config as config_lib
 from tests import golden_files, small
 from tests.inference.test_model import pictures
 
@@ -44,8 +46,21 @@ def folder(golden, tmp_path):
   return tmp_path / "model"
 
 
+def saved_run(folder, system, spoil=lambda state: None):
+  """A run at step 0; returns its state."""
+  config = small.config(system)
+  task = build.task(config, sharding.make_mesh())
+  state = build.init(config, task)()
+  spoil(state)
+  (folder / "config.json").write_text(config.to_json())
+  release.describe(folder, system, config_lib.options(config))
+  with Checkpoints(folder) as checkpoints:
+    checkpoints.save(state, {})
+  return state
+
+
 def edit_config(folder, change):
-  path = folder / "config.json"
+  path = folder / "model.json"
   config = json.loads(path.read_text())
   change(config)
   path.write_text(json.dumps(config))
@@ -63,12 +78,12 @@ def test_released_model_is_the_same(name, tmp_path):
   model = load_golden(name)
   model.save_pretrained(tmp_path)
   assert sorted(p.name for p in tmp_path.iterdir()) == [
-    "config.json", "model.safetensors"
+    "model.json", "model.safetensors"
   ]  # fmt: skip
   again = hyperclip_jax.load(tmp_path)
-  assert again.name == model.name == name
-  assert again.model == model.model
-  jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
+  assert again.system == model.system == name
+  assert again.options == model.options
+  jax.tree.map(np.testing.assert_array_equal, again.variables, model.variables)
   if name == "meru":
     np.testing.assert_array_equal(
       again.encode_image(pictures(2)), model.encode_image(pictures(2))
@@ -82,12 +97,53 @@ def test_texts_of_an_official_file_differ(golden):
 
 
 def test_config_says_what_the_file_said(folder, golden):
-  config = json.loads((folder / "config.json").read_text())
-  assert config["pixel_mean"] == list(golden.model.pixel_mean)
-  assert config["image_size"] == 32
-  assert config["model"]["text"]["context"] == 77
-  edit_config(folder, lambda c: c.update(pixel_mean=[0.1, 0.2, 0.3]))
-  assert hyperclip_jax.load(folder).model.pixel_mean == (0.1, 0.2, 0.3)
+  options = json.loads((folder / "model.json").read_text())["options"]
+  assert options["pixel_mean"] == list(golden.options.pixel_mean)
+  assert options["image_size"] == 32
+  assert options["text"]["context"] == 77
+  edit_config(folder, lambda c: c["options"].update(pixel_mean=[0.1, 0.2, 0.3]))
+  assert hyperclip_jax.load(folder).options.pixel_mean == (0.1, 0.2, 0.3)
+
+
+def test_what_a_newer_release_adds_takes_its_default(folder, golden):
+  edit_config(folder, lambda c: c["options"].pop("unroll"))
+  assert hyperclip_jax.load(folder).options == golden.options
+
+
+@pytest.mark.parametrize("name", ["clip", "hycoclip"])
+def test_a_release_of_version_1_is_read(name, tmp_path):
+  model = load_golden(name)
+  model.save_pretrained(tmp_path)
+  (tmp_path / "model.json").unlink()
+  edit_weights(
+    tmp_path,
+    lambda arrays: [
+      arrays.update({key.removeprefix("params."): arrays.pop(key)})
+      for key in list(arrays)
+    ],
+  )
+  o = model.options
+  sizes = ("width", "depth", "heads")
+  old = {
+    "format": "hyperclip-jax",
+    "format_version": 1,
+    "objective": name,
+    "image_size": o.image_size,
+    "pixel_mean": list(o.pixel_mean),
+    "pixel_std": list(o.pixel_std),
+    "model": {
+      "vision": {n: getattr(o.vision, n) for n in (*sizes, "patch")},
+      "text": {n: getattr(o.text, n) for n in (*sizes, "vocab", "context")},
+      "embed_dim": o.embed_dim,
+      "dtype": o.dtype,
+    },
+  }
+  (tmp_path / "config.json").write_text(json.dumps(old))
+  again = hyperclip_jax.load(tmp_path)
+  assert again.options == o
+  np.testing.assert_array_equal(
+    again.encode_text(TEXTS), model.encode_text(TEXTS)
+  )
 
 
 def test_a_runs_folder_is_not_overwritten(golden, tmp_path):
@@ -98,13 +154,9 @@ def test_a_runs_folder_is_not_overwritten(golden, tmp_path):
 
 
 def test_a_run_is_loaded_and_released(tmp_path):
-  config = small.config("meru")
-  state = build.init(config)()
-  (tmp_path / "config.json").write_text(config.to_json())
-  with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(state, {})
+  state = saved_run(tmp_path, "meru")
   model = hyperclip_jax.load(tmp_path)
-  jax.tree.map(np.testing.assert_array_equal, model.params, state.params)
+  jax.tree.map(np.testing.assert_array_equal, model.variables, state.variables)
   with pytest.raises(FileExistsError):
     model.save_pretrained(tmp_path)
   model.save_pretrained(tmp_path / "release")
@@ -116,13 +168,13 @@ def test_a_run_is_loaded_and_released(tmp_path):
 
 def test_missing_and_unexpected_weights_are_listed(folder):
   def change(arrays):
-    del arrays["visual_proj.kernel"]
+    del arrays["params.visual_proj.kernel"]
     arrays["classifier"] = np.zeros(3, np.float32)
 
   edit_weights(folder, change)
   with pytest.raises(
     ValueError,
-    match=r"missing visual_proj.kernel; unexpected classifier$",
+    match=r"missing params.visual_proj.kernel; unexpected classifier$",
   ):
     hyperclip_jax.load(folder)
 
@@ -131,7 +183,7 @@ def test_missing_and_unexpected_weights_are_listed(folder):
 def test_wrong_shape_or_dtype_is_named(dtype, folder):
   wrong = np.zeros((64, 32) if dtype == np.float16 else (64, 31), dtype)
   edit_weights(
-    folder, lambda arrays: arrays.update({"visual_proj.kernel": wrong})
+    folder, lambda arrays: arrays.update({"params.visual_proj.kernel": wrong})
   )
   kind = "F16" if dtype == np.float16 else "F32"
   with pytest.raises(
@@ -159,20 +211,23 @@ def test_lying_headers_are_refused(head, message, folder):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    (lambda c: c.update(format_version=2), "format_version"),
-    (lambda c: c.pop("image_size"), "missing image_size; unexpected nothing"),
-    (lambda c: c["model"].update(head=1), "unexpected model.head"),
-    (lambda c: c.update(image_size=2**40), "image_size must be 1 to 65,536"),
-    (lambda c: c.update(image_size=65_536), "at most 16,384 patches"),
-    (lambda c: c["model"]["vision"].update(depth=True), "depth must be 1 to"),
-    (lambda c: c["model"]["text"].update(heads=3), "divide by 3 heads"),
-    (lambda c: c.update(pixel_std=[0, 1, 1]), "pixel_std must be three"),
-    (lambda c: c.update(objective="siglip"), "objective must be one of"),
+    (lambda c: c.update(format_version=3), "format_version"),
+    (lambda c: c.pop("options"), '"options" an object'),
+    (lambda c: c["options"].update(head=1), "head: no such value"),
+    (lambda c: c["options"].update(image_size=2**40), "at most 65536"),
     (
-      lambda c: c.update({"model.embed_dim": c["model"].pop("embed_dim")}),
-      "missing nothing",
+      lambda c: c["options"].update(image_size=65_536),
+      "at most 16,384 patches",
     ),
-    (lambda c: c.update(objective=["clip"]), "objective must be one of"),
+    (
+      lambda c: c["options"]["vision"].update(depth=True),
+      "vision.depth must be a whole number, found True",
+    ),
+    (lambda c: c["options"]["text"].update(heads=3), "heads must divide"),
+    (lambda c: c["options"].update(pixel_std=[0, 1, 1]), "pixel_std must be"),
+    (lambda c: c.update(system="siglip"), "system must be one of"),
+    (lambda c: c.update(system="os.path"), "module of another package"),
+    (lambda c: c.update(system=["clip"]), '"system" must be a text'),
   ],
 )
 def test_bad_config_is_named(change, message, folder):
@@ -184,10 +239,12 @@ def test_bad_config_is_named(change, message, folder):
 def test_strangers_are_told(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"no such file or folder; a mod"):
     hyperclip_jax.load(tmp_path / "nowhere")
-  with pytest.raises(FileNotFoundError, match=r"config\.json: no such file"):
+  with pytest.raises(FileNotFoundError, match=r"model\.json: no such file"):
     hyperclip_jax.load(tmp_path)
   (tmp_path / "config.json").write_text('{"model_type": "clip"}')
-  with pytest.raises(ValueError, match=r"not of a training run.*model_type"):
+  with pytest.raises(
+    ValueError, match=r"neither of a training run.*model_type"
+  ):
     hyperclip_jax.load(tmp_path)
   (tmp_path / "config.json").write_text("{" * 100_000)
   with pytest.raises(ValueError, match="not JSON"):
@@ -197,11 +254,10 @@ def test_strangers_are_told(tmp_path):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    (lambda c: c.update(objective="clip"), "not a run's config"),
-    (lambda c: c["objective"].update(name=["clip"]), "objective.name|type"),
-    (lambda c: c["objective"].update(name="__import__('os')"), "must be one"),
+    (lambda c: c.update(system=["clip"]), "system must be a text"),
+    (lambda c: c.update(system="__import__('os')"), "must be one"),
     (lambda c: c.update(model=7), "not a run's config"),
-    (lambda c: c["model"].update(vision=None), "not a run's config"),
+    (lambda c: c["model"].update(vision=None), "vision must be a section"),
     (lambda c: c["model"]["vision"].update(width="9" * 99), "width"),
     (lambda c: c["model"]["vision"].update(heads=0), "heads must be finite"),
     (lambda c: c["model"].update(embed_dim=-1), "embed_dim must be finite"),
@@ -218,9 +274,51 @@ def test_a_runs_config_from_outside_is_named(change, message, tmp_path):
   path = tmp_path / "config.json"
   path.write_text(json.dumps(config))
   with pytest.raises(ValueError, match=message) as error:
-    hyperclip_jax.load(tmp_path)
+    config_lib.read(tmp_path)
   assert str(path) in str(error.value)
   assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("name", ["clip", "hycoclip"])
+def test_a_run_from_before_systems_is_read(name, tmp_path):
+  config = small.config(name).to_dict()
+  del config["system"], config["trust_system"]
+  model = config["model"]
+  own = ("entail_weight", "inter_aperture_scale", "intra_aperture_scale")
+  config["objective"] = {
+    "name": name,
+    "args": {key: model.pop(key) for key in own if key in model},
+    "contrast": model.pop("contrast"),
+  }
+  for key in ("pixel_mean", "pixel_std"):
+    del model[key]
+  config["data"] |= {"shards": "", "held_out": ""}
+  (tmp_path / "config.json").write_text(json.dumps(config))
+  wanted = small.config(name)
+  assert config_lib.read(tmp_path).to_dict() == json.loads(wanted.to_json()) | {
+    "data": config_lib.read(tmp_path).data.to_dict(),
+    "model": config_lib.read(tmp_path).model.to_dict(),
+  }
+  assert config_lib.read(tmp_path).data.shards == wanted.data.shards
+  assert config_lib.options(config_lib.read(tmp_path)) == config_lib.options(
+    wanted
+  )
+  # As it was saved then: parameters beside the step, not among variables.
+  task = build.task(wanted, sharding.make_mesh())
+  state = build.init(wanted, task)()
+  old = {"step": state.step, "params": state.params, "opt_state": ()}
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(_Old(**old), {})
+  model = hyperclip_jax.load(tmp_path)
+  jax.tree.map(np.testing.assert_array_equal, model.variables, state.variables)
+  assert model.system == name
+
+
+@flax.struct.dataclass
+class _Old:
+  step: Any
+  params: Any
+  opt_state: Any
 
 
 def test_heads_are_of_official_files_alone(folder):
@@ -230,26 +328,28 @@ def test_heads_are_of_official_files_alone(folder):
 
 def test_weights_that_are_not_finite_are_refused(folder):
   def change(arrays):
-    arrays["visual_proj.kernel"][3, 5] = np.nan
+    arrays["params.visual_proj.kernel"][3, 5] = np.nan
 
   edit_weights(folder, change)
-  message = r"safetensors: key visual_proj.kernel holds NaN .* in 1 of 2,048"
+  message = (
+    r"safetensors: key params.visual_proj.kernel holds NaN .* in 1 of 2,048"
+  )
   with pytest.raises(ValueError, match=message):
     hyperclip_jax.load(folder)
 
 
 def test_a_run_that_diverged_is_refused(tmp_path):
-  config = small.config("clip")
-  state = build.init(config)()
-  state.params["visual_proj"]["kernel"] *= np.inf
-  (tmp_path / "config.json").write_text(config.to_json())
-  with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(state, {})
-  with pytest.raises(ValueError, match=r"step 0: key visual_proj.kernel holds"):
+  def spoil(state):
+    state.params["visual_proj"]["kernel"] *= np.inf
+
+  saved_run(tmp_path, "clip", spoil)
+  with pytest.raises(
+    ValueError, match=r"step 0: key params.visual_proj.kernel holds"
+  ):
     hyperclip_jax.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
 @pytest.mark.parametrize(
   ("content", "message"),
   [
@@ -273,7 +373,7 @@ def test_truncated_weights_say_so(folder):
     hyperclip_jax.load(folder)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
 def test_a_pipe_in_a_release_is_not_waited_for(name, folder):
   (folder / name).unlink()
   os.mkfifo(folder / name)
@@ -282,9 +382,9 @@ def test_a_pipe_in_a_release_is_not_waited_for(name, folder):
 
 
 def test_a_config_may_begin_with_a_byte_order_mark(folder):
-  text = (folder / "config.json").read_bytes()
-  (folder / "config.json").write_bytes(b"\xef\xbb\xbf" + text)
-  assert hyperclip_jax.load(folder).name == "hycoclip"
+  text = (folder / "model.json").read_bytes()
+  (folder / "model.json").write_bytes(b"\xef\xbb\xbf" + text)
+  assert hyperclip_jax.load(folder).system == "hycoclip"
 
 
 def test_folders_near_a_model_lead_to_it(folder):
@@ -303,8 +403,8 @@ def test_keys_of_strangers_are_escaped_and_cut(folder):
   with pytest.raises(ValueError, match=r"unexpected \\x1b\[2Jxx") as error:
     hyperclip_jax.load(folder)
   assert len(str(error.value)) < 1000
-  edit_config(folder, lambda c: c.update(objective="\x1b" * 100_000))
-  with pytest.raises(ValueError, match="objective must be") as error:
+  edit_config(folder, lambda c: c.update(system="\x1b" * 100_000))
+  with pytest.raises(ValueError, match="system must be") as error:
     hyperclip_jax.load(folder)
   assert len(str(error.value)) < 2000
   assert "\x1b" not in str(error.value)
@@ -313,10 +413,10 @@ def test_keys_of_strangers_are_escaped_and_cut(folder):
 def test_a_tilde_is_the_home_folder(golden, tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   golden.save_pretrained("~/a/model")
-  assert (tmp_path / "a" / "model" / "config.json").exists()
-  assert hyperclip_jax.load("~/a/model").name == "hycoclip"
+  assert (tmp_path / "a" / "model" / "model.json").exists()
+  assert hyperclip_jax.load("~/a/model").system == "hycoclip"
   shutil.copy(golden_files.FOLDER / "clip_mini_init.pth", tmp_path / "b.pth")
-  assert hyperclip_jax.load("~/b.pth", **HEADS).name == "clip"
+  assert hyperclip_jax.load("~/b.pth", **HEADS).system == "clip"
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
@@ -365,8 +465,7 @@ class FakeHub:
     return f"https://hub.example/{name}"
 
   def upload_folder(self, repo_id, folder_path, commit_message):
-    read = release.read(pathlib.Path(folder_path))
-    release.write(self.folder / repo_id, read)
+    shutil.copytree(folder_path, self.folder / repo_id)
 
   def _found(self, name, revision):
     found = self.folder / name
@@ -379,7 +478,7 @@ class FakeHub:
     return found
 
   def snapshot_download(self, name, revision, allow_patterns):
-    assert allow_patterns == ["config.json", "model.safetensors"]
+    assert allow_patterns == ["model.json", "model.safetensors"]
     if name == "org/down":
       raise OSError("503 Server Error")
     return str(self._found(name, revision))
@@ -412,7 +511,7 @@ def test_hub(golden, hub):
   assert url == "https://hub.example/org/new"
   assert hub.made == ("org/new", True, True)
   again = hyperclip_jax.load("hf-hub:org/new")
-  jax.tree.map(np.testing.assert_array_equal, again.params, golden.params)
+  jax.tree.map(np.testing.assert_array_equal, again.variables, golden.variables)
   with pytest.raises(OSError, match="hf-hub:name: not uploaded") as error:
     golden.push_to_hub("name")
   assert "auth login" not in str(error.value)
@@ -422,8 +521,8 @@ def test_hub(golden, hub):
 def test_a_revision_is_pinned(revision, golden, hub, tmp_path):
   other = load_golden("clip")
   other.save_pretrained(tmp_path / f"org/name@{revision.replace('/', '-')}")
-  assert hyperclip_jax.load(f"hf-hub:org/name@{revision}").name == "clip"
-  assert hyperclip_jax.load("hf-hub:org/name@main").name == "hycoclip"
+  assert hyperclip_jax.load(f"hf-hub:org/name@{revision}").system == "clip"
+  assert hyperclip_jax.load("hf-hub:org/name@main").system == "hycoclip"
   with pytest.raises(OSError, match=r"name@gone: not fetched.*Revision Not F"):
     hyperclip_jax.load("hf-hub:org/name@gone")
 
@@ -432,7 +531,7 @@ def test_an_official_file_on_the_hub(hub, tmp_path):
   folder = tmp_path / "org" / "official"
   (folder / "x").mkdir(parents=True)
   (folder / "README.md").write_text("")
-  message = r"org/official: holds no config\.json and no model\.safe"
+  message = r"org/official: holds no model\.json and no model\.safe"
   with pytest.raises(FileNotFoundError, match=message + r".*; it holds README"):
     hyperclip_jax.load("hf-hub:org/official")
   source = golden_files.FOLDER / "meru_mini_init.pth"
@@ -440,7 +539,7 @@ def test_an_official_file_on_the_hub(hub, tmp_path):
   with pytest.raises(FileNotFoundError, match=r"but x/meru\.pth: give hf"):
     hyperclip_jax.load("hf-hub:org/official@main")
   found = hyperclip_jax.load("hf-hub:org/official/x/meru.pth@main", **HEADS)
-  assert found.name == "meru"
+  assert found.system == "meru"
   with pytest.raises(OSError, match="Entry Not Found: other"):
     hyperclip_jax.load("hf-hub:org/official/other.pth")
 

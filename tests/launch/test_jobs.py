@@ -53,8 +53,8 @@ def test_what_no_launcher_takes(argv, message, capsys):
 
 CONFIG = """
 from hyperclip_jax.training.config import paper
-def get_config(objective="hycoclip"):
-  return paper(objective)
+def get_config(system="hycoclip"):
+  return paper(system)
 """
 
 

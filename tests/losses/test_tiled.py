@@ -12,7 +12,6 @@ from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.losses import contrastive, tiled
 from hyperclip_jax.systems import hycoclip
-from hyperclip_jax.systems.objectives import Embeddings
 from hyperclip_jax.training import runs, sharding, train
 from tests import small
 
@@ -114,6 +113,17 @@ def test_finite_where_points_coincide(logit_scale):
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
+def terms(points, scalars, contrast, **masks):
+  """HyCoCLIP's loss and terms of four sets of points."""
+  kinds = ("image", "text")
+  outputs = {
+    "whole": dict(zip(kinds, points[:2], strict=True)),
+    "part": dict(zip(kinds, points[2:], strict=True)) | masks,
+  }
+  space = Lorentz(scalars["curv"])
+  return hycoclip.terms(space, scalars["logit_scale"], outputs, contrast)
+
+
 @functools.cache
 def hycoclip_gradients(tiles):
   """Jitted (points, scalars, valid) -> loss, terms and all gradients."""
@@ -122,7 +132,7 @@ def hycoclip_gradients(tiles):
     contrast = functools.partial(tiled.cross_entropy, mesh(2))
 
   def loss(points, scalars, valid):
-    return hycoclip(Embeddings(*points, valid=valid), scalars, contrast)
+    return terms(points, scalars, contrast, valid=valid)
 
   return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
 
@@ -175,13 +185,13 @@ def temporary_bytes(batch):
   """Of HyCoCLIP's contrastive terms and gradients, 512 wide, one device."""
   contrast = functools.partial(tiled.cross_entropy, mesh(1))
 
-  def loss(embeddings, scalars):
-    return hycoclip(embeddings, scalars, contrast)[1]["contrastive_loss"]
+  def loss(points, scalars):
+    return terms(points, scalars, contrast)[1]["contrastive_loss"]
 
   points = jax.ShapeDtypeStruct((batch, 512), jnp.float32)
   scalar = jax.ShapeDtypeStruct((), jnp.float32)
   lowered = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).lower(
-    Embeddings(*[points] * 4), {"curv": scalar, "logit_scale": scalar}
+    [points] * 4, {"curv": scalar, "logit_scale": scalar}
   )
   return lowered.compile().memory_analysis().temp_size_in_bytes
 
@@ -193,15 +203,15 @@ def test_memory_is_linear_in_the_batch():
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("objective", ["hycoclip", "meru", "clip"])
-def test_training_steps_equal_naive(objective, tmp_path, monkeypatch):
+@pytest.mark.parametrize("system", ["hycoclip", "meru", "clip"])
+def test_training_steps_equal_naive(system, tmp_path, monkeypatch):
   monkeypatch.setattr(tiled, "TILE", 10)
-  config = small.config(objective)
+  config = small.config(system)
   config.data.parts_per_image = 2
   config.mesh.model = 2
 
   def two_steps(contrast):
-    config.objective.contrast = contrast
+    config.model.contrast = contrast
     run = runs.prepare(config, tmp_path)
     state, _ = train.first_state(run)
     step, batches = (
@@ -222,12 +232,16 @@ def test_training_steps_equal_naive(objective, tmp_path, monkeypatch):
   ("batch", "devices", "tiles"),
   [(16, 1, False), (4096, 1, True), (4096, 8, False), (2**15, 8, True)],
 )
-def test_auto_goes_by_the_logits_of_a_device(batch, devices, tiles):
-  config = small.config()
-  config.batch_size = batch
-  objective = train.build.objective(config, mesh(devices))
-  contrast = objective.keywords["contrast"]
-  if tiles:
-    assert contrast.func is tiled.cross_entropy
-  else:
-    assert contrast is contrastive.cross_entropy
+def test_auto_goes_by_the_logits_of_a_device(
+  batch, devices, tiles, monkeypatch
+):
+  used = []
+  monkeypatch.setattr(tiled, "cross_entropy", lambda *_: used.append("tiled"))
+  monkeypatch.setattr(
+    contrastive, "cross_entropy", lambda *_: used.append("naive")
+  )
+  points = np.broadcast_to(np.float32(0), (batch, DIM))
+  tiled.on(mesh(devices))(Sphere(), 1.0, points, points)
+  for how in ("naive", "tiled"):
+    tiled.on(mesh(devices), how)(Sphere(), 1.0, points, points)
+  assert used == ["tiled" if tiles else "naive", "naive", "tiled"]

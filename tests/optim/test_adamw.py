@@ -6,19 +6,18 @@ import optax
 import pytest
 
 from hyperclip_jax.optim import adamw
-from hyperclip_jax.systems import build
-from hyperclip_jax.training import config
-from hyperclip_jax.training import step as state_lib
+from hyperclip_jax.training import build, config, sharding
 from tests import small
 
 
 def masks(norm_and_bias):
-  model, optimizer = (
-    build.model(small.config()),
-    build.optimizer(small.config()),
+  config = small.config()
+  task = build.task(config, sharding.make_mesh())
+  state = jax.eval_shape(build.init(config, task))
+  rules = task.rules
+  mask = adamw.decay_mask(
+    state.params, rules.matrices, rules.scalars, norm_and_bias
   )
-  state = state_lib.init(model, optimizer, jax.random.key(0), image_size=32)
-  mask = adamw.decay_mask(state.params, norm_and_bias)
   flat, _ = jax.tree_util.tree_flatten_with_path(mask)
   return {"/".join(k.key for k in path): on for path, on in flat}
 
@@ -58,8 +57,9 @@ def test_paper_recipe_peaks_after_warmup():
 @pytest.mark.parametrize("b2", [0.0, 0.9, 0.999999])
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_finite_gradients_make_finite_parameters(b1, b2, decay):
-  """At what `config.validate` still takes; `state.update` relies on it."""
-  optimizer = adamw.adamw(lambda _: 1.0, b1, b2, 1e-12, decay, True)
+  """At what `config.Optim` still takes; `step.update` relies on it."""
+  every = lambda params: jax.tree.map(lambda _: True, params)  # noqa: E731
+  optimizer = adamw.adamw(lambda _: 1.0, b1, b2, 1e-12, decay, every)
   # The largest whose square is finite, and then none, or less and less.
   spike = {"kernel": jnp.array([1.8e19, 1e13, 1e-20])}
   fall = jnp.array([0.0, 0.5, 0.99])

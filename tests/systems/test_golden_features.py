@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hyperclip_jax import systems
 from tests import golden_files, golden_runs
 
 
@@ -16,20 +17,21 @@ def test_features_equal_official(name):
 @pytest.mark.parametrize("name", golden_files.OBJECTIVES)
 def test_unprojected_features_equal_official(name):
   golden = golden_files.arrays(f"{name}_mini")
-  model, params = golden_files.model(name)
+  system, options, variables = golden_files.model(name)
+  e = systems.find(system).encoder(options)
 
-  def encode(method, x, alpha):
-    out = model.apply({"params": params}, jnp.asarray(x), method=method)
-    return out / np.exp(params.get(alpha, 0.0))
+  def encode(tower, x, alpha):
+    out = tower(variables, jnp.asarray(x))
+    return out / np.exp(variables["params"].get(alpha, 0.0))
 
   np.testing.assert_allclose(
-    encode("encode_image", golden["images"][0], "visual_alpha"),
+    encode(e.image, golden["images"][0], "visual_alpha"),
     golden["feat/image_unprojected"],
     atol=1e-5,
     rtol=0,
   )
   np.testing.assert_allclose(
-    encode("encode_text", golden["tokens"][0], "textual_alpha"),
+    encode(e.text, golden["tokens"][0], "textual_alpha"),
     golden["feat/text_unprojected"],
     atol=1e-5,
     rtol=0,

@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hyperclip_jax.geometry.spaces import Lorentz
 from hyperclip_jax.systems import hycoclip
-from hyperclip_jax.systems.objectives import Embeddings
 
-SCALARS = {"curv": jnp.float32(1.0), "logit_scale": jnp.float32(14.0)}
 BATCH, DIM = 5, 8
 
 
@@ -24,7 +23,15 @@ def boxes(parts, seed=1):
 
 
 def loss_and_terms(whole, boxes, distinct, valid):
-  return hycoclip(Embeddings(*whole, *boxes, distinct, valid), SCALARS)
+  masks = {"distinct": distinct, "valid": valid}
+  part = dict(zip(("image", "text"), boxes, strict=True))
+  part |= {name: mask for name, mask in masks.items() if mask is not None}
+  outputs = {
+    "whole": dict(zip(("image", "text"), whole, strict=True)),
+    "part": part,
+  }
+  space = Lorentz(jnp.float32(1.0))
+  return hycoclip.terms(space, jnp.float32(14.0), outputs)
 
 
 def test_repeated_boxes_change_nothing(whole):

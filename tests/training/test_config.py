@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from hyperclip_jax import systems
 from hyperclip_jax.training import config as config_lib
 
 BAD = [
@@ -52,16 +53,21 @@ BAD = [
   ("steps", 10**19),
   ("model.vision.depth", 10**6),
   ("model.text.width", 2**20),
-  ("objective.name", "siglip"),
-  ("objective.contrast", "fast"),
+  ("system", "siglip"),
+  ("system", "os.path"),
+  ("model.contrast", "fast"),
+  ("model.entail_weight", -0.1),
+  ("model.pixel_std", (0.0, 1.0, 1.0)),
   ("checkpoint.every", 0),
 ]
 
 
-@pytest.mark.parametrize("objective", ["hycoclip", "meru", "clip"])
+@pytest.mark.parametrize("system", systems.names())
 @pytest.mark.parametrize("vit", ["S", "B", "L"])
-def test_the_papers_recipes_are_valid(objective, vit):
-  config_lib.validate(config_lib.paper(objective, vit), devices=8)
+def test_the_papers_recipes_are_valid(system, vit):
+  config_lib.validate(config_lib.paper(system, vit), devices=8)
+  options = config_lib.options(config_lib.paper(system, vit))
+  assert options.vision.width == {"S": 384, "B": 768, "L": 1024}[vit]
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
@@ -100,15 +106,65 @@ def test_unrolled_blocks_cannot_be_computed_again():
     config_lib.validate(config, devices=8)
 
 
-def test_unknown_objective_lists_the_known():
+def test_an_unknown_system_lists_the_known():
   with pytest.raises(ValueError, match=r"hycoclip.*'siglip'"):
-    config_lib.validate(config_lib.paper("siglip"), devices=8)
+    config_lib.paper("siglip")
 
 
-def test_arguments_of_another_objective_are_refused():
+def test_the_modules_that_systems_share_are_none():
+  for name in ("task", "sizes", "dual_encoder"):
+    with pytest.raises(ValueError, match="system must be one of clip, hycoc"):
+      config_lib.paper(name)
+
+
+def test_a_system_of_another_package_must_be_allowed():
+  config = config_lib.paper()
+  overrides = [("system", "nowhere.to.be.found")]
+  with pytest.raises(ValueError, match=r"allow it by --config\.trust_system"):
+    config_lib.override(config, overrides)
+  overrides.append(("trust_system", "true"))
+  with pytest.raises(ValueError, match=r"one of clip, .*'nowhere\.to\.be"):
+    config_lib.override(config_lib.paper(), overrides)
+
+
+def test_another_system_takes_what_its_options_share():
+  config = config_lib.paper("hycoclip", "S")
+  config.model.entail_weight = 0.02
+  config_lib.override(
+    config, [("model.image_size", "112"), ("system", "meru"), ("seed", "3")]
+  )
+  assert (config.system, config.seed, config.model.image_size) == (
+    "meru",
+    3,
+    112,
+  )
+  assert config.model.vision.width == 384
+  assert config.model.entail_weight == 0.02
+  assert "inter_aperture_scale" not in config.model
+  config_lib.override(config, [("system", "clip")])
+  assert "entail_weight" not in config.model
+  config_lib.validate(config, devices=8)
+
+
+def test_options_of_another_system_are_refused():
   config = config_lib.paper("hycoclip")
-  config.objective.name = "clip"
-  with pytest.raises(ValueError, match="--config=FILE:clip"):
+  config.system = "clip"
+  with pytest.raises(ValueError, match=r"config.model.entail_weight: no such"):
+    config_lib.validate(config, devices=8)
+
+
+def test_shapes_follow_their_folder():
+  config = config_lib.paper()
+  config_lib.add_shapes(config, config_lib.Shapes(folder="here"))
+  assert (config.data.shards, config.data.held_out) == (
+    "here/train",
+    "here/val",
+  )
+  config_lib.override(config, [("shapes.folder", "there")])
+  assert config.data.shards == "there/train"
+  config_lib.validate(config, devices=8)
+  config.shapes.train = -1
+  with pytest.raises(ValueError, match=r"config\.shapes\.train must be"):
     config_lib.validate(config, devices=8)
 
 

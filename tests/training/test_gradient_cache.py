@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from hyperclip_jax.geometry import lorentz
-from hyperclip_jax.systems.objectives import OBJECTIVES, USES_BOXES, Embeddings
+from hyperclip_jax import systems
+from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.training import gradient_cache, sharding
 
 
@@ -20,27 +20,30 @@ def test_a_part_keeps_an_examples_boxes_and_join_undoes_it():
     "image": jnp.arange(12),
     "box": jnp.repeat(jnp.arange(12), 2)[:, None] * 10,
   }
-  parts = [gradient_cache.part(batch, index, 3) for index in range(3)]
+  parts = [gradient_cache.part(batch, index, 3, 12) for index in range(3)]
   np.testing.assert_array_equal(parts[1]["image"], [1, 4, 7, 10])
   np.testing.assert_array_equal(
     parts[1]["box"][:, 0], [10, 10, 40, 40, 70, 70, 100, 100]
   )
   stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
   jax.tree.map(
-    np.testing.assert_array_equal, gradient_cache.join(stacked), batch
+    np.testing.assert_array_equal, gradient_cache.join(stacked, 12), batch
   )
 
 
-def embed(params, batch):
-  """A tower that is one matrix."""
+KEY = jax.random.key(0)
 
-  def lift(x) -> Any:
-    return x if x is None else lorentz.expmap0(x @ params["w"], params["curv"])
 
-  image, text, box_image, box_text = (lift(x) for x in batch[:4])
-  return Embeddings(
-    image, text, box_image, box_text, batch.distinct, batch.valid
-  )
+def embed(params, batch, key):
+  """A tower that is one matrix; masks pass."""
+  del key
+  space = Lorentz(params["curv"])
+
+  def tower(x) -> Any:
+    floats = jnp.issubdtype(x.dtype, jnp.floating)
+    return space.lift(x @ params["w"]) if floats else x
+
+  return jax.tree.map(tower, batch)
 
 
 def inputs(name):
@@ -50,17 +53,19 @@ def inputs(name):
   def rows(count):
     return jnp.asarray(rng.standard_normal((count, 6)), jnp.float32)
 
-  if name not in USES_BOXES:
-    return Embeddings(rows(16), rows(16))
+  whole = {"image": rows(16), "text": rows(16)}
+  if name != "hycoclip":
+    return {"whole": whole}
   valid = rng.random(32) < 0.7
   distinct = valid & (rng.random(32) < 0.7)
-  masks = jnp.asarray(distinct), jnp.asarray(valid)
-  return Embeddings(rows(16), rows(16), rows(32), rows(32), *masks)
+  part = {"image": rows(32), "text": rows(32)}
+  part |= {"distinct": jnp.asarray(distinct), "valid": jnp.asarray(valid)}
+  return {"whole": whole, "part": part}
 
 
-def loss_fn(params, embeddings, name):
-  scalars = {"curv": params["curv"], "logit_scale": params["logit_scale"]}
-  return OBJECTIVES[name](embeddings, scalars)
+def loss_fn(params, outputs, name):
+  space = Sphere() if name == "clip" else Lorentz(params["curv"])
+  return systems.find(name).terms(space, params["logit_scale"], outputs)
 
 
 def params():
@@ -78,12 +83,14 @@ def params():
 def test_gradients_are_those_of_the_whole_batch(name):
   loss = functools.partial(loss_fn, name=name)
   batch = inputs(name)
-  whole = jax.value_and_grad(lambda p: loss(p, embed(p, batch)), has_aux=True)
+  whole = jax.value_and_grad(
+    lambda p: loss(p, embed(p, batch, KEY)), has_aux=True
+  )
   cached = functools.partial(
-    gradient_cache.value_and_grad, loss, embed, micro_batches=4
+    gradient_cache.value_and_grad, loss, embed, micro_batches=4, examples=16
   )
   found, wanted = (
-    jax.jit(cached)(params(), batch),
+    jax.jit(cached)(params(), batch, key=KEY),
     jax.jit(whole)(params()),
   )
   assert all(np.any(leaf) for leaf in jax.tree.leaves(wanted[1]))
@@ -98,13 +105,14 @@ def test_rows_stay_on_their_device():
   """Each example with its two boxes and their masks."""
 
   def loss(params, points):
-    scores = points.box_image @ points.text.T + points.box_text @ points.image.T
+    whole, part = points["whole"], points["part"]
+    scores = part["image"] @ whole["text"].T + part["text"] @ whole["image"].T
     rows = jax.nn.logsumexp(params["logit_scale"] * scores, axis=1)
-    rows = jnp.where(points.distinct, 2 * rows, rows)
-    return jnp.mean(jnp.where(points.valid, rows, 0)), {}
+    rows = jnp.where(part["distinct"], 2 * rows, rows)
+    return jnp.mean(jnp.where(part["valid"], rows, 0)), {}
 
   def step(params, batch):
-    return gradient_cache.value_and_grad(loss, embed, params, batch, 2)
+    return gradient_cache.value_and_grad(loss, embed, params, batch, KEY, 2, 16)
 
   mesh = sharding.make_mesh()
   rows = NamedSharding(mesh, PartitionSpec("data"))
@@ -116,7 +124,7 @@ def test_rows_stay_on_their_device():
   gathered = [shape for shape, kind in sent if kind == "all-gather"]
   assert gathered
   assert not [shape for shape in gathered if shape.endswith(",6]")]
-  wanted = jax.grad(lambda p: loss(p, embed(p, inputs("hycoclip")))[0])(
+  wanted = jax.grad(lambda p: loss(p, embed(p, inputs("hycoclip"), KEY))[0])(
     params()
   )
   jax.tree.map(

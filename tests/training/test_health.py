@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperclip_jax.systems import build
-from hyperclip_jax.training import health
+from hyperclip_jax.training import build, health, sharding
 from hyperclip_jax.training import step as step_lib
 from hyperclip_jax.training.health import BadNumbersError, Health
 from tests import small
@@ -20,7 +19,8 @@ BAD = GOOD | {"loss": float("nan"), "skipped": 1.0}
 
 @pytest.fixture
 def watch(tmp_path):
-  return Health(tmp_path, 2, lambda step: [f"a.tar: record '{step}'"])
+  bounds = {"curv": (0.1, 10.0), "logit_scale": (0.0, 100.0)}
+  return Health(tmp_path, 2, lambda step: [f"a.tar: record '{step}'"], bounds)
 
 
 def test_so_many_in_a_row_and_no_more(watch, tmp_path, caplog):
@@ -98,15 +98,21 @@ def test_a_contrastive_loss_that_moves_is_no_collapse(loss, watch, caplog):
 @pytest.mark.usefixtures("standard_promotion")
 def test_a_finite_loss_of_a_bad_gradient_is_skipped():
   config = small.config("clip")
-  before = build.init(config)()
+  task = build.task(config, sharding.make_mesh())
+  task = task._replace(
+    loss=lambda params, outputs, step: (
+      jnp.sqrt(jnp.sum(0 * outputs["whole"]["image"])),
+      {},
+    )
+  )
+  before = build.init(config, task)()
   images, tokens = jnp.zeros((2, 32, 32, 3)), jnp.ones((2, 16), jnp.int32)
-  inputs = step_lib.Inputs(images, tokens)
-
-  def objective(embeddings, scalars):
-    return jnp.sqrt(jnp.sum(0 * embeddings.image)), {}
-
   after, values = step_lib.update(
-    before, inputs, build.model(config), objective, build.optimizer(config)
+    task,
+    build.optimizer(config, task.rules),
+    before,
+    {"whole": {"image": images, "text": tokens}},
+    jax.random.key(0),
   )
   assert (float(values["loss"]), float(values["skipped"])) == (0.0, 1.0)
   assert not np.isfinite(float(values["grad_norm"]))

@@ -10,9 +10,8 @@ from jax.sharding import PartitionSpec
 
 from hyperclip_jax.checkpoints import checkpoint
 from hyperclip_jax.data.feed.faults import Faults
-from hyperclip_jax.systems import build
+from hyperclip_jax.training import build, runs, sharding, train
 from hyperclip_jax.training import config as config_lib
-from hyperclip_jax.training import runs, sharding, train
 from hyperclip_jax.training.step import TrainState
 from tests import small
 from tests.training.test_gradient_cache import collectives
@@ -52,11 +51,13 @@ def bytes_on_a_device(tree, shardings):
 def test_a_state_takes_about_an_eighth_on_eight_devices(model, least):
   """With `model` = 2 what only `data` splits takes a quarter."""
   mesh = sharding.make_mesh(model)
-  state = jax.eval_shape(build.init(config_lib.paper()))
+  config = config_lib.paper()
+  task = build.task(config, mesh)
+  state = jax.eval_shape(build.init(config, task))
   whole = sum(
     leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)
   )
-  shardings = sharding.tree_shardings(mesh, state, fsdp=True)
+  shardings = sharding.tree_shardings(mesh, state, task.rules.split, fsdp=True)
   found = bytes_on_a_device(state, shardings) / whole
   assert least <= found < least + 0.01
 

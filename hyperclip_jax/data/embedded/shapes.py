@@ -25,8 +25,8 @@ import tempfile
 from collections.abc import Iterator
 
 from hyperclip_jax import files
-from hyperclip_jax.checkpoints import digests
 from hyperclip_jax.data.embedded.draw import COLOURS, Thing, arrange, render
+from hyperclip_jax.data.records import digests
 from hyperclip_jax.data.records.boxes import Box
 
 VERSION = 1  # raised by any change of the bytes written

@@ -6,18 +6,19 @@ transforms of float tensors. Rows are independent.
 
 import dataclasses
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
+from hyperclip_jax.sections import Section, number
+
 SIGMA = (0.1, 2.0)  # pixels; range of the blur's standard deviation (SimCLR)
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Section):
   """Options of `augment`; nothing is on by default.
 
   Attributes:
@@ -35,28 +36,20 @@ class Options:
     ValueError: an option is out of range; the message names it.
   """
 
-  flip: float = 0.0
-  jitter: float = 0.0
-  brightness: float = 0.0
-  contrast: float = 0.0
-  saturation: float = 0.0
-  hue: float = 0.0
-  grayscale: float = 0.0
-  blur: float = 0.0
-  solarize: float = 0.0
+  flip: float = number(0.0, least=0, most=1)
+  jitter: float = number(0.0, least=0, most=1)
+  brightness: float = number(0.0, least=0)
+  contrast: float = number(0.0, least=0)
+  saturation: float = number(0.0, least=0)
+  hue: float = number(0.0, least=0, most=0.5)
+  grayscale: float = number(0.0, least=0, most=1)
+  blur: float = number(0.0, least=0, most=1)
+  solarize: float = number(0.0, least=0, most=1)
 
-  def __post_init__(self):
-    factors = ("brightness", "contrast", "saturation")
-    most = {"hue": 0.5, **dict.fromkeys(factors, math.inf)}
-    for name, value in dataclasses.asdict(self).items():
-      bound = most.get(name, 1.0)
-      if not (0 <= value <= bound and math.isfinite(value)):
-        raise ValueError(
-          f"{name} must be finite and in [0, {bound:g}], found {value}"
-        )
+  def problems(self):
     strengths = (self.brightness, self.contrast, self.saturation, self.hue)
     if self.jitter and not any(strengths):
-      raise ValueError(
+      yield (
         f"jitter = {self.jitter} changes nothing: give brightness, contrast, "
         "saturation or hue a strength above 0, or set jitter to 0"
       )

@@ -80,7 +80,7 @@ def check(sources: Sequence[TarSource]) -> None:
     )
   if not seen.with_parts:
     raise ValueError(
-      f"{message}. This objective trains on parts: give records with "
+      f"{message}. This system trains on parts: give records with "
       "noun_chunks or ref_exps (see docs/data.md), or choose clip or meru"
     )
   logging.warning("%s", message)

@@ -1,0 +1,288 @@
+"""Sections of settings: frozen dataclasses that check themselves.
+
+A section's fields say what they may hold, so that to construct it is to check
+it; a `ConfigDict` or JSON object is its `dataclasses.asdict`:
+
+  @dataclasses.dataclass(frozen=True)
+  class Options(Section):
+    factors: int = number(64, least=1, most=4096)
+    pool: str = choice("mean", ("mean", "max"))
+
+    def problems(self):
+      if self.factors % 2:
+        yield f"factors must be even, found {self.factors}"
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from hyperclip_jax.files import shown
+
+MOST_INT = 2**63 - 1
+ALIKE = 0.7  # of 1, as difflib counts: what is less like is not suggested
+WANTED = {
+  bool: "true or false",
+  int: "a whole number",
+  float: "a number",
+  str: "a text",
+  tuple: "numbers in brackets, such as (8, 16)",
+}
+
+S = TypeVar("S", bound="Section")
+
+
+class SectionError(ValueError):
+  """Values that a section cannot hold.
+
+  Attributes:
+    problems: a sentence for each, which starts with the name of the field.
+  """
+
+  def __init__(self, problems: Iterable[str]):
+    """Joins the problems to a message."""
+    self.problems = list(problems)
+    super().__init__("\n".join(self.problems))
+
+
+def number(
+  default: Any,
+  least: float | int | None = None,
+  above: float | int | None = None,
+  most: float | int = math.inf,
+  training: bool = False,
+) -> Any:
+  """A field that holds a finite number, by default a positive one.
+
+  Args:
+    default: an int for whole numbers, or a float.
+    least: smallest value.
+    above: what the value must be greater than; 0 where `least` is not given.
+    most: greatest value.
+    training: whether it matters in training alone.
+  """
+  if least is None and above is None:
+    above = 0
+  bounds = {"least": least, "above": above, "most": most}
+  meta = {"bounds": bounds, "training": training}
+  return dataclasses.field(default=default, metadata=meta)
+
+
+def choice(default: str, choices: Iterable[str], training: bool = False) -> Any:
+  """A field that holds one of several texts.
+
+  Args:
+    default: one of them.
+    choices: the texts.
+    training: whether it matters in training alone.
+  """
+  meta = {"choices": tuple(choices), "training": training}
+  return dataclasses.field(default=default, metadata=meta)
+
+
+def switch(default: bool, training: bool = False) -> Any:
+  """A field that is true or false.
+
+  Args:
+    default: which.
+    training: whether it matters in training alone.
+  """
+  return dataclasses.field(default=default, metadata={"training": training})
+
+
+def path(default: str = "") -> Any:
+  """A field that holds a path, glob or list of them; see `paths`."""
+  return dataclasses.field(default=default, metadata={"path": True})
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """What sections have in common."""
+
+  def __post_init__(self):
+    """Checks every field; whole numbers become floats, lists tuples.
+
+    Raises:
+      SectionError: names every bad field, the value found and what is wanted.
+    """
+    for name, kind in get_type_hints(type(self)).items():
+      object.__setattr__(self, name, _settled(getattr(self, name), kind))
+    found = list(_field_problems(self)) or list(self.problems())
+    if found:
+      raise SectionError(found)
+
+  def problems(self) -> Iterable[str]:
+    """What is wrong beyond single fields, where each of those is good."""
+    return ()
+
+
+def build(cls: type[S], values: Any, ignore: bool = False) -> S:
+  """A section from a tree of values; what is absent takes its default.
+
+  Args:
+    cls: class of the section.
+    values: dict or ConfigDict, field -> value; of nested sections, a tree.
+    ignore: leave unknown names out rather than refuse them.
+
+  Raises:
+    SectionError: a name is unknown or a value bad; names in it are dotted.
+  """
+  fields = {f.name: f for f in dataclasses.fields(cls)}
+  hints = get_type_hints(cls)
+  wrong: list[str] = []
+  given: dict[str, Any] = {}
+  for name, value in values.items():
+    if name not in fields:
+      if not ignore:
+        wrong.append(unknown(str(name), names(cls)))
+      continue
+    kind = hints[name]
+    if not dataclasses.is_dataclass(kind):
+      value = _settled(value, kind)
+      if _fits(value, kind):
+        given[name] = value
+      else:
+        wrong.append(_misfit(name, value, kind))
+    elif not hasattr(value, "items"):
+      wrong.append(f"{name} must be a section, found {shown(repr(value))}")
+    else:
+      try:
+        given[name] = build(kind, value, ignore)  # type: ignore[arg-type]
+      except SectionError as error:
+        wrong += (f"{name}.{line}" for line in error.problems)
+  try:
+    section = cls(**given)
+  except SectionError as error:
+    raise SectionError([*wrong, *error.problems]) from None
+  if wrong:
+    raise SectionError(wrong)
+  return section
+
+
+def names(cls: type[Section], prefix: str = "") -> list[str]:
+  """Dotted names of all values of a section."""
+  hints = get_type_hints(cls)
+  found = []
+  for field in dataclasses.fields(cls):
+    kind = hints[field.name]
+    if dataclasses.is_dataclass(kind):
+      found += names(kind, f"{prefix}{field.name}.")  # type: ignore[arg-type]
+    else:
+      found.append(prefix + field.name)
+  return found
+
+
+def lasting(section: Any) -> dict[str, Any]:
+  """The values of a section that matter after training, too, by dotted name."""
+  found = {}
+  for field in dataclasses.fields(section):
+    value = getattr(section, field.name)
+    if dataclasses.is_dataclass(value):
+      inside = lasting(value)
+      found |= {f"{field.name}.{name}": inside[name] for name in inside}
+    elif not field.metadata.get("training"):
+      found[field.name] = value
+  return found
+
+
+def paths(cls: type[Section]) -> list[str]:
+  """Names of the fields of a section that hold paths."""
+  return [f.name for f in dataclasses.fields(cls) if f.metadata.get("path")]
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+  """What to say of a name that is not known."""
+  guess = closest(name, known)
+  hint = f", did you mean {guess}?" if guess else ""
+  return f"{shown(name)}: no such value{hint}"
+
+
+def closest(name: str, names: Iterable[str]) -> str | None:
+  """The dotted name that was probably meant, or None.
+
+  Initials count as a match (`lr` for `learning_rate`), names of the same
+  section come first.
+
+  Args:
+    name: dotted name as written.
+    names: the dotted names that exist.
+  """
+  section, _, key = name.rpartition(".")
+  names = list(names)
+  siblings = [n for n in names if n.rpartition(".")[0] == section]
+  for pool in (siblings, names):
+    keys = sorted({n.rpartition(".")[2] for n in pool})
+    alike = [k for k in keys if key in (k, _initials(k))]
+    alike = alike or difflib.get_close_matches(key, keys, 1, ALIKE)
+    found = [n for n in pool if n.rpartition(".")[2] in alike[:1]]
+    if found:
+      return max(found, key=lambda n: _likeness(n, name))
+  return next(iter(difflib.get_close_matches(name, names, 1, ALIKE)), None)
+
+
+def _initials(key: str) -> str:
+  return "".join(word[:1] for word in key.split("_"))
+
+
+def _likeness(a: str, b: str) -> float:
+  return difflib.SequenceMatcher(None, a, b).ratio()
+
+
+def _field_problems(section: Section) -> Iterator[str]:
+  hints = get_type_hints(type(section))
+  for field in dataclasses.fields(section):
+    name, value = field.name, getattr(section, field.name)
+    kind = hints[name]
+    if dataclasses.is_dataclass(kind):
+      if type(value) is not kind:
+        yield f"{name} must be a section, found {shown(repr(value))}"
+      continue
+    if not _fits(value, kind):
+      yield _misfit(name, value, kind)
+      continue
+    meta = field.metadata
+    if "bounds" in meta:
+      yield from _range_problems(name, value, **meta["bounds"])
+    elif "choices" in meta and value not in meta["choices"]:
+      yield (
+        f"{name} must be one of {', '.join(meta['choices'])}, "
+        f"found {shown(repr(value))}"
+      )
+
+
+def _range_problems(
+  name: str,
+  value: float | int,
+  least: float | int | None,
+  above: float | int | None,
+  most: float | int,
+) -> Iterator[str]:
+  large = above is None or value > above
+  if not (large and (least is None or value >= least) and value < math.inf):
+    wanted = f"more than {above}" if above is not None else f"at least {least}"
+    yield f"{name} must be finite and {wanted}, found {value}"
+  elif value > min(most, MOST_INT):
+    yield f"{name} must be at most {min(most, MOST_INT)}, found {shown(value)}"
+
+
+def _settled(value: Any, kind: Any) -> Any:
+  """A value as a field holds it: floats for whole numbers, tuples for lists."""
+  if isinstance(value, (list, tuple)):
+    (item, *_) = get_args(kind) or (None,)
+    return tuple(_settled(one, item) for one in value)
+  whole = type(value) is int and abs(value) < 2**63  # larger have no float
+  return float(value) if kind is float and whole else value
+
+
+def _fits(value: Any, kind: Any) -> bool:
+  if get_origin(kind) is tuple:
+    (item, *_) = get_args(kind)
+    return isinstance(value, tuple) and all(_fits(one, item) for one in value)
+  return type(value) is kind
+
+
+def _misfit(name: str, value: Any, kind: Any) -> str:
+  wanted = WANTED[get_origin(kind) or kind]
+  return f"{name} must be {wanted}, found {shown(repr(value))}"

@@ -1,0 +1,72 @@
+"""From a config to the things it describes; the rest takes plain values."""
+
+import functools
+from collections.abc import Callable
+from types import ModuleType
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from hyperclip_jax import systems
+from hyperclip_jax.data.feed.distortions import Options as Distortions
+from hyperclip_jax.data.feed.views import View
+from hyperclip_jax.optim import adamw
+from hyperclip_jax.systems.task import Encoder, Rules, Task
+from hyperclip_jax.training import config as config_lib
+from hyperclip_jax.training import step
+from hyperclip_jax.training.config import Config
+from hyperclip_jax.training.step import TrainState
+
+
+def system(config: Config) -> ModuleType:
+  """The module of `config.system`."""
+  return systems.find(config.system, config.trust_system)
+
+
+def encoder(config: Config) -> Encoder:
+  """The encoder of the config's system."""
+  return system(config).encoder(config_lib.options(config))
+
+
+def task(config: Config, mesh: Mesh) -> Task:
+  """The task of the config's system, whose views `config.data` describes."""
+  data = config.data
+  view = View(
+    count=data.parts_per_image,
+    crop=tuple(data.crop_scale),
+    distortions=Distortions(**data.distortions),
+    lengths=tuple(data.text_buckets),
+  )
+  return system(config).task(config_lib.options(config), view, mesh)
+
+
+def schedule(config: Config) -> optax.Schedule:
+  """Step -> learning rate."""
+  optim = config.optim
+  return adamw.schedule(optim.learning_rate, optim.warmup, config.steps)
+
+
+def optimizer(config: Config, rules: Rules) -> optax.GradientTransformation:
+  """AdamW on the config's schedule, with a system's weight decay."""
+  optim = config.optim
+  mask = functools.partial(
+    adamw.decay_mask,
+    matrices=rules.matrices,
+    scalars=rules.scalars,
+    norm_and_bias=optim.decay_norm_and_bias,
+  )
+  return adamw.adamw(
+    schedule(config),
+    b1=optim.b1,
+    b2=optim.b2,
+    eps=optim.eps,
+    weight_decay=optim.weight_decay,
+    mask=mask,
+  )
+
+
+def init(config: Config, task: Task) -> Callable[[], TrainState]:
+  """Makes the state at step 0; `jax.eval_shape` of it makes nothing."""
+  key = jax.random.key(config.seed)
+  return functools.partial(step.init, task, optimizer(config, task.rules), key)
