@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import hyperclip_jax
-from hyperclip_jax import geometry, losses
+from hyperclip_jax import geometry, losses, optim
 from hyperclip_jax.geometry import spaces
 
 # Every module of these packages has examples.
-PACKAGES = (geometry, losses)
+PACKAGES = (geometry, losses, optim)
 WITHOUT = {"hyperclip_jax.losses.tiled"}  # it needs a mesh of devices
 MODULES = {
   f"{package.__name__}.{module.name}"
@@ -29,8 +29,10 @@ def run(name, **values):
   module = importlib.import_module(name)
   names = vars(module) | {"jax": jax, "jnp": jnp, "spaces": spaces} | values
   runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-  for example in doctest.DocTestFinder().find(module, extraglobs=names):
-    runner.run(example)
+  # As for a user, without the strictness of the tests.
+  with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    for example in doctest.DocTestFinder().find(module, extraglobs=names):
+      runner.run(example)
   found = runner.summarize(verbose=False)
   assert not found.failed
   return found.attempted
