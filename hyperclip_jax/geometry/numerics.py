@@ -14,7 +14,7 @@ nothing is compiled, so any number of rows is as quick as it can be.
 
 import math
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,11 @@ import numpy as np
 from jaxtyping import Float
 
 # What the functions of the geometry take and return: JAX arrays if one of the
-# arguments is one, and NumPy arrays otherwise.
-Array = jax.Array | np.ndarray
+# arguments is one, and NumPy arrays otherwise. No static type says as much.
+if TYPE_CHECKING:
+  Array = Any
+else:
+  Array = jax.Array | np.ndarray
 Scalar = float | Float[Array, ""]
 
 # Below this r2 the series hold to float64 precision: the first term left out
@@ -45,7 +48,7 @@ def dot(
 ) -> Float[Array, "*#batch"]:
   """Row-by-row scalar product, in full precision on every device."""
   if namespace(x, y) is np:
-    return np.asarray(np.einsum("...i,...i->...", x, y))
+    return np.vecdot(x, y)
   return jnp.sum(x * y, axis=-1)
 
 

@@ -41,8 +41,7 @@ class Space(Protocol):
       `exterior_angle` and `cone_margin` raise TypeError.
   """
 
-  @property
-  def cones(self) -> bool: ...
+  cones: ClassVar[bool]
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Tangent vectors at the root, or raw features, to points."""
