@@ -14,7 +14,7 @@ not within the radii that float32 embeddings can have.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
@@ -30,6 +30,8 @@ Paired = Float[Array, "#n dim"]  # row by row; one row serves all
 
 # Curvatures that a file may ask for. Training keeps within 0.1 and 10.
 CURVATURES = (1e-6, 1e6)
+
+BLOCK = 2**15  # float64 numbers that a processor's cache holds several times
 
 
 @runtime_checkable
@@ -126,7 +128,7 @@ class Sphere:
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Features scaled to unit length; a zero row stays zero."""
-    return numerics.unit(_wide(tangents))
+    return _by_rows(numerics.unit, tangents)
 
   def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
     """Directions of the means of unit vectors (CLIP)."""
@@ -134,7 +136,7 @@ class Sphere:
 
   def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Cosines, row by row."""
-    return numerics.dot(_wide(x), _wide(y))
+    return _by_rows(numerics.dot, x, y)
 
   def pairwise(self, x: Rows, y: Float[Array, "m dim"]) -> Float[Array, "n m"]:
     """Cosines of all pairs."""
@@ -214,7 +216,7 @@ class Lorentz:
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Tangent vectors at the root to points, by the exponential map."""
-    return lorentz.expmap0(_wide(tangents), self.curv)
+    return _by_rows(lambda v: lorentz.expmap0(v, self.curv), tangents)
 
   def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
     """Lifts of mean tangent vectors (MERU, 4.1)."""
@@ -226,7 +228,10 @@ class Lorentz:
 
   def pairwise(self, x: Rows, y: Float[Array, "m dim"]) -> Float[Array, "n m"]:
     """Minus the geodesic distances of all pairs."""
-    return -lorentz.pairwise_dist(_wide(x), _wide(y), self.curv)
+    y = _wide(y)
+    return _by_rows(
+      lambda x: -lorentz.pairwise_dist(x, y, self.curv), x, width=len(y)
+    )
 
   def logits(
     self, x: Rows, y: Float[Array, "m dim"], scale: Scalar
@@ -259,7 +264,7 @@ class Lorentz:
 
   def distance(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Geodesic distance, row by row."""
-    return lorentz.dist(_wide(x), _wide(y), self.curv)
+    return _by_rows(lambda x, y: lorentz.dist(x, y, self.curv), x, y)
 
   def root(self, rows: Rows) -> Float[Array, " dim"]:
     """The hyperboloid's origin, whatever the rows."""
@@ -278,11 +283,11 @@ class Lorentz:
 
   def half_aperture(self, x: Rows) -> Float[Array, " n"]:
     """Half the opening of each row's entailment cone in radians."""
-    return lorentz.half_aperture(_wide(x), self.curv)
+    return _by_rows(lambda x: lorentz.half_aperture(x, self.curv), x)
 
   def exterior_angle(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Angle at x between the ray from the root and the geodesic to y."""
-    return lorentz.exterior_angle(_wide(x), _wide(y), self.curv)
+    return _by_rows(lambda x, y: lorentz.exterior_angle(x, y, self.curv), x, y)
 
   def cone_margin(
     self, general: Paired, specific: Paired, aperture_scale: Scalar = 1.0
@@ -350,6 +355,31 @@ def from_json(value: Any) -> Space:
 def _wide(x: Array) -> Array:
   """NumPy arrays in float64; JAX arrays as they are."""
   return x if isinstance(x, jax.Array) else np.asarray(x, np.float64)
+
+
+def _by_rows(
+  function: Callable[..., Array], *arrays: Array, width: int = 0
+) -> Array:
+  """function(*arrays) of arrays with rows in front, of which one may serve all.
+
+  NumPy arrays go through it in float64 and some rows at a time, so that what it
+  makes on the way stays in the processor's cache: of many rows, most of the
+  time would go to fetching memory.
+
+  Args:
+    function: computes row by row.
+    arrays: its arguments.
+    width: of its longest rows, where those of the arguments are shorter.
+  """
+  if numerics.namespace(*arrays) is not np:
+    return function(*arrays)
+  (count,) = np.broadcast_shapes(*((len(a),) for a in arrays))
+  step = max(1, BLOCK // max(width, arrays[0].shape[1], 1))
+  results = [
+    function(*(_wide(a if len(a) == 1 else a[i : i + step]) for a in arrays))
+    for i in range(0, max(count, 1), step)
+  ]
+  return results[0] if len(results) == 1 else np.concatenate(results)
 
 
 def _mean(sets: Iterable[Array]) -> Array:
