@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   about = evaluation.About(
     flags.model,
     model.name,
+    model.space,
     digest,
     flags.data,
     provenance.parameters(model),

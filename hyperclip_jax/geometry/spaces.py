@@ -41,9 +41,14 @@ class Space(Protocol):
   Attributes:
     cones: whether points have entailment cones: where not, `half_aperture`,
       `exterior_angle` and `cone_margin` raise TypeError.
+    rooted: whether it has a most general point of its own: where not, `root`
+      goes by the rows it is given.
+    distance_name: what `distance` is.
   """
 
   cones: ClassVar[bool]
+  rooted: ClassVar[bool]
+  distance_name: ClassVar[str]
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Tangent vectors at the root, or raw features, to points."""
@@ -125,6 +130,8 @@ class Sphere:
   """Unit vectors, compared by their cosine: the space of CLIP."""
 
   cones: ClassVar[bool] = False
+  rooted: ClassVar[bool] = False
+  distance_name: ClassVar[str] = "cosine distance"
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Features scaled to unit length; a zero row stays zero."""
@@ -213,6 +220,8 @@ class Lorentz:
 
   curv: Scalar
   cones: ClassVar[bool] = True
+  rooted: ClassVar[bool] = True
+  distance_name: ClassVar[str] = "distance"
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Tangent vectors at the root to points, by the exponential map."""

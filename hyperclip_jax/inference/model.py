@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Float64
 
 from hyperclip_jax.checkpoints import hub, release
 from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
-from hyperclip_jax.geometry.spaces import Lorentz, Space, Sphere
+from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.inference import encoder, inputs, walk
 from hyperclip_jax.inference.classify import Classification, softmax
 from hyperclip_jax.inference.encoder import EncodedFiles, Encoder
@@ -38,8 +38,6 @@ class HyperCLIP:
     params: its parameters.
     image_size: side of the square the image tower reads.
     space: where embeddings live, a hyperboloid, or the unit sphere for CLIP.
-    hyperbolic: whether that is a hyperboloid.
-    curv: its curvature is -curv; 1.0 where not hyperbolic.
     logit_scale: multiplies cosines or minus distances in `probabilities`.
   """
 
@@ -61,10 +59,9 @@ class HyperCLIP:
     self.model: Any = model
     self.params = jax.device_put(params, jax.local_devices()[0])
     self.image_size = image_size
-    self.hyperbolic = model.hyperbolic
-    self.curv = float(jnp.exp(params["curv"])) if model.hyperbolic else 1.0
+    space = self.model.apply({"params": params}, method="space")
+    self.space: Space = jax.tree.map(float, space)
     self.logit_scale = float(jnp.exp(params["logit_scale"]))
-    self.space: Space = Lorentz(self.curv) if model.hyperbolic else Sphere()
     self._encoder = Encoder(model, self.params, image_size, batch_size)
 
   def __repr__(self) -> str:
@@ -83,13 +80,14 @@ class HyperCLIP:
 
   @functools.cached_property
   def root(self) -> Float32[np.ndarray, " dim"]:
-    """The most general point: the hyperboloid's origin.
+    """The most general point: that of the space, a hyperboloid's origin.
 
-    CLIP has none of its own. The embedding of the empty text stands for it, as
-    in HierarCaps (Alper and Averbuch-Elor, 2024).
+    The sphere of CLIP has none. The embedding of the empty text stands for it,
+    as in HierarCaps (Alper and Averbuch-Elor, 2024).
     """
-    if self.hyperbolic:
-      return np.zeros(self.model.embed_dim, np.float32)
+    if self.space.rooted:
+      rows = np.zeros((1, self.model.embed_dim), np.float32)
+      return self.space.root(rows).astype(np.float32)
     return self.encode_text("")[0]
 
   def encode_image(self, images: Images, lift: bool = True) -> Embeddings:
@@ -165,9 +163,9 @@ class HyperCLIP:
   ) -> Float32[np.ndarray, " n"]:
     """Row by row: does `general` entail `specific`? Lower is a clearer yes.
 
-    The exterior angle minus the half aperture in radians: at most zero where
-    the specific point lies in the general one's cone. CLIP has no cones; its
-    score is minus the cosine.
+    Where the space has cones, the exterior angle minus the half aperture in
+    radians: at most zero where the specific point lies in the general one's
+    cone. The sphere of CLIP has none; its score is minus the cosine.
 
     Args:
       general: n embeddings, or one for all of `specific`.

@@ -17,6 +17,8 @@ from hyperclip_jax.evals.runner import Outcome
 from hyperclip_jax.evals.tasks import LEFT_OUT as LEFT_OUT_KEY
 from hyperclip_jax.evals.tasks import Results
 from hyperclip_jax.files import shown, write_whole
+from hyperclip_jax.geometry import spaces
+from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.reports import measures, plots, words
 from hyperclip_jax.reports.markup import (
   Markup,
@@ -52,6 +54,7 @@ class About(NamedTuple):
   Attributes:
     model: as the command line had it.
     objective: "hycoclip", "meru" or "clip".
+    space: where its embeddings live.
     digest: of the model.
     data: folder of the data sets.
     size: "149.6 M parameters".
@@ -61,6 +64,7 @@ class About(NamedTuple):
 
   model: str
   objective: str
+  space: Space
   digest: str
   data: str
   size: str
@@ -72,7 +76,10 @@ def write(
   folder: pathlib.Path, about: About, outcomes: Sequence[Outcome]
 ) -> None:
   """Writes the three files, each in one step."""
-  content = about._asdict() | {"tasks": [_plain(o) for o in outcomes]}
+  content = about._asdict() | {
+    "space": spaces.to_json(about.space),
+    "tasks": [_plain(o) for o in outcomes],
+  }
   write_whole(folder / DATA, json.dumps(content, indent=1) + "\n")
   write_whole(folder / TABLE, _markdown(about, outcomes), errors="replace")
   write_whole(folder / PAGE, _page(about, outcomes), errors="replace")
@@ -205,7 +212,6 @@ def _page(about: About, outcomes: Sequence[Outcome]) -> str:
     for prefix, of in _distances(outcome).items()
   }
   if distances:
-    text = words.FLAT if about.objective == "clip" else words.HYPERBOLIC
     panels = [
       panel for name, of in distances.items() for panel in _panels(name, of)
     ]
@@ -213,7 +219,7 @@ def _page(about: About, outcomes: Sequence[Outcome]) -> str:
       tag(
         "section",
         tag("h2", "Distances from the root"),
-        note(text[0]),
+        note(words.root(about.space)),
         tag("div", *panels, cls="panels wide"),
       )
     )
@@ -228,7 +234,7 @@ def _page(about: About, outcomes: Sequence[Outcome]) -> str:
   return document(
     f"Evaluation of {about.model}",
     tag("h1", "Evaluation"),
-    facts(about._asdict()),
+    facts(about._asdict() | {"space": str(about.space)}),
     *sections,
   )
 

@@ -50,8 +50,7 @@ def write(
       {"step": config.steps, **evaluation.results},
     ],
     embeddings=evaluation.embeddings,
-    curv=model.curv,
-    hyperbolic=model.hyperbolic,
+    space=model.space,
     traversals=_walks(model, data, evaluation),
     examples=_examples(model, data, evaluation),
     config_text=config_text,
@@ -73,22 +72,13 @@ def _walks(
     [model.encode_text(texts), evaluation.embeddings["box_image"]]
   )
 
-  def landmark(stop: walk.Stop) -> page.Landmark:
-    if stop.row == walk.ROOT_ROW:
-      return page.Landmark("[ROOT]", stop.t)
-    if stop.row < len(texts):
-      return page.Landmark(stop.name, stop.t)
-    i = stop.row - len(texts)
-    return page.Landmark(stop.name, stop.t, data.box_image[i])
-
   index = Index(candidates, [*texts, *data.box_text], model.space)
   root = model.space.root(candidates)
+  pictures = dict(enumerate(data.box_image, len(texts)))
   starts = evaluation.embeddings["image"][:WALKS]
   walks = [walk.to_root(start, root, index) for start in starts]
   return [
-    page.Traversal(
-      data.image[i], data.text[i], [landmark(stop) for stop in stops]
-    )
+    page.Traversal(data.image[i], data.text[i], stops, pictures)
     for i, stops in enumerate(walks)
   ]
 

@@ -162,7 +162,7 @@ def test_similarity_orders_by_nearness(model):
 
 
 def test_entailment_is_inside_the_cone(model):
-  if not model.hyperbolic:
+  if not model.space.cones:
     pytest.skip("CLIP has no cones")
   tangents = model.encode_text(["a cat"], lift=False)
   general, specific = model.lift(tangents), model.lift(1.5 * tangents)
@@ -185,7 +185,7 @@ def test_the_root_is_a_point_chosen_once(model):
   found = model.distance_to_root(x)
   for i in range(len(x)):
     np.testing.assert_allclose(model.distance_to_root(x[i]), found[i])
-  if model.hyperbolic:
+  if model.space.rooted:
     assert not model.root.any()
   else:
     np.testing.assert_array_equal(model.root, model.encode_text("")[0])
@@ -229,8 +229,9 @@ def test_classify_is_the_softmax_of_training(model):
   classes = class_embeddings(model, labels, ["a {}.", "{}"])
   x = model.encode_image(images)
   near = model.similarity(x, classes)
-  if model.hyperbolic:  # -<x, y> = cosh(sqrt(c) d) / c
-    near = -np.arccosh(-model.curv * near.astype(float)) / model.curv**0.5
+  if isinstance(model.space, Lorentz):  # -<x, y> = cosh(sqrt(c) d) / c
+    curv = model.space.curv
+    near = -np.arccosh(-curv * near.astype(float)) / curv**0.5
   weights = np.exp(np.exp(model.params["logit_scale"]) * near)
   wanted = weights / weights.sum(axis=1, keepdims=True)
   np.testing.assert_allclose(found.probabilities, wanted, atol=1e-6)
@@ -453,7 +454,7 @@ def test_a_model_says_what_it_is(model):
   assert shown.startswith(f"HyperCLIP({model.name}: ")
   assert "images of 32 x 32" in shown
   assert "texts of 77 tokens" in shown
-  assert ("Lorentz(curv=1" in shown) == model.hyperbolic
+  assert ("Lorentz(curv=1" in shown) == model.space.cones
 
 
 def test_a_diverged_model_is_not_searched(model):
