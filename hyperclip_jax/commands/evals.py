@@ -26,6 +26,7 @@ def evals(options: argparse.Namespace) -> int:
   about = evaluation.About(
     options.model,
     model.system,
+    model.space,
     model.fingerprint,
     str(data),
     provenance.parameters(model),

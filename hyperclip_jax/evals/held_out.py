@@ -174,7 +174,7 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
     "retrieval": rates.retrieved(
       *ranks(model, embeddings["image"], embeddings["text"], own), KS, own
     ),
-    "root_distance": norms.norms(model, embeddings),
+    "root_distance": norms.norms(model.space, embeddings),
   }
   if data.classes is not None:
     groups |= _classify(model, data.classes)

@@ -354,12 +354,11 @@ def centroid(
     >>> centroid(x, 1.0, jnp.array([2.0, 0.0])).tolist()
     [1.0, 0.0]
   """
-  if weights is None:
-    weights = jnp.ones_like(x[..., 0])
-  weights = numerics.over_largest(weights)
-  weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
-  mean = jnp.sum(weights[..., None] * x, axis=-2)
-  u = dot(weights, stable.excess(x, mean[..., None, :], curv))
+  given = jnp.ones_like(x[..., 0]) if weights is None else weights
+  given = numerics.over_largest(given)
+  shares = given / jnp.sum(given, axis=-1, keepdims=True)
+  mean = jnp.sum(shares[..., None] * x, axis=-2)
+  u = dot(shares, stable.excess(x, mean[..., None, :], curv))
   scale2 = 1 + 2 * u + (u / (jnp.sqrt(curv) * time(mean, curv))) ** 2
   return mean / jnp.sqrt(scale2)[..., None]
 
@@ -465,7 +464,7 @@ def exterior_angle(
   rounding = 8 * xp.finfo(across.dtype).eps
   size = xp.minimum(xp.abs(y), xp.abs(y - x))
   on_ray = xp.all(xp.abs(across) <= rounding * size, axis=-1)
-  q = norm(xp.where(on_ray[..., None], 0, across))
+  q = xp.where(on_ray, 0, norm(across))
   return numerics.atan2(q, xp.sqrt(curv) * along)
 
 

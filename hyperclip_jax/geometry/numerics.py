@@ -14,16 +14,19 @@ without compiling anything, for any number of rows.
 
 import math
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-# Functions of the geometry return JAX arrays if any argument is one, and NumPy
-# arrays otherwise.
-Array = jax.Array | np.ndarray
+# What the functions of the geometry take and return: JAX arrays if one of the
+# arguments is one, and NumPy arrays otherwise. No static type says as much.
+if TYPE_CHECKING:
+  Array = Any
+else:
+  Array = jax.Array | np.ndarray
 Scalar = float | Float[Array, ""]
 
 # Below this r2 the series hold to float64 precision: the first term left out
@@ -57,7 +60,7 @@ def dot(
     11.0
   """
   if namespace(x, y) is np:
-    return np.asarray(np.einsum("...i,...i->...", x, y))
+    return np.vecdot(x, y)
   return jnp.sum(x * y, axis=-1)
 
 

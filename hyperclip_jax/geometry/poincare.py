@@ -6,10 +6,10 @@ curv |p|^2 < 1.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Complex, Float
 
 from hyperclip_jax.geometry import lorentz, numerics
-from hyperclip_jax.geometry.numerics import Scalar, dot
+from hyperclip_jax.geometry.numerics import Array, Scalar, dot, namespace
 
 
 def from_lorentz(
@@ -75,3 +75,64 @@ def dist(
   room = (1 - curv * dot(p, p)) * (1 - curv * dot(q, q))
   excess = 2 * curv * dot(p - q, p - q) / room
   return numerics.acosh1p(excess) / jnp.sqrt(curv)
+
+
+def disk_radius(
+  distance: Float[Array, "*batch"], curv: Scalar
+) -> Float[Array, "*batch"]:
+  """How far from the middle of the ball, scaled to radius 1, points lie.
+
+  tanh(sqrt(c) d / 2).
+
+  Args:
+    distance: d, distances from the root.
+    curv: c, where the curvature is -c.
+
+  Returns:
+    Numbers in [0, 1].
+
+  >>> float(disk_radius(jnp.array(2.0), 1.0))  # tanh(1)
+  0.7615...
+  """
+  xp = namespace(distance, curv)
+  return xp.tanh(xp.sqrt(curv) * distance / 2)
+
+
+def disk_distance(
+  radius: Float[Array, "*batch"], curv: Scalar
+) -> Float[Array, "*batch"]:
+  """Distances from the root; inverse of `disk_radius`.
+
+  Args:
+    radius: numbers in [0, 1).
+    curv: c, where the curvature is -c.
+
+  Returns:
+    2 artanh(radius) / sqrt(c).
+
+  >>> float(disk_distance(jnp.array(0.5), 1.0))  # log(3)
+  1.0986...
+  """
+  xp = namespace(radius, curv)
+  return 2 * xp.arctanh(radius) / xp.sqrt(curv)
+
+
+def translate(
+  z: Complex[Array, "*#batch"], a: Complex[Array, "*#batch"] | complex
+) -> Complex[Array, "*#batch"]:
+  """Moves the unit disk, as complex numbers, so that 0 comes to lie at a.
+
+  The isometry (z + a) / (1 + conj(a) z), a Moebius map: geodesics become
+  geodesics, and angles stay.
+
+  Args:
+    z: points of the disk.
+    a: where 0 goes; -a brings a to 0.
+
+  Returns:
+    Points of the disk.
+
+  >>> translate(jnp.array([0j, -0.5 + 0j]), 0.5)
+  Array([0.5+0.j, 0. +0.j], dtype=complex64)
+  """
+  return (z + a) / (1 + namespace(z, a).conj(a) * z)

@@ -15,7 +15,7 @@ rank correctly within the radii that float32 embeddings can have.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -33,6 +33,8 @@ Paired = Float[Array, "#n dim"]  # row by row; one row serves all
 # Curvatures that a file may ask for. Training keeps within 0.1 and 10.
 CURVATURES = (1e-6, 1e6)
 
+BLOCK = 2**15  # float64 numbers that a processor's cache holds several times
+
 
 @runtime_checkable
 class Space(Protocol):
@@ -41,10 +43,14 @@ class Space(Protocol):
   Attributes:
     cones: whether points have entailment cones; if not, `half_aperture`,
       `exterior_angle` and `cone_margin` raise TypeError.
+    rooted: whether it has a most general point of its own: where not, `root`
+      goes by the rows it is given.
+    distance_name: what `distance` is.
   """
 
-  @property
-  def cones(self) -> bool: ...
+  cones: ClassVar[bool]
+  rooted: ClassVar[bool]
+  distance_name: ClassVar[str]
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Maps tangent vectors at the root, or raw features, to points."""
@@ -209,10 +215,12 @@ class Sphere:
   """
 
   cones: ClassVar[bool] = False
+  rooted: ClassVar[bool] = False
+  distance_name: ClassVar[str] = "cosine distance"
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Scales features to unit length; a zero row stays zero."""
-    return numerics.unit(_wide(tangents))
+    return _by_rows(numerics.unit, tangents)
 
   def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
     """Averages unit vectors row by row, and scales to unit length (CLIP)."""
@@ -220,7 +228,7 @@ class Sphere:
 
   def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Cosines, row by row."""
-    return numerics.dot(_wide(x), _wide(y))
+    return _by_rows(numerics.dot, x, y)
 
   def pairwise(self, x: Rows, y: Float[Array, "m dim"]) -> Float[Array, "n m"]:
     """Cosines of all pairs."""
@@ -305,10 +313,12 @@ class Lorentz:
 
   curv: Scalar
   cones: ClassVar[bool] = True
+  rooted: ClassVar[bool] = True
+  distance_name: ClassVar[str] = "distance"
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Maps tangent vectors at the root to points, by the exponential map."""
-    return lorentz.expmap0(_wide(tangents), self.curv)
+    return _by_rows(lambda v: lorentz.expmap0(v, self.curv), tangents)
 
   def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
     """Averages tangent vectors row by row, and lifts them (MERU, 4.1)."""
@@ -320,7 +330,10 @@ class Lorentz:
 
   def pairwise(self, x: Rows, y: Float[Array, "m dim"]) -> Float[Array, "n m"]:
     """Minus the geodesic distances of all pairs."""
-    return -lorentz.pairwise_dist(_wide(x), _wide(y), self.curv)
+    y = _wide(y)
+    return _by_rows(
+      lambda x: -lorentz.pairwise_dist(x, y, self.curv), x, width=len(y)
+    )
 
   def logits(
     self, x: Rows, y: Float[Array, "m dim"], scale: Scalar
@@ -353,7 +366,7 @@ class Lorentz:
 
   def distance(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Geodesic distance, row by row."""
-    return lorentz.dist(_wide(x), _wide(y), self.curv)
+    return _by_rows(lambda x, y: lorentz.dist(x, y, self.curv), x, y)
 
   def root(self, rows: Rows) -> Float[Array, " dim"]:
     """The hyperboloid's origin, whatever the rows."""
@@ -372,11 +385,11 @@ class Lorentz:
 
   def half_aperture(self, x: Rows) -> Float[Array, " n"]:
     """Half the opening of each row's entailment cone in radians."""
-    return lorentz.half_aperture(_wide(x), self.curv)
+    return _by_rows(lambda x: lorentz.half_aperture(x, self.curv), x)
 
   def exterior_angle(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Angle at x between the ray from the root and the geodesic to y."""
-    return lorentz.exterior_angle(_wide(x), _wide(y), self.curv)
+    return _by_rows(lambda x, y: lorentz.exterior_angle(x, y, self.curv), x, y)
 
   def cone_margin(
     self, general: Paired, specific: Paired, aperture_scale: Scalar = 1.0
@@ -469,6 +482,31 @@ def from_json(value: Any) -> Space:
 def _wide(x: Array) -> Array:
   """NumPy arrays in float64; JAX arrays as they are."""
   return x if isinstance(x, jax.Array) else np.asarray(x, np.float64)
+
+
+def _by_rows(
+  function: Callable[..., Array], *arrays: Array, width: int = 0
+) -> Array:
+  """function(*arrays) of arrays with rows in front, of which one may serve all.
+
+  NumPy arrays go through it in float64 and some rows at a time, so that what it
+  makes on the way stays in the processor's cache: of many rows, most of the
+  time would go to fetching memory.
+
+  Args:
+    function: computes row by row.
+    arrays: its arguments.
+    width: of its longest rows, where those of the arguments are shorter.
+  """
+  if numerics.namespace(*arrays) is not np:
+    return function(*arrays)
+  (count,) = np.broadcast_shapes(*((len(a),) for a in arrays))
+  step = max(1, BLOCK // max(width, arrays[0].shape[1], 1))
+  results = [
+    function(*(_wide(a if len(a) == 1 else a[i : i + step]) for a in arrays))
+    for i in range(0, max(count, 1), step)
+  ]
+  return results[0] if len(results) == 1 else np.concatenate(results)
 
 
 def _mean(sets: Iterable[Array]) -> Array:

@@ -49,13 +49,15 @@ class Answer(NamedTuple):
 
   Attributes:
     nearest: phrases and texts of the index, the nearest first.
+    distances: of the nearest from the picture, as of `Space.distance`.
     walk: what is met on the way to the root; rows are of the phrases, and of
       the things after them.
-    cones: of each phrase, the clearest first; none without hyperbolic geometry.
+    cones: of each phrase, the clearest first; none where the space has none.
     embeddings: lifted: "image" (1, dim) and "text" (phrases, dim).
   """
 
   nearest: list[Hit]
+  distances: list[float]
   walk: tuple[walk.Stop, ...]
   cones: list[Cone]
   embeddings: dict[str, Float[np.ndarray, "_ dim"]]
@@ -88,11 +90,13 @@ def explore(
   named = [*phrases, *(things.index.names[i] for i in known)]
   rows = np.concatenate([texts, things.index.embeddings[known]])
   (nearest,) = model.search(image, model.index(rows, named), count)
+  distances = model.space.distance(rows[[hit.row for hit in nearest]], image)
   candidates = np.concatenate([texts, things.index.embeddings])
   met = model.index(candidates, [*phrases, *things.index.names])
   stops = walk.to_root(image[0], model.root, met)
-  cones = _cones(model, image, phrases, texts) if model.hyperbolic else []
-  return Answer(nearest, stops, cones, {"image": image, "text": texts})
+  cones = _cones(model, image, phrases, texts) if model.space.cones else []
+  embeddings = {"image": image, "text": texts}
+  return Answer(nearest, distances.tolist(), stops, cones, embeddings)
 
 
 def _cones(model, image, phrases, texts) -> list[Cone]:

@@ -78,9 +78,6 @@ class HyperCLIP:
     self.logit_scale = float(self._towers.scale(params))
     self._encoder = BatchEncoder(self._towers, self.variables, batch_size)
 
-  hyperbolic = property(lambda self: self.space.cones)  # until stage 2
-  curv = property(lambda self: getattr(self.space, "curv", 1.0))
-
   @property
   def params(self) -> Any:
     """The trained variables of the towers."""
@@ -102,14 +99,14 @@ class HyperCLIP:
 
   @functools.cached_property
   def root(self) -> Float32[np.ndarray, " dim"]:
-    """The most general point: the origin of the hyperboloid.
+    """The most general point: the root of the space, such as its origin.
 
-    CLIP has no root. The embedding of the empty text takes its place, as in
-    HierarCaps (Alper and Averbuch-Elor, 2024).
+    The sphere of CLIP has no root. The embedding of the empty text takes its
+    place, as in HierarCaps (Alper and Averbuch-Elor, 2024).
     """
-    if self.space.cones:
-      none = np.zeros((1, self.width))
-      return self.space.root(none).astype(np.float32)
+    if self.space.rooted:
+      rows = np.zeros((1, self.width), np.float32)
+      return self.space.root(rows).astype(np.float32)
     return self.encode_text("")[0]
 
   def encode_image(self, images: Images, lift: bool = True) -> Embeddings:
@@ -226,8 +223,9 @@ class HyperCLIP:
   ) -> Float32[np.ndarray, " n"]:
     """Scores row by row whether `general` entails `specific`.
 
-    The score is the exterior angle minus the half aperture in radians (MERU,
-    Desai et al., 2023). CLIP has no cones; its score is minus the cosine.
+    In a space with cones, the score is the exterior angle minus the half aperture
+    in radians (MERU, Desai et al., 2023). The sphere of CLIP has no cones; its
+    score is minus the cosine.
 
     Args:
       general: n embeddings, or one for all of `specific`.

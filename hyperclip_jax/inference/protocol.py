@@ -15,12 +15,9 @@ class Model(Protocol):
   Embeddings are float32, one row each. `similarity` and `probabilities` are
   float64: far from the root float32 would put neighbours in a wrong order.
 
-  `image_size` is the side of the square images that it reads, `space` is where
-  its embeddings live, and `hyperbolic` says whether that is a hyperboloid.
+  `image_size` is the side of the square images that it reads, and `space` is
+  where its embeddings live.
   """
-
-  @property
-  def hyperbolic(self) -> bool: ...
 
   @property
   def image_size(self) -> int: ...

@@ -38,8 +38,8 @@ def between(
 ) -> tuple[Stop, ...]:
   """The rows met on the geodesic from `start` to `end`.
 
-  Without hyperbolic geometry the way is the line between the two, brought to
-  the sphere.
+  Without hyperbolic geometry the way is the chord between the two, brought to
+  the sphere: a great circle, in steps that are not quite equal.
 
   Args:
     start: embedding.

@@ -59,26 +59,26 @@ def cross_entropy(
     Loss in nats, a scalar.
   """
   x = rows.blank(x, where)
-  return rows.mean(_losses(mesh, (space, scale), x, y), where)
+  return rows.mean(_losses(mesh, space, scale, x, y), where)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _losses(mesh, measure, x, y):
-  """Each row's cross entropy, (p,); measure is the space and the scale."""
-  return _forward(mesh, measure, x, y)[0]
+def _losses(mesh, space, scale, x, y):
+  """Each row's cross entropy, (p,)."""
+  return _forward(mesh, space, scale, x, y)[0]
 
 
-def _forward(mesh, measure, x, y):
-  @_on_each_device(mesh, (_ALL, _ROWS, _ROWS), _ROWS)
-  def stream(measure, x, y):
-    positives = contrastive.matches(*measure, x, y)
+def _forward(mesh, space, scale, x, y):
+  @_on_each_device(mesh, (_ALL, _ALL, _ROWS, _ROWS), _ROWS)
+  def stream(space, scale, x, y):
+    positives = contrastive.matches(space, scale, x, y)
     matches, columns = _columns(y, len(x))
 
     # Logits are relative to that of the match, which is 0 and waits for the
     # end: no digits are lost to large logits, nor those of small losses to 1.
     def add(carry, tile):
       top, total = carry
-      logits = _logits(measure, x, tile.y) - positives[:, None]
+      logits = space.logits(x, tile.y, scale) - positives[:, None]
       logits = jnp.where(_negative(matches, tile), logits, -jnp.inf)
       new_top = jnp.maximum(top, jnp.max(logits, axis=1))
       tile_total = jnp.sum(jnp.exp(logits - new_top[:, None]), axis=1)
@@ -89,33 +89,33 @@ def _forward(mesh, measure, x, y):
     (top, total), _ = _over_all_columns(add, begin, columns, mesh)
     return jax.nn.softplus(top + jnp.log(total))
 
-  losses = stream(measure, x, y)
-  return losses, (measure, x, y, losses)
+  losses = stream(space, scale, x, y)
+  return losses, (space, scale, x, y, losses)
 
 
 def _backward(mesh, saved, grad):
-  specs = (_ALL, _ROWS, _ROWS)
+  specs = (_ALL, _ALL, _ROWS, _ROWS)
 
   @_on_each_device(mesh, (*specs, _ROWS, _ROWS), specs)
-  def stream(measure, x, y, losses, grad):
-    positives, vjp = jax.vjp(contrastive.matches, *measure, x, y)
+  def stream(space, scale, x, y, losses, grad):
+    positives, vjp = jax.vjp(contrastive.matches, space, scale, x, y)
     # The softmax at a match is exp(-loss).
-    *dmeasure, dx, dy = vjp(grad * jnp.expm1(-losses))
+    dspace, dscale, dx, dy = vjp(grad * jnp.expm1(-losses))
     matches, columns = _columns(y, len(x))
 
     def add(carry, tile):
-      logits, vjp = jax.vjp(_logits, measure, x, tile.y)
+      logits, vjp = jax.vjp(_logits, space, scale, x, tile.y)
       softmax = jnp.exp(logits - positives[:, None] - losses[:, None])
       weights = jnp.where(_negative(matches, tile), softmax * grad[:, None], 0)
-      dmeasure, dx, dy = vjp(weights)
-      carry = jax.tree.map(jnp.add, carry, (dx, dmeasure))
+      dspace, dscale, dx, dy = vjp(weights)
+      carry = jax.tree.map(jnp.add, carry, (dspace, dscale, dx))
       return carry, tile._replace(dy=tile.dy + dy)
 
-    begin = dx, tuple(dmeasure)
+    begin = dspace, dscale, dx
     columns = _tiles(columns._replace(dy=dy), len(x))
-    (dx, dmeasure), columns = _over_all_columns(add, begin, columns, mesh)
+    (*dscalars, dx), columns = _over_all_columns(add, begin, columns, mesh)
     dy = columns.dy.reshape(-1, dy.shape[1])[: len(dy)]
-    return jax.lax.psum(dmeasure, _AXIS), dx, dy
+    return *jax.lax.psum(dscalars, _AXIS), dx, dy
 
   return stream(*saved, grad)
 
@@ -123,8 +123,7 @@ def _backward(mesh, saved, grad):
 _losses.defvjp(_forward, _backward)
 
 
-def _logits(measure, x, y):
-  space, scale = measure
+def _logits(space, scale, x, y):
   return space.logits(x, y, scale)
 
 

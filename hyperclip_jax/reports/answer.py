@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hyperclip_jax.data.records.images import Pixels
-from hyperclip_jax.inference import walk
+from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.inference.explore import Answer, Things
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.reports import cones, markup, page, plots
@@ -72,38 +72,27 @@ def problem(text: str) -> Markup:
 
 def _nearest(model: HyperCLIP, found: Answer) -> list[Markup]:
   """A table with the distance, which is easier to read than the score."""
-  scores = np.array([hit.score for hit in found.nearest])
-  if model.hyperbolic:
-    cosh = np.maximum(-model.curv * scores, 1)
-    values, name = np.arccosh(cosh) / model.curv**0.5, "distance"
-  else:
-    values, name = scores, "cosine"
   rows = {
     shortened(hit.name): f"{value:.3f}"
-    for hit, value in zip(found.nearest, values, strict=True)
+    for hit, value in zip(found.nearest, found.distances, strict=True)
   }
-  return [counts(rows, ("", name))]
+  return [counts(rows, ("", model.space.distance_name))]
 
 
 def _walk(model, picture, phrases, things, found) -> list[Markup]:
-  def landmark(stop: walk.Stop) -> page.Landmark:
-    if stop.row == walk.ROOT_ROW:
-      return page.Landmark("[ROOT]", stop.t)
-    if stop.row < len(phrases):
-      return page.Landmark(shortened(phrases[stop.row]), stop.t)
-    row = stop.row - len(phrases)
-    name = shortened(things.index.names[row])
-    return page.Landmark(name, stop.t, things.pictures[row])
-
-  stops = [landmark(stop) for stop in found.walk]
-  line = "geodesic" if model.hyperbolic else "straight line"
+  stops = [stop._replace(name=shortened(stop.name)) for stop in found.walk]
+  pictures = {
+    row: seen
+    for row, seen in enumerate(things.pictures, len(phrases))
+    if seen is not None
+  }
   return [
     note(
-      f"A {line} leads from the picture to the root, the most general point. "
-      "These lie nearest on the way, each with the share of the way that is "
-      "left where it is first met."
+      "The shortest way leads from the picture to the root, the most general "
+      "point. These lie nearest on the way, each with the share of the way "
+      "that is left where it is first met."
     ),
-    page.walk(page.Traversal(picture, "the picture", stops)),
+    page.walk(page.Traversal(picture, "the picture", stops, pictures)),
   ]
 
 
@@ -115,14 +104,13 @@ def _map(model: HyperCLIP, phrases, found: Answer) -> list[Markup]:
   drawn, share = labelled_map(
     {"image": image, "text": texts[order]},
     [phrases[i] for i in order[:LABELS]],
-    model.curv,
-    model.hyperbolic,
+    model.space,
   )
   text = (
     "The Poincaré disk: the root is in the middle. Distances from it are "
     "true (rings); a line joins the nearest phrase to the picture; angles "
     f"are a sketch, which holds {share:.0%} of how directions vary."
-    if model.hyperbolic
+    if isinstance(model.space, Lorentz)
     else f"The first two principal components hold {share:.0%} of the "
     "variance; this space has no root."
   )
@@ -135,22 +123,20 @@ def _map(model: HyperCLIP, phrases, found: Answer) -> list[Markup]:
 def labelled_map(
   embeddings: plots.Embeddings,
   names: Sequence[str],
-  curv: float,
-  hyperbolic: bool,
+  space: Space,
 ) -> tuple[Figure, float]:
   """`plots.embedding_map` with the names of the first texts, where they fit.
 
   Args:
     embeddings: lifted points of the kinds "image" and "text".
     names: of the first texts.
-    curv: the manifold has curvature -curv.
-    hyperbolic: whether it is hyperbolic.
+    space: where they live.
 
   Returns:
     The figure, and the share of variance that it holds.
   """
-  drawn, share = plots.embedding_map(embeddings, curv, hyperbolic)
-  places, _ = plots.positions(embeddings, curv, hyperbolic)
+  drawn, share = plots.embedding_map(embeddings, space)
+  places, _ = plots.positions(embeddings, space)
   (axes,) = drawn.axes
   half = max(np.abs(axes.get_xlim()))
   taken: list[np.ndarray] = []
@@ -172,10 +158,10 @@ def labelled_map(
 
 
 def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
-  if not model.hyperbolic:
-    return [note("This model has no hyperbolic space, and so no cones.")]
+  if not isinstance(model.space, Lorentz):
+    return [note("This model's space has no cones.")]
   holding = sum(cone.margin <= 0 for cone in found.cones)
-  uri = plots.data_uri(cones.cones(found.cones[:MOST_CONES], model.curv))
+  uri = plots.data_uri(cones.cones(found.cones[:MOST_CONES], model.space))
   return [
     note(
       f"{holding} of {len(found.cones)} phrases entail the picture: it (blue) "

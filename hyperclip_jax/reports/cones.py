@@ -13,6 +13,9 @@ from jaxtyping import Complex
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
+from hyperclip_jax.geometry.numerics import Scalar
+from hyperclip_jax.geometry.poincare import disk_radius, translate
+from hyperclip_jax.geometry.spaces import Lorentz
 from hyperclip_jax.inference.explore import Cone
 from hyperclip_jax.reports.markup import shortened
 from hyperclip_jax.reports.plots import FAINT, INK, KINDS, STYLE
@@ -23,12 +26,12 @@ RIM = 0.9999
 
 
 @matplotlib.rc_context(STYLE)
-def cones(found: Sequence[Cone], curv: float) -> Figure:
+def cones(found: Sequence[Cone], space: Lorentz) -> Figure:
   """A small disk for each cone: shaded where the phrase entails.
 
   Args:
     found: one or more.
-    curv: the manifold has curvature -curv.
+    space: where they live.
   """
   rows = -(-len(found) // COLUMNS)
   figure = Figure(figsize=(10, 2.9 * rows))
@@ -36,11 +39,11 @@ def cones(found: Sequence[Cone], curv: float) -> Figure:
   for axes in grid:
     axes.set_axis_off()
   for axes, cone in zip(grid, found, strict=False):
-    _draw(axes, cone, curv)
+    _draw(axes, cone, space.curv)
   return figure
 
 
-def _draw(axes, cone: Cone, curv: float) -> None:
+def _draw(axes, cone: Cone, curv: Scalar) -> None:
   inside = cone.margin <= 0
   text, image = KINDS["text"], KINDS["image"]
   axes.set_aspect("equal")
@@ -54,8 +57,9 @@ def _draw(axes, cone: Cone, curv: float) -> None:
   )
   points = {
     "root": 0j,
-    "phrase": radius(cone.apex, curv) + 0j,
-    "picture": radius(cone.picture, curv) * np.exp(1j * cone.between),
+    "phrase": disk_radius(np.array(cone.apex), curv) + 0j,
+    "picture": disk_radius(np.array(cone.picture), curv)
+    * np.exp(1j * cone.between),
   }
   for end in ("phrase", "picture"):
     z = points[end]
@@ -85,26 +89,21 @@ def _draw(axes, cone: Cone, curv: float) -> None:
 
 
 def outline(
-  apex: float, aperture: float, curv: float
+  apex: float, aperture: float, curv: Scalar
 ) -> Complex[np.ndarray, "points"]:
   """The border of a cone in the disk; its axis points to the right.
 
-  Rays from the apex are straight in the disk that has it in the middle; a
-  Moebius map, which keeps angles, puts it in its place.
+  Rays from the apex are straight in the disk that has it in the middle, which
+  is then moved to have the root there.
 
   Args:
     apex: its distance from the root.
     aperture: half the opening in radians.
-    curv: the manifold has curvature -curv.
+    curv: the space has curvature -curv.
   """
   ray = RIM * np.linspace(0, 1, 64)
   turn = np.linspace(-aperture, aperture, 129)
   around = [ray * np.exp(-1j * aperture), RIM * np.exp(1j * turn)]
   around.append(ray[::-1] * np.exp(1j * aperture))
-  straight, a = np.concatenate(around), radius(apex, curv)
-  return (straight + a) / (1 + a * straight)
-
-
-def radius(distance: float, curv: float) -> float:
-  """In the Poincare disk of the unit radius: tanh(sqrt(curv) d / 2)."""
-  return float(np.tanh(curv**0.5 * distance / 2))
+  middle = disk_radius(np.array(apex), curv) + 0j
+  return translate(np.concatenate(around), middle)

@@ -17,6 +17,7 @@ from hyperclip_jax.evals.runner import Outcome
 from hyperclip_jax.evals.tasks import LEFT_OUT as LEFT_OUT_KEY
 from hyperclip_jax.evals.tasks import Results
 from hyperclip_jax.files import shown, write_whole
+from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.reports import measures, plots, words
 from hyperclip_jax.reports.markup import (
   Markup,
@@ -51,7 +52,8 @@ class About(NamedTuple):
 
   Attributes:
     model: model as given on the command line.
-    objective: "hycoclip", "meru" or "clip".
+    system: name of the system, such as "hycoclip".
+    space: where its embeddings live.
     digest: fingerprint of the model.
     data: folder of the data sets.
     size: number of parameters, such as "149.6 M parameters".
@@ -60,7 +62,8 @@ class About(NamedTuple):
   """
 
   model: str
-  objective: str
+  system: str
+  space: Space
   digest: str
   data: str
   size: str
@@ -78,7 +81,10 @@ def write(
     about: facts on the evaluation.
     outcomes: outcome of each task.
   """
-  content = about._asdict() | {"tasks": [_plain(o) for o in outcomes]}
+  content = about._asdict() | {
+    "space": str(about.space),
+    "tasks": [_plain(o) for o in outcomes],
+  }
   write_whole(folder / DATA, json.dumps(content, indent=1) + "\n")
   write_whole(folder / TABLE, _markdown(about, outcomes), errors="replace")
   write_whole(folder / PAGE, _page(about, outcomes), errors="replace")
@@ -211,7 +217,6 @@ def _page(about: About, outcomes: Sequence[Outcome]) -> str:
     for prefix, of in _distances(outcome).items()
   }
   if distances:
-    text = words.FLAT if about.objective == "clip" else words.HYPERBOLIC
     panels = [
       panel for name, of in distances.items() for panel in _panels(name, of)
     ]
@@ -219,7 +224,7 @@ def _page(about: About, outcomes: Sequence[Outcome]) -> str:
       tag(
         "section",
         tag("h2", "Distances from the root"),
-        note(text[0]),
+        note(words.root(about.space)),
         tag("div", *panels, cls="panels wide"),
       )
     )
@@ -234,7 +239,7 @@ def _page(about: About, outcomes: Sequence[Outcome]) -> str:
   return document(
     f"Evaluation of {about.model}",
     tag("h1", "Evaluation"),
-    facts(about._asdict()),
+    facts(about._asdict() | {"space": str(about.space)}),
     *sections,
   )
 

@@ -14,6 +14,8 @@ from hyperclip_jax.data.records.boxes import Box
 from hyperclip_jax.evals import held_out
 from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.files import write_whole
+from hyperclip_jax.geometry.spaces import Lorentz, Space
+from hyperclip_jax.inference.walk import ROOT_ROW, Stop
 from hyperclip_jax.reports import measures, plots, words
 from hyperclip_jax.reports.drawing import Picture, drawn
 from hyperclip_jax.reports.markup import (
@@ -27,26 +29,20 @@ from hyperclip_jax.reports.markup import (
 )
 
 
-class Landmark(NamedTuple):
-  """What lies nearest on a stretch of a walk to the root.
+class Traversal(NamedTuple):
+  """The walk from a picture to the root.
 
   Attributes:
-    text: A caption, a phrase or [ROOT].
-    t: What is left of the way where it is first met, 1 to 0.
-    picture: Shown instead of the text, which describes it.
+    picture: Where it starts.
+    caption: What describes it.
+    stops: What is met.
+    pictures: Of some rows of the stops, shown instead of their names.
   """
-
-  text: str
-  t: float
-  picture: Picture | None = None
-
-
-class Traversal(NamedTuple):
-  """The walk from a picture to the root."""
 
   picture: Picture
   caption: str
-  landmarks: Sequence[Landmark]
+  stops: Sequence[Stop]
+  pictures: Mapping[int, Picture] = {}
 
 
 class Example(NamedTuple):
@@ -70,14 +66,13 @@ def write_report(
   *,
   title: str,
   about: Mapping[str, str],
-  objective: str,
+  system: str,
   date: str,
   digest: str,
   summary: Mapping[str, float],
   history: plots.History,
   embeddings: plots.Embeddings,
-  curv: float,
-  hyperbolic: bool,
+  space: Space,
   traversals: Sequence[Traversal],
   examples: Sequence[Example],
   config_text: str,
@@ -90,7 +85,7 @@ def write_report(
     path: Where to, "report.html".
     title: The name of the run.
     about: More to know about the run: names and values.
-    objective: "hycoclip", "meru" or "clip".
+    system: name of the system, such as "hycoclip".
     date: When the run was made, as it should read.
     digest: Identifies the configuration.
     summary: The final results; rates are fractions. Their names start with
@@ -99,8 +94,7 @@ def write_report(
     history: The rows of metrics.jsonl: {"step": 10, "loss": 3.2, ...}.
     embeddings: Lifted points (rows, dim) by kind, of the kinds in plots.KINDS;
       row i of every kind is of the same record.
-    curv: The manifold has curvature -curv.
-    hyperbolic: Whether it is hyperbolic.
+    space: Where they live.
     traversals: Walks to the root.
     examples: Records to look at.
     config_text: The configuration, in full.
@@ -119,15 +113,15 @@ def write_report(
   sections = (
     (f"Results on {where}", _results(summary, trained)),
     ("Training", _training(history)),
-    (f"Embeddings of {where}", _embeddings(embeddings, curv, hyperbolic)),
-    (f"Walks to the root from {where}", _walks(traversals, hyperbolic)),
+    (f"Embeddings of {where}", _embeddings(embeddings, space)),
+    (f"Walks to the root from {where}", _walks(traversals)),
     (f"Examples of {where}", _examples(examples)),
     ("Configuration", _configuration(config_text)),
   )
   page = document(
     title,
     tag("h1", title),
-    facts({"objective": objective, "date": date, "config": digest, **about}),
+    facts({"system": system, "date": date, "config": digest, **about}),
     *(tag("section", tag("h2", name), *parts) for name, parts in sections),
   )
   write_whole(path, page, errors="replace")
@@ -178,9 +172,7 @@ def _training(history: plots.History):
   ]
 
 
-def _embeddings(
-  embeddings: plots.Embeddings, curv: float, hyperbolic: bool
-) -> list[Markup]:
+def _embeddings(embeddings: plots.Embeddings, space: Space) -> list[Markup]:
   clean, lost, notes = {}, 0, []
   for kind, rows in embeddings.items():
     finite = np.isfinite(rows).all(axis=1, keepdims=True)
@@ -191,11 +183,13 @@ def _embeddings(
     notes.append(note(f"{lost} embeddings are not finite and left out."))
   if not clean:
     return [note("There are no embeddings to show."), *notes]
-  distances = plots.root_distances(clean, curv, hyperbolic)
+  distances = norms.distances(space, clean)
   medians = {f"{k}_median": np.nanmedian(v) for k, v in distances.items()}
-  picture, share = plots.embedding_map(clean, curv, hyperbolic)
-  texts = words.HYPERBOLIC if hyperbolic else words.FLAT
-  captions = [text.format(share=share, curv=curv) for text in texts]
+  picture, share = plots.embedding_map(clean, space)
+  of_map = words.PLANE.format(share=share)
+  if isinstance(space, Lorentz):
+    of_map = words.DISK.format(share=share, curv=space.curv)
+  captions = [words.root(space), of_map]
   figures = (
     (
       plots.distance_histograms(norms.bins(distances) | medians),
@@ -216,15 +210,14 @@ def _embeddings(
   ]
 
 
-def _walks(traversals: Sequence[Traversal], hyperbolic: bool):
+def _walks(traversals: Sequence[Traversal]):
   if not traversals:
     return [note("No walks were made.")]
-  line = "geodesic" if hyperbolic else "straight line"
   return [
     note(
-      f"From each picture a {line} leads to the root. The chain names what "
-      f"lies nearest on the way, with the share of the way still to go where "
-      f"it is first met. It should turn from the specific to the general."
+      "From each picture the shortest way leads to the root. The chain names "
+      "what lies nearest on it, with the share of the way still to go where it "
+      "is first met. It should turn from the specific to the general."
     ),
     *(walk(traversal) for traversal in traversals),
   ]
@@ -233,9 +226,12 @@ def _walks(traversals: Sequence[Traversal], hyperbolic: bool):
 def walk(traversal: Traversal) -> Markup:
   """Makes a picture with the chain of landmarks on its walk to the root."""
   stops = []
-  for text, t, picture in traversal.landmarks:
-    what = tag("span", text) if picture is None else inline_image(picture, text)
-    stops.append(tag("li", what, tag("small", f"{t:.2f}")))
+  for stop in traversal.stops:
+    name = "[ROOT]" if stop.row == ROOT_ROW else stop.name
+    what = tag("span", name)
+    if stop.row in traversal.pictures:
+      what = inline_image(traversal.pictures[stop.row], name)
+    stops.append(tag("li", what, tag("small", f"{stop.t:.2f}")))
   start = inline_image(traversal.picture, traversal.caption)
   return tag("div", start, tag("ol", *stops), cls="walk")
 

@@ -19,6 +19,8 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
 from hyperclip_jax.evals.metrics import norms
+from hyperclip_jax.geometry import poincare
+from hyperclip_jax.geometry.spaces import Lorentz, Space
 
 Embeddings = Mapping[str, np.ndarray]  # kind -> (rows, dim) lifted points.
 History = Sequence[Mapping[str, Any]]  # The rows of metrics.jsonl.
@@ -170,32 +172,6 @@ def _columns(labels: Sequence[str]) -> int:
   return 1
 
 
-def root_distances(
-  embeddings: Embeddings, curv: float, hyperbolic: bool
-) -> dict[str, np.ndarray]:
-  """Distances from the root by kind.
-
-  Args:
-    embeddings: Lifted points by kind; space components if hyperbolic.
-    curv: The manifold has curvature -curv.
-    hyperbolic: Whether it is hyperbolic.
-
-  Returns:
-    asinh(sqrt(curv) |x|) / sqrt(curv) if hyperbolic, else the cosine distance
-    to the mean direction of all rows of all kinds.
-  """
-  points = {kind: np.asarray(x, np.float64) for kind, x in embeddings.items()}
-  if hyperbolic:
-    root = curv**0.5
-    return {
-      kind: np.arcsinh(root * np.linalg.norm(x, axis=1)) / root
-      for kind, x in points.items()
-    }
-  mean = np.nanmean(np.concatenate([*points.values()]), axis=0)
-  mean /= np.linalg.norm(mean)
-  return {kind: 1 - x @ mean for kind, x in points.items()}
-
-
 @matplotlib.rc_context(STYLE)
 def distance_histograms(
   found: Mapping[str, Any],
@@ -228,24 +204,28 @@ def distance_histograms(
 
 
 def disk_coordinates(
-  embeddings: Embeddings, curv: float
+  embeddings: Embeddings, space: Lorentz
 ) -> tuple[dict[str, np.ndarray], float]:
   """Places hyperbolic points in the Poincare disk.
 
-  The radius is true: tanh(sqrt(curv) d / 2), d the distance from the root. The
-  angle is a sketch: that of the direction x / |x|, less the mean direction, in
-  the plane of its first two principal components over all kinds.
+  The radius is true, as of `poincare.disk_radius`. The angle is a sketch: that
+  of the direction x / |x|, less the mean direction, in the plane of its first
+  two principal components over all kinds.
+
+  Args:
+    embeddings: Lifted points by kind.
+    space: Where they live.
 
   Returns:
     Points (rows, 2) by kind, and the share of the variance of the directions
     that the plane holds.
   """
-  distances = root_distances(embeddings, curv, hyperbolic=True)
+  distances = norms.distances(space, embeddings)
   flat, share = _plane({kind: _unit(x) for kind, x in embeddings.items()})
   points = {}
   for kind, z in flat.items():
     angle = np.arctan2(z[:, 1], z[:, 0])
-    radius = np.tanh(curv**0.5 * distances[kind] / 2)
+    radius = poincare.disk_radius(distances[kind], space.curv)
     points[kind] = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
   return points, share
 
@@ -253,38 +233,36 @@ def disk_coordinates(
 def geodesic(ends: Sequence[np.ndarray]) -> Float[np.ndarray, "points 2"]:
   """Points on the geodesic of the Poincare disk, a circular arc.
 
-  A Moebius map takes one end to 0, where geodesics are straight, and back.
+  One end is moved to 0, where geodesics are straight, and back.
   """
-  a, b = (complex(*end) for end in ends)
-  straight = (b - a) / (1 - a.conjugate() * b) * np.linspace(0, 1, 33)
-  arc = (straight + a) / (1 + a.conjugate() * straight)
+  a, b = (np.array(complex(*end)) for end in ends)
+  straight = poincare.translate(b, -a) * np.linspace(0, 1, 33)
+  arc = poincare.translate(straight, a)
   return np.stack([np.real(arc), np.imag(arc)], axis=1)
 
 
 def positions(
-  embeddings: Embeddings, curv: float, hyperbolic: bool
+  embeddings: Embeddings, space: Space
 ) -> tuple[dict[str, np.ndarray], float]:
   """Where `embedding_map` puts each row, and the share that it holds."""
-  if hyperbolic:
-    return disk_coordinates(embeddings, curv)
+  if isinstance(space, Lorentz):
+    return disk_coordinates(embeddings, space)
   return _plane(embeddings)
 
 
 @matplotlib.rc_context(STYLE)
-def embedding_map(
-  embeddings: Embeddings, curv: float, hyperbolic: bool
-) -> tuple[Figure, float]:
+def embedding_map(embeddings: Embeddings, space: Space) -> tuple[Figure, float]:
   """The embeddings in the plane, and entailment edges of a few records.
 
   Args:
     embeddings: Lifted points by kind; row i of every kind is of record i.
-    curv: The manifold has curvature -curv.
-    hyperbolic: Poincare disk if so, else the plane of principal components.
+    space: Where they live. A hyperboloid is drawn as a Poincare disk, others
+      in the plane of principal components.
 
   Returns:
     The figure, and the share of variance that the picture holds.
   """
-  points, share = positions(embeddings, curv, hyperbolic)
+  points, share = positions(embeddings, space)
   figure = Figure(figsize=(5, 5.2))
   axes = figure.subplots()
   axes.set_aspect("equal")
@@ -301,10 +279,11 @@ def embedding_map(
         linewidths=0,
         label=look.label,
       )
-  _edges(axes, points, geodesic if hyperbolic else np.stack)
-  if hyperbolic:
-    _disk_frame(axes, points, curv)
+  if isinstance(space, Lorentz):
+    _edges(axes, points, geodesic)
+    _disk_frame(axes, points, space.curv)
   else:
+    _edges(axes, points, np.stack)
     axes.set_xlabel("first principal component")
     axes.set_ylabel("second principal component")
   figure.legend(
@@ -346,9 +325,9 @@ def _disk_frame(axes, points, curv):
   furthest = np.nanmax(radii)
   # Close to the rim, the whole disk: else its arcs would show in the corners.
   view = 1.04 if furthest > 0.6 else 1.15 * furthest + 1e-6
-  reach = 2 * np.arctanh(min(furthest, 1 - 1e-6)) / curv**0.5
+  reach = float(poincare.disk_distance(min(furthest, 1 - 1e-6), curv))
   for d in MaxNLocator(5).tick_values(0, reach + 1e-6)[1:]:
-    r = np.tanh(curv**0.5 * d / 2)
+    r = float(poincare.disk_radius(d, curv))
     if r < min(view, 0.97):
       axes.add_patch(Circle((0, 0), r, fill=False, color=FAINT, zorder=0))
       label = f"{d:.3g}"

@@ -48,7 +48,7 @@ def write(
     path,
     title=workdir.absolute().name,
     about=provenance.of_run(workdir, config, model, data),
-    objective=model.system,
+    system=model.system,
     date=time.strftime("%Y-%m-%d %H:%M"),
     digest=hashlib.sha256(config_text.encode()).hexdigest()[:12],
     # Histograms show the distances better than rows of numbers.
@@ -62,8 +62,7 @@ def write(
       {"step": config.steps, **evaluation.results},
     ],
     embeddings=evaluation.embeddings,
-    curv=model.curv,
-    hyperbolic=model.hyperbolic,
+    space=model.space,
     traversals=_walks(model, data, evaluation),
     examples=_examples(model, data, evaluation),
     config_text=config_text,
@@ -85,22 +84,13 @@ def _walks(
     [model.encode_text(texts), evaluation.embeddings["box_image"]]
   )
 
-  def landmark(stop: walk.Stop) -> page.Landmark:
-    if stop.row == walk.ROOT_ROW:
-      return page.Landmark("[ROOT]", stop.t)
-    if stop.row < len(texts):
-      return page.Landmark(stop.name, stop.t)
-    i = stop.row - len(texts)
-    return page.Landmark(stop.name, stop.t, data.box_image[i])
-
   index = Index(candidates, [*texts, *data.box_text], model.space)
   root = model.space.root(candidates)
+  pictures = dict(enumerate(data.box_image, len(texts)))
   starts = evaluation.embeddings["image"][:WALKS]
   walks = [walk.to_root(start, root, index) for start in starts]
   return [
-    page.Traversal(
-      data.image[i], data.text[i], [landmark(stop) for stop in stops]
-    )
+    page.Traversal(data.image[i], data.text[i], stops, pictures)
     for i, stops in enumerate(walks)
   ]
 

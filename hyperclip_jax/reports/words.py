@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from hyperclip_jax.geometry.spaces import Space
+
 # Pattern of the metric, readable name, explanation, which way is better.
 MEANINGS = (
   (
@@ -253,23 +255,32 @@ EDGES = (
   "specific: text to image, box text to box image, box image to image, box "
   "text to text."
 )
-HYPERBOLIC = (
+_ROOT = (
   "The root is the most general point of the space. Each row shows one kind, "
   "scaled to its own height; the line and the number are its median. General "
   "things should lie further left than specific ones: box texts first, images "
-  "last.",
+  "last."
+)
+_NO_ROOT = (
+  "This model has no root; the mean direction of all embeddings stands in. "
+  "Each row shows the cosine distance of one kind from it, scaled to its own "
+  "height; the line and the number are the median."
+)
+DISK = (
   "The hyperbolic space (curvature -{curv:.3g}) as a Poincaré disk: the root "
   "is in the middle, infinity on the rim (out of the picture if all points lie "
   "far inside). The distance from the middle is exact (rings); the "
   "angle is a sketch, which holds {share:.0%} of how directions vary. "
   + EDGES
-  + " Lines that run outwards are a hierarchy.",
+  + " Lines that run outwards are a hierarchy."
 )
-FLAT = (
-  "This model has no root; the mean direction of all embeddings stands in. "
-  "Each row shows the cosine distance of one kind from it, scaled to its own "
-  "height; the line and the number are the median.",
+PLANE = (
   "The first two principal components of the unit embeddings, which hold "
   "{share:.0%} of their variance. This space has no root: the middle means "
-  "nothing. " + EDGES,
+  "nothing. " + EDGES
 )
+
+
+def root(space: Space) -> str:
+  """How to read distances from the root."""
+  return _ROOT if space.rooted else _NO_ROOT

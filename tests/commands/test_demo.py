@@ -19,6 +19,7 @@ from PIL import ExifTags, Image
 
 import hyperclip_jax
 from hyperclip_jax.commands import demo, door, local_server
+from hyperclip_jax.geometry.poincare import disk_radius
 from hyperclip_jax.geometry.spaces import Lorentz
 from hyperclip_jax.inference import explore
 from hyperclip_jax.reports import answer, cones
@@ -68,11 +69,11 @@ def test_an_answer_names_all_and_escapes(begun, file):
   assert isinstance(shown, Markup)
   assert evil not in shown
   reader = Reader(shown)
-  head = "distance" if model.hyperbolic else "cosine"
+  head = model.space.distance_name
   assert set(reader.table) == {head, "a red circle", evil}
   assert "[ROOT]" in reader.text
-  assert shown.count("data:image/svg+xml") == 1 + model.hyperbolic
-  assert ("no cones" in reader.text) == (not model.hyperbolic)
+  assert shown.count("data:image/svg+xml") == 1 + model.space.cones
+  assert ("no cones" in reader.text) == (not model.space.cones)
 
 
 def test_explore_agrees_with_the_model(begun):
@@ -82,7 +83,10 @@ def test_explore_agrees_with_the_model(begun):
   want = model.search_image(image, model.index_texts(phrases), 8)[0]
   assert [hit.row for hit in found.nearest] == [hit.row for hit in want]
   assert found.walk[-1].name == "root"
-  if model.hyperbolic:
+  x = model.encode_image([image])
+  near = model.space.distance(model.encode_text(phrases), x)
+  assert found.distances == pytest.approx(sorted(near), abs=1e-5)
+  if model.space.cones:
     texts = model.encode_text(phrases)
     margins = model.entailment_score(
       texts, np.repeat(model.encode_image([image]), 3, axis=0)
@@ -118,7 +122,7 @@ def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
     )
     exterior = np.pi - at_apex
     if abs(exterior - aperture) > 0.02:  # The drawn arc is a polygon.
-      z = cones.radius(far, curv) * np.exp(1j * between)
+      z = disk_radius(np.array(far), curv) * np.exp(1j * between)
       inside = drawn.contains_point((z.real, z.imag))
       assert inside == (exterior < aperture)
       checked += 1

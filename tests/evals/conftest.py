@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hyperclip_jax.geometry.spaces import Lorentz, Sphere
+from hyperclip_jax.geometry.spaces import Lorentz, Space, Sphere
 from hyperclip_jax.inference import classify
 
 
@@ -13,8 +13,7 @@ from hyperclip_jax.inference import classify
 class FakeModel:
   """Texts are looked up in a table; an image is the colour of its corner."""
 
-  hyperbolic: bool
-  curv: float
+  space: Space
   table: dict[str, tuple[float, ...]]
   image_size: int = 8
   logit_scale: float = 100.0
@@ -28,14 +27,7 @@ class FakeModel:
     return self.lift(features) if lift else features
 
   def lift(self, v):
-    norm = np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12)
-    if not self.hyperbolic:
-      return v / norm
-    return v * (np.sinh(self.curv**0.5 * norm) / (self.curv**0.5 * norm))
-
-  @property
-  def space(self):
-    return Lorentz(self.curv) if self.hyperbolic else Sphere()
+    return self.space.lift(v).astype(np.float32)
 
   def similarity(self, x, y):
     return self.space.similarity(x, y)
@@ -57,6 +49,6 @@ def make_model():
   """make_model(hyperbolic, table, curv) -> FakeModel."""
 
   def make(hyperbolic=True, table=None, curv=1.0):
-    return FakeModel(hyperbolic, curv, table or {})
+    return FakeModel(Lorentz(curv) if hyperbolic else Sphere(), table or {})
 
   return make

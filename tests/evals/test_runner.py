@@ -116,7 +116,7 @@ def test_the_command_writes_all_and_escapes(monkeypatch, tmp_path, capsys):
   assert call(tmp_path, f"--model={folder}") == 0
   output = tmp_path / "out"
   content = json.loads((output / "results.json").read_text())
-  assert content["objective"] == "hycoclip"
+  assert content["system"] == "hycoclip"
   assert [t["status"] for t in content["tasks"]] == ["done", "missing"]
   assert content["tasks"][0]["results"] == {"top1": 0.25}
   assert content["tasks"][0]["paper"] == PAPER

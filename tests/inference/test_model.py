@@ -182,7 +182,7 @@ def test_the_root_is_a_point_chosen_once(model):
   found = model.distance_to_root(x)
   for i in range(len(x)):
     np.testing.assert_allclose(model.distance_to_root(x[i]), found[i])
-  if model.space.cones:
+  if model.space.rooted:
     assert not model.root.any()
   else:
     np.testing.assert_array_equal(model.root, model.encode_text("")[0])
@@ -225,8 +225,9 @@ def test_classify_is_the_softmax_of_training(model):
   classes = class_embeddings(model, labels, ["a {}.", "{}"])
   x = model.encode_image(images)
   near = model.similarity(x, classes)
-  if model.space.cones:  # -<x, y> = cosh(sqrt(c) d) / c
-    near = -np.arccosh(-model.curv * near.astype(float)) / model.curv**0.5
+  if isinstance(model.space, Lorentz):  # -<x, y> = cosh(sqrt(c) d) / c
+    curv = model.space.curv
+    near = -np.arccosh(-curv * near.astype(float)) / curv**0.5
   weights = np.exp(np.exp(model.params["logit_scale"]) * near)
   wanted = weights / weights.sum(axis=1, keepdims=True)
   np.testing.assert_allclose(found.probabilities, wanted, atol=1e-6)

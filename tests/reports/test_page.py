@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from hyperclip_jax.geometry.spaces import Lorentz, Sphere
+from hyperclip_jax.inference.walk import ROOT_ROW, Stop
 from hyperclip_jax.reports import page, plots
 from hyperclip_jax.reports.markup import tag
 from tests.reports.reader import Reader, assert_self_contained
@@ -14,7 +16,7 @@ def run():
   picture = rng.integers(0, 255, (400, 600, 3), np.uint8)
   return {
     "title": f"run {EVIL}",
-    "objective": "hycoclip",
+    "system": "hycoclip",
     "date": "2031-02-03",
     "digest": "abc123",
     "about": {"model": "1.5 M parameters", "command": EVIL},
@@ -34,17 +36,17 @@ def run():
     "embeddings": {
       kind: rng.normal(size=(20, 8)).astype(np.float32) for kind in plots.KINDS
     },
-    "curv": 0.7,
-    "hyperbolic": True,
+    "space": Lorentz(0.7),
     "traversals": [
       page.Traversal(
         picture,
         EVIL,
         [
-          page.Landmark(EVIL, 1.0),
-          page.Landmark(EVIL, 0.5, picture[:40, :40]),
-          page.Landmark("[ROOT]", 0.1),
+          Stop(EVIL, 1.0, 0),
+          Stop(EVIL, 0.5, 1),
+          Stop("root", 0.1, ROOT_ROW),
         ],
+        {1: picture[:40, :40]},
       )
     ],
     "examples": [
@@ -105,39 +107,37 @@ def test_the_same_run_gives_the_same_bytes(run, write):
   assert write(run) == write(run)
 
 
-@pytest.mark.parametrize("hyperbolic", [True, False])
-def test_an_empty_run_says_what_is_missing(run, write, hyperbolic):
+@pytest.mark.parametrize("space", [Lorentz(0.7), Sphere()])
+def test_an_empty_run_says_what_is_missing(run, write, space):
   for name in ("summary", "history", "embeddings", "traversals", "examples"):
     run[name] = type(run[name])()
-  reader = Reader(write(run | {"hyperbolic": hyperbolic}))
+  reader = Reader(write(run | {"space": space}))
   for words in ("no final results", "No metrics", "no embeddings", "No walks"):
     assert words in reader.text
   assert "img" not in {name for name, _ in reader.elements}
 
 
-@pytest.mark.parametrize("hyperbolic", [True, False])
+@pytest.mark.parametrize("space", [Lorentz(0.7), Sphere()])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_embeddings_that_are_not_finite_are_counted(
-  run, write, hyperbolic, value
-):
+def test_embeddings_that_are_not_finite_are_counted(run, write, space, value):
   run["embeddings"]["text"][3, 1] = value
   run["embeddings"]["box_text"][:] = value
   run["embeddings"]["box_image"] = np.zeros((0, 8), np.float32)
-  reader = Reader(write(run | {"hyperbolic": hyperbolic}))
+  reader = Reader(write(run | {"space": space}))
   assert "21 embeddings are not finite" in reader.text
 
 
-@pytest.mark.parametrize("hyperbolic", [True, False])
-def test_collapsed_embeddings_are_drawn(run, write, hyperbolic):
+@pytest.mark.parametrize("space", [Lorentz(0.7), Sphere()])
+def test_collapsed_embeddings_are_drawn(run, write, space):
   rows = np.ones((20, 8), np.float32) / 8**0.5
   run["embeddings"] = dict.fromkeys(plots.KINDS, rows)
-  assert Reader(write(run | {"hyperbolic": hyperbolic}))
-  run["embeddings"] = {"image": rows[:1] * (0 if hyperbolic else 1)}
-  assert Reader(write(run | {"hyperbolic": hyperbolic}))
+  assert Reader(write(run | {"space": space}))
+  run["embeddings"] = {"image": rows[:1] * (0 if space.rooted else 1)}
+  assert Reader(write(run | {"space": space}))
 
 
 def test_without_hyperbolic_geometry_the_map_is_no_disk(run, write):
-  reader = Reader(write(run | {"hyperbolic": False}))
+  reader = Reader(write(run | {"space": Sphere()}))
   assert "principal components" in reader.text
   assert "Poincaré" not in reader.text
 

@@ -7,6 +7,7 @@ import PIL.Image
 import pytest
 
 from hyperclip_jax.evals.metrics import norms
+from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.reports import plots
 
 
@@ -22,9 +23,10 @@ def points(distances, curv, dim=5, seed=0):
 def test_disk_radii_are_those_of_the_true_distances(curv):
   d = np.array([0, 0.3, 1, 4])
   embeddings = {"text": points(d, curv), "image": points(2 * d, curv, seed=1)}
-  found = plots.root_distances(embeddings, curv, hyperbolic=True)
+  space = Lorentz(curv)
+  found = norms.distances(space, embeddings)
   np.testing.assert_allclose(found["image"], 2 * d, rtol=1e-6)
-  disk, share = plots.disk_coordinates(embeddings, curv)
+  disk, share = plots.disk_coordinates(embeddings, space)
   radii = np.linalg.norm(disk["text"], axis=1)
   np.testing.assert_allclose(radii, np.tanh(curv**0.5 * d / 2), rtol=1e-6)
   assert 0 < share < 1
@@ -34,7 +36,7 @@ def test_directions_in_a_plane_keep_their_angles():
   turn = np.arange(8) * np.pi / 4
   tangents = np.zeros((8, 6))
   tangents[:, 2], tangents[:, 4] = np.cos(turn), np.sin(turn)
-  disk, share = plots.disk_coordinates({"image": tangents}, 1.0)
+  disk, share = plots.disk_coordinates({"image": tangents}, Lorentz(1.0))
   assert share == pytest.approx(1)
   z = disk["image"] / np.linalg.norm(disk["image"], axis=1, keepdims=True)
   np.testing.assert_allclose(z @ z.T, tangents @ tangents.T, atol=1e-9)
@@ -42,7 +44,7 @@ def test_directions_in_a_plane_keep_their_angles():
 
 def test_cosine_distances_are_from_the_mean_of_all_kinds():
   embeddings = {"image": np.eye(2)[:1], "text": np.eye(2)[1:]}
-  found = plots.root_distances(embeddings, 1.0, hyperbolic=False)
+  found = norms.distances(Sphere(), embeddings)
   assert found["image"] == pytest.approx(1 - 0.5**0.5)
   assert found["text"] == pytest.approx(1 - 0.5**0.5)
 
@@ -147,17 +149,17 @@ def test_a_legend_lies_within_the_figure_and_lines_differ(names):
   assert axes.get_ylabel() == "loss"
 
 
-@pytest.mark.parametrize("hyperbolic", [True, False])
-def test_figures_are_opaque(hyperbolic):
+@pytest.mark.parametrize("space", [Lorentz(1.0), Sphere()])
+def test_figures_are_opaque(space):
   embeddings = {
     "image": points(np.ones(3), 1.0),
     "text": points([1, 2, 3], 1.0),
   }
-  distances = plots.root_distances(embeddings, 1.0, hyperbolic)
+  distances = norms.distances(space, embeddings)
   medians = {"image_median": 1.0, "text_median": 1.0}
   for figure in (
     plots.curves([{"step": 1, "loss": 1.0}], ["loss"]),
-    plots.embedding_map(embeddings, 1.0, hyperbolic)[0],
+    plots.embedding_map(embeddings, space)[0],
     plots.distance_histograms(norms.bins(distances) | medians),
   ):
     buffer = io.BytesIO()
@@ -166,18 +168,18 @@ def test_figures_are_opaque(hyperbolic):
     assert alpha.min() == 255
 
 
-@pytest.mark.parametrize("hyperbolic", [True, False])
-def test_the_map_joins_what_entails_to_what_is_entailed(hyperbolic):
+@pytest.mark.parametrize("space", [Lorentz(1.0), Sphere()])
+def test_the_map_joins_what_entails_to_what_is_entailed(space):
   embeddings = {
     kind: points(np.full(3, i + 1.0), 1.0, seed=i)
     for i, kind in enumerate(plots.KINDS)
   }
-  figure, _ = plots.embedding_map(embeddings, 1.0, hyperbolic)
+  figure, _ = plots.embedding_map(embeddings, space)
   (axes,) = axes_of(figure)
   lines = [line for line in axes.lines if len(line.get_xdata()) > 1]
   assert len(lines) == 3 * len(plots.EDGES)
   del embeddings["box_image"]
-  (axes,) = axes_of(plots.embedding_map(embeddings, 1.0, hyperbolic)[0])
+  (axes,) = axes_of(plots.embedding_map(embeddings, space)[0])
   lines = [line for line in axes.lines if len(line.get_xdata()) > 1]
   assert len(lines) == 3 * 2
 

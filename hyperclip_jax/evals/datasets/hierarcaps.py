@@ -211,7 +211,7 @@ def _radii(
   model: Model, embeddings: Float[np.ndarray, "texts dim"]
 ) -> Float[np.ndarray, "texts"]:
   """Distances from the root; CLIP's is the embedding of no words at all."""
-  if model.hyperbolic:
+  if model.space.rooted:
     return model.distance_to_root(embeddings)
   return np.linalg.norm(embeddings - model.encode_text([""]), axis=1)
 

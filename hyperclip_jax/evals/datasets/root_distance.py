@@ -61,8 +61,8 @@ def _run(model: Model, data: pathlib.Path) -> Results:
   embeddings = {kind: np.concatenate(rows) for kind, rows in found.items()}
   return {
     "records": float(count),
-    **norms.norms(model, embeddings),
-    **norms.bins(norms.distances(model, embeddings)),
+    **norms.norms(model.space, embeddings),
+    **norms.bins(norms.distances(model.space, embeddings)),
     **left(left_out),
   }
 

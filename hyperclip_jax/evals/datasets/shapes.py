@@ -27,7 +27,7 @@ def _run(model: Model, data: pathlib.Path) -> Results:
   source = TarSource(expand(f"{folder}/val/*.tar"), MIN_SIDE)
   sample = held_out.load(str(folder), source, MIN_SIDE)
   results, embeddings, context = held_out.evaluate(model, sample)
-  bins = norms.bins(norms.distances(model, embeddings))
+  bins = norms.bins(norms.distances(model.space, embeddings))
   return {
     **{
       name.removeprefix(f"{sample.name}/"): value

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from hyperclip_jax.inference.protocol import Model
+from hyperclip_jax.geometry.spaces import Space
 
 KINDS = ("image", "text", "box_image", "box_text")
 BINS = 60
@@ -20,22 +20,23 @@ NAMES = (EDGES, *(f"{k}_{s}" for k in KINDS for s in (*STATISTICS, "bins")))
 
 
 def distances(
-  model: Model, embeddings: Mapping[str, Float[np.ndarray, "_ dim"]]
+  space: Space, embeddings: Mapping[str, Float[np.ndarray, "_ dim"]]
 ) -> dict[str, np.ndarray]:
   """Distances from the root by kind.
 
-  All kinds are measured from one root. Without hyperbolic geometry it is the
-  mean direction of all that is measured, as in MERU's figure of CLIP.
+  All kinds are measured from one root. On a sphere it is the mean direction of
+  all that is measured and finite, as in MERU's figure of CLIP.
 
   Args:
-    model: The model.
+    space: Where the embeddings live.
     embeddings: Lifted embeddings by kind, usually KINDS.
 
   Returns:
     One array (rows,) a kind, in the order given.
   """
   rows = np.concatenate([*embeddings.values()])
-  flat = model.distance_to_root(rows, model.space.root(rows))
+  root = space.root(rows[np.isfinite(rows).all(axis=1)])
+  flat = space.distance(rows, root[None]).astype(np.float32)
   ends = np.cumsum([len(rows) for rows in embeddings.values()])
   return dict(zip(embeddings, np.split(flat, ends[:-1]), strict=True))
 
@@ -66,11 +67,11 @@ def bins(
 
 
 def norms(
-  model: Model, embeddings: Mapping[str, Float[np.ndarray, "_ dim"]]
+  space: Space, embeddings: Mapping[str, Float[np.ndarray, "_ dim"]]
 ) -> dict[str, float]:
   """{kind}_mean, _std, _p5, _median and _p95 of the distances from the root."""
   result = {}
-  for kind, rows in distances(model, embeddings).items():
+  for kind, rows in distances(space, embeddings).items():
     result[f"{kind}_mean"] = float(np.mean(rows))
     result[f"{kind}_std"] = float(np.std(rows))
     for name, percent in PERCENTILES.items():

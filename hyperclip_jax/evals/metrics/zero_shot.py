@@ -18,9 +18,8 @@ def class_embeddings(
 ) -> Float[np.ndarray, "classes dim"]:
   """Embeds every class as the average of its prompts.
 
-  Prompts are averaged before the lift: in the tangent space at the root when
-  the model is hyperbolic (MERU, Desai et al., 2023, Sec. 4.1), as unit vectors
-  when it is not (CLIP). An average of points would leave the manifold.
+  Prompts are averaged as their space says (`Space.mean`): an average of points
+  would leave the manifold.
 
   Args:
     model: The model.
@@ -34,11 +33,11 @@ def class_embeddings(
     TypeError: Names or templates are no list of strings.
     ValueError: One is empty, or a template has braces other than one `{}`.
   """
-  total, groups = 0.0, prompts(names, templates)
-  for texts in groups:  # One at a time: 1,000 x 80 prompts are a lot.
-    features = model.encode_text(texts, lift=False)
-    total += features if model.hyperbolic else model.lift(features)
-  return model.lift(np.asarray(total / len(groups), np.float32))
+  groups = prompts(names, templates)
+  # One at a time: 1,000 x 80 prompts are a lot.
+  tangents = (model.encode_text(texts, lift=False) for texts in groups)
+  with np.errstate(over="ignore", invalid="ignore"):  # Of a diverged model.
+    return model.space.mean(tangents).astype(np.float32)
 
 
 def predict(

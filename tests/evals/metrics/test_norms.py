@@ -11,11 +11,11 @@ def test_distances_and_statistics(make_model):
     "image": model.lift(tangents[:1]),
     "text": model.lift(tangents[1:]),
   }
-  found = norms.distances(model, embeddings)
+  found = norms.distances(model.space, embeddings)
   assert list(found) == ["image", "text"]
   np.testing.assert_allclose(found["image"], [3], rtol=1e-6)
   np.testing.assert_allclose(found["text"], [1, 2], rtol=1e-6)
-  result = norms.norms(model, embeddings)
+  result = norms.norms(model.space, embeddings)
   expected = {"mean": 1.5, "std": 0.5, "p5": 1.05, "median": 1.5, "p95": 1.95}
   for name, value in expected.items():
     assert result[f"text_{name}"] == pytest.approx(value, rel=1e-6)
@@ -49,5 +49,5 @@ def test_without_hyperbolic_geometry_all_kinds_share_one_root(make_model):
     "text": np.array([[0.0, 1.0]], np.float32),
   }
   # Each lies 45 degrees from the common mean; alone, each would be at zero.
-  for rows in norms.distances(model, embeddings).values():
+  for rows in norms.distances(model.space, embeddings).values():
     np.testing.assert_allclose(rows, [1 - 0.5**0.5], rtol=1e-6)
