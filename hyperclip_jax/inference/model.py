@@ -223,9 +223,9 @@ class HyperCLIP:
   ) -> Float32[np.ndarray, " n"]:
     """Scores row by row whether `general` entails `specific`.
 
-    In a space with cones, the score is the exterior angle minus the half aperture
-    in radians (MERU, Desai et al., 2023). The sphere of CLIP has no cones; its
-    score is minus the cosine.
+    In a space with cones, the score is the exterior angle minus the half
+    aperture in radians (MERU, Desai et al., 2023). The sphere of CLIP has no
+    cones; its score is minus the cosine.
 
     Args:
       general: n embeddings, or one for all of `specific`.
