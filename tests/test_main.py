@@ -256,7 +256,7 @@ def test_batch_that_devices_do_not_divide(config_file, tmp_path):
   assert "multiple of the 2 devices" in done.stderr
 
 
-def test_missing_config_and_unknown_objective(config_file, tmp_path):
+def test_missing_config_and_unknown_system(config_file, tmp_path):
   workdir = f"--workdir={tmp_path / 'run'}"
   missing = run("--config=configs/no_such.py", workdir)
   unknown = run(f"--config={config_file}:siglip", workdir)

@@ -1,11 +1,13 @@
 """Labels of images, and what they and their prompts may be."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64
 
 from hyperclip_jax.inference import inputs
+from hyperclip_jax.inference.protocol import Model
 
 
 class Classification(NamedTuple):
@@ -70,3 +72,30 @@ def softmax(
   logits = np.asarray(logits, np.float64)
   shares = np.exp(logits - logits.max(axis=1, keepdims=True))
   return shares / shares.sum(axis=1, keepdims=True)
+
+
+def class_embeddings(
+  model: Model, names: Sequence[str], templates: Sequence[str]
+) -> Float[np.ndarray, "classes dim"]:
+  """Embeds every class as the average of its prompts.
+
+  Prompts are averaged as their space says (`Space.mean`): an average of points
+  would leave the manifold.
+
+  Args:
+    model: The model.
+    names: One name a class.
+    templates: Prompts with one `{}` for the name, "a photo of a {}.".
+
+  Returns:
+    One lifted embedding a class.
+
+  Raises:
+    TypeError: Names or templates are no list of strings.
+    ValueError: One is empty, or a template has braces other than one `{}`.
+  """
+  groups = prompts(names, templates)
+  # One at a time: 1,000 x 80 prompts are a lot.
+  tangents = (model.encode_text(texts, lift=False) for texts in groups)
+  with np.errstate(over="ignore", invalid="ignore"):  # Of a diverged model.
+    return model.space.mean(tangents).astype(np.float32)

@@ -13,9 +13,9 @@ from PIL import Image
 import hyperclip_jax
 from hyperclip_jax import HyperCLIP, Index, systems
 from hyperclip_jax.data.records import images as image_lib
-from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
 from hyperclip_jax.geometry.spaces import Lorentz
 from hyperclip_jax.inference import encoder, inputs, reading
+from hyperclip_jax.inference.classify import class_embeddings
 from tests import golden_files
 
 
