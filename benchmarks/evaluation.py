@@ -2,10 +2,10 @@
 
   python -m benchmarks.evaluation [--size B] [--images 1000] [--rounds 3]
 
-- bare: the image tower and its lift on a full batch that lies on the device,
-  jitted.
+- bare: the image tower and its lift on a full batch that lies on all local
+  devices, 64 rows each, jitted.
 - evaluation: the same from JPEG files (640 x 480): read, decoded, resized and
-  cut by threads, copied to the device, embedded, and fetched. The padding of
+  cut by threads, copied to the devices, embedded, and fetched. The padding of
   the last batch counts against it.
 
 One after the other in every round; medians over rounds. CPU seconds are those
@@ -22,6 +22,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 import simplejpeg
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from hyperclip_jax import HyperCLIP
 from hyperclip_jax.data.records import images
@@ -30,7 +31,7 @@ from hyperclip_jax.evals import encoding
 from hyperclip_jax.systems import build
 from hyperclip_jax.training import config as config_lib
 
-BATCH = 64
+BATCH = 64  # rows a device
 
 
 def write(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
@@ -62,20 +63,26 @@ def main() -> None:
     tangents = module.apply({"params": params}, x, method="encode_image")
     return module.apply({"params": params}, tangents, method="lift")
 
-  batch = jax.numpy.zeros((BATCH, size, size, 3))
+  mesh = Mesh(np.array(jax.local_devices()), ("data",))
+  everywhere, split = (
+    NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",))
+  )
+  rows = BATCH * jax.local_device_count()
+  copied = jax.device_put(model.params, everywhere)
+  batch = jax.device_put(np.zeros((rows, size, size, 3), np.float32), split)
   with tempfile.TemporaryDirectory() as folder:
     paths = write(pathlib.Path(folder), flags.images)
 
     def read(number: int) -> Pixels:
       return images.center_square(encoding.decode_file(paths[number]), size)
 
-    jax.block_until_ready(bare(model.params, batch))
-    encoding.encode(model, BATCH, read)  # Compiles.
-    batches = -(-flags.images // BATCH)
+    jax.block_until_ready(bare(copied, batch))
+    encoding.encode(model, rows, read)  # Compiles.
+    batches = -(-flags.images // rows)
 
     def run_bare() -> None:
       for _ in range(batches):
-        out = bare(model.params, batch)
+        out = bare(copied, batch)
       jax.block_until_ready(out)
 
     def run_evaluation() -> None:
@@ -83,7 +90,7 @@ def main() -> None:
 
     rounds = []
     for _ in range(flags.rounds):
-      one = seconds(run_bare) / (batches * BATCH)
+      one = seconds(run_bare) / (batches * rows)
       two = seconds(run_evaluation) / flags.images
       rounds.append((one, two))
       wall, cpu = one / two
@@ -93,7 +100,10 @@ def main() -> None:
     print(f"{name:>10}  {1 / wall:9.1f} images/s  {1e3 * cpu:9.2f} CPU ms each")
   wall, cpu = np.median([one / two for one, two in rounds], axis=0)
   kind = jax.devices()[0].device_kind
-  print(f"{wall:.1%} of the bare encoder, {cpu:.1%} by CPU seconds, {kind}")
+  print(
+    f"{wall:.1%} of the bare encoder, {cpu:.1%} by CPU seconds, "
+    f"{jax.local_device_count()} x {kind}"
+  )
 
 
 def seconds(run: Callable[[], None]) -> np.ndarray:

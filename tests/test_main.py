@@ -432,17 +432,30 @@ def pair(*args):
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(config_file, tmp_path):
-  one = run(f"--config={config_file}", f"--workdir={tmp_path / 'one'}")
+  same = [f"--config={config_file}", "--config.eval_every=3"]
+  one = run(*same, f"--workdir={tmp_path / 'one'}")
   assert one.returncode == 0, one.stderr
-  args = [f"--config={config_file}", f"--workdir={tmp_path / 'two'}"]
+  args = [*same, f"--workdir={tmp_path / 'two'}"]
   for process in pair(*args):
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
   single, double = (
-    [row["loss"] for row in log.read(tmp_path / name)]
+    [row["loss"] for row in log.read(tmp_path / name) if "loss" in row]
     for name in ("one", "two")
   )
   np.testing.assert_allclose(double, single, rtol=1e-6)
+  # The evaluation on the way, and that of the report.
+  single, double = (
+    [row for row in log.read(tmp_path / name) if "eval/retrieval/i2t_r1" in row]
+    + [json.loads((tmp_path / name / "results.json").read_text())]
+    for name in ("one", "two")
+  )
+  assert len(single) == 2
+  for found, wanted in zip(double, single, strict=True):
+    measured = [name for name in wanted if name.startswith("eval/")]
+    assert [found[name] for name in measured] == pytest.approx(
+      [wanted[name] for name in measured], rel=1e-4, nan_ok=True
+    )
 
 
 @pytest.mark.slow

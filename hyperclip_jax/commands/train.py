@@ -3,8 +3,6 @@
 import argparse
 import pathlib
 
-import jax
-
 from hyperclip_jax.checkpoints import checkpoint
 from hyperclip_jax.commands.door import fail
 from hyperclip_jax.data.feed.faults import TooManyFaults
@@ -34,9 +32,8 @@ def train(options: argparse.Namespace) -> int:
     fail(error)
   if model is None:
     return options.stopped_code or 0
-  if jax.process_index() == 0:
-    sample = runs.sample(config, run.sources)
-    report.evaluate(options.workdir, config, model, sample)
+  sample = runs.sample(config, run.sources)
+  report.evaluate(options.workdir, config, model, sample)
   signals.done()
   return 0
 
@@ -49,8 +46,7 @@ def evaluate(options: argparse.Namespace) -> None:
     model = pretrained.load(options.workdir)
   except (ImportError, ValueError, OSError) as error:
     fail(error)
-  if jax.process_index() == 0:
-    report.evaluate(options.workdir, config, model, sample)
+  report.evaluate(options.workdir, config, model, sample)
   signals.done()
 
 

@@ -15,7 +15,7 @@ from hyperclip_jax.commands.door import fail
 from hyperclip_jax.data.records.images import ImageError
 from hyperclip_jax.evals import encoding
 from hyperclip_jax.files import shown
-from hyperclip_jax.inference import pretrained
+from hyperclip_jax.inference import pretrained, reading
 from hyperclip_jax.inference.classify import prompts
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.inference.progress import bar
@@ -183,7 +183,7 @@ def _images(
   groups = [paths[i : i + 64] for i in range(0, len(paths), 64)]
   good: list[pathlib.Path] = []
   bad: list[str] = []
-  with ThreadPoolExecutor(encoding.THREADS) as pool:
+  with ThreadPoolExecutor(reading.THREADS) as pool:
     for group in bar(groups, "checking", len(groups)):
       for path, problem in zip(group, pool.map(_problem, group), strict=True):
         if problem is None:

@@ -1,27 +1,47 @@
-"""Images of a data set to embeddings: threads decode ahead of the encoder."""
+"""Images of a data set to embeddings, and the share of each process."""
 
-import collections
-import concurrent.futures
-import itertools
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jaxtyping import Float32
 from PIL import Image
 
 from hyperclip_jax.data.records.images import ImageError, Pixels
 from hyperclip_jax.files import shown
-from hyperclip_jax.inference.inputs import THREADS, decode_file
+from hyperclip_jax.inference import reading
+from hyperclip_jax.inference.inputs import decode_file
 from hyperclip_jax.inference.progress import bar
 from hyperclip_jax.inference.protocol import Model
 
-CHUNK = 64  # Images in one call of the encoder: a batch of HyperCLIP.
-AHEAD = 4  # Groups that are read while one is encoded.
+# Images in one call of a model. They fill the batches of eight devices; where
+# there are fewer they are the same, so that the numbers are the same too.
+CHUNK = 512
 
-S = TypeVar("S")
-T = TypeVar("T")
+
+def shared(
+  encode: Callable[[Sequence[Any]], Float32[np.ndarray, "_ dim"]],
+  items: Sequence[Any],
+) -> Float32[np.ndarray, "n dim"]:
+  """Rows of all items, of which each process encodes its share.
+
+  Every process must call it, with the same items.
+
+  Args:
+    encode: items -> a row each, such as `Model.encode_image`.
+    items: images or texts, at least one.
+  """
+  if jax.process_count() == 1:
+    return encode(items)
+  each = -(-len(items) // jax.process_count())
+  start = jax.process_index() * each
+  # The last ones may have fewer or none, but all must give as many.
+  mine = [items[min(i, len(items) - 1)] for i in range(start, start + each)]
+  rows = multihost_utils.process_allgather(encode(mine), tiled=True)
+  return np.asarray(rows)[: len(items)]
 
 
 def encode_files(
@@ -65,9 +85,9 @@ def encode(
   Args:
     model: the model.
     count: of images.
-    read: the pixels of an image by its number; called from many threads. Ready
-      squares of the model's size save the encoder's thread the work. An
-      ImageError or OSError leaves the image out.
+    read: function of a number that returns the image's pixels, called from
+      many threads. Ready squares of the model's size save the encoder's thread
+      the work. An ImageError or OSError leaves the image out.
 
   Returns:
     The embeddings of the good images, their numbers, and why each of the others
@@ -83,11 +103,11 @@ def encode(
     except (ImageError, OSError) as error:
       return str(error)
 
-  groups = chunks(count)
+  groups = reading.groups(range(count), CHUNK)
   rows, good, bad = [], [], {}
-  ready = bar(ahead(groups, attempt), "images", len(groups))
-  for numbers, chunk in zip(groups, ready, strict=True):
-    found = [*zip(numbers, chunk, strict=True)]
+  ready = bar(reading.ahead(groups, attempt), "images", len(groups))
+  for numbers, read_ones in zip(groups, ready, strict=True):
+    found = [*zip(numbers, read_ones, strict=True)]
     bad |= {n: reason for n, reason in found if isinstance(reason, str)}
     whole = {n: image for n, image in found if not isinstance(image, str)}
     if whole:
@@ -97,37 +117,6 @@ def encode(
     first = f"; the first: {shown(bad[0])}" if bad else ""
     raise ValueError(f"none of {count:,} images can be read{first}")
   return np.concatenate(rows), good, bad
-
-
-def chunks(count: int) -> list[range]:
-  """The numbers from 0 to count - 1 in chunks of CHUNK."""
-  return [
-    range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)
-  ]
-
-
-def ahead(
-  groups: Iterable[Sequence[S]], read: Callable[[S], T]
-) -> Iterator[list[T]]:
-  """Yields what `read` makes of each group; threads work on the next ones."""
-  left = iter(groups)
-  coming: collections.deque[list[concurrent.futures.Future[T]]]
-  coming = collections.deque()
-  with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-
-    def submit(count: int) -> None:
-      for group in itertools.islice(left, count):
-        coming.append([pool.submit(read, item) for item in group])
-
-    try:
-      submit(AHEAD)
-      while coming:
-        ready = [future.result() for future in coming.popleft()]
-        submit(1)
-        yield ready
-    except BaseException:  # Also of a caller that wants no more.
-      pool.shutdown(cancel_futures=True)
-      raise
 
 
 def squash(image: Pixels, size: int) -> Pixels:

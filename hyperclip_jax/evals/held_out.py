@@ -1,5 +1,6 @@
 """The evaluation of a run: a sample of records, and what is measured on it."""
 
+import itertools
 import pathlib
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -8,10 +9,10 @@ import numpy as np
 from absl import logging
 
 from hyperclip_jax.data.records import images
-from hyperclip_jax.data.records.boxes import WHOLE
-from hyperclip_jax.data.records.record import Part, Record, RecordError
+from hyperclip_jax.data.records.record import Record
 from hyperclip_jax.data.records.shards import TarSource, expand
-from hyperclip_jax.evals import rates
+from hyperclip_jax.evals import rates, records
+from hyperclip_jax.evals.encoding import shared
 from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.evals.metrics.hierarchy import METRICS, Parents, scores
 from hyperclip_jax.evals.metrics.retrieval import ranks
@@ -20,7 +21,9 @@ from hyperclip_jax.evals.metrics.zero_shot import (
   hits,
   predict,
 )
+from hyperclip_jax.evals.records import Bad, Row
 from hyperclip_jax.files import read_json, shown
+from hyperclip_jax.inference import reading
 from hyperclip_jax.inference.protocol import Model
 
 Name = Literal["eval", "train_sample"]
@@ -110,8 +113,18 @@ def load(
   Raises:
     ValueError: no record is good.
   """
-  found = (_row(source, i, upright) for i in range(min(limit, len(source))))
-  rows = [row for row in found if row is not None]
+
+  def read(number: int) -> Row | Bad:
+    return records.read(source, number, upright)
+
+  numbers = range(min(limit, len(source)))
+  rows = []
+  for row in itertools.chain(*reading.ahead([numbers], read)):
+    if isinstance(row, Bad):
+      where, reason = shown(row.name), shown(row.reason)
+      logging.warning("not evaluated: %s: %s", where, reason)
+    else:
+      rows.append(row)
   if not rows:
     raise ValueError(f"no record of {source} can be evaluated; see the log")
   return Sample(
@@ -138,39 +151,23 @@ def _classes(folder: pathlib.Path, min_side: int) -> Classes:
   )
 
 
-class _Row(NamedTuple):
-  record: Record
-  image: np.ndarray
-  box_image: np.ndarray
-  box_text: str
-
-
-def _row(source: TarSource, number: int, upright: bool) -> _Row | None:
-  """A record and its first part, or all of it; None if it is bad."""
-  try:
-    record = source[number]
-    whole = images.decode(record.image, upright=upright)
-    parts = record.parts or (Part(record.caption, record.image, WHOLE),)
-    part, own = parts[0], parts[0].image is not record.image
-    image = images.decode(part.image, upright=upright) if own else whole
-  except (RecordError, images.ImageError, OSError) as error:
-    where = shown(source.name(number))
-    logging.warning("not evaluated: %s: %s", where, shown(error))
-    return None
-  return _Row(record, whole, images.crop(image, part.box), part.text)
-
-
 def evaluate(model: Model, data: Sample) -> Evaluation:
   """Retrieval, distances from the root, and classification if labelled.
+
+  Every process must call it: each encodes its share, and all get the results.
+
+  Args:
+    model: model to measure, the same on every process.
+    data: records to measure it on, likewise.
 
   Returns:
     results: "{data.name}/retrieval/t2i_r1" and so on; rates are fractions.
   """
   embeddings = {
-    "image": model.encode_image(data.image),
-    "text": model.encode_text(data.text),
-    "box_image": model.encode_image(data.box_image),
-    "box_text": model.encode_text(data.box_text),
+    "image": shared(model.encode_image, data.image),
+    "text": shared(model.encode_text, data.text),
+    "box_image": shared(model.encode_image, data.box_image),
+    "box_text": shared(model.encode_text, data.box_text),
   }
   own = np.arange(len(data.text))
   groups = {
@@ -195,7 +192,7 @@ def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
   """Zero-shot accuracy over leaf classes, and how far off in the hierarchy."""
   names = sorted(set(data.labels))
   labels = np.array([names.index(label) for label in data.labels])
-  embeddings = model.encode_image(data.images)
+  embeddings = shared(model.encode_image, data.images)
   classes = class_embeddings(model, names, TEMPLATES)
   predicted = [names[i] for i in predict(model, embeddings, classes)]
   right = hits(model, embeddings, labels, names, TEMPLATES)

@@ -1,32 +1,35 @@
-"""The towers on a device: images and texts to features, in batches.
+"""A system's towers on the local devices: images and texts to rows, in batches.
 
-XLA compiles a program for each size, so there are three sizes of a batch and
-three lengths of a text, and the rows of others are padded.
+XLA compiles a program for each shape, so there are three sizes of a batch and
+three lengths of a text, and the rows of others are padded. What does not fit
+into one batch is split over all local devices, each of which runs the program
+of one device: the numbers are the same, however many there are.
 """
 
 import functools
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float32, Int
 
-from hyperclip_jax.data.feed.tokenizer import Tokenizer, cut
+from hyperclip_jax.data.feed.tokenizer import cut
 from hyperclip_jax.data.records.images import Pixels, center_square
 from hyperclip_jax.files import shown
-from hyperclip_jax.inference import inputs
+from hyperclip_jax.inference import inputs, reading
 from hyperclip_jax.inference.progress import bar
-from hyperclip_jax.systems.dual_encoder import DualEncoder
+from hyperclip_jax.systems.task import Encoder, Variables
 
 TEXT_LENGTHS = (16, 32)  # and the context
 # One thing is answered at once; some do not cost a whole batch.
 ONE, SOME, MOST_OF_SOME = 1, 8, 32
+BATCH = 64  # rows a device, unless another number is asked for
 
 Features = Float32[np.ndarray, "n dim"]
 
@@ -45,117 +48,152 @@ class EncodedFiles(NamedTuple):
   left_out: dict[str, str]
 
 
-class Encoder:
-  """The two towers, with the host's side of them."""
+class BatchEncoder:
+  """Encodes any number of images and texts in batches of a few sizes."""
 
   def __init__(
-    self, model: DualEncoder, params: Any, image_size: int, batch_size: int
+    self, encoder: Encoder, variables: Variables, batch_size: int = BATCH
   ):
-    """Keeps the arguments.
+    """Keeps the arguments; the other devices get no copy before it is needed.
 
     Args:
-      model: the towers.
-      params: their parameters, on one device.
-      image_size: side of the square the image tower reads, in pixels.
-      batch_size: most rows computed at once.
+      encoder: towers of a system.
+      variables: their variables, on the first local device.
+      batch_size: most rows that a device computes at once.
 
     Raises:
       ValueError: `batch_size` is not positive.
     """
     if batch_size < 1:
       raise ValueError(f"batch_size is {batch_size}: give at least 1")
-    self._model: Any = model
-    self._params, self._image_size = params, image_size
+    self._encoder, self._variables = encoder, variables
     self._batch_size = batch_size
-    self._tokenizer = Tokenizer(model.text.vocab)
+    self._tokenizer = encoder.tokenizer()
 
   def images(self, images: Sequence[Any]) -> Features:
     """Features of images of `inputs.images`; the first bad one is an error."""
-    with ThreadPoolExecutor(inputs.THREADS) as pool:
-      # One by one what is there already, as threads cost more than they gain.
-      each = pool.map if any(map(inputs.is_file, images)) else map
-
-      def pixels(batch):
-        return np.stack([*each(self._square, batch)])
-
-      return self._encode(images, pixels, "encode_image")
+    groups = reading.groups(images, self._rows(len(images)))
+    if any(map(inputs.is_file, images)):
+      squares = reading.ahead(groups, self._square)
+    else:  # Threads cost more than they gain where the pixels are there.
+      squares = ([*map(self._square, group)] for group in groups)
+    batches = bar(map(np.stack, squares), "images", len(groups))
+    return self._encode(self._encoder.image, batches, len(images))
 
   def files(self, paths: Sequence[str | os.PathLike]) -> EncodedFiles:
     """Features, not lifted, of the files that can be read."""
     kept: list[str] = []
     left_out: dict[str, str] = {}
 
-    def read(path):
+    def read(path: str) -> Pixels | str:
       try:
         return self._square(path)
       except (OSError, ValueError) as error:
         return str(error)
 
-    with ThreadPoolExecutor(inputs.THREADS) as pool:
+    def good(group: Sequence[str], found: list[Pixels | str]) -> np.ndarray:
+      pairs = [*zip(group, found, strict=True)]
+      left_out.update({name: x for name, x in pairs if isinstance(x, str)})
+      kept.extend(name for name, x in pairs if not isinstance(x, str))
+      return np.array([x for x in found if not isinstance(x, str)])
 
-      def pixels(batch):
-        names = [os.fspath(path) for path in batch]
-        found = dict(zip(names, pool.map(read, batch), strict=True))
-        left_out.update({k: v for k, v in found.items() if isinstance(v, str)})
-        good = [name for name in names if name not in left_out]
-        kept.extend(good)
-        return np.array([found[name] for name in good])
-
-      features = self._encode(paths, pixels, "encode_image")
+    names = [os.fspath(path) for path in paths]
+    groups = reading.groups(names, self._rows(len(names)))
+    squares = map(good, groups, reading.ahead(groups, read))
+    batches = bar(squares, "images", len(groups))
+    features = self._encode(self._encoder.image, batches, len(names))
     return EncodedFiles(features, kept, left_out)
 
   def texts(self, texts: Sequence[str]) -> Features:
     """Features of texts; one warning counts those that were cut."""
-    context = self._model.text.context
-    lengths = [*(n for n in TEXT_LENGTHS if n < context), context]
-    long: list[str] = []
-
-    def tokens(batch):
-      # A column more shows what does not fit.
-      rows = self._tokenizer(batch, context + 1)
-      over = rows[:, context] != 0
-      long.extend(
-        text for text, is_long in zip(batch, over, strict=True) if is_long
-      )
-      rows[over, context - 1] = self._tokenizer.end
-      return cut(rows[:, :context], lengths)
-
-    found = self._encode(texts, tokens, "encode_text")
-    if long:
+    context = self._encoder.context
+    # A column more shows what does not fit.
+    tokens = self._tokenizer(texts, context + 1)
+    over = np.flatnonzero(tokens[:, context])
+    tokens[over, context - 1] = self._tokenizer.end
+    if len(over):
       warnings.warn(
-        f"{len(long)} of {len(texts)} texts are longer than the {context} "
+        f"{len(over)} of {len(texts)} texts are longer than the {context} "
         f"tokens that the model reads and were cut, such as "
-        f"{shown(repr(long[0]), 60)}",
+        f"{shown(repr(texts[over[0]]), 60)}",
         stacklevel=3,
       )
-    return found
+    lengths = [*(n for n in TEXT_LENGTHS if n < context), context]
+    groups = self._alike(tokens[:, :context], lengths)
+    rows = (cut(tokens[group, :context], lengths) for group in groups)
+    batches = bar(rows, "texts", len(groups))
+    found = self._encode(self._encoder.text, batches, len(texts))
+    order = [number for group in groups for number in group]
+    return found[np.argsort(order)]
+
+  def _alike(
+    self, tokens: Int[np.ndarray, "n context"], lengths: Sequence[int]
+  ) -> list[Sequence[int]]:
+    """The numbers of the texts of each batch.
+
+    Where there are full batches, those of one length go together. So one long
+    text does not make others costly, and no number depends on the neighbours.
+    """
+    count = len(tokens)
+    if count <= MOST_OF_SOME:
+      alike = [[*range(count)]]
+    else:
+      ends = tokens.argmax(axis=1) + 1
+      kinds = np.searchsorted(lengths, ends)
+      numbers = range(len(lengths))
+      alike = [np.flatnonzero(kinds == kind).tolist() for kind in numbers]
+    size = self._rows(count)
+    return [group for rows in alike for group in reading.groups(rows, size)]
 
   def _square(self, image: Any) -> Pixels:
-    return center_square(inputs.pixels(image), self._image_size)
+    return center_square(inputs.pixels(image), self._encoder.image_size)
+
+  def _rows(self, count: int) -> int:
+    """The rows of the batches that so many are computed in."""
+    if count <= ONE:
+      return ONE
+    if count <= MOST_OF_SOME:
+      return min(SOME, self._batch_size)
+    one = self._batch_size
+    return one if count <= one else one * jax.local_device_count()
 
   def _encode(
     self,
-    items: Sequence[Any],
-    to_array: Callable[[Sequence[Any]], np.ndarray],
-    method: str,
+    tower: Callable[..., jax.Array],
+    batches: Iterator[np.ndarray],
+    count: int,
   ) -> Features:
-    """Batches of one size; `to_array` gives a row an item, or fewer.
+    """The rows of all batches, of which there are `count` or fewer.
 
-    While one is computed the next is read: two at most are on the device.
+    While one is computed the next is read: two at most are on the devices.
     """
-    size = min(self._batch_size, _bucket(len(items), self._batch_size))
-    starts = range(0, len(items), size)
-    apply = _apply(self._model, method)
-    parts = [np.zeros((0, self._model.embed_dim), np.float32)]
+    size = self._rows(count)
+    variables, put = self._variables, np.asarray
+    if size > self._batch_size:
+      variables, put = self._everywhere
+    parts = [np.zeros((0, self._encoder.width), np.float32)]
     last: tuple[Any, int] = parts[0], 0
-    for start in bar(starts, method, len(starts)):
-      rows = to_array(items[start : start + size])
+    for rows in batches:
       if len(rows):
         padding = [(0, size - len(rows))] + [(0, 0)] * (rows.ndim - 1)
-        out = apply(self._params, np.pad(rows, padding))
+        whole = np.pad(rows, padding) if len(rows) < size else rows
+        out = _apply(tower, variables, put(whole))
         parts.append(np.asarray(last[0])[: last[1]])  # Waits for it.
         last = out, len(rows)
     return np.concatenate([*parts, np.asarray(last[0])[: last[1]]])
+
+  @functools.cached_property
+  def _everywhere(self) -> tuple[Variables, Callable[[np.ndarray], jax.Array]]:
+    """The variables on all local devices, and what splits rows over them.
+
+    The first device's copy is the one that is there already.
+    """
+    axis_types = (AxisType.Auto,)
+    mesh = Mesh(np.array(jax.local_devices()), ("data",), axis_types=axis_types)
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    copied = NamedSharding(mesh, PartitionSpec())
+    variables = jax.device_put(self._variables, copied)
+    return variables, lambda array: jax.device_put(array, rows)
 
 
 def fingerprint(model: Any, params: Any, image_size: int) -> str:
@@ -186,20 +224,11 @@ def fingerprint(model: Any, params: Any, image_size: int) -> str:
   return found.hexdigest()[:16]
 
 
-def _bucket(count: int, most: int) -> int:
-  """The size of the batches that so many rows are computed in."""
-  if count <= ONE:
-    return ONE
-  return SOME if count <= MOST_OF_SOME else most
-
-
-@functools.cache
-def _apply(model: Any, method: str) -> Callable[..., jax.Array]:
-  """One jitted function a model and method; uint8 pixels become [0, 1]."""
-
-  def apply(params, x):
-    if x.dtype == jnp.uint8:
-      x = x.astype(jnp.float32) / 255
-    return model.apply({"params": params}, x, method=method)
-
-  return jax.jit(apply)
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(
+  tower: Callable[..., jax.Array], variables: Variables, x: jax.Array
+) -> jax.Array:
+  """One program a tower and shape; uint8 pixels become [0, 1]."""
+  if x.dtype == jnp.uint8:
+    x = x.astype(jnp.float32) / 255
+  return tower(variables, x)

@@ -24,8 +24,6 @@ Images = Any  # one or many of `IMAGES`; an array (n, h, w, 3) is many
 Texts = Any  # a string, or a list of them
 Rows = Any  # embeddings: floats (n, dim) or one (dim,), of NumPy or its like
 
-THREADS = min(16, os.cpu_count() or 1)  # that decode files
-
 IMAGES = (
   "a path, the bytes of an image file or a file object of them, a PIL image or "
   "a uint8 array (height, width, 3)"

@@ -4,7 +4,7 @@ import functools
 import os
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,14 +13,16 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 from hyperclip_jax.checkpoints import hub, release
+from hyperclip_jax.data.feed.tokenizer import Tokenizer
 from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
 from hyperclip_jax.geometry import spaces
 from hyperclip_jax.inference import encoder, inputs, walk
 from hyperclip_jax.inference.classify import Classification, softmax
-from hyperclip_jax.inference.encoder import EncodedFiles, Encoder
+from hyperclip_jax.inference.encoder import BatchEncoder, EncodedFiles
 from hyperclip_jax.inference.inputs import Images, Rows, Texts
 from hyperclip_jax.inference.search import Hit, Index
 from hyperclip_jax.systems.dual_encoder import DualEncoder
+from hyperclip_jax.systems.task import Encoder
 
 Embeddings = Float32[np.ndarray, "n dim"]
 
@@ -49,13 +51,16 @@ class HyperCLIP:
     model: DualEncoder,
     params: Any,
     image_size: int,
-    batch_size: int = 64,
+    batch_size: int = encoder.BATCH,
   ):
     """Puts the parameters on the first local device.
 
+    What does not fit into one batch is encoded on all local devices, which get
+    a copy of the parameters then.
+
     Args:
       name, model, params, image_size: see the attributes.
-      batch_size: most images or texts computed at once.
+      batch_size: most images or texts that a device computes at once.
     """
     self.name = name
     self.model: Any = model
@@ -65,7 +70,9 @@ class HyperCLIP:
     self.curv = float(jnp.exp(params["curv"])) if model.hyperbolic else 1.0
     self.logit_scale = float(jnp.exp(params["logit_scale"]))
     self.space = spaces.of(self.curv if model.hyperbolic else 0.0)
-    self._encoder = Encoder(model, self.params, image_size, batch_size)
+    towers = _encoder(self.model, image_size)
+    variables = {"params": self.params}
+    self._encoder = BatchEncoder(towers, variables, batch_size)
 
   def __repr__(self) -> str:
     count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
@@ -346,3 +353,31 @@ class HyperCLIP:
     self, name: str, given: Rows, instead: str = ""
   ) -> Float[np.ndarray, "n dim"]:
     return inputs.rows(name, given, self.model.embed_dim, instead)
+
+
+@functools.cache  # So that models of one shape share their programs.
+def _encoder(model: Any, image_size: int) -> Encoder:
+  """The towers of a module as functions."""
+
+  def tower(method: str) -> Callable[[Any, Any], jax.Array]:
+    def apply(variables, x):
+      return model.apply(variables, x, method=method)
+
+    return apply
+
+  def space(params: Any) -> spaces.Space:
+    return spaces.of(
+      float(jnp.exp(params["curv"])) if model.hyperbolic else 0.0
+    )
+
+  return Encoder(
+    init=model.init,
+    image=tower("encode_image"),
+    text=tower("encode_text"),
+    space=space,
+    scale=lambda params: jnp.exp(params["logit_scale"]),
+    tokenizer=functools.partial(Tokenizer, model.text.vocab),
+    context=model.text.context,
+    image_size=image_size,
+    width=model.embed_dim,
+  )

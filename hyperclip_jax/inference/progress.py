@@ -1,8 +1,9 @@
 """A progress bar on long work."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+import jax
 from tqdm import tqdm
 
 QUIET = 4  # batches that go without one
@@ -10,7 +11,7 @@ QUIET = 4  # batches that go without one
 T = TypeVar("T")
 
 
-def bar(batches: Iterable[T], name: str, count: int) -> Iterable[T]:
+def bar(batches: Iterable[T], name: str, count: int) -> Iterator[T]:
   """The batches, with a bar where they are many and somebody watches.
 
   Args:
@@ -18,5 +19,7 @@ def bar(batches: Iterable[T], name: str, count: int) -> Iterable[T]:
     name: of the work.
     count: of batches.
   """
-  quiet = True if count <= QUIET else None  # None: on a terminal alone
-  return tqdm(batches, name, count, unit="batch", disable=quiet, leave=False)
+  hidden = count <= QUIET or jax.process_index() > 0
+  quiet = True if hidden else None  # None: on a terminal alone
+  whole = tqdm(batches, name, count, unit="batch", disable=quiet, leave=False)
+  return iter(whole)

@@ -5,6 +5,7 @@ import json
 import pathlib
 import time
 
+import jax
 import numpy as np
 
 from hyperclip_jax.evals import held_out
@@ -114,8 +115,13 @@ def _examples(
 def evaluate(
   workdir: pathlib.Path, config: Config, model: HyperCLIP, data: Sample
 ) -> None:
-  """Evaluates a trained model and writes its report."""
+  """Evaluates a trained model and writes its report.
+
+  Every process must call it: all evaluate, and the first one writes.
+  """
   evaluation = held_out.evaluate(model, data)
+  if jax.process_index():
+    return
   log.say(held_out.summary(evaluation.results))
   path = write(workdir, config, model, data, evaluation)
   log.say(f"report: {path}")

@@ -88,11 +88,10 @@ def train(run: Run) -> HyperCLIP | None:
       if not data or step % config.eval_every or not 0 < step < config.steps:
         return
       params = sharding.to_host(state.params)
-      if main_process:
-        with clock.on("evaluation"):
-          results = held_out.evaluate(_model(config, params), data).results
-        log.say(f"step {step}  {held_out.summary(results)}")
-        writer.write(step, results)
+      with clock.on("evaluation"):  # on every process, a share on each
+        results = held_out.evaluate(_model(config, params), data).results
+      log.say(f"step {step}  {held_out.summary(results)}")
+      writer.write(step, results)
 
     clock.started()
     progress = log.Progress(config.steps, config.batch_size, clock.trained)

@@ -1,6 +1,3 @@
-import threading
-import time
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,47 +5,6 @@ from PIL import Image
 from hyperclip_jax.data.records.images import ImageError
 from hyperclip_jax.evals import encoding
 from tests.evals import pictures
-
-
-@pytest.mark.parametrize("count", [0, 1, 3, 4, 9])
-def test_all_come_in_order(monkeypatch, count):
-  monkeypatch.setattr(encoding, "CHUNK", 4)
-  chunks = [*encoding.ahead(encoding.chunks(count), lambda i: i)]
-  assert [i for chunk in chunks for i in chunk] == [*range(count)]
-  assert all(len(chunk) == 4 for chunk in chunks[:-1])
-
-
-def test_the_next_chunk_is_read_while_one_is_used(monkeypatch):
-  monkeypatch.setattr(encoding, "CHUNK", 2)
-  monkeypatch.setattr(encoding, "AHEAD", 1)
-  read = threading.Event()
-  chunks = encoding.ahead(
-    encoding.chunks(6), lambda i: read.set() if i == 3 else None
-  )
-  next(chunks)
-  assert read.wait(5)
-
-
-def test_no_more_than_so_many_chunks_are_read_ahead(monkeypatch):
-  monkeypatch.setattr(encoding, "CHUNK", 2)
-  monkeypatch.setattr(encoding, "AHEAD", 3)
-  seen = set()
-  chunks = encoding.ahead(encoding.chunks(100), seen.add)
-  next(chunks)
-  time.sleep(0.05)
-  assert seen <= {*range(8)}
-
-
-def test_an_error_comes_through_at_once(monkeypatch):
-  monkeypatch.setattr(encoding, "CHUNK", 2)
-
-  def read(number):
-    if number == 2:
-      raise ValueError("image 2")
-    return number
-
-  with pytest.raises(ValueError, match="image 2"):
-    list(encoding.ahead(encoding.chunks(1000), read))
 
 
 def test_encode_gives_a_row_an_image(monkeypatch, make_model):
@@ -67,11 +23,6 @@ def test_long_work_shows_a_bar_on_a_terminal(monkeypatch, make_model, capsys):
   assert not capsys.readouterr().err
   encoding.encode(make_model(False), 5, lambda i: shade)
   assert "images" in capsys.readouterr().err
-
-
-def test_groups_may_be_of_any_size():
-  groups = ["a", "", "bcd"]
-  assert [*encoding.ahead(groups, str.upper)] == [["A"], [], ["B", "C", "D"]]
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5])

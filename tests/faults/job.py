@@ -64,7 +64,7 @@ def main() -> None:
   model = train.train(run)
   if model is None:
     sys.exit(STOPPED)
-  if options["report"] and jax.process_index() == 0:
+  if options["report"]:
     data = runs.sample(config, run.sources)
     report.evaluate(workdir, config, model, data)
   signals.done()

@@ -13,7 +13,7 @@ import hyperclip_jax
 from hyperclip_jax import HyperCLIP, Index
 from hyperclip_jax.data.records import images as image_lib
 from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
-from hyperclip_jax.inference import encoder, inputs
+from hyperclip_jax.inference import encoder, inputs, reading
 from tests import golden_files
 
 
@@ -62,7 +62,7 @@ def test_threads_read_files(model, tmp_path, monkeypatch):
     together.wait(timeout=10)
     return decode(path)
 
-  monkeypatch.setattr(inputs, "THREADS", 2)
+  monkeypatch.setattr(reading, "THREADS", 2)
   monkeypatch.setattr(inputs, "decode_file", slow)
   np.testing.assert_array_equal(model.encode_image(paths), wanted)
   np.testing.assert_array_equal(model.encode_files(paths).embeddings, wanted)
@@ -381,7 +381,7 @@ def test_long_work_shows_a_bar_on_a_terminal(model, capsys, monkeypatch):
   model.encode_text(["a cat"] * 8)
   assert not capsys.readouterr().err
   model.encode_text(["a cat"] * 24)
-  assert "encode_text" in capsys.readouterr().err
+  assert "texts" in capsys.readouterr().err
   monkeypatch.setattr("sys.stderr.isatty", lambda: False)
   model.encode_text(["a cat"] * 24)
   assert not capsys.readouterr().err
@@ -418,11 +418,11 @@ def test_a_few_do_not_cost_a_whole_batch(count, rows, monkeypatch):
   model = HyperCLIP("clip", module, params, image_size=32)
   seen = []
 
-  def apply(params, x):
+  def apply(tower, variables, x):
     seen.append(len(x))
     return np.zeros((len(x), 32), np.float32)
 
-  monkeypatch.setattr(encoder, "_apply", lambda *_: apply)
+  monkeypatch.setattr(encoder, "_apply", apply)
   model.encode_text(["a"] * count)
   model.encode_image([np.zeros((4, 4, 3), np.uint8)] * count)
   assert seen == rows * 2

@@ -36,10 +36,11 @@ from hyperclip_jax.evals.datasets.coco_ap import (
   tools,
 )
 from hyperclip_jax.evals.datasets.files import Source, require
-from hyperclip_jax.evals.encoding import ahead, squash
+from hyperclip_jax.evals.encoding import squash
 from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
 from hyperclip_jax.evals.tasks import Results, Task, left, within
 from hyperclip_jax.files import read_json, shown
+from hyperclip_jax.inference import reading
 from hyperclip_jax.inference.inputs import decode
 from hyperclip_jax.inference.protocol import Model
 
@@ -184,7 +185,9 @@ def detect(
       return str(error).removeprefix(f"{data.images[of.image].path}: ")
 
   found, left_out = [], {}
-  for numbered, read_ones in zip(groups, ahead(groups, read), strict=True):
+  for numbered, read_ones in zip(
+    groups, reading.ahead(groups, read), strict=True
+  ):
     pairs = [*zip(numbered, read_ones, strict=True)]
     left_out |= {of.image: c for of, c in pairs if isinstance(c, str)}
     group = [of for of, c in pairs if not isinstance(c, str)]
