@@ -151,9 +151,7 @@ class Tokenizer:
       words = _ASCII_WORDS.findall(text)
     else:
       words = [word for word, _ in _SPLIT.pre_tokenize_str(text)]
-    short = max(map(len, words), default=0) <= MAX_KEPT
-    ids = map(_kept_ids if short else _word_ids, words)
-    return [*itertools.chain.from_iterable(ids)]
+    return [*itertools.chain.from_iterable(map(_word_ids, words))]
 
   def decode(self, ids: Sequence[int] | Int32[np.ndarray, " context"]) -> str:
     """Reads the words of one row back, up to the end token.
