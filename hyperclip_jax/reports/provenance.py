@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 import shlex
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import jax
 
@@ -17,13 +17,13 @@ PACKAGES = ("hyperclip-jax", "jax", "flax")
 
 
 def of_run(
-  workdir: Path, config: Config, model: HyperCLIP, data: Sample
+  history: Sequence[log.Row], config: Config, model: HyperCLIP, data: Sample
 ) -> dict[str, str]:
   """What a reader of a run's report needs to trace it back, by name."""
   vision, text = config.model.vision, config.model.text
   folder = config.shapes.folder
   held_out = config.data.held_out or f"{folder}/val"
-  seconds = sum(row.get("seconds", 0.0) for row in log.read(workdir))
+  seconds = sum(row.get("seconds", 0.0) for row in history)
   time = {"time": log.duration(seconds)} if seconds else {}
   return {
     "model": f"{parameters(model)}; vision {vision.depth} x {vision.width}, "

@@ -31,11 +31,12 @@ def write(
 ) -> pathlib.Path:
   """Writes `report.html` into the workdir and returns its path."""
   config_text = config.to_json(indent=2, sort_keys=True)
+  history = log.read(workdir)
   path = workdir / FILE
   page.write_report(
     path,
     title=workdir.absolute().name,
-    about=provenance.of_run(workdir, config, model, data),
+    about=provenance.of_run(history, config, model, data),
     objective=model.name,
     date=time.strftime("%Y-%m-%d %H:%M"),
     digest=hashlib.sha256(config_text.encode()).hexdigest()[:12],
@@ -46,7 +47,7 @@ def write(
       if "root_distance" not in name
     },
     history=[
-      *log.read(workdir),
+      *history,
       {"step": config.steps, **evaluation.results},
     ],
     embeddings=evaluation.embeddings,

@@ -89,39 +89,44 @@ class Writer:
 def read(workdir: pathlib.Path, most: int = 2_000) -> list[Row]:
   """The rows so far by step; of what was written twice the last counts.
 
+  Only the lines that are returned are parsed: a long run has a million more.
+
   Args:
-    workdir: of the run.
-    most: rows to return of each kind (the set of names in it); of more, every
-      second, fourth, ... and the last.
+    workdir: folder of the run.
+    most: rows to return of each kind (its first name, and how many it has); of
+      more, every second, fourth, ... and the last.
   """
-  kinds: dict[tuple[str, ...], _Thinned] = {}
-  for row in _lines(workdir / FILE):
-    kinds.setdefault(tuple(row), _Thinned(most)).add(row)
+  kinds: dict[tuple[int, bytes], _Thinned] = {}
+  for line in _lines(workdir / FILE):
+    kind = (line.count(b'"'), b"".join(line.split(b'"', 4)[3:4]))
+    if kind not in kinds:
+      kinds[kind] = _Thinned(most)
+    kinds[kind].add(line)
   rows: dict[int, Row] = {}
-  for kind in kinds.values():
-    for row in kind.rows():
+  for thinned in kinds.values():
+    for row in filter(None, map(_row, thinned.lines())):
       step = int(row["step"])
       rows[step] = rows.get(step, {}) | row
   return [rows[step] for step in sorted(rows)]
 
 
 class _Thinned:
-  """At most so many rows, evenly from all that are added, and the last."""
+  """At most so many lines, evenly from all that are added, and the last."""
 
   def __init__(self, most: int):
     self._most, self._every, self._count = most, 1, 0
-    self._kept: list[Row] = []
-    self._last: Row = {}
+    self._kept: list[bytes] = []
+    self._last = b""
 
-  def add(self, row: Row) -> None:
+  def add(self, line: bytes) -> None:
     if self._count % self._every == 0:
-      self._kept.append(row)
+      self._kept.append(line)
       if len(self._kept) >= self._most:
         self._kept, self._every = self._kept[::2], 2 * self._every
-    self._last = row
+    self._last = line
     self._count += 1
 
-  def rows(self) -> list[Row]:
+  def lines(self) -> list[bytes]:
     return [*self._kept, self._last]
 
 
@@ -164,11 +169,11 @@ def _from_the_end(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     yield len(rest), rest
 
 
-def _lines(path: pathlib.Path) -> Iterator[Row]:
-  """The row of each whole line; what a kill cut short is left out."""
+def _lines(path: pathlib.Path) -> Iterator[bytes]:
+  """Each line, the last perhaps cut short by a kill."""
   if path.exists():
-    with path.open("rb") as file:
-      yield from filter(None, map(_row, file))
+    with path.open("rb", buffering=BLOCK) as file:
+      yield from file
 
 
 def _row(line: bytes) -> Row | None:

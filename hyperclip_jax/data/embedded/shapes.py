@@ -246,7 +246,8 @@ def _complete(folder: pathlib.Path, manifest: dict) -> bool:
   """Whether the folder holds just this data set.
 
   Raises:
-    ValueError: it holds another one, or a file of it is damaged or missing.
+    ValueError: it holds another one, a file of it is damaged or missing, or a
+      split has a tar more.
     FileExistsError: it holds something else.
   """
   if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -258,6 +259,7 @@ def _complete(folder: pathlib.Path, manifest: dict) -> bool:
     )
   found = files.read_json(path)
   if found == manifest:
+    _check_extra(folder, manifest)
     trouble = digests.problem(folder)
     if trouble is None:
       return True
@@ -276,6 +278,19 @@ def _complete(folder: pathlib.Path, manifest: dict) -> bool:
     f"{folder} holds shapes with other parameters: {differing}. Give another "
     "folder or remove this one."
   )
+
+
+def _check_extra(folder: pathlib.Path, manifest: dict) -> None:
+  """Raises ValueError for a tar that was added, as a run would read it."""
+  for split in POOLS:
+    count = -(-manifest[split] // manifest["shard_size"])
+    ours = {f"{shard:05d}.tar" for shard in range(count)}
+    found = {path.name for path in (folder / split).glob("*.tar")}
+    if more := sorted(found - ours):
+      raise ValueError(
+        f"{folder} holds {split}/{files.shown(more[0])}, which is no part of "
+        "the shapes; move it elsewhere"
+      )
 
 
 def generate(
