@@ -40,7 +40,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     epilog="--config.NAME=VALUE is passed on to the run.",
     allow_abbrev=False,
   )
-  result.add_argument("--config", required=True, help="FILE or FILE:objective")
+  result.add_argument("--config", required=True, help="FILE or FILE:system")
   result.add_argument(
     "--workdir", required=True, help="folder of the run, or parent of a sweep's"
   )

@@ -6,19 +6,19 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import numpy as np
 
 from hyperclip_jax import files
 from hyperclip_jax.commands import lists
 from hyperclip_jax.commands.door import fail
-from hyperclip_jax.data.records.images import ImageError
-from hyperclip_jax.evals import encoding
+from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
 from hyperclip_jax.files import shown
-from hyperclip_jax.inference import pretrained, reading
-from hyperclip_jax.inference.classify import prompts
+from hyperclip_jax.inference import pretrained, walk
+from hyperclip_jax.inference.classify import Classification, prompts
+from hyperclip_jax.inference.encoder import EncodedFiles
 from hyperclip_jax.inference.model import HyperCLIP
-from hyperclip_jax.inference.progress import bar
 from hyperclip_jax.inference.search import Index
 from hyperclip_jax.inference.walk import ROOT
 from hyperclip_jax.training import cluster
@@ -69,16 +69,21 @@ def _answer(
 
 
 def _classify(options: argparse.Namespace, left_out: list[str]) -> Rows:
-  images = _images("images", options.images, left_out)
+  paths = lists.paths("images", options.images)
   labels = lists.texts("labels", options.labels)
   templates = _templates(options.templates)
-  found = _model(options).classify(images, labels, templates).top(options.top)
+  model = _model(options)
+  images = _encoded(model, "images", paths, left_out)
+  classes = class_embeddings(model, labels, templates)
+  found = model.probabilities(images.embeddings, classes)
   return [
     {
-      "image": str(image),
-      "found": [{"label": name, "probability": p} for name, p in best],
+      "image": name,
+      "found": [{"label": label, "probability": p} for label, p in best],
     }
-    for image, best in zip(images, found, strict=True)
+    for name, best in zip(
+      images.names, Classification(labels, found).top(options.top), strict=True
+    )
   ]
 
 
@@ -88,14 +93,19 @@ def _search(options: argparse.Namespace, left_out: list[str]) -> Rows:
   if options.query:
     queries: list[Any] = lists.texts("query", options.query)
   else:
-    queries = _images("query_images", options.query_images, left_out)
-  index_of = _index(options.index, _things(options, left_out))
+    queries = lists.paths("query_images", options.query_images)
+  index_of = _index(options.index, _things(options), left_out)
   model = _model(options)
-  search_in = model.search_text if options.query else model.search_image
-  hits = search_in(queries, index_of(model), options.top)
+  index = index_of(model)
+  if options.query:
+    hits = model.search_text(queries, index, options.top)
+  else:
+    found = _encoded(model, "query_images", queries, left_out)
+    queries = found.names
+    hits = model.search(found.embeddings, index, options.top)
   return [
     {
-      "query": str(query),
+      "query": query,
       "found": [
         {"row": hit.row, "name": hit.name, "score": hit.score} for hit in best
       ],
@@ -105,22 +115,28 @@ def _search(options: argparse.Namespace, left_out: list[str]) -> Rows:
 
 
 def _traverse(options: argparse.Namespace, left_out: list[str]) -> Rows:
-  images = _images("images", options.images, left_out)
-  to: pathlib.Path | None = None
-  if options.to != ROOT:
-    to = files.expanded(options.to)
-    encoding.decode_file(to)  # Checked before the model is loaded.
+  paths = lists.paths("images", options.images)
+  to = files.expanded(options.to) if options.to != ROOT else None
   texts = lists.texts("texts", options.texts) if options.texts else []
-  index_of = _index(options.index, texts)
+  index_of = _index(options.index, texts, left_out)
   model = _model(options)
-  walks = model.traverse(images, index_of(model), to, options.steps)
+  end = None if to is None else model.encode_image(to)[0]
+  index = index_of(model)
+  model.check_index(index)
+  images = _encoded(model, "images", paths, left_out)
+
+  def walked(start: np.ndarray) -> tuple[walk.Stop, ...]:
+    if end is None:
+      return walk.to_root(start, model.root, index, options.steps)
+    return walk.between(start, end, index, options.steps)
+
   return [
     {
-      "image": str(image),
+      "image": name,
       "to": str(to or ROOT),
-      "found": [{"name": point.name, "t": point.t} for point in walk],
+      "found": [{"name": stop.name, "t": stop.t} for stop in walked(start)],
     }
-    for image, walk in zip(images, walks, strict=True)
+    for name, start in zip(images.names, images.embeddings, strict=True)
   ]
 
 
@@ -130,16 +146,18 @@ def _model(options: argparse.Namespace) -> HyperCLIP:
   return pretrained.load(source, options.vision_heads, options.text_heads)
 
 
-def _things(options: argparse.Namespace, left_out: list[str]) -> list[Any]:
+def _things(options: argparse.Namespace) -> list[Any]:
   """Lists the images or texts to search in."""
   if options.images and options.texts:
     raise ValueError("give one of --images and --texts to search in")
   if options.images:
-    return _images("images", options.images, left_out)
+    return lists.paths("images", options.images)
   return lists.texts("texts", options.texts) if options.texts else []
 
 
-def _index(file: str | None, things: list[Any]) -> Callable[[HyperCLIP], Index]:
+def _index(
+  file: str | None, things: list[Any], left_out: list[str]
+) -> Callable[[HyperCLIP], Index]:
   """Makes a function from the model to an index, read or made and saved."""
   path = files.expanded(file) if file else None
   if not things:
@@ -157,8 +175,11 @@ def _index(file: str | None, things: list[Any]) -> Callable[[HyperCLIP], Index]:
       raise PermissionError(f"--index={path}: its folder cannot be written to")
 
   def make(model: HyperCLIP) -> Index:
-    images = isinstance(things[0], pathlib.Path)
-    index = (model.index_images if images else model.index_texts)(things)
+    if isinstance(things[0], pathlib.Path):
+      images = _encoded(model, "images", things, left_out)
+      index = model.index(images.embeddings, images.names)
+    else:
+      index = model.index_texts(things)
     if path:
       index.save(path)
     return index
@@ -166,46 +187,29 @@ def _index(file: str | None, things: list[Any]) -> Callable[[HyperCLIP], Index]:
   return make
 
 
-def _images(
-  flag: str, given: list[str], left_out: list[str]
-) -> list[pathlib.Path]:
-  """Finds the image files of a list that can be decoded.
+def _encoded(
+  model: HyperCLIP, flag: str, paths: list[pathlib.Path], left_out: list[str]
+) -> EncodedFiles:
+  """Embeds the image files that can be read.
 
   Args:
-    flag: name of the flag.
-    given: values of the flag.
+    model: model to embed with.
+    flag: name of the flag that lists the files, for the message.
+    paths: image files.
     left_out: list to which the faults of all other files are appended.
 
   Returns:
-    Paths of the good files.
+    Embeddings and paths of the good files.
 
   Raises:
-    ValueError: no image is good.
-    OSError: a path does not exist.
+    ValueError: no file can be read.
   """
-  paths = lists.paths(flag, given)
-  groups = [paths[i : i + 64] for i in range(0, len(paths), 64)]
-  good: list[pathlib.Path] = []
-  bad: list[str] = []
-  with ThreadPoolExecutor(reading.THREADS) as pool:
-    for group in bar(groups, "checking", len(groups)):
-      for path, problem in zip(group, pool.map(_problem, group), strict=True):
-        if problem is None:
-          good.append(path)
-        else:
-          bad.append(problem)
-  if not good:
+  found = model.encode_files(paths)
+  bad = [shown(reason, MOST_SHOWN) for reason in found.left_out.values()]
+  if not found.names:
     raise ValueError(f"--{flag}: no image is good: {bad[0]}")
   left_out += bad
-  return good
-
-
-def _problem(path: pathlib.Path) -> str | None:
-  try:
-    encoding.decode_file(path)
-  except (ImageError, OSError) as error:
-    return shown(error, MOST_SHOWN)
-  return None
+  return found
 
 
 def _templates(given: list[str]) -> list[str]:

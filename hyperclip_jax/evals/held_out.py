@@ -17,13 +17,13 @@ from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.evals.metrics.hierarchy import METRICS, Parents, scores
 from hyperclip_jax.evals.metrics.retrieval import ranks
 from hyperclip_jax.evals.metrics.zero_shot import (
-  class_embeddings,
   hits,
   predict,
 )
 from hyperclip_jax.evals.records import Bad, Row
 from hyperclip_jax.files import read_json, shown
 from hyperclip_jax.inference import reading
+from hyperclip_jax.inference.classify import class_embeddings
 from hyperclip_jax.inference.protocol import Model
 
 Name = Literal["eval", "train_sample"]

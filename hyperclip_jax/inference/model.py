@@ -14,11 +14,14 @@ from jaxtyping import Float, Float32, Float64
 
 from hyperclip_jax import systems
 from hyperclip_jax.checkpoints import hub, release
-from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
 from hyperclip_jax.geometry import spaces
 from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.inference import encoder, inputs, walk
-from hyperclip_jax.inference.classify import Classification, softmax
+from hyperclip_jax.inference.classify import (
+  Classification,
+  class_embeddings,
+  softmax,
+)
 from hyperclip_jax.inference.encoder import BatchEncoder, EncodedFiles
 from hyperclip_jax.inference.inputs import Images, Rows, Texts
 from hyperclip_jax.inference.search import Hit, Index

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+import jax
 from tqdm import tqdm
 
 QUIET = 4  # batches that go without one
@@ -18,6 +19,7 @@ def bar(batches: Iterable[T], name: str, count: int) -> Iterator[T]:
     name: of the work.
     count: of batches.
   """
-  quiet = True if count <= QUIET else None  # None: on a terminal alone
+  hidden = count <= QUIET or jax.process_index() > 0
+  quiet = True if hidden else None  # None: on a terminal alone
   whole = tqdm(batches, name, count, unit="batch", disable=quiet, leave=False)
   return iter(whole)

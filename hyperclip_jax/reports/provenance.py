@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 import shlex
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import jax
 
@@ -17,12 +17,12 @@ PACKAGES = ("hyperclip-jax", "jax", "flax")
 
 
 def of_run(
-  workdir: Path, config: Config, model: HyperCLIP, data: Sample
+  history: Sequence[log.Row], config: Config, model: HyperCLIP, data: Sample
 ) -> dict[str, str]:
   """Describes a run for its report.
 
   Args:
-    workdir: folder of the run.
+    history: rows of the run's metrics.
     config: configuration of the run.
     model: trained model.
     data: records that were evaluated.
@@ -30,7 +30,7 @@ def of_run(
   Returns:
     Facts by name: model, data, steps, time, devices, software, command.
   """
-  seconds = sum(row.get("seconds", 0.0) for row in log.read(workdir))
+  seconds = sum(row.get("seconds", 0.0) for row in history)
   time = {"time": log.duration(seconds)} if seconds else {}
   return {
     "model": f"{parameters(model)}; {towers(model)}",

@@ -43,11 +43,12 @@ def write(
     Path of the report.
   """
   config_text = config.to_json(indent=2, sort_keys=True)
+  history = log.read(workdir)
   path = workdir / FILE
   page.write_report(
     path,
     title=workdir.absolute().name,
-    about=provenance.of_run(workdir, config, model, data),
+    about=provenance.of_run(history, config, model, data),
     system=model.system,
     date=time.strftime("%Y-%m-%d %H:%M"),
     digest=hashlib.sha256(config_text.encode()).hexdigest()[:12],
@@ -58,7 +59,7 @@ def write(
       if "root_distance" not in name
     },
     history=[
-      *log.read(workdir),
+      *history,
       {"step": config.steps, **evaluation.results},
     ],
     embeddings=evaluation.embeddings,

@@ -97,6 +97,8 @@ class Writer:
 def read(workdir: pathlib.Path, most: int = 2_000) -> list[Row]:
   """Reads the metrics of a run.
 
+  Only the lines that are returned are parsed: a long run has a million more.
+
   Args:
     workdir: folder of the run.
     most: largest number of rows to return for each set of metric names; beyond
@@ -106,34 +108,37 @@ def read(workdir: pathlib.Path, most: int = 2_000) -> list[Row]:
     One row a step, in order. Where a metric was written twice for a step, the
     later value counts.
   """
-  kinds: dict[tuple[str, ...], _Thinned] = {}
-  for row in _lines(workdir / FILE):
-    kinds.setdefault(tuple(row), _Thinned(most)).add(row)
+  kinds: dict[tuple[int, bytes], _Thinned] = {}
+  for line in _lines(workdir / FILE):
+    kind = (line.count(b'"'), b"".join(line.split(b'"', 4)[3:4]))
+    if kind not in kinds:
+      kinds[kind] = _Thinned(most)
+    kinds[kind].add(line)
   rows: dict[int, Row] = {}
-  for kind in kinds.values():
-    for row in kind.rows():
+  for thinned in kinds.values():
+    for row in filter(None, map(_row, thinned.lines())):
       step = int(row["step"])
       rows[step] = rows.get(step, {}) | row
   return [rows[step] for step in sorted(rows)]
 
 
 class _Thinned:
-  """Keeps up to `most` evenly spaced rows of a stream, and the last one."""
+  """Keeps up to `most` evenly spaced lines of a stream, and the last one."""
 
   def __init__(self, most: int):
     self._most, self._every, self._count = most, 1, 0
-    self._kept: list[Row] = []
-    self._last: Row = {}
+    self._kept: list[bytes] = []
+    self._last = b""
 
-  def add(self, row: Row) -> None:
+  def add(self, line: bytes) -> None:
     if self._count % self._every == 0:
-      self._kept.append(row)
+      self._kept.append(line)
       if len(self._kept) >= self._most:
         self._kept, self._every = self._kept[::2], 2 * self._every
-    self._last = row
+    self._last = line
     self._count += 1
 
-  def rows(self) -> list[Row]:
+  def lines(self) -> list[bytes]:
     return [*self._kept, self._last]
 
 
@@ -175,11 +180,11 @@ def _from_the_end(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     yield len(rest), rest
 
 
-def _lines(path: pathlib.Path) -> Iterator[Row]:
-  """Yields the row of each complete line; others are skipped."""
+def _lines(path: pathlib.Path) -> Iterator[bytes]:
+  """Yields each line; the last may be cut short by a kill."""
   if path.exists():
-    with path.open("rb") as file:
-      yield from filter(None, map(_row, file))
+    with path.open("rb", buffering=BLOCK) as file:
+      yield from file
 
 
 def _row(line: bytes) -> Row | None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hyperclip_jax.commands import door
-from hyperclip_jax.inference import pretrained
+from hyperclip_jax.inference import inputs, pretrained
 from tests import golden_files
 from tests.inference.test_model import pictures
 
@@ -314,6 +314,29 @@ def test_bad_images_are_left_out_and_named(
   with pytest.raises(SystemExit) as exit_info:
     door.run(["search", *MODEL, query, index])
   assert "no image is good: " in str(exit_info.value.code)
+
+
+@pytest.mark.parametrize(
+  "args",
+  [
+    ["classify", "--labels=a,b"],
+    ["search", "--query=a"],
+    ["traverse", "--texts=a,b"],
+  ],
+)
+def test_each_picture_is_decoded_once(args, command, images, monkeypatch):
+  decoded = []
+  decode = inputs.decode_file
+
+  def counted(path):
+    decoded.append(str(path))
+    return decode(path)
+
+  monkeypatch.setattr(inputs, "decode_file", counted)
+  rows = json.loads(command(*args, *MODEL, f"--images={images}", "--json"))
+  assert rows
+  folder = images.parent
+  assert sorted(decoded) == [str(folder / f"{i}.png") for i in range(3)]
 
 
 def process(*args):

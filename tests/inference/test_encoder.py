@@ -12,9 +12,10 @@ from hyperclip_jax.inference import encoder
 from tests import devices, golden_files
 
 BATCH = 4  # rows a device
+ONE_DTYPE = pytest.mark.parametrize("golden", ["float32"], indirect=True)
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+@pytest.fixture(scope="module")
 def golden(request):
   """A model whose towers compute in a dtype."""
   found = golden_files.model("hycoclip")
@@ -57,6 +58,7 @@ def texts(count):
   ]
 
 
+@pytest.mark.parametrize("golden", ["float32", "bfloat16"], indirect=True)
 @pytest.mark.parametrize("count", [0, 1, 5, 32, 33, 64, 71])
 @pytest.mark.filterwarnings("ignore:.* texts are longer")
 @pytest.mark.usefixtures("standard_promotion")
@@ -84,7 +86,7 @@ def test_eight_devices_give_the_bits_of_one(make, count):
     (64, 65, [(512, 8)]),  # most devices have nothing but padding
   ],
 )
-@pytest.mark.usefixtures("standard_promotion")
+@ONE_DTYPE
 def test_what_is_more_than_a_batch_is_split_over_devices(
   make, applied, batch_size, count, wanted
 ):
@@ -94,7 +96,7 @@ def test_what_is_more_than_a_batch_is_split_over_devices(
   assert [(rows, on) for _, rows, on in applied] == 2 * wanted
 
 
-@pytest.mark.usefixtures("standard_promotion")
+@ONE_DTYPE
 def test_parameters_are_copied_once_and_not_for_a_few(make, applied):
   model = make()
 
@@ -119,7 +121,7 @@ def test_parameters_are_copied_once_and_not_for_a_few(make, applied):
   assert first[::8] == own
 
 
-@pytest.mark.usefixtures("standard_promotion")
+@ONE_DTYPE
 def test_bad_files_are_left_out_of_batches_on_eight_devices(make, tmp_path):
   some = pictures(40)
   paths = [tmp_path / f"{i}.png" for i in range(40)]
@@ -138,7 +140,7 @@ def test_bad_files_are_left_out_of_batches_on_eight_devices(make, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.* texts are longer")
-@pytest.mark.usefixtures("standard_promotion")
+@ONE_DTYPE
 def test_a_text_does_not_depend_on_its_neighbours(make):
   model, words = make(), texts(70)
   rng = np.random.default_rng(2)

@@ -305,7 +305,7 @@ import jax
 number, address, *folders = sys.argv[1:]
 jax.distributed.initialize(address, 2, int(number))
 from hyperclip_jax.training import runs
-from tests.test_data_changes import config_of
+from tests.training.test_data_changes import config_of
 config = config_of(folders[int(number)], **{"data.on_bad_shard": "skip"})
 found = runs._same_sources(runs.open_sources(config))
 print(json.dumps([shard.name for shard in found[0].shards]))

@@ -257,7 +257,8 @@ def _complete(folder: pathlib.Path, manifest: dict) -> bool:
   """Returns whether the folder already holds exactly this data set.
 
   Raises:
-    ValueError: it holds one with other parameters, or damaged or missing files.
+    ValueError: it holds one with other parameters, damaged or missing files, or
+      a tar more.
     FileExistsError: it holds other files.
   """
   if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -269,6 +270,7 @@ def _complete(folder: pathlib.Path, manifest: dict) -> bool:
     )
   found = files.read_json(path)
   if found == manifest:
+    _check_extra(folder, manifest)
     trouble = digests.problem(folder)
     if trouble is None:
       return True
@@ -287,6 +289,19 @@ def _complete(folder: pathlib.Path, manifest: dict) -> bool:
     f"{folder} holds shapes with other parameters: {differing}. Give another "
     "folder or remove this one."
   )
+
+
+def _check_extra(folder: pathlib.Path, manifest: dict) -> None:
+  """Raises ValueError for a tar that was added, as a run would read it."""
+  for split in POOLS:
+    count = -(-manifest[split] // manifest["shard_size"])
+    ours = {f"{shard:05d}.tar" for shard in range(count)}
+    found = {path.name for path in (folder / split).glob("*.tar")}
+    if more := sorted(found - ours):
+      raise ValueError(
+        f"{folder} holds {split}/{files.shown(more[0])}, which is no part of "
+        "the shapes; move it elsewhere"
+      )
 
 
 def generate(

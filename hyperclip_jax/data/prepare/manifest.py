@@ -23,6 +23,8 @@ VERSION = 1  # of the layout and of the conversion
 MANIFEST = "manifest.json"
 
 _OURS = re.compile(r"([0-9]{5})\.(tar|json|tar\.index)|manifest\.json")
+# What an input is told from others by, but for its name; see `inputs.describe`.
+_KNOWN = ("bytes", "images", "digest", "parquet_digest", "images_digest")
 # What `replacing` and the index write to; no more, as these are removed.
 _STRAY = re.compile(
   r"([0-9]{5}\.(tar|json)|manifest\.json)\.[0-9a-f]{8}\.tmp"
@@ -63,7 +65,7 @@ class ShardResult:
 
   Attributes:
     number: of the shard.
-    source: the input: its path, bytes, and the images of a grounded JSON.
+    source: the input, as `inputs.describe` gives it.
     records: in the shard.
     parts: of all its records.
     bytes: of the tar.
@@ -237,10 +239,10 @@ def finished(
 def _same(now: dict[str, Any], before: dict[str, Any]) -> bool:
   """Whether an input is the one that a shard was made of.
 
-  Its folder may change, as mounts do. Shards of earlier releases have no digest
-  of their input.
+  Its folder may change, as mounts do. Shards of earlier releases lack some
+  digests.
   """
-  known = [name for name in ("bytes", "images", "digest") if name in before]
+  known = [name for name in _KNOWN if name in before]
   return _name(now) == _name(before) and all(
     now.get(name) == before[name] for name in known
   )
@@ -252,10 +254,13 @@ def _name(source: dict[str, Any]) -> str:
 
 def _identity(source: dict[str, Any]) -> str:
   """An input in words, all that tells it from others."""
-  images = f", images {source['images']}" if "images" in source else ""
-  digest = f", digest {source['digest']}" if "digest" in source else ""
-  name = _name(source)
-  return files.shown(f"{name} of {source.get('bytes')} bytes{images}{digest}")
+  found = [
+    f"{name.replace('_', ' ')} {source[name] or 'none'}"
+    for name in _KNOWN[1:]
+    if name in source
+  ]
+  size = f"{_name(source)} of {source.get('bytes')} bytes"
+  return files.shown(", ".join([size, *found]))
 
 
 def _head(options: Options) -> dict[str, Any]:

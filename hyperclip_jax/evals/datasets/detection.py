@@ -37,10 +37,10 @@ from hyperclip_jax.evals.datasets.coco_ap import (
 )
 from hyperclip_jax.evals.datasets.files import Source, require
 from hyperclip_jax.evals.encoding import squash
-from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
 from hyperclip_jax.evals.tasks import Results, Task, left, within
 from hyperclip_jax.files import read_json, shown
 from hyperclip_jax.inference import reading
+from hyperclip_jax.inference.classify import class_embeddings
 from hyperclip_jax.inference.inputs import decode
 from hyperclip_jax.inference.protocol import Model
 

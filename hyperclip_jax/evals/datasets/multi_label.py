@@ -15,9 +15,9 @@ from hyperclip_jax.evals.datasets.coco import read_instances
 from hyperclip_jax.evals.datasets.files import Source, require
 from hyperclip_jax.evals.encoding import encode_files, squash
 from hyperclip_jax.evals.metrics.ranking import mean_average_precision
-from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
 from hyperclip_jax.evals.tasks import Results, Task, left, within
 from hyperclip_jax.files import inside, read_text, shown
+from hyperclip_jax.inference.classify import class_embeddings
 from hyperclip_jax.inference.protocol import Model
 
 TEMPLATES = ("a photo of a {}.",)

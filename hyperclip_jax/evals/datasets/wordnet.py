@@ -22,10 +22,11 @@ from collections.abc import Collection, Iterable
 from hyperclip_jax.evals import paper
 from hyperclip_jax.evals.datasets import classification
 from hyperclip_jax.evals.metrics.hierarchy import METRICS, Parents, scores
-from hyperclip_jax.evals.metrics.zero_shot import class_embeddings, predict
+from hyperclip_jax.evals.metrics.zero_shot import predict
 from hyperclip_jax.evals.rates import means
 from hyperclip_jax.evals.tasks import Results, Task, left
 from hyperclip_jax.files import read_json
+from hyperclip_jax.inference.classify import class_embeddings
 from hyperclip_jax.inference.protocol import Model
 
 ASSET = classification.ASSETS / "wordnet.json"

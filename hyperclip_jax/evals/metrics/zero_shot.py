@@ -7,37 +7,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from hyperclip_jax.evals.rates import classified
-from hyperclip_jax.inference.classify import prompts
+from hyperclip_jax.inference.classify import class_embeddings
 from hyperclip_jax.inference.protocol import Model
 
 BATCH = 4096  # Images scored at once: 16 MB of scores for 1,000 classes.
-
-
-def class_embeddings(
-  model: Model, names: Sequence[str], templates: Sequence[str]
-) -> Float[np.ndarray, "classes dim"]:
-  """Embeds every class as the average of its prompts.
-
-  Prompts are averaged as their space says (`Space.mean`): an average of points
-  would leave the manifold.
-
-  Args:
-    model: The model.
-    names: One name a class.
-    templates: Prompts with one `{}` for the name, "a photo of a {}.".
-
-  Returns:
-    One lifted embedding a class.
-
-  Raises:
-    TypeError: Names or templates are no list of strings.
-    ValueError: One is empty, or a template has braces other than one `{}`.
-  """
-  groups = prompts(names, templates)
-  # One at a time: 1,000 x 80 prompts are a lot.
-  tangents = (model.encode_text(texts, lift=False) for texts in groups)
-  with np.errstate(over="ignore", invalid="ignore"):  # Of a diverged model.
-    return model.space.mean(tangents).astype(np.float32)
 
 
 def predict(

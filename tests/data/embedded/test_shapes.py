@@ -301,6 +301,21 @@ def test_a_folder_that_lost_or_changed_a_shard_is_refused(tmp_path, what):
     shapes.generate(tmp_path / "d", **few)
 
 
+@pytest.mark.parametrize("split", ["train", "val", "objects"])
+def test_a_tar_that_was_added_is_named(tmp_path, split):
+  few = {"train": 4, "val": 1, "objects": 1, "shard_size": 2}
+  shapes.generate(tmp_path / "d", **few)
+  (tmp_path / "d/train/00000.tar.index").touch()  # a run makes it
+  shapes.generate(tmp_path / "d", **few)
+  added = tmp_path / "d" / split / "00009.tar"
+  added.write_bytes((tmp_path / "d/train/00000.tar").read_bytes())
+  match = rf"holds {split}/00009\.tar, which is no part"
+  with pytest.raises(ValueError, match=match):
+    shapes.generate(tmp_path / "d", **few)
+  added.unlink()
+  shapes.generate(tmp_path / "d", **few)
+
+
 def test_a_foreign_folder_is_refused(tmp_path):
   (tmp_path / "photo.jpg").write_bytes(b"mine")
   with pytest.raises(FileExistsError, match="no manifest"):

@@ -376,6 +376,61 @@ def test_an_input_that_was_replaced_is_noticed(tmp_path):
     main("--input", pattern, "--output", out)
 
 
+@needs_pyarrow
+def test_a_parquet_that_was_replaced_is_noticed(tmp_path):
+  tar = write_tar(tmp_path / "0.tar", bare_members("000000000"))
+  flags = ("--input", tar, "--output", tmp_path / "out")
+
+  def write(end):
+    row = [0.0, 10.0, 0.0, 0.0, end, 0.75, 0.9]
+    write_parquet(
+      tmp_path / "0.parquet", key=["000000000"], noun_chunks=[[row]]
+    )
+    return (tmp_path / "0.parquet").stat().st_size
+
+  size = write(0.75)
+  main(*flags)
+  main(*flags)
+  assert write(0.5) == size
+  with pytest.raises(SystemExit, match=r"00000\.json was made of 0\.tar of"):
+    main(*flags)
+  write(0.75)
+  main(*flags)
+  (tmp_path / "0.parquet").unlink()
+  with pytest.raises(SystemExit, match=r"which is now .* parquet digest none"):
+    main(*flags)
+
+
+def test_a_picture_of_a_json_that_was_replaced_is_noticed(tmp_path):
+  folder = tmp_path / "images"
+  folder.mkdir()
+  images = [
+    {"id": i, "file_name": f"{i}.jpg", "width": 64, "height": 48}
+    | {"caption": "a dog"}
+    for i in range(4)
+  ]
+  for i in range(3):  # the last is missing
+    (folder / f"{i}.jpg").write_bytes(jpeg(i))
+  (tmp_path / "boxes.json").write_text(
+    json.dumps({"images": images, "annotations": []})
+  )
+  out = tmp_path / "out"
+  flags = ("--input", tmp_path / "boxes.json", "--images", folder)
+  flags = (*flags, "--output", out, "--shard_size=2")
+  main(*flags)
+  (folder / "other.jpg").write_bytes(b"none of its own")
+  main(*flags)
+  data, size = jpeg(9), (folder / "2.jpg").stat().st_size
+  (folder / "2.jpg").write_bytes(data[:size].ljust(size, b"\0"))
+  with pytest.raises(SystemExit, match=r"00001\.json was made of boxes\.json"):
+    main(*flags)
+  other = tmp_path / "other"
+  main(*flags[:-2], other, "--shard_size=2")
+  (folder / "3.jpg").write_bytes(jpeg(3))
+  with pytest.raises(SystemExit, match=r"00001\.json was made of boxes\.json"):
+    main(*flags[:-2], other, "--shard_size=2")
+
+
 def test_inputs_of_equal_names_are_told_apart(tmp_path):
   for i, name in enumerate("ab"):
     (tmp_path / name).mkdir()

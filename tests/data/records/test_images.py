@@ -432,3 +432,27 @@ def test_upright_images_are_turned_as_pillow_turns_them(kind, orientation):
   assert as_stored.shape == (24, 40, 3)
   assert found.shape == wanted.shape
   np.testing.assert_allclose(found.astype(int), wanted, atol=3)
+
+
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize("turn", [1, 3, 6])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"])
+def test_the_size_in_the_header_is_that_of_the_pixels(form, turn, upright):
+  exif = Image.Exif()
+  exif[ExifTags.Base.Orientation] = turn
+  tagged = {} if form in ("GIF", "BMP") else {"exif": exif}
+  out = io.BytesIO()
+  Image.new("RGB", (40, 24)).save(out, form, **tagged)
+  data = out.getvalue()
+  height, width, _ = images.decode(data, upright=upright).shape
+  assert images.size(data, upright) == (width, height)
+
+
+def test_a_jpeg_that_decodes_has_a_size():
+  data = tars.jpeg(1)
+  end = data.index(b"\xff\xdb")
+  odd = data[:end] + b"between segments" + data[end:]
+  assert images.decode(odd).shape == (48, 64, 3)
+  assert images.size(odd) == (64, 48)
+  with pytest.raises(images.ImageError, match="no header of an image"):
+    images.size(data[:end])

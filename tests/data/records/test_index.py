@@ -258,9 +258,7 @@ def test_members_far_apart_are_read_one_by_one(tmp_path, monkeypatch):
   built = index.build(write_tar(tmp_path / "a.tar", rows))
   together = index.build(write_tar(tmp_path / "b.tar", a + b))
   # Without the gaps.
-  monkeypatch.setattr(
-    offsets, "MAX_RECORD", 2 * offsets.GAP
-  )  # without the gaps
+  monkeypatch.setattr(offsets, "MAX_RECORD", 2 * offsets.GAP)
   assert [built.read(i) for i in (0, 1)] == [together.read(i) for i in (0, 1)]
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hyperclip_jax.evals.metrics import zero_shot
+from hyperclip_jax.inference import classify
 
 TABLE = {
   "a red": (1, 0, 0),
@@ -21,7 +22,7 @@ def paint(*colours):
 
 def test_prompts_are_averaged_in_the_tangent_space(make_model):
   model = make_model(table=TABLE, curv=0.5)
-  classes = zero_shot.class_embeddings(model, NAMES, TEMPLATES)
+  classes = classify.class_embeddings(model, NAMES, TEMPLATES)
   # A tangent of length 2 is a point at distance 2; the average of the points
   # at 1 and 3 lies further out.
   np.testing.assert_allclose(model.distance_to_root(classes), 2.0, rtol=1e-6)
@@ -31,7 +32,7 @@ def test_prompts_are_averaged_in_the_tangent_space(make_model):
 def test_clip_prompts_are_averaged_as_unit_vectors(make_model):
   table = {"a x": (5, 0), "big x": (0, 1)}
   model = make_model(hyperbolic=False, table=table)
-  classes = zero_shot.class_embeddings(model, ["x"], TEMPLATES)
+  classes = classify.class_embeddings(model, ["x"], TEMPLATES)
   np.testing.assert_allclose(classes, [[0.5**0.5, 0.5**0.5]], rtol=1e-6)
 
 
@@ -63,7 +64,7 @@ def test_top5_is_the_five_nearest(make_model, monkeypatch):
 
 def test_predict_names_the_nearest_class(make_model):
   model = make_model(table=TABLE)
-  classes = zero_shot.class_embeddings(model, NAMES, TEMPLATES)
+  classes = classify.class_embeddings(model, NAMES, TEMPLATES)
   images = model.encode_image(paint((0, 0, 200), (200, 0, 0)))
   assert zero_shot.predict(model, images, classes).tolist() == [2, 0]
 
