@@ -1,4 +1,4 @@
-"""The process of a command: `hyperclip COMMAND ...`.
+"""Entry point of the process of a command: `hyperclip COMMAND ...`.
 
 `python -m hyperclip_jax.main --config=FILE --workdir=DIR` is `hyperclip train`
 with the same flags, and with --mode=COMMAND another command.
@@ -15,15 +15,15 @@ from hyperclip_jax.training import signals
 
 
 def start(argv: Sequence[str] | None = None) -> NoReturn:
-  """Runs a command, and ends the process with its exit code.
+  """Runs a command and exits with its exit code.
 
   Args:
-    argv: the command and its arguments, those of the process if None.
+    argv: command and its arguments; None for those of the process.
   """
   argv = sys.argv[1:] if argv is None else argv
-  # From here on: the imports take seconds.
+  # First of all, since the imports take seconds.
   console.outlive()
-  if argv[:1] != ["demo"]:  # It has uploads to remove when a signal comes.
+  if argv[:1] != ["demo"]:  # On a signal it must remove uploads.
     signals.listen(argv)
   faulthandler.enable()
 
@@ -31,7 +31,7 @@ def start(argv: Sequence[str] | None = None) -> NoReturn:
 
   from hyperclip_jax.commands import door
 
-  flags.FLAGS.mark_as_parsed()  # grain and the log read flags of their own.
+  flags.FLAGS.mark_as_parsed()  # grain and absl.logging read absl flags.
   logging.use_absl_handler()
   logging.set_verbosity(logging.WARNING)  # Orbax logs every step of a save.
   try:
@@ -41,7 +41,7 @@ def start(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def by_mode(argv: Sequence[str]) -> list[str]:
-  """The command line with the command in front, in place of --mode=COMMAND."""
+  """Replaces --mode=COMMAND by the command at the front."""
   command, rest, left = "train", [], [*argv]
   while left:
     name, equals, value = left.pop(0).partition("=")

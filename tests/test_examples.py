@@ -2,17 +2,20 @@
 
 import doctest
 import importlib
+import pathlib
 import pkgutil
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from hyperclip_jax import geometry, losses
+import hyperclip_jax
+from hyperclip_jax import geometry, losses, optim
 from hyperclip_jax.geometry import spaces
 
 # Every module of these packages has examples.
-PACKAGES = (geometry, losses)
+PACKAGES = (geometry, losses, optim)
 WITHOUT = {"hyperclip_jax.losses.tiled"}  # it needs a mesh of devices
 MODULES = {
   f"{package.__name__}.{module.name}"
@@ -26,8 +29,10 @@ def run(name, **values):
   module = importlib.import_module(name)
   names = vars(module) | {"jax": jax, "jnp": jnp, "spaces": spaces} | values
   runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-  for example in doctest.DocTestFinder().find(module, extraglobs=names):
-    runner.run(example)
+  # As for a user, without the strictness of the tests.
+  with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    for example in doctest.DocTestFinder().find(module, extraglobs=names):
+      runner.run(example)
   found = runner.summarize(verbose=False)
   assert not found.failed
   return found.attempted
@@ -36,3 +41,9 @@ def run(name, **values):
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_examples(name):
   assert run(name)
+
+
+def test_examples_of_a_model():
+  mini = pathlib.Path(__file__).parent / "golden" / "hycoclip_mini_init.pth"
+  model = hyperclip_jax.load(mini, vision_heads=4, text_heads=2)
+  assert run("hyperclip_jax.inference.model", model=model, np=np) > 15

@@ -1,11 +1,10 @@
-"""The command demo: a page to look at what a model makes of a picture.
+"""The command demo: a page that shows how a model sees a picture.
 
-Drop a picture and type phrases: the nearest ones, the way to the root, where
-it lies in the Poincare disk, and whose entailment cones hold it.
+For a picture and phrases it shows the nearest phrases, the walk to the root,
+the place in the Poincare disk, and the entailment cones.
 
-The page is served to this machine alone, where other users reach it too.
-Pictures that are dropped lie in a private folder, which goes when the page
-ends.
+The page is served to this machine only, but all of its users can reach it.
+Uploaded pictures are stored in a private folder, which is removed at the end.
 """
 
 import argparse
@@ -38,7 +37,7 @@ from hyperclip_jax.reports import answer
 from hyperclip_jax.reports.markup import Markup
 from hyperclip_jax.training import config as config_lib
 
-SCENES = 64  # Of the embedded data set: met on walks.
+SCENES = 64  # Scenes of the embedded data set that walks may meet.
 EXAMPLES = 8
 MOST_PHRASES = 200
 PHRASES = (
@@ -54,17 +53,17 @@ PHRASES = (
   "a landscape with mountains",
 )
 
-# Answers look like reports; what is around them is gradio's, without its foot.
+# Answers are styled as reports; the rest is gradio's, without its footer.
 CSS = answer.STYLE + "footer { display: none !important; }"
 
 
 class Start(NamedTuple):
-  """What the page begins with.
+  """Initial content of the page.
 
   Attributes:
-    phrases: to edit.
+    phrases: phrases to edit.
     examples: pictures to choose from.
-    things: to be met on walks.
+    things: index of what walks may meet.
   """
 
   phrases: Sequence[str]
@@ -78,17 +77,22 @@ def start(
   index: pathlib.Path | None = None,
   pictures: pathlib.Path | None = None,
 ) -> Start:
-  """Phrases and pictures of a run on the embedded data, if they are there.
+  """Collects the initial content, with scenes of the run's data if available.
 
   Args:
-    model: model to look at.
-    source: where it was loaded from; a workdir may have its data set still.
-    index: file of texts, and of pictures by their paths.
-    pictures: folder whose pictures are shown where the index names them; the
-      index's own by default, as an index of others can name any file.
+    model: model to show.
+    source: workdir or release that the model was loaded from.
+    index: file with an index of texts, or of pictures by their paths.
+    pictures: folder whose pictures may be shown for names of the index; the
+      folder of the index by default, since an untrusted index can name any
+      file.
+
+  Returns:
+    Content of the page.
 
   Raises:
-    OSError, ValueError: the index cannot be read, or is another model's.
+    OSError: the index cannot be read.
+    ValueError: the file is not an index, or another model made it.
   """
   if index is not None:
     own = Index.load(index)
@@ -113,17 +117,20 @@ def start(
 def respond(
   model: HyperCLIP, things: Things, folder: str, path: str | None, text: str
 ) -> Markup:
-  """The answer to a picture and phrases, or what is wrong with them.
+  """Answers a picture and phrases, or explains what is wrong with them.
 
   Args:
-    model: model to ask.
-    things: what may be met on walks.
-    folder: folder of uploads; a picture elsewhere is not opened.
-    path: file of the picture, as the visitor's browser sent it, or None.
+    model: model to show.
+    things: index of what walks may meet.
+    folder: folder of uploads; a picture outside of it is not opened.
+    path: path of the picture as sent by the browser, or None.
     text: phrases, one a line.
 
+  Returns:
+    HTML of the answer.
+
   Raises:
-    FileNotFoundError: the picture is none of the folder's.
+    FileNotFoundError: the picture is not in the folder.
   """
   phrases = [*dict.fromkeys(files.lines(text.removeprefix("\ufeff")))]
   if path is None:
@@ -146,13 +153,16 @@ def respond(
 
 
 def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
-  """The page, as gradio's Blocks.
+  """Makes the page as gradio's Blocks.
 
   Args:
-    model: model to ask.
-    source: its name.
-    begin: what the page shows first.
-    folder: folder of this page alone, for uploads and example pictures.
+    model: model to show.
+    source: name of the model.
+    begin: initial content.
+    folder: private folder for uploads and example pictures.
+
+  Returns:
+    Blocks, not yet served.
   """
   local_server.use_folder(folder)
   gr: Any = importlib.import_module("gradio")
@@ -183,7 +193,7 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
           label="Picture",
           height=280,
         )
-        # Unread by gradio, which has no words for a file that is no image.
+        # Not read by gradio, which cannot explain a file that is not an image.
         path.preprocess = lambda payload: payload and payload.path
         if examples:
           gr.Examples(examples, path, label="Held-out scenes")
@@ -221,7 +231,7 @@ def demo(options: argparse.Namespace) -> None:
 
 
 def _shapes_folder(source: str) -> pathlib.Path | None:
-  """The embedded data set that a run was trained on."""
+  """Finds the embedded data set that a run was trained on."""
   if not (files.expanded(source) / config_lib.FILE).exists():
     return None
   try:
@@ -235,7 +245,7 @@ def _shapes_folder(source: str) -> pathlib.Path | None:
 def _pictures(
   folder: pathlib.Path, names: Sequence[str]
 ) -> list[Pixels | None]:
-  """What the names of an index show: the images in `folder` among them."""
+  """Loads the images in `folder` that names of an index refer to."""
   found: list[Pixels | None] = []
   outside = 0
   for name in names:
@@ -259,7 +269,7 @@ def _decoded(path: pathlib.Path) -> Pixels:
 
 
 def _reason(error: OSError | ValueError) -> str:
-  """Why a picture cannot be shown, without anything that is in the file."""
+  """Explains why a picture cannot be shown, without any of its content."""
   if isinstance(error, OSError):
     return str(error.strerror)
   if isinstance(error, TooLargeError):

@@ -1,4 +1,4 @@
-"""The one way to every command: `hyperclip COMMAND --NAME=VALUE ...`."""
+"""Runs commands: `hyperclip COMMAND --NAME=VALUE ...`."""
 
 import argparse
 import importlib
@@ -17,16 +17,17 @@ HELP = {"-h", "-help", "--help"}
 
 
 def run(argv: Sequence[str]) -> int:
-  """Does what a command line says; what is wrong with it is one message.
+  """Runs a command line.
 
   Args:
     argv: name of the command and its arguments.
 
   Returns:
-    The exit code.
+    Exit code.
 
   Raises:
-    SystemExit: with a message, so that the exit code is 1.
+    SystemExit: the command line is wrong or the command failed; it carries the
+      message, so that the exit code is 1.
   """
   name, *rest = argv or ["--help"]
   if name in HELP:
@@ -50,13 +51,13 @@ def run(argv: Sequence[str]) -> int:
 
 
 def fail(error: Exception | str) -> NoReturn:
-  """Ends the process with one message, harmless on a terminal."""
+  """Exits with one message, escaped for terminals."""
   lines = str(error).split("\n")
   sys.exit("error: " + "\n".join(files.shown(line, 4000) for line in lines))
 
 
 def usage() -> str:
-  """The commands, a line each."""
+  """Lists the commands, one a line."""
   wide = max(map(len, COMMANDS))
   rows = [f"  {name:{wide}}  {c.purpose}" for name, c in COMMANDS.items()]
   return "\n".join(
@@ -71,14 +72,18 @@ def usage() -> str:
 
 
 def explained(name: str, argv: Sequence[str]) -> str:
-  """The help text of a command.
+  """Makes the help text of a command.
 
   Args:
-    name: of the command.
-    argv: its other arguments; the values of a --config among them are listed.
+    name: name of the command.
+    argv: other arguments; the values of a --config among them are listed.
+
+  Returns:
+    Help text.
 
   Raises:
-    ValueError, OSError: there is no such config.
+    ValueError: the config is invalid.
+    OSError: the config cannot be read.
   """
   command = COMMANDS[name]
   found = parser.explained(
@@ -97,15 +102,18 @@ def explained(name: str, argv: Sequence[str]) -> str:
 
 
 def parsed(name: str, argv: Sequence[str]) -> argparse.Namespace:
-  """The values of the flags, and `overrides` of the config.
+  """Parses the arguments of a command.
 
   Args:
-    name: of the command.
-    argv: its arguments.
+    name: name of the command.
+    argv: arguments of the command.
+
+  Returns:
+    Values of the flags, and `overrides` of the config.
 
   Raises:
-    ValueError: arguments that the command would ignore, bad values, or flags
-      that are missing.
+    ValueError: an argument would be ignored, a value is invalid, or a flag is
+      missing.
   """
   command = COMMANDS[name]
   rest, overrides = config_tree.split(argv)
@@ -138,7 +146,7 @@ def _no_command(name: str) -> str:
 
 
 def _unknown(name: str, word: str, values: argparse.Namespace) -> str:
-  """What to say of a flag that a command does not have."""
+  """Makes the message on a flag that a command does not have."""
   flag = word.lstrip("-").partition("=")[0]
   owners = [
     other
@@ -157,7 +165,7 @@ def _unknown(name: str, word: str, values: argparse.Namespace) -> str:
 
 
 def _config_value(flag: str, config: str | None) -> str:
-  """The value of a config that a flag was probably meant to set."""
+  """Suggests the config value that a flag was probably meant to set."""
   if config is None:
     return ""
   try:
@@ -169,7 +177,7 @@ def _config_value(flag: str, config: str | None) -> str:
 
 
 def _where_data_lie(name: str, values: argparse.Namespace) -> str:
-  """What a command takes that reads the config of a run."""
+  """Explains what a command on a run accepts: the place of its data."""
   taken = COMMANDS[name].overrides or ()
   kept = [f"--config.{k}={v}" for k, v in values.overrides if k in taken]
   folder = values.workdir or "--workdir"

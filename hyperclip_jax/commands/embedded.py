@@ -8,7 +8,7 @@ from hyperclip_jax.data.embedded import shapes as shapes_lib
 
 
 def shapes(options: argparse.Namespace) -> None:
-  """Writes the scenes of coloured shapes."""
+  """Writes the data set of coloured shapes."""
   try:
     shapes_lib.generate(
       options.output,
@@ -24,7 +24,7 @@ def shapes(options: argparse.Namespace) -> None:
 
 
 def photos(options: argparse.Namespace) -> None:
-  """Writes the photographs, and prints where."""
+  """Writes the photographs and prints the path."""
   try:
     print(photos_lib.write(options.output))
   except (ImportError, ValueError, OSError) as error:

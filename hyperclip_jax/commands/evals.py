@@ -1,4 +1,4 @@
-"""The command evals: a model on public data sets."""
+"""The command evals: evaluates a model on public data sets."""
 
 import argparse
 import pathlib
@@ -10,7 +10,7 @@ from hyperclip_jax.reports import evaluation, provenance
 
 
 def evals(options: argparse.Namespace) -> int:
-  """Runs the tasks; one that failed makes the exit code 1."""
+  """Runs the tasks; returns 1 if any failed."""
   data, output = options.data, options.output
   try:
     tasks = catalog.choose(options.tasks)

@@ -1,4 +1,4 @@
-"""The command index: the offset indices of tars, ahead of their first use."""
+"""The command index: builds the offset indices of tars in advance."""
 
 import argparse
 
@@ -8,7 +8,7 @@ from hyperclip_jax.data.records import indices, shards
 
 
 def index(options: argparse.Namespace) -> None:
-  """Makes the indices that are missing; each tar without one is named."""
+  """Builds missing indices; fails with the names of tars that lack one."""
   folder = str(options.folder or "")
   try:
     paths = shards.expand(options.shards)

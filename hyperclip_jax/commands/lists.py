@@ -1,4 +1,4 @@
-"""Lists on a command line: commas, quotes, the lines of files, globs."""
+"""Parses lists on a command line: commas, quotes, lines of files, globs."""
 
 import csv
 import glob
@@ -16,20 +16,24 @@ COMMAS = (
 
 
 def texts(flag: str, given: Sequence[str]) -> list[str]:
-  """The texts of a list.
+  """Parses a list of texts.
 
   Args:
     flag: name of the flag.
-    given: its values, each a text or several joined by commas.
+    given: values of the flag, each a text or several joined by commas.
+
+  Returns:
+    Texts of the list.
 
   Raises:
-    ValueError, OSError: there is none, or a value cannot be read.
+    ValueError: the list is empty or malformed.
+    OSError: an @FILE cannot be read.
   """
   found = [value for text in given for value in _parted(flag, text)]
   if not found:
     raise ValueError(f"give --{flag}, joined by commas or as @FILE")
   if any(", " in text and '"' not in text for text in given):
-    # It may be one text, which would be torn apart without a word.
+    # It may be one text, which would be split silently.
     listed = " | ".join(found[:5]) + (" ..." if len(found) > 5 else "")
     print(
       f"--{flag}: {len(found)} values, {shown(listed)}; {COMMAS}",
@@ -39,18 +43,22 @@ def texts(flag: str, given: Sequence[str]) -> list[str]:
 
 
 def paths(flag: str, given: Sequence[str]) -> list[pathlib.Path]:
-  """The files that the paths and globs of a list name.
+  """Parses a list of paths and globs.
 
   Args:
     flag: name of the flag.
-    given: its values, each a path or several joined by commas.
+    given: values of the flag, each a path or several joined by commas.
+
+  Returns:
+    Paths of existing files.
 
   Raises:
-    ValueError, OSError: there is none, or a value names no file.
+    ValueError: the list is empty, or names a folder.
+    OSError: a path or glob matches no file.
   """
   found: list[pathlib.Path] = []
   for text in given:
-    if files.expanded(text).exists():  # A file's own name may hold commas.
+    if files.expanded(text).exists():  # A file name may contain commas.
       found += _matches(flag, text)
       continue
     for name in _parted(flag, text):
@@ -65,7 +73,7 @@ def paths(flag: str, given: Sequence[str]) -> list[pathlib.Path]:
 
 
 def _matches(flag: str, name: str) -> list[pathlib.Path]:
-  """The files that a path or a glob names."""
+  """Finds the files of a path or a glob."""
   path = files.expanded(name)
   if path.is_dir():
     raise ValueError(f"--{flag}: {path} is a folder; want '{path}/*'")
@@ -78,7 +86,7 @@ def _matches(flag: str, name: str) -> list[pathlib.Path]:
 
 
 def _parted(flag: str, text: str) -> list[str]:
-  """The values that a text holds, those of @FILEs too."""
+  """Splits a text into values, including those of @FILEs."""
   try:
     rows = [*csv.reader([text], skipinitialspace=True, strict=True)]
   except csv.Error as error:

@@ -1,8 +1,8 @@
-"""Serves a gradio page to this machine alone, and guards what it may read.
+"""Serves a gradio page to this machine only, and restricts what it may read.
 
-Whoever reaches the port can send any path and any header. Only files that
-visitors uploaded to the page's own folder are opened, and only requests that
-name this machine and come from no other web page are answered.
+Clients can send any path and any header. The page opens only files that were
+uploaded to its own folder, and answers only requests that name this machine and
+do not come from another web page.
 """
 
 import importlib
@@ -15,22 +15,26 @@ from typing import Any
 
 HOST = "127.0.0.1"
 LARGEST_UPLOAD = 2**26  # bytes
-KEPT = (600, 86_400)  # seconds: how often uploads are looked at, their age
+KEPT = (600, 86_400)  # seconds: between deletions of uploads, their largest age
 
-# The port is free: a tunnel may give it another number at the other end.
+# Any port: a tunnel may have another number at its other end.
 _LOCAL = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?")
 
 
 def is_local(method: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-  """Whether a request is addressed to this machine by its own web page.
+  """Checks that a request comes from the page itself, on this machine.
 
   A browser sends the name in its address bar as `Host`. Another site can make
-  that name lead here (DNS rebinding), but cannot make it read "localhost". A
-  form of another site, which could upload but not read, is known by `Origin`.
+  its name resolve to this machine (DNS rebinding), but the name is then not
+  "localhost". A form of another site, which could upload but not read, is
+  recognised by `Origin`.
 
   Args:
     method: HTTP method; "GET" changes nothing, whatever its origin.
     headers: headers of the request, names in lower case, as in an ASGI scope.
+
+  Returns:
+    Whether to answer the request.
   """
   found = [*headers]
   hosts = [value.lower() for name, value in found if name == b"host"]
@@ -53,7 +57,7 @@ class LocalOnly:
 
   async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
     kind = scope["type"]
-    # A web socket has no method, and may change something.
+    # A web socket has no method, and may change state.
     method = scope.get("method", "")
     if kind == "lifespan" or is_local(method, scope["headers"]):
       await self._app(scope, receive, send)
@@ -68,15 +72,18 @@ class LocalOnly:
 
 
 def serve(blocks: Any, port: int, css: str = "") -> str:
-  """Starts to serve gradio's `blocks` to this machine; returns the address.
+  """Starts to serve gradio's `blocks` to this machine.
 
   Args:
-    blocks: page; `close` ends it.
+    blocks: page; `close` stops it.
     port: TCP port to listen on.
     css: style sheet of the page.
 
+  Returns:
+    Address of the page.
+
   Raises:
-    OSError: the port is taken.
+    OSError: the port is in use.
   """
   gr: Any = importlib.import_module("gradio")
   middleware: Any = importlib.import_module("starlette.middleware")
@@ -92,7 +99,7 @@ def serve(blocks: Any, port: int, css: str = "") -> str:
       max_file_size=LARGEST_UPLOAD,
       app_kwargs={"middleware": [middleware.Middleware(LocalOnly)]},
       css=css,
-      # Fonts of the system: the page asks no other server for anything.
+      # System fonts: the page sends no request to another server.
       theme=gr.themes.Default(primary_hue="blue", font=sans, font_mono=sans),
     )
   except OSError as error:
@@ -101,15 +108,15 @@ def serve(blocks: Any, port: int, css: str = "") -> str:
 
 
 def use_folder(folder: str) -> None:
-  """Makes gradio keep uploads in `folder`, and report its use to nobody."""
+  """Makes gradio store uploads in `folder`, and turns its analytics off."""
   os.environ["GRADIO_TEMP_DIR"] = folder
   os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 
 def stop_signal() -> threading.Event:
-  """An event that Ctrl-C, SIGTERM and SIGHUP set, in place of ending at once.
+  """Makes an event that Ctrl-C, SIGTERM and SIGHUP set.
 
-  The caller waits for it, and then removes what visitors uploaded.
+  The caller waits for it, and then removes uploads.
   """
   stop = threading.Event()
   for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

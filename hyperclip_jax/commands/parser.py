@@ -1,4 +1,4 @@
-"""Flags as data, and their parser: every error says what to write."""
+"""Flags as data, and their parser, whose errors say what to write."""
 
 import argparse
 import difflib
@@ -17,14 +17,14 @@ class Flag(NamedTuple):
   """A flag `--NAME=VALUE` of a command.
 
   Attributes:
-    name: without the dashes.
-    purpose: what the help text says of it, and an error where it is missing.
-    form: placeholder of the value, such as "FILE"; "" where there is none, and
+    name: name without the dashes.
+    purpose: explanation, for the help text and for errors.
+    form: placeholder of the value, such as "FILE"; "" for a switch, for which
       `--NAME` is true and `--noNAME` is false.
-    kind: makes the value of the text; raises `argparse.ArgumentTypeError`.
+    kind: converts the text to a value; raises `argparse.ArgumentTypeError`.
     default: value without the flag.
-    needed: the command does not run without it.
-    many: it may be repeated, and the value is a list.
+    needed: whether the command requires it.
+    many: whether it may be repeated; its value is then a list.
   """
 
   name: str
@@ -37,7 +37,7 @@ class Flag(NamedTuple):
 
 
 def whole(least: int) -> Callable[[str], int]:
-  """The kind of a whole number that is not less than `least`."""
+  """Makes the kind of whole numbers of at least `least`."""
 
   def kind(text: str) -> int:
     if not re.fullmatch("[+-]?[0-9]{1,18}", text) or int(text) < least:
@@ -50,7 +50,7 @@ def whole(least: int) -> Callable[[str], int]:
 
 
 def one_of(*names: str) -> Callable[[str], str]:
-  """The kind of a text that is one of some names."""
+  """Makes the kind of texts that are one of some names."""
 
   def kind(text: str) -> str:
     if text not in names:
@@ -63,14 +63,23 @@ def one_of(*names: str) -> Callable[[str], str]:
 
 
 def path(text: str) -> pathlib.Path:
-  """The kind of a file or folder; `~` is the home folder."""
+  """Converts the path of a file or folder; `~` is the home folder."""
   if not text:
     raise argparse.ArgumentTypeError("want a path, found ''")
   return files.expanded(text)
 
 
 def meant(text: str, names: Sequence[str], before: str = "") -> str:
-  """ ", did you mean NAME?" where a name is like the text; "" if none is."""
+  """Suggests a name that is similar to a text.
+
+  Args:
+    text: unknown name.
+    names: known names.
+    before: text to put before the name, such as "--".
+
+  Returns:
+    ", did you mean NAME?", or "" if no name is similar.
+  """
   near = difflib.get_close_matches(text, names, 1)
   return f", did you mean {before}{near[0]}?" if near else ""
 
@@ -78,14 +87,17 @@ def meant(text: str, names: Sequence[str], before: str = "") -> str:
 def parse(
   flags: Sequence[Flag], argv: Sequence[str]
 ) -> tuple[argparse.Namespace, list[str]]:
-  """The values of flags, and the arguments that are none of them.
+  """Parses flags.
 
   Args:
-    flags: of the command; those that are needed may be missing.
+    flags: flags of the command; required ones may be missing.
     argv: arguments of the command.
 
+  Returns:
+    Values of the flags, and the arguments that are not flags.
+
   Raises:
-    ValueError: a value is bad or missing.
+    ValueError: a value is invalid or missing.
   """
   truths = [flag.name for flag in flags if not flag.form]
   try:
@@ -101,7 +113,15 @@ def parse(
 
 
 def missing(flags: Sequence[Flag], values: argparse.Namespace) -> list[str]:
-  """What to give: a line for each flag that is needed and has no value."""
+  """Finds the required flags that have no value.
+
+  Args:
+    flags: flags of the command.
+    values: values of the flags.
+
+  Returns:
+    Message for each missing flag.
+  """
   return [
     f"give {_option(flag)}: {flag.purpose}"
     for flag in flags
@@ -112,13 +132,16 @@ def missing(flags: Sequence[Flag], values: argparse.Namespace) -> list[str]:
 def explained(
   program: str, purpose: str, flags: Sequence[Flag], details: str
 ) -> str:
-  """The help text of a command.
+  """Makes the help text of a command.
 
   Args:
-    program: what the user types to get there, such as "hyperclip train".
-    purpose: what the command does, without a subject.
-    flags: of the command.
-    details: what follows the flags, a paragraph a line.
+    program: name of the command, such as "hyperclip train".
+    purpose: what the command does, as a verb phrase.
+    flags: flags of the command.
+    details: text after the flags, one paragraph a line.
+
+  Returns:
+    Help text.
   """
   options = [f"  {_option(flag)}" for flag in flags]
   wide = max(map(len, options))
@@ -145,7 +168,7 @@ def _option(flag: Flag) -> str:
 
 
 def _stated(default: Any) -> str:
-  """How a help text states a default."""
+  """Formats a default for a help text."""
   if default in (None, ""):
     return ""
   listed = isinstance(default, list)
@@ -170,7 +193,7 @@ def _parser(flags: Sequence[Flag]) -> argparse.ArgumentParser:
 
 
 def _plain(argument: str, truths: Sequence[str]) -> str:
-  """An argument with two dashes, and a truth without `=VALUE`."""
+  """Normalises an argument: two dashes, and switches without `=VALUE`."""
   match = re.fullmatch(r"--?([A-Za-z]\w+)(?:=(.*))?", argument, re.DOTALL)
   if not match:
     return argument

@@ -1,4 +1,4 @@
-"""The command prepare: grounded data in, cleaned and indexed shards out."""
+"""The command prepare: makes clean, indexed shards of grounded data."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ from hyperclip_jax.data.prepare.manifest import Options
 
 
 def prepare(options: argparse.Namespace) -> int:
-  """Prepares or verifies a folder."""
+  """Prepares or verifies a folder of shards."""
   jobs = options.jobs or _cores()
   given = [bool(options.input), bool(options.output)]
   try:
@@ -38,7 +38,7 @@ def prepare(options: argparse.Namespace) -> int:
 
 
 def _announce(folder: str, made: dict[str, Any]) -> None:
-  """Prints what was made; if that is nothing, it is an error."""
+  """Prints a summary; fails if there are no records."""
   print(run.summary(folder, made))
   if not made["totals"]["records"]:
     fail("no input has a good record")

@@ -1,4 +1,4 @@
-"""The command report: what is in a data set."""
+"""The command report: writes a page on what a data set contains."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Commands on a run: train, eval, verify."""
+"""Commands that work on a run: train, eval, verify."""
 
 import argparse
 import pathlib
@@ -51,7 +51,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def verify(options: argparse.Namespace) -> int:
-  """Says of each checkpoint whether it is good; the exit code is 1 or 0."""
+  """Reports for each checkpoint whether it is good; returns 1 if any is bad."""
   try:
     join(options)
     found = checkpoint.verify(options.workdir)
@@ -63,10 +63,11 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def join(options: argparse.Namespace) -> None:
-  """Meets the other processes of the command, if there are any.
+  """Connects to the other processes of the command, if there are any.
 
   Raises:
-    ValueError, ConnectionError: as `cluster.join`.
+    ValueError: the flags are incomplete or malformed.
+    ConnectionError: this process cannot join.
   """
   cluster.join(options.coordinator, options.processes, options.process)
 
@@ -74,14 +75,18 @@ def join(options: argparse.Namespace) -> None:
 def trained_by(
   spec: str, overrides: list[config_tree.Override]
 ) -> config_lib.Config:
-  """The config that a file and the overrides make.
+  """Reads a config file and applies overrides.
 
   Args:
     spec: FILE.py or FILE.py:ARGUMENT.
     overrides: dotted names and values.
 
+  Returns:
+    Config to train by.
+
   Raises:
-    ValueError, OSError: what is wrong with them.
+    ValueError: a name or value is invalid.
+    OSError: the file cannot be read.
   """
   config = config_tree.load(spec)
   config_lib.override(config, overrides)
@@ -91,10 +96,18 @@ def trained_by(
 def evaluated(
   workdir: pathlib.Path, overrides: list[config_tree.Override]
 ) -> tuple[config_lib.Config, held_out.Sample]:
-  """The config of a run with the overrides, and the records to measure.
+  """Reads the config of a run, and the records to evaluate on.
+
+  Args:
+    workdir: folder of the run.
+    overrides: dotted names and values, such as the place of moved data.
+
+  Returns:
+    Config with the overrides, and the records.
 
   Raises:
-    ValueError, OSError: there is no run, or its data are not there.
+    ValueError: there is no run, or an override is invalid.
+    OSError: the data cannot be read.
   """
   config = config_lib.read(workdir)
   config_lib.override(config, overrides)

@@ -1,4 +1,4 @@
-"""Commands on a trained model: classify, search, traverse."""
+"""Commands that use a trained model: classify, search, traverse."""
 
 import argparse
 import json
@@ -30,17 +30,17 @@ Rows = list[dict[str, Any]]
 
 
 def classify(options: argparse.Namespace) -> int:
-  """The likeliest labels of each image."""
+  """Prints the most probable labels of each image."""
   return _answer(options, _classify)
 
 
 def search(options: argparse.Namespace) -> int:
-  """What is nearest to each query."""
+  """Prints the nearest entries of an index to each query."""
   return _answer(options, _search)
 
 
 def traverse(options: argparse.Namespace) -> int:
-  """What is met on the way from each image."""
+  """Prints the walk from each image."""
   return _answer(options, _traverse)
 
 
@@ -48,7 +48,7 @@ def _answer(
   options: argparse.Namespace,
   rows_of: Callable[[argparse.Namespace, list[str]], Rows],
 ) -> int:
-  """Prints answers; the exit code is 1 if --strict and images were left out."""
+  """Prints answers; returns 1 if --strict and images were left out."""
   left_out: list[str] = []
   try:
     cluster.join(options.coordinator, options.processes, options.process)
@@ -141,13 +141,13 @@ def _traverse(options: argparse.Namespace, left_out: list[str]) -> Rows:
 
 
 def _model(options: argparse.Namespace) -> HyperCLIP:
-  """Loaded after all else is checked, for it takes the longest."""
+  """Loads the model, after all other checks since it takes longest."""
   source = os.path.expanduser(options.model)
   return pretrained.load(source, options.vision_heads, options.text_heads)
 
 
 def _things(options: argparse.Namespace) -> list[Any]:
-  """What --images and --texts name, to be searched."""
+  """Lists the images or texts to search in."""
   if options.images and options.texts:
     raise ValueError("give one of --images and --texts to search in")
   if options.images:
@@ -158,7 +158,7 @@ def _things(options: argparse.Namespace) -> list[Any]:
 def _index(
   file: str | None, things: list[Any], left_out: list[str]
 ) -> Callable[[HyperCLIP], Index]:
-  """Model -> the index: of `things`, written to a file, or read from it."""
+  """Makes a function from the model to an index, read or made and saved."""
   path = files.expanded(file) if file else None
   if not things:
     if path is None:
@@ -169,7 +169,7 @@ def _index(
     return lambda model: index
   if path and path.exists():
     raise ValueError(f"{path} exists: drop --images and --texts to read it")
-  if path:  # Now, as embedding the things may take hours.
+  if path:  # Checked now, since embedding may take hours.
     path.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(path.parent, os.W_OK):
       raise PermissionError(f"--index={path}: its folder cannot be written to")
@@ -190,16 +190,16 @@ def _index(
 def _encoded(
   model: HyperCLIP, flag: str, paths: list[pathlib.Path], left_out: list[str]
 ) -> EncodedFiles:
-  """The embeddings of the image files that can be read.
+  """Embeds the image files of a list that can be decoded.
 
   Args:
     model: model that embeds.
     flag: name of the flag that names the files, for the message.
     paths: image files.
-    left_out: list to which what is wrong with each of the others is added.
+    left_out: list to which the faults of all other files are appended.
 
   Raises:
-    ValueError: no file can be read.
+    ValueError: no image is good.
   """
   found = model.encode_files(paths)
   bad = [shown(reason, MOST_SHOWN) for reason in found.left_out.values()]
@@ -210,7 +210,7 @@ def _encoded(
 
 
 def _templates(given: list[str]) -> list[str]:
-  """The prompts of --templates."""
+  """Parses the value of --templates."""
   templates = lists.texts("templates", given)
   try:
     prompts(["name"], templates)
@@ -233,7 +233,7 @@ def _print_row(row: dict[str, Any]) -> None:
 
 
 def _json(rows: Rows) -> str:
-  """JSON, with escapes for what a terminal would act on or cannot show."""
+  """Formats JSON, with escapes for what a terminal cannot or must not show."""
   utf = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
   text = json.dumps(rows, ensure_ascii=not utf, indent=2)
   return "".join(

@@ -91,8 +91,9 @@ def disk_radius(
   Returns:
     Numbers in [0, 1].
 
-  >>> float(disk_radius(jnp.array(2.0), 1.0))  # tanh(1)
-  0.7615...
+  Examples:
+    >>> float(disk_radius(jnp.array(2.0), 1.0))  # tanh(1)
+    0.7615...
   """
   xp = namespace(distance, curv)
   return xp.tanh(xp.sqrt(curv) * distance / 2)
@@ -110,8 +111,9 @@ def disk_distance(
   Returns:
     2 artanh(radius) / sqrt(c).
 
-  >>> float(disk_distance(jnp.array(0.5), 1.0))  # log(3)
-  1.0986...
+  Examples:
+    >>> float(disk_distance(jnp.array(0.5), 1.0))  # log(3)
+    1.0986...
   """
   xp = namespace(radius, curv)
   return 2 * xp.arctanh(radius) / xp.sqrt(curv)
@@ -120,19 +122,20 @@ def disk_distance(
 def translate(
   z: Complex[Array, "*#batch"], a: Complex[Array, "*#batch"] | complex
 ) -> Complex[Array, "*#batch"]:
-  """Moves the unit disk, as complex numbers, so that 0 comes to lie at a.
+  """Translates the unit disk, as complex numbers, so that 0 moves to a.
 
-  The isometry (z + a) / (1 + conj(a) z), a Moebius map: geodesics become
-  geodesics, and angles stay.
+  The isometry is the Moebius map (z + a) / (1 + conj(a) z), which preserves
+  geodesics and angles.
 
   Args:
     z: points of the disk.
-    a: where 0 goes; -a brings a to 0.
+    a: image of 0; -a moves a to 0.
 
   Returns:
     Points of the disk.
 
-  >>> translate(jnp.array([0j, -0.5 + 0j]), 0.5)
-  Array([0.5+0.j, 0. +0.j], dtype=complex64)
+  Examples:
+    >>> translate(jnp.array([0j, -0.5 + 0j]), 0.5 + 0j)
+    Array([0.5+0.j, 0. +0.j], dtype=complex64)
   """
   return (z + a) / (1 + namespace(z, a).conj(a) * z)

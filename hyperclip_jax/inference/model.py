@@ -1,4 +1,4 @@
-"""A trained model to use: encode, compare, and ask what entails what."""
+"""Trained models in use: embed, compare, classify, search, traverse."""
 
 import functools
 import os
@@ -33,20 +33,20 @@ Embeddings = Float32[np.ndarray, "n dim"]
 class HyperCLIP:
   """A trained model of any system, for inference.
 
-  Embeddings are float32 numpy arrays (n, dim), points of the model's `space`:
-  on a hyperboloid by their space components, or unit vectors for CLIP. What is
-  computed from them is computed on the host in float64, for any number of rows.
+  Embeddings are float32 NumPy arrays (n, dim), points of the model's `space`:
+  space components on a hyperboloid, or unit vectors for CLIP. Computations on
+  embeddings run on the host in float64, for any number of rows.
 
   Attributes:
-    system: name of its system, such as "hycoclip".
-    title: the system's name in reports, such as "HyCoCLIP".
-    options: the system's `Options`.
+    system: name of the system, such as "hycoclip".
+    title: name of the system in reports, such as "HyCoCLIP".
+    options: `Options` of the system.
     variables: trained variables, on the first local device.
-    image_size: side of the square that the image tower reads, in pixels.
-    width: of an embedding.
-    context: most tokens of a text.
-    space: where embeddings live.
-    logit_scale: multiplies nearness in `probabilities`.
+    image_size: side of an image in pixels.
+    width: width of an embedding.
+    context: largest number of tokens in a text.
+    space: space of the embeddings.
+    logit_scale: factor of nearness in `probabilities`.
   """
 
   def __init__(
@@ -97,15 +97,15 @@ class HyperCLIP:
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """16 hexadecimal digits, of all that the embeddings depend on."""
+    """Digest of everything that embeddings depend on, 16 hexadecimal digits."""
     return encoder.fingerprint(self.options, self.variables)
 
   @functools.cached_property
   def root(self) -> Float32[np.ndarray, " dim"]:
-    """The most general point: that of the space, a hyperboloid's origin.
+    """The most general point: the root of the space, such as its origin.
 
-    The sphere of CLIP has none. The embedding of the empty text stands for it,
-    as in HierarCaps (Alper and Averbuch-Elor, 2024).
+    The sphere of CLIP has no root. The embedding of the empty text takes its
+    place, as in HierarCaps (Alper and Averbuch-Elor, 2024).
     """
     if self.space.rooted:
       rows = np.zeros((1, self.width), np.float32)
@@ -115,67 +115,109 @@ class HyperCLIP:
   def encode_image(self, images: Images, lift: bool = True) -> Embeddings:
     """Embeds images.
 
-    Those that a camera stored sideways are turned upright, as their EXIF tag
-    says. The short side is resized to the model's size, the centre cropped.
+    Images are rotated by their EXIF orientation. The short side is resized to
+    the image size of the model, and the centre is cropped.
 
     Args:
-      images: one or a list of: paths, bytes of image files, file objects of
-        them, PIL images, or uint8 arrays (height, width, 3) of NumPy, JAX or
-        PyTorch; an array (n, height, width, 3) is n. A string is a path.
-      lift: False gives tangent vectors at the root (CLIP: raw features), to
-        average several before `lift`.
+      images: one image or a list of images: paths, bytes, file objects, PIL
+        images, or uint8 arrays (height, width, 3) of NumPy, JAX or PyTorch. An
+        array (n, height, width, 3) holds n images. A string is a path.
+      lift: whether to lift onto the space. False returns tangent vectors at the
+        root (raw features for CLIP), which may be averaged before `lift`.
+
+    Returns:
+      Embeddings, one row an image.
 
     Raises:
-      TypeError: something else is given, which is named.
-      ValueError: a file or bytes are no image, or an array is of another kind.
+      TypeError: an image is of another type; the message names it.
+      ValueError: a file is not an image, or an array has another shape or
+        dtype.
       OSError: a file cannot be read.
+
+    Examples:
+      >>> picture = np.zeros((48, 64, 3), np.uint8)
+      >>> model.encode_image([picture, picture]).shape
+      (2, 32)
     """
     found = self._encoder.images(inputs.images(images))
     return self.lift(found) if lift else found
 
   def encode_files(self, paths: Sequence[str | os.PathLike]) -> EncodedFiles:
-    """Embeds image files; those that cannot be read are left out and named.
+    """Embeds image files, and leaves out those that cannot be read.
 
     Args:
-      paths: any number; files as of `encode_image`.
+      paths: paths of image files, any number.
+
+    Returns:
+      Embeddings and paths of the good files, and the faults of the others.
     """
     found = self._encoder.files(inputs.paths(paths))
     return found._replace(embeddings=self.lift(found.embeddings))
 
   def encode_text(self, texts: Texts, lift: bool = True) -> Embeddings:
-    """Embeds texts; those longer than the context are cut, with a warning.
+    """Embeds texts; a text longer than the context is cut, with a warning.
 
     Args:
-      texts: a string, or a list of them.
-      lift: as of `encode_image`.
+      texts: a string or a list of strings.
+      lift: whether to lift onto the space, as for `encode_image`.
+
+    Returns:
+      Embeddings, one row a text.
 
     Raises:
-      TypeError: something else is given, which is named.
+      TypeError: a text is of another type; the message names it.
+
+    Examples:
+      >>> model.encode_text(["a red circle", "a thing"]).shape
+      (2, 32)
     """
     found = self._encoder.texts(inputs.texts(texts))
     return self.lift(found) if lift else found
 
   def lift(self, tangents: Rows) -> Embeddings:
-    """Tangent vectors at the root -> embeddings."""
+    """Lifts tangent vectors at the root (raw features for CLIP) onto the space.
+
+    Examples:
+      >>> v = model.encode_text("a circle", lift=False)
+      >>> bool(np.allclose(model.lift(v), model.encode_text("a circle")))
+      True
+    """
     with np.errstate(over="ignore", invalid="ignore"):  # of a diverged model
       lifted = self.space.lift(self._rows("tangents", tangents))
       return lifted.astype(np.float32)
 
   def similarity(self, x: Rows, y: Rows) -> Float64[np.ndarray, "n m"]:
-    """Of all pairs, higher is nearer: Lorentz inner product, or cosine."""
+    """Computes the similarity of all pairs: Lorentz inner product, or cosine.
+
+    Args:
+      x: n embeddings.
+      y: m embeddings.
+
+    Returns:
+      Similarities; higher is nearer.
+
+    Examples:
+      >>> texts = model.encode_text(["a red circle", "a thing"])
+      >>> model.similarity(texts, texts).argmax(axis=1).tolist()
+      [0, 1]
+    """
     return self.space.similarity(self._rows("x", x), self._rows("y", y))
 
   def probabilities(
     self, images: Rows, classes: Rows
   ) -> Float64[np.ndarray, "images classes"]:
-    """The softmax over classes that the objectives train.
+    """Computes the softmax over classes that training uses.
 
-    Of minus the geodesic distance, or of the cosine for CLIP, times the trained
-    scale. Rows sum to 1.
+    Logits are minus the geodesic distance, or the cosine for CLIP, times the
+    trained scale.
 
     Args:
       images: embeddings.
-      classes: embeddings, such as of `inference.classify.class_embeddings`.
+      classes: embeddings of classes, such as of
+        `inference.classify.class_embeddings`.
+
+    Returns:
+      Probabilities; rows sum to 1.
     """
     x, y = self._rows("images", images), self._rows("classes", classes)
     return softmax(self.space.logits(x, y, self.logit_scale))
@@ -183,18 +225,29 @@ class HyperCLIP:
   def entailment_score(
     self, general: Rows, specific: Rows
   ) -> Float32[np.ndarray, " n"]:
-    """Row by row: does `general` entail `specific`? Lower is a clearer yes.
+    """Scores row by row whether `general` entails `specific`.
 
-    Where the space has cones, the exterior angle minus the half aperture in
-    radians: at most zero where the specific point lies in the general one's
-    cone. The sphere of CLIP has none; its score is minus the cosine.
+    In a space with cones, the score is the exterior angle minus the half
+    aperture in radians (MERU, Desai et al., 2023). The sphere of CLIP has no
+    cones; its score is minus the cosine.
 
     Args:
       general: n embeddings, or one for all of `specific`.
       specific: n embeddings, or one for all of `general`.
 
+    Returns:
+      Scores, lower for a clearer yes: at most 0 where the specific point lies
+      in the cone of the general one.
+
     Raises:
       ValueError: the numbers of rows differ.
+
+    Examples:
+      The root entails everything up to a right angle, which is its aperture.
+
+      >>> texts = model.encode_text(["a red circle", "a thing"])
+      >>> model.entailment_score(model.root, texts)
+      array([0., 0.], dtype=float32)
     """
     x, y = self._rows("general", general), self._rows("specific", specific)
     if len(x) != len(y) and 1 not in (len(x), len(y)):
@@ -204,12 +257,22 @@ class HyperCLIP:
   def distance_to_root(
     self, x: Rows, root: Rows | None = None
   ) -> Float32[np.ndarray, " n"]:
-    """Geodesic distance of each row to the root; cosine distance for CLIP.
+    """Computes distances to the root: geodesic, or cosine distance for CLIP.
 
     Args:
       x: embeddings.
-      root: one embedding; None is `self.root`. To compare CLIP with published
-        numbers give the mean direction of a set, `space.root(embeddings)`.
+      root: one embedding; None for `self.root`. To compare CLIP with published
+        numbers, give the mean direction of a set, `space.root(embeddings)`.
+
+    Returns:
+      Distances; general concepts lie near the root.
+
+    Raises:
+      ValueError: `root` has several rows.
+
+    Examples:
+      >>> model.distance_to_root(model.root)
+      array([0.], dtype=float32)
     """
     root = self._rows("root", self.root if root is None else root)
     if len(root) != 1:
@@ -222,17 +285,28 @@ class HyperCLIP:
     labels: Sequence[str],
     templates: Sequence[str] = ("a photo of a {}.",),
   ) -> Classification:
-    """Which label fits each image: `probabilities` of their prompts.
+    """Classifies images zero-shot, by the `probabilities` of prompts.
 
     Args:
-      images: as of `encode_image`.
-      labels: list of names, one a class.
-      templates: list of prompts with one `{}` for the name; their average
-        stands for a class (see `evals.zero_shot`).
+      images: images, as for `encode_image`.
+      labels: list of class names.
+      templates: list of prompts with one `{}` for the name. The embedding of a
+        class is the lifted average of its prompts.
+
+    Returns:
+      Labels and probabilities (images, labels).
 
     Raises:
-      TypeError: labels or templates are no list of strings.
-      ValueError: there is no label, or a template without its place.
+      TypeError: `labels` or `templates` is not a list of strings.
+      ValueError: there is no label, or a template lacks `{}`.
+
+    Examples:
+      >>> picture = np.zeros((48, 64, 3), np.uint8)
+      >>> found = model.classify(picture, ["circle", "square"])
+      >>> found.probabilities.shape
+      (1, 2)
+      >>> round(float(found.probabilities.sum()), 6)
+      1.0
     """
     names = inputs.strings("labels", labels)
     pictures = inputs.images(images)
@@ -243,7 +317,15 @@ class HyperCLIP:
   def index_images(
     self, images: Images, names: Sequence[str] | None = None
   ) -> Index:
-    """An index of images; paths are their own names, others are numbered."""
+    """Makes an index of images.
+
+    Args:
+      images: images, as for `encode_image`.
+      names: one name an image; None takes paths as names, and numbers others.
+
+    Returns:
+      Index of the images.
+    """
     pictures = inputs.images(images)
     if names is None:
       names = [
@@ -255,17 +337,30 @@ class HyperCLIP:
     return self.index(self.encode_image(pictures), names)
 
   def index_texts(self, texts: Texts) -> Index:
-    """An index of texts, which are their own names."""
+    """Makes an index of texts, which are their own names."""
     names = inputs.texts(texts)
     return self.index(self.encode_text(names), names)
 
   def index(self, embeddings: Rows, names: Sequence[str]) -> Index:
-    """An index of embeddings that this model made before."""
+    """Makes an index of embeddings of this model.
+
+    Args:
+      embeddings: embeddings to search in.
+      names: one name a row.
+
+    Returns:
+      Index of the embeddings.
+    """
     rows = self._rows("embeddings", embeddings)
     return Index(rows, names, self.space, self.fingerprint)
 
   def check_index(self, index: Any) -> None:
-    """Raises ValueError where another model made the index."""
+    """Checks that this model made an index.
+
+    Raises:
+      TypeError: it is not an index.
+      ValueError: another model made it.
+    """
     if not isinstance(index, Index):
       raise TypeError(
         f"index is of type {type(index).__name__}: give an Index, such as of "
@@ -274,18 +369,21 @@ class HyperCLIP:
     index.check_model(self.width, self.space, self.fingerprint)
 
   def search(self, queries: Rows, index: Index, k: int = 5) -> list[list[Hit]]:
-    """The `k` nearest of an index to each embedding, best first.
+    """Searches an index for the nearest entries to embeddings.
 
-    `search_text` and `search_image` take what is not embedded yet.
+    `search_text` and `search_image` take texts and images.
 
     Args:
       queries: embeddings.
-      index: made by this model.
-      k: how many; of a smaller index all are given.
+      index: index that this model made.
+      k: number of entries to return; a smaller index returns all.
+
+    Returns:
+      Up to `k` hits for each query, best first.
 
     Raises:
-      TypeError: the queries are no embeddings.
-      ValueError: the index is another model's, or a query is not finite.
+      TypeError: the queries are not embeddings.
+      ValueError: another model made the index, or a query is not finite.
     """
     self.check_index(index)
     instead = "; search_text takes texts, search_image pictures"
@@ -294,14 +392,37 @@ class HyperCLIP:
   def search_text(
     self, texts: Texts, index: Index, k: int = 5
   ) -> list[list[Hit]]:
-    """`search` for texts, given as for `encode_text`."""
+    """Searches an index for the nearest entries to texts.
+
+    Args:
+      texts: a string or a list of strings.
+      index: index that this model made.
+      k: number of entries to return; a smaller index returns all.
+
+    Returns:
+      Up to `k` hits for each text, best first.
+
+    Examples:
+      >>> index = model.index_texts(["a red circle", "a thing"])
+      >>> model.search_text("a red circle", index)[0][0].name
+      'a red circle'
+    """
     self.check_index(index)
     return index.search(self.encode_text(texts), k)
 
   def search_image(
     self, images: Images, index: Index, k: int = 5
   ) -> list[list[Hit]]:
-    """`search` for images, given as for `encode_image`: a string is a path."""
+    """Searches an index for the nearest entries to images.
+
+    Args:
+      images: images, as for `encode_image`; a string is a path.
+      index: index that this model made.
+      k: number of entries to return; a smaller index returns all.
+
+    Returns:
+      Up to `k` hits for each image, best first.
+    """
     self.check_index(index)
     return index.search(self.encode_image(images), k)
 
@@ -312,17 +433,29 @@ class HyperCLIP:
     to: Images | None = None,
     steps: int = walk.STEPS,
   ) -> list[tuple[walk.Stop, ...]]:
-    """What lies nearest on the way from each image to the root or an image.
+    """Walks from images to the root or to an image (MERU, Desai et al., 2023).
+
+    A walk follows the geodesic and collects the nearest entry of the index at
+    each step.
 
     Args:
-      images: where the walks start, as of `encode_image`.
-      index: what may be met, made by this model; of a walk to the root, the
-        root too.
-      to: None for the root, or one image: the way is the geodesic there.
-      steps: points on the way, both ends included.
+      images: images to start from, as for `encode_image`.
+      index: index that this model made; a walk to the root may meet the root
+        too.
+      to: image to walk to; None for the root.
+      steps: number of points on the way, both ends included.
+
+    Returns:
+      Stops of each walk, in order, without consecutive repeats.
 
     Raises:
-      ValueError: the index is another model's, or `to` is several images.
+      ValueError: another model made the index, or `to` is several images.
+
+    Examples:
+      >>> picture = np.zeros((48, 64, 3), np.uint8)
+      >>> index = model.index_texts(["a circle", "a thing"])
+      >>> model.traverse(picture, index)[0][-1].name
+      'root'
     """
     self.check_index(index)
     starts = self.encode_image(images)
@@ -334,10 +467,10 @@ class HyperCLIP:
     return [walk.between(x, end[0], index, steps) for x in starts]
 
   def save_pretrained(self, folder: str | pathlib.Path) -> None:
-    """Writes `model.json` and `model.safetensors`, which `load` takes.
+    """Writes `model.json` and `model.safetensors`, which `load` reads.
 
     Raises:
-      FileExistsError: the folder holds a run.
+      FileExistsError: the folder is that of a run.
     """
     shared = release.Release(self.system, self.options, self.variables)
     release.write(pathlib.Path(folder), shared)
@@ -346,15 +479,15 @@ class HyperCLIP:
     """Uploads what `save_pretrained` writes to the Hugging Face hub.
 
     Args:
-      repository: "org/name"; `load("hf-hub:org/name")` takes it then.
-      private: whether a repository that is made here is private.
+      repository: "org/name", which `load("hf-hub:org/name")` reads.
+      private: whether to create the repository as a private one.
 
     Returns:
-      The repository's URL.
+      URL of the repository.
 
     Raises:
-      ImportError: the extra `hub` is missing.
-      OSError: the hub refuses it, or there is no way to it.
+      ImportError: the extra `hub` is not installed.
+      OSError: the hub rejects the upload or cannot be reached.
     """
     with tempfile.TemporaryDirectory() as folder:
       self.save_pretrained(folder)

@@ -49,14 +49,14 @@ def cross_entropy(
 
   Args:
     mesh: devices; the axis "data" splits the rows of x and y.
-    space: where the points live.
-    scale: multiplies nearness; e to the trained log scale.
-    x: rows; x[j] matches y[j // K], p = K b.
+    space: space of the points.
+    scale: factor of nearness, the inverse temperature.
+    x: points; x[j] matches y[j // K] with p = K b.
     y: candidates.
     where: rows to average over; None for all.
 
   Returns:
-    The loss, a scalar.
+    Loss in nats, a scalar.
   """
   x = rows.blank(x, where)
   return rows.mean(_losses(mesh, space, scale, x, y), where)
@@ -200,14 +200,15 @@ def _on_each_device(mesh, in_specs, out_specs) -> Callable[..., Any]:
 
 
 def on(mesh: Mesh, how: str = "auto") -> contrastive.Contrast:
-  """The cross entropy for the devices of a mesh.
+  """Chooses the cross entropy for the devices of a mesh.
 
   Args:
-    mesh: its axis `data` splits the rows.
-    how: "naive", "tiled", or "auto": tiles from `TILED_FROM` logits a device.
+    mesh: devices; the axis "data" splits the rows.
+    how: "naive", "tiled", or "auto", which uses tiles from `TILED_FROM` logits
+      on a device.
 
   Returns:
-    A function as `contrastive.cross_entropy`.
+    Function with the arguments of `contrastive.cross_entropy`.
   """
   tiled = functools.partial(cross_entropy, mesh)
   if how != "auto":

@@ -9,10 +9,23 @@ from jaxtyping import PyTree
 
 
 def schedule(peak: float, warmup: int, steps: int) -> optax.Schedule:
-  """Linear from 0 to `peak` over `warmup` steps, then cosine to 0 at `steps`.
+  """Makes a linear warmup from 0 to `peak`, then a cosine decay to 0.
 
-  The decay is cos(pi / 2 * t)^2 for t from 0 to 1, which is optax's
-  (1 + cos(pi * t)) / 2.
+  The decay is cos(pi / 2 * t)^2 for t from 0 to 1, which equals optax's
+  (1 + cos(pi * t)) / 2 (MERU, Desai et al., 2023; HyCoCLIP, Pal et al., 2025).
+
+  Args:
+    peak: largest learning rate.
+    warmup: number of warmup steps.
+    steps: step at which the learning rate reaches 0.
+
+  Returns:
+    Schedule: step -> learning rate, float32.
+
+  Examples:
+    >>> rate = schedule(1.0, warmup=10, steps=110)
+    >>> [round(float(rate(step)), 3) for step in (0, 5, 10, 60, 110)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
   """
 
   def learning_rate(count):
@@ -30,7 +43,7 @@ def decay_mask(
   scalars: Collection[str],
   norm_and_bias: bool = False,
 ) -> PyTree:
-  """Says where weight decay applies: matrices, or all but the scalars.
+  """Marks where weight decay applies: matrices, or all but the scalars.
 
   Args:
     params: parameter tree.
@@ -40,7 +53,12 @@ def decay_mask(
       official code, for parity with its runs.
 
   Returns:
-    A tree of booleans.
+    Tree of booleans.
+
+  Examples:
+    >>> params = {"dense": {"kernel": 0, "bias": 0}, "curv": 0}
+    >>> decay_mask(params, matrices=["kernel"], scalars=["curv"])
+    {'curv': False, 'dense': {'bias': False, 'kernel': True}}
   """
 
   def decays(path, _):
@@ -58,15 +76,29 @@ def adamw(
   weight_decay: float,
   mask: Callable[[PyTree], PyTree],
 ) -> optax.GradientTransformation:
-  """AdamW (Loshchilov and Hutter, 2019) whose decay a mask limits.
+  """Makes AdamW (Loshchilov and Hutter, 2019) with a mask for its decay.
 
   Args:
     learning_rate: step -> learning rate.
     b1: decay of the first moment.
     b2: decay of the second moment.
-    eps: added to the root of the second moment.
+    eps: term added to the square root of the second moment.
     weight_decay: decoupled weight decay.
-    mask: params -> tree of booleans: where weight decay applies.
+    mask: params -> tree of booleans that marks where weight decay applies.
+
+  Returns:
+    Gradient transformation, to be used with `optax.apply_updates`.
+
+  Examples:
+    >>> optimizer = adamw(
+    ...   lambda step: 0.1, b1=0.9, b2=0.98, eps=1e-8, weight_decay=0.0,
+    ...   mask=lambda params: jax.tree.map(lambda _: True, params),
+    ... )
+    >>> params = {"kernel": jnp.array([1.0])}
+    >>> grads = {"kernel": jnp.array([3.0])}
+    >>> updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    >>> round(float(updates["kernel"][0]), 4)  # one step of the learning rate
+    -0.1
   """
   return optax.adamw(
     learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=mask

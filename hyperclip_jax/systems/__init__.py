@@ -1,6 +1,6 @@
-"""Systems: models with their losses, each a module that is found by its name.
+"""Systems: encoders with their losses, each a module that is found by its name.
 
-See `task` for what a system offers.
+`task` defines the interface of a system.
 """
 
 import importlib
@@ -20,10 +20,13 @@ def find(name: str, trust: bool = False) -> ModuleType:
   Args:
     name: module of this package, such as "hycoclip"; or, with `trust`, a dotted
       name of a module anywhere, such as "package.module".
-    trust: import a module of another package, which may run any code.
+    trust: whether to import a module of another package, which runs its code.
+
+  Returns:
+    Module of the system.
 
   Raises:
-    ValueError: there is no such system.
+    ValueError: there is no such system, or it is not trusted.
   """
   own = NAME.fullmatch(name) is not None
   if not own and not trust and re.fullmatch(r"\w+(\.\w+)+", name, re.ASCII):
@@ -48,7 +51,7 @@ def find(name: str, trust: bool = False) -> ModuleType:
 
 
 def names() -> list[str]:
-  """The systems of this package, sorted."""
+  """Lists the systems of this package, sorted."""
   found = [module.name for module in pkgutil.iter_modules(__path__)]
   return sorted(
     name

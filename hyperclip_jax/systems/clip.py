@@ -26,11 +26,11 @@ def terms(
   outputs: Mapping[str, Mapping[str, Array]],
   contrast: Contrast = contrastive.cross_entropy,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-  """Both directions' cross entropy of scaled cosines.
+  """Computes the cross entropy of scaled cosines in both directions.
 
   Args:
-    space: the sphere.
-    scale: multiplies cosines.
+    space: unit sphere.
+    scale: factor of cosines, the inverse temperature.
     outputs: {"whole": {"image", "text"}}, unit vectors (b, dim).
     contrast: implementation of the cross entropy.
 
@@ -44,17 +44,20 @@ def terms(
 
 
 def encoder(o: Options) -> Encoder:
-  """Two towers onto the unit sphere."""
+  """Makes the encoder: two towers onto the unit sphere."""
   return dual_encoder.encoder(o, lambda params: Sphere(), SCALARS)
 
 
 def task(o: Options, view: View, mesh: Mesh) -> Task:
-  """Contrast of whole images and captions.
+  """Makes the task: contrast of images and captions.
 
   Args:
-    o: options.
+    o: options of the system.
     view: crops, distortions and lengths of texts.
     mesh: devices that share a batch.
+
+  Returns:
+    Task for the trainer.
   """
   e, contrast = encoder(o), tiled.on(mesh, o.contrast)
 

@@ -1,4 +1,4 @@
-"""Two towers and two projections, which most systems share."""
+"""Two towers with projections, the encoder that most systems share."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ from hyperclip_jax.systems.task import (
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# Sizes beyond these would keep JAX busy for hours before it runs out of memory.
+# With larger sizes JAX would run for hours before it is out of memory.
 MOST, MOST_LAYERS, MOST_PATCHES = 65_536, 512, 16_384
 
 # Megatron's split (Shoeybi et al., 2019) of the blocks, columns and then rows;
@@ -82,22 +82,21 @@ class Text(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Options(Section):
-  """What all systems of two towers can be asked for.
+  """Options that all systems of two towers share.
 
   Attributes:
-    image_size: side of the square that the image tower reads, in pixels.
+    image_size: side of an image in pixels.
     vision: sizes of the image tower.
     text: sizes of the text tower.
     embed_dim: width of the shared space.
-    dtype: of the towers; all else is float32.
-    remat: what the backward pass of a block computes again, to save memory.
-    unroll: compiles each block by itself rather than a loop of one: less
-      memory; see docs/performance.md.
-    contrast: of the logits, "naive" keeps all, in memory quadratic in the
-      batch, "tiled" computes them twice, in linear; "auto" goes by their
-      number.
-    pixel_mean: subtracted from pixels in [0, 1].
-    pixel_std: divides pixels after that.
+    dtype: dtype of the towers; everything else is float32.
+    remat: what the backward pass of a block recomputes, to save memory.
+    unroll: whether to compile each block by itself instead of one loop, which
+      saves memory (see docs/performance.md).
+    contrast: "naive" keeps all logits, in memory quadratic in the batch;
+      "tiled" computes them twice, in linear memory; "auto" chooses by number.
+    pixel_mean: mean of pixels in [0, 1], which is subtracted.
+    pixel_std: standard deviation, by which the difference is divided.
   """
 
   image_size: int = number(224, most=MOST)
@@ -135,14 +134,14 @@ class Options(Section):
 
 
 class Scalar(NamedTuple):
-  """A parameter that is a logarithm, and never decays.
+  """Trained scalar that is stored as a logarithm and never decays.
 
   Attributes:
-    value: of its logarithm at the start.
-    low: least value of its exponential.
-    high: greatest value of its exponential.
-    shape: () for one number.
-    shown: whether its exponential is a metric.
+    value: initial value of the logarithm.
+    low: lower bound of the exponential.
+    high: upper bound of the exponential.
+    shape: shape of the parameter; () for one number.
+    shown: whether the exponential is a metric.
   """
 
   value: float
@@ -152,19 +151,22 @@ class Scalar(NamedTuple):
   shown: bool = True
 
 
-# The temperature's scale stays below 100, curvature within a factor 10 of its
-# initial 1, and the lift never stretches (Desai et al., 2023, MERU, section 4).
+# The scale of logits stays below 100, the curvature within a factor of 10 of
+# its initial 1, and features are never enlarged (MERU, Desai et al., 2023).
 LOGIT_SCALE = {"logit_scale": Scalar(math.log(1 / 0.07), 0.0, 100.0)}
 
 
 def hyperbolic_scalars(
   width: int, shape: tuple[int, ...] = ()
 ) -> dict[str, Scalar]:
-  """Temperature, curvature and the scales of features before their lift.
+  """Lists the scalars of a hyperbolic model: temperature, curvature, alphas.
 
   Args:
-    width: of a point, in one space.
-    shape: of the curvature, such as (factors,) in a product of spaces.
+    width: width of a point, in one space.
+    shape: shape of the curvature, such as (factors,) in a product of spaces.
+
+  Returns:
+    Scalars by name; the alphas scale features before the lift.
   """
   alpha = Scalar(-math.log(width) / 2, 0.0, 1.0, shown=False)
   return LOGIT_SCALE | {
@@ -175,7 +177,7 @@ def hyperbolic_scalars(
 
 
 class DualEncoder(nn.Module):
-  """The towers, their projections and the scalars.
+  """Flax module of the towers, their projections and the scalars.
 
   Parameters are float32 and the towers compute in their `dtype`; projections
   and scalars are float32.
@@ -209,13 +211,13 @@ class DualEncoder(nn.Module):
   def __call__(
     self, images: Float[Array, "b h w 3"], tokens: Int[Array, "c l"]
   ) -> tuple[Float[Array, "b dim"], Float[Array, "c dim"]]:
-    """Features of images and texts; initialises every parameter."""
+    """Embeds images and texts; used to initialise all parameters."""
     return self.encode_image(images), self.encode_text(tokens)
 
   def encode_image(
     self, images: Float[Array, "b h w 3"]
   ) -> Float[Array, "b dim"]:
-    """Projected features of images with pixels in [0, 1]."""
+    """Computes projected features of images with pixels in [0, 1]."""
     mean = jnp.asarray(self.pixel_mean, images.dtype)[None, None, None]
     std = jnp.asarray(self.pixel_std, images.dtype)[None, None, None]
     return self.visual_proj(
@@ -223,12 +225,20 @@ class DualEncoder(nn.Module):
     )
 
   def encode_text(self, tokens: Int[Array, "b l"]) -> Float[Array, "b dim"]:
-    """Projected features of token ids."""
+    """Computes projected features of token ids."""
     return self.textual_proj(_at_least_float32(self.text(tokens)))
 
 
 def module(o: Options, scalars: Mapping[str, Scalar]) -> DualEncoder:
-  """The Flax module of some options."""
+  """Makes the Flax module.
+
+  Args:
+    o: options of the towers.
+    scalars: scalar parameters by name.
+
+  Returns:
+    Module without parameters.
+  """
   dtype = jnp.dtype(o.dtype)
   blocks = {"dtype": dtype, "remat": o.remat, "unroll": o.unroll}
   return DualEncoder(
@@ -246,15 +256,18 @@ def encoder(
   space: Callable[[PyTree], Space],
   scalars: Mapping[str, Scalar] = LOGIT_SCALE,
 ) -> Encoder:
-  """Two towers that embed in a space.
+  """Makes an encoder of two towers that embed in a space.
 
-  Features of images are multiplied by exp(visual_alpha) and those of texts by
-  exp(textual_alpha) where there are such scalars.
+  Features of images are multiplied by exp(visual_alpha), and those of texts by
+  exp(textual_alpha), if there are such scalars (MERU, Desai et al., 2023).
 
   Args:
-    o: sizes and the like.
-    space: params -> space.
-    scalars: parameters beside the towers'.
+    o: options of the towers.
+    space: params -> space of the embeddings.
+    scalars: scalar parameters by name, besides those of the towers.
+
+  Returns:
+    Encoder for training and inference.
   """
   towers: Any = module(o, scalars)
 
@@ -292,18 +305,21 @@ def with_loss(
   show: Show,
   draws: int = 0,
 ) -> Task:
-  """A task whose views are embedded by the two towers.
+  """Makes a task from an encoder of two towers and a loss.
 
-  Its outputs are view -> {"image", "text"}, points of the space, and "valid"
-  where the batch has it.
+  Outputs are {"image", "text"} for each view, points of the space, and "valid"
+  if the batch has it.
 
   Args:
-    e: the towers.
+    e: encoder of two towers.
     loss: (params, outputs, step) -> loss and its terms.
-    scalars: the parameters that `e` has beside the towers'.
-    views: what a batch shows of a record.
-    show: chooses the parts of each view.
-    draws: random numbers that `show` takes.
+    scalars: scalar parameters of `e`, besides those of the towers.
+    views: views of a batch.
+    show: function that chooses the parts of each view.
+    draws: number of random numbers that `show` takes.
+
+  Returns:
+    Task for the trainer.
   """
   counts = {name: view.count for name, view in views.items()}
 

@@ -25,11 +25,11 @@ TITLE = "HyCoCLIP"
 
 @dataclasses.dataclass(frozen=True)
 class Options(meru.Options):
-  """MERU's, and the openings of cones.
+  """Options of MERU, and the scales of apertures.
 
   Attributes:
-    inter_aperture_scale: eta of pairs of two modalities.
-    intra_aperture_scale: eta of pairs of one modality.
+    inter_aperture_scale: eta of pairs across modalities.
+    intra_aperture_scale: eta of pairs within a modality.
   """
 
   inter_aperture_scale: float = number(0.7, training=True)
@@ -45,26 +45,27 @@ def terms(
   inter_aperture_scale: float = 0.7,
   intra_aperture_scale: float = 1.2,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-  """Contrast and entailment of whole images and of their boxes.
+  """Computes contrast and entailment of images, captions and their boxes.
 
-  Text lies above image and a box above its image, so cones open from texts to
-  images (inter-modal) and from boxes to whole images (intra-modal).
+  Texts are more general than images, and boxes than the image that they are
+  part of: cones open from texts to images (inter-modal) and from boxes to full
+  images (intra-modal).
 
   Args:
     space: space of the points.
-    scale: multiplies minus distances.
+    scale: factor of minus distances, the inverse temperature.
     outputs: {"whole": {"image", "text"}}, points (b, dim), and "part" with the
-      same of K boxes an example (one in the paper): row j is of example j // K.
-      Its "distinct" rows have another phrase than the whole caption; those that
-      are not "valid" fill up an example of fewer boxes, and count nowhere. Both
-      (b K,) may be missing: all rows are then.
+      same for K boxes an example (one in the paper): row j belongs to example
+      j // K. The masks "distinct" and "valid" (b K,) of "part" mark rows whose
+      phrase differs from the caption, and rows that hold a box; a missing mask
+      marks all rows.
     contrast: implementation of the cross entropy.
     entail_weight: weight of the mean of the inter- and intra-modal sums.
     inter_aperture_scale: eta of pairs of two modalities.
     intra_aperture_scale: eta of pairs of one modality.
 
   Returns:
-    The loss (equation 8) and its terms.
+    Loss, a scalar, and its terms.
   """
   image, text = (outputs["whole"][kind] for kind in ("image", "text"))
   part = outputs["part"]
@@ -74,7 +75,7 @@ def terms(
     jnp.repeat(whole, len(box_image) // len(image), axis=0)
     for whole in (image, text)
   )
-  # Candidates are always whole: boxes of a batch are too often alike.
+  # Candidates are never boxes: those of a batch are too often alike.
   contrast = functools.partial(contrast, space, scale)
   contrastive_loss = (
     contrast(image, text)
@@ -108,12 +109,15 @@ encoder = meru.encoder
 
 
 def task(o: Options, view: View, mesh: Mesh) -> Task:
-  """Contrast and entailment of whole images and of `view.count` boxes.
+  """Makes the task: contrast and entailment of images and `view.count` boxes.
 
   Args:
-    o: options.
-    view: boxes an example; crops, distortions and lengths of texts.
+    o: options of the system.
+    view: boxes an example, crops, distortions and lengths of texts.
     mesh: devices that share a batch.
+
+  Returns:
+    Task for the trainer.
   """
   e, contrast = encoder(o), tiled.on(mesh, o.contrast)
 
@@ -151,9 +155,15 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
 def show(
   record: Record, numbers: Float[np.ndarray, " k"]
 ) -> dict[str, Sequence[Part]]:
-  """The whole image, and as many of its parts as there are numbers, or all.
+  """Chooses the full image and some of its parts at random.
 
-  A record without a good box is its own part.
+  Args:
+    record: record of the example.
+    numbers: random numbers in [0, 1), one for each part to choose.
+
+  Returns:
+    Parts of the views "whole" and "part". A record without boxes is its own
+    part.
   """
   whole = views_lib.whole(record)
   return {

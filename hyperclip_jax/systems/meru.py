@@ -24,7 +24,11 @@ TITLE = "MERU"
 
 @dataclasses.dataclass(frozen=True)
 class Options(dual_encoder.Options):
-  """Those of two towers, and the weight of the entailment term."""
+  """Options of two towers, and the weight of the entailment term.
+
+  Attributes:
+    entail_weight: weight of the entailment loss.
+  """
 
   entail_weight: float = number(0.2, least=0, training=True)
 
@@ -36,11 +40,11 @@ def terms(
   contrast: Contrast = contrastive.cross_entropy,
   entail_weight: float = 0.2,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-  """Contrast by geodesic distance; images lie in their captions' cones.
+  """Computes contrast by geodesic distance, and entailment by captions.
 
   Args:
     space: space of the points.
-    scale: multiplies minus distances.
+    scale: factor of minus distances, the inverse temperature.
     outputs: {"whole": {"image", "text"}}, points (b, dim).
     contrast: implementation of the cross entropy.
     entail_weight: weight of the entailment term.
@@ -60,23 +64,26 @@ def terms(
 
 
 def space_of(params: Any) -> Lorentz:
-  """The hyperboloid of the trained curvature."""
+  """Returns the hyperboloid of the trained curvature."""
   return Lorentz(jnp.exp(params["curv"]))
 
 
 def encoder(o: dual_encoder.Options) -> Encoder:
-  """Two towers onto a hyperboloid."""
+  """Makes the encoder: two towers onto a hyperboloid."""
   scalars = dual_encoder.hyperbolic_scalars(o.embed_dim)
   return dual_encoder.encoder(o, space_of, scalars)
 
 
 def task(o: Options, view: View, mesh: Mesh) -> Task:
-  """Contrast and entailment of whole images and captions.
+  """Makes the task: contrast and entailment of images and captions.
 
   Args:
-    o: options.
+    o: options of the system.
     view: crops, distortions and lengths of texts.
     mesh: devices that share a batch.
+
+  Returns:
+    Task for the trainer.
   """
   e, contrast = encoder(o), tiled.on(mesh, o.contrast)
 

@@ -1,16 +1,16 @@
-"""What a system of towers and losses offers: an encoder, and a task to train.
+"""Interface of a system: an encoder for inference, and a task to train.
 
 A system is one module or package of `hyperclip_jax.systems`, found by its name
-(`--config.system=NAME`). It has three names, and no other module needs to know
-more of it:
+(`--config.system=NAME`). It offers three names, and no other module depends on
+more than these:
 
-  Options                    frozen dataclass (`sections.Section`), which checks
+  Options                    frozen dataclass (`sections.Section`) that checks
                              itself; `config.model` is its `asdict`
   encoder(options)           makes an `Encoder`
   task(options, view, mesh)  makes a `Task`; `view` is a `View` as `config.data`
                              describes it, `mesh` the devices
 
-It may have a TITLE, its name in reports. A module of another package can be a
+An optional TITLE is its name in reports. A module of another package can be a
 system too; its dotted name must be allowed (`--config.trust_system`).
 
 A batch is named views, each a dict of arrays with B * count rows:
@@ -21,7 +21,7 @@ A batch is named views, each a dict of arrays with B * count rows:
   valid   (rows,) bool          only where a view has several rows an example
   NAME    (rows, ...)           the view's `extra` numbers
 
-`data.feed.views` says what the host fills; `views.augment` makes this of it.
+`data.feed.views` lists what the host fills; `views.augment` converts it.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,19 +41,19 @@ Metrics = dict[str, Float[Array, ""]]
 
 
 class Encoder(NamedTuple):
-  """The towers of a system, as inference uses them.
+  """Encoder of a system, as used by inference and training.
 
   Attributes:
     init: key -> variables.
     image: (variables, pixels (n, side, side, 3) in [0, 1]) -> rows (n, width)
       before `space.lift`.
-    text: (variables, token ids (n, length)) -> rows likewise.
-    space: params -> the space of the lifted rows.
-    scale: params -> what multiplies nearness in the trained softmax.
-    tokenizer: makes the tokenizer of its texts.
-    context: most tokens of a text.
-    image_size: side of its images in pixels.
-    width: of a row.
+    text: (variables, token ids (n, length)) -> rows (n, width), likewise.
+    space: params -> space of the lifted rows.
+    scale: params -> factor of nearness in the trained softmax.
+    tokenizer: () -> tokenizer of its texts.
+    context: largest number of tokens in a text.
+    image_size: side of an image in pixels.
+    width: width of a row.
   """
 
   init: Callable[[PRNGKeyArray], Variables]
@@ -68,14 +68,14 @@ class Encoder(NamedTuple):
 
 
 class Rules(NamedTuple):
-  """What else the trainer must know of a system's parameters.
+  """Rules of the trainer for the parameters of a system.
 
   Attributes:
-    matrices: names of leaves that weight decay applies to.
+    matrices: names of leaves to which weight decay applies.
     scalars: names of leaves that never decay.
-    split: end of a parameter's path, such as "qkv/kernel" -> its axes on the
-      mesh, where devices share a layer.
-    bounds: metric -> the least and greatest value that `project` leaves it.
+    split: suffix of a parameter's path, such as "qkv/kernel" -> its axes on the
+      mesh, for layers that devices share.
+    bounds: metric -> bounds that `project` enforces.
   """
 
   matrices: tuple[str, ...] = ("kernel", "embedding")
@@ -85,21 +85,23 @@ class Rules(NamedTuple):
 
 
 class Task(NamedTuple):
-  """What the trainer trains.
+  """Everything that the trainer needs to train a system.
 
   Attributes:
-    views: what a batch shows of a record, by name.
-    draws: random numbers in [0, 1) that `show` gets for a record.
-    show: (record, numbers (draws,)) -> parts of each view, at most its `count`
-      and at least one; `views.Shown` where a view has `extra`. On the host, in
-      threads. A record that it raises for is replaced by the next.
+    views: views of a batch, by name.
+    draws: number of random numbers in [0, 1) that `show` gets for a record.
+    show: (record, numbers (draws,)) -> 1 to `count` parts of each view, or
+      `views.Shown` for a view with `extra`. It runs on the host, in threads. A
+      record for which it raises is replaced by the next.
     init: key -> variables.
-    embed: (variables, batch, key) -> outputs, a tree of arrays with rows in
-      front, and new variables. Row by row, as it may run in micro-batches.
-    loss: (params, outputs, step) -> loss, metrics. Sees the global batch.
-    project: variables after an update -> variables: bounds, moving averages.
-    rules: see `Rules`.
-    micro_batches: whether `embed` may run in several: not where it keeps
+    embed: (variables, batch, key) -> outputs, a tree of arrays with rows along
+      the first axis, and new variables. Rows are independent, since it may run
+      in micro-batches.
+    loss: (params, outputs, step) -> loss, metrics; over the global batch.
+    project: variables after an update -> variables, for bounds and moving
+      averages.
+    rules: rules of the trainer for the parameters.
+    micro_batches: whether `embed` may run in micro-batches; not if it keeps
       statistics of a batch.
   """
 

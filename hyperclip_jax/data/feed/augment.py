@@ -1,4 +1,4 @@
-"""Crop and resize on the device, as Pillow would on the host."""
+"""Crops and resizes on the device, as Pillow does on the host."""
 
 import functools
 
@@ -13,16 +13,16 @@ def crop_resize(
   crops: Float[Array, "batch 4"],
   size: int,
 ) -> Float[Array, "batch size size 3"]:
-  """Resizes a crop of each image to a square: antialiased bicubic.
+  """Resizes a crop of each image to a square by antialiased bicubic filtering.
 
-  Equal to Pillow's `image.crop(c).resize((size, size), BICUBIC)` up to a level
-  of 255 here and there: a separable filter, columns first, rounded to whole
-  levels after each of the two passes.
+  The result equals Pillow's `image.crop(c).resize((size, size), BICUBIC)`, up
+  to a level of 255 in a few pixels: a separable filter, columns first, rounded
+  to whole levels after each of the two passes.
 
   Args:
     images: canvases.
-    crops: x0, y0, x1, y1 in whole pixels, inside the image, not empty.
-    size: side of the result.
+    crops: x0, y0, x1, y1 in whole pixels, inside the image and not empty.
+    size: side of the resized images in pixels.
 
   Returns:
     Pixels in [0, 1].

@@ -1,7 +1,7 @@
-"""Distortions of images on the device: flip, colour jitter, blur and others.
+"""Distorts images on the device: flip, colour jitter, blur and others.
 
-Float images in [0, 1] go in and come out, never rounded to levels, as
-torchvision's transforms do on float tensors. Every row is on its own.
+Images are floats in [0, 1], never rounded to levels, as in torchvision's
+transforms of float tensors. Rows are independent.
 """
 
 import dataclasses
@@ -14,26 +14,26 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from hyperclip_jax.sections import Section, number
 
-SIGMA = (0.1, 2.0)  # pixels; the blur's standard deviation, as SimCLR draws it
+SIGMA = (0.1, 2.0)  # pixels; range of the blur's standard deviation (SimCLR)
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(Section):
-  """What `augment` does; nothing by default.
+  """Options of `augment`; nothing is on by default.
 
   Attributes:
     flip: probability of a horizontal flip.
     jitter: probability of a colour jitter by the four strengths below.
     brightness: the factor is uniform in [max(0, 1 - x), 1 + x].
-    contrast: likewise.
-    saturation: likewise.
-    hue: the shift is uniform in [-x, x]; turns, at most 0.5.
-    grayscale: probability.
+    contrast: the same for contrast.
+    saturation: the same for saturation.
+    hue: the shift is uniform in [-x, x], in turns of at most 0.5.
+    grayscale: probability of a conversion to grey.
     blur: probability of a Gaussian blur.
-    solarize: probability.
+    solarize: probability of a solarisation.
 
   Raises:
-    ValueError: names the option, the value found and what is wanted.
+    ValueError: an option is out of range; the message names it.
   """
 
   flip: float = number(0.0, least=0, most=1)
@@ -63,15 +63,14 @@ def augment(
 ) -> Float[Array, "batch height width 3"]:
   """Flips, jitters, grays, blurs and solarizes images, in this order.
 
-  Each happens to each image with its probability. All draws for an image are
-  functions of its seed only, and those of one distortion do not change with
-  the options of another. What is off is not traced.
+  Each applies to each image with its probability. All draws for an image depend
+  on its seed only, and those of one distortion do not change with the options
+  of another. Distortions that are off are not traced.
 
   Args:
-    images: in [0, 1].
-    seeds: one for each image, drawn on the host with the example. Two views
-      of an example need two seeds.
-    options: static.
+    images: pixels in [0, 1].
+    seeds: one seed an image; two views of an example need two seeds.
+    options: static options.
 
   Returns:
     Pixels in [0, 1].
@@ -123,14 +122,14 @@ def _augment_one(
 def flip(
   images: Float[Array, "*batch height width 3"],
 ) -> Float[Array, "*batch height width 3"]:
-  """Mirrors left and right."""
+  """Mirrors images horizontally."""
   return images[..., ::-1, :]
 
 
 def grayscale(
   images: Float[Array, "*batch height width 3"],
 ) -> Float[Array, "*batch height width 3"]:
-  """The luma of ITU-R BT.601 in all three channels, as Pillow's mode L."""
+  """Converts to the luma of ITU-R BT.601, in all three channels."""
   return jnp.broadcast_to(_luma(images), images.shape)
 
 
@@ -138,7 +137,15 @@ def brightness(
   images: Float[Array, "*batch height width 3"],
   factor: Float[Array, "*batch"],
 ) -> Float[Array, "*batch height width 3"]:
-  """Blends with black: factor 0 is black, 1 changes nothing."""
+  """Blends images with black.
+
+  Args:
+    images: pixels in [0, 1].
+    factor: 0 for black, 1 for no change; one an image.
+
+  Returns:
+    Images in [0, 1].
+  """
   return _blend(images, jnp.zeros_like(images), factor)
 
 
@@ -146,7 +153,15 @@ def contrast(
   images: Float[Array, "*batch height width 3"],
   factor: Float[Array, "*batch"],
 ) -> Float[Array, "*batch height width 3"]:
-  """Blends with the mean luma: factor 0 is flat gray, 1 changes nothing."""
+  """Blends images with the mean luma.
+
+  Args:
+    images: pixels in [0, 1].
+    factor: 0 for flat gray, 1 for no change; one an image.
+
+  Returns:
+    Images in [0, 1].
+  """
   mean = jnp.mean(_luma(images), axis=(-3, -2, -1), keepdims=True)
   return _blend(images, mean, factor)
 
@@ -155,7 +170,15 @@ def saturation(
   images: Float[Array, "*batch height width 3"],
   factor: Float[Array, "*batch"],
 ) -> Float[Array, "*batch height width 3"]:
-  """Blends with the luma: factor 0 is grayscale, 1 changes nothing."""
+  """Blends images with the luma.
+
+  Args:
+    images: pixels in [0, 1].
+    factor: 0 for grayscale, 1 for no change; one an image.
+
+  Returns:
+    Images in [0, 1].
+  """
   return _blend(images, _luma(images), factor)
 
 
@@ -163,11 +186,18 @@ def hue(
   images: Float[Array, "*batch height width 3"],
   factor: Float[Array, "*batch"],
 ) -> Float[Array, "*batch height width 3"]:
-  """Turns the hue of HSV by `factor` turns; grays stay.
+  """Rotates the hue of HSV; greys do not change.
 
-  A channel is at the pixel's maximum up to a sixth of the hue circle from its
-  primary, at the minimum from two sixths on, and linear between them, which
+  A channel has the maximum of the pixel within a sixth of the hue circle around
+  its primary, the minimum from two sixths on, and is linear in between, which
   is HSV without its saturation.
+
+  Args:
+    images: pixels in [0, 1].
+    factor: rotation in turns, one an image.
+
+  Returns:
+    Images in [0, 1].
   """
   red, green, blue = jnp.split(images, 3, axis=-1)
   most = jnp.max(images, axis=-1, keepdims=True)
@@ -199,14 +229,17 @@ def color_jitter(
 ) -> Float[Array, "height width 3"]:
   """Changes brightness, contrast, saturation and hue in a random order.
 
-  As torchvision's ColorJitter. Each of the four has its own draws, and the
+  This is torchvision's ColorJitter. Each of the four has its own draws, and the
   order of two does not change with the strength of a third.
 
   Args:
-    image: one, in [0, 1].
-    key: of this image.
-    strengths: of the four, as in `Options`, not all 0; what is 0 is not
-      traced.
+    image: one image in [0, 1].
+    key: random key of this image.
+    strengths: strengths of the four, as in `Options`, not all 0; a change of
+      strength 0 is not traced.
+
+  Returns:
+    Image in [0, 1].
   """
   changes, places = [], []
   for stream, (change, x) in enumerate(
@@ -231,9 +264,12 @@ def gaussian_blur(
   """Blurs with a Gaussian cut at `radius`; edges are mirrored.
 
   Args:
-    images: in [0, 1].
-    sigma: standard deviations in pixels, more than 0.
-    radius: of the kernel, 2 * radius + 1 pixels wide.
+    images: pixels in [0, 1].
+    sigma: standard deviations in pixels, above 0.
+    radius: radius of the kernel, which is 2 * radius + 1 pixels wide.
+
+  Returns:
+    Blurred images.
 
   Raises:
     ValueError: a side is not longer than the radius.
@@ -265,7 +301,15 @@ def gaussian_blur(
 def solarize(
   images: Float[Array, "*batch height width 3"], threshold: float = 0.5
 ) -> Float[Array, "*batch height width 3"]:
-  """Inverts the values from the threshold on."""
+  """Inverts values at or above a threshold.
+
+  Args:
+    images: pixels in [0, 1].
+    threshold: smallest value to invert.
+
+  Returns:
+    Images in [0, 1].
+  """
   return jnp.where(images >= threshold, 1 - images, images)
 
 

@@ -1,4 +1,4 @@
-"""Bad records: counted, named, and too many of them refused."""
+"""Counts and logs bad records, and stops a run that has too many."""
 
 import threading
 
@@ -6,47 +6,47 @@ from absl import logging
 
 from hyperclip_jax.data.records import storage
 
-# Below so many examples a share says nothing.
+# Smallest number of examples for which a share is meaningful.
 LEAST = 2_000
 
 
 class TooManyFaults(RuntimeError):
-  """More bad records than a run allows."""
+  """Raised when there are more bad records than a run allows."""
 
 
 class Faults:
-  """A count of bad records that the loader's threads share.
+  """Counter of bad records, shared by the threads of the loader.
 
   Batches are made ahead, so bad records are counted by the positions of their
-  examples: what a run has met by a position does not depend on how far ahead
-  its loader is, nor on where the run was stopped and went on.
+  examples. The count up to a position then depends neither on how far ahead the
+  loader is, nor on where the run was interrupted.
   """
 
   def __init__(self, limit: float, bad: int = 0, seen: int = 0):
-    """Starts a count, or goes on with one.
+    """Starts or resumes a count.
 
     Args:
-      limit: share of the examples that may be bad, in [0, 1].
-      bad: bad records met before.
-      seen: examples asked for before.
+      limit: share of examples that may be bad, in [0, 1].
+      bad: number of bad records before.
+      seen: number of examples before.
     """
     self._limit = limit
-    self._before = bad  # at positions that `until` was asked about
-    self._positions: list[int] = []  # of the others, one for each bad record
+    self._before = bad  # before the last position of `until`
+    self._positions: list[int] = []  # of all later bad records
     self._seen = seen
     self._lock = threading.Lock()
 
   @property
   def bad(self) -> int:
-    """Bad records met so far, in batches made ahead as well."""
+    """Number of bad records so far, including batches made ahead."""
     with self._lock:
       return self._before + len(self._positions)
 
   def until(self, position: int) -> int:
-    """Bad records met by the examples before a position, from which on it goes.
+    """Counts the bad records of all examples before a position.
 
     Args:
-      position: one that is not before the last one asked about.
+      position: position, not before that of the last call.
     """
     with self._lock:
       left = [p for p in self._positions if p >= position]
@@ -55,7 +55,7 @@ class Faults:
       return self._before
 
   def seen(self, count: int) -> None:
-    """Counts examples asked for."""
+    """Adds to the number of examples."""
     with self._lock:
       self._seen += count
 
@@ -63,13 +63,14 @@ class Faults:
     """Counts and logs a bad record.
 
     Args:
-      position: of the example that it was drawn for.
-      name: the record's shard and key.
-      error: what is wrong with it.
+      position: position of the example that it was drawn for.
+      name: shard and key of the record.
+      error: fault of the record.
 
     Raises:
-      TooManyFaults: they pass the limit.
-      OSError: the process ran out of handles or memory; no record is to blame.
+      TooManyFaults: there are more bad records than allowed.
+      OSError: the process ran out of file handles or memory, which is not the
+        fault of a record.
     """
     storage.raise_if_exhausted(error)
     with self._lock:

@@ -1,4 +1,4 @@
-"""The record of a draw, or the one that takes its place."""
+"""Fetches the record of a draw, or the one that replaces it."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -8,17 +8,17 @@ from hyperclip_jax.data.feed.views import ShowError
 from hyperclip_jax.data.records.record import Record
 from hyperclip_jax.data.records.shards import TarSource
 
-# So many records after a bad one are tried in its place.
+# Number of bad records in a row that end the run.
 TRIES = 100
 
 T = TypeVar("T")
 
 
 class Fetched:
-  """A record; after one that is bad, the next of its source.
+  """A record, or the next good one of its source.
 
-  Which one it is depends on the data alone: hosts stay in step, and a resumed
-  run sees what an unbroken one would.
+  The choice depends on the data only, so that hosts stay in step and a resumed
+  run sees the same examples as an uninterrupted one.
   """
 
   def __init__(
@@ -30,12 +30,12 @@ class Fetched:
     """Reads the record.
 
     Args:
-      source: the records.
-      number: of the one wanted.
-      report: (name, what is wrong with it), called for each bad record.
+      source: source of the records.
+      number: number of the record.
+      report: callback (name, error) for each bad record.
 
     Raises:
-      TooManyFaults: a long run of bad records.
+      TooManyFaults: `TRIES` records in a row are bad.
     """
     self._source = source
     self._first = number
@@ -45,22 +45,28 @@ class Fetched:
 
   @property
   def name(self) -> str:
-    """The shard and key of the record."""
+    """Shard and key of the record."""
     return self._source.name(self._number)
 
   def use(self, act: Callable[[Record], T]) -> T:
-    """What a function makes of the record; if it raises, the record is bad.
+    """Applies a function to the record; if it raises, the record is bad.
+
+    Args:
+      act: function of the record.
+
+    Returns:
+      Result for the first record that is good.
 
     Raises:
-      ShowError: as `act` does.
-      TooManyFaults: a long run of bad records.
+      ShowError: raised by `act`.
+      TooManyFaults: `TRIES` records in a row are bad.
     """
     while True:
       try:
         return act(self._record)
       except ShowError:
         raise
-      except Exception as error:  # whatever is wrong with its images
+      except Exception as error:  # any fault of its images
         self._bad(error)
       self._record = self._read()
 
@@ -72,7 +78,7 @@ class Fetched:
     while True:
       try:
         return self._source[self._number]
-      except Exception as error:  # whatever is wrong with it, others are good
+      except Exception as error:  # any fault of this record
         self._bad(error)
 
   def _bad(self, error: Exception) -> None:

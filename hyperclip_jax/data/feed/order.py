@@ -1,6 +1,6 @@
-"""The endless order of examples: which record, of which source, is where.
+"""The endless order of examples: the record and source of each position.
 
-It depends on the seed and the position alone, so it goes on from anywhere, on
+It depends only on the seed and the position, so a run can resume anywhere, on
 any number of hosts.
 """
 
@@ -10,12 +10,18 @@ from typing import NamedTuple
 import numpy as np
 from grain.experimental import index_shuffle
 
-# Positions in which sources come as often as their weights say, to one in each.
+# Number of positions in which sources occur as often as their weights say.
 PERIOD = 100_000
 
 
 class Draw(NamedTuple):
-  """What an example is made from: a record, and the seed of its randomness."""
+  """Draw of an example.
+
+  Attributes:
+    source: number of the source.
+    record: number of the record in the source.
+    seed: seed of the random numbers of the example.
+  """
 
   source: int
   record: int
@@ -23,21 +29,22 @@ class Draw(NamedTuple):
 
 
 class Order:
-  """Position -> its draw.
+  """Maps a position to its draw.
 
-  Sources take turns, spread evenly over a period. Each is shuffled as a whole
-  (by grain's cipher of indices, which needs no memory) and anew every epoch of
-  its own.
+  Sources alternate, spread evenly over a period. Each source is shuffled anew
+  in each of its epochs, by grain's index cipher, which needs no memory.
   """
 
   def __init__(
     self, counts: Sequence[int], weights: Sequence[float], seed: int
   ):
-    """Args:
-    counts: records of each source.
-    weights: of each source, how often it is drawn from; each at least a
-      `PERIOD`-th of their sum.
-    seed: of the order, and of each example with its position.
+    """Makes an order.
+
+    Args:
+      counts: number of records of each source.
+      weights: how often to draw from each source; each weight is at least their
+        sum divided by `PERIOD`.
+      seed: seed of the order; with the position, of each example.
     """
     shares = PERIOD * np.array(weights) / np.sum(weights)
     turns = np.rint(shares).astype(int)
@@ -46,18 +53,18 @@ class Order:
     spread = np.argsort((numbers + 0.5) / turns[sources], kind="stable")
     self._counts = counts
     self._seed = seed
-    # The first is what grain's own `seed` and `shuffle` come to.
+    # The first key is that of grain's own `seed` and `shuffle`.
     self._keys = [
       int(np.random.SeedSequence((seed, 1, i)).generate_state(1)[0])
       for i in range(len(counts))
     ]
-    # Lists: one number of an array takes ten times longer to get at.
+    # Lists: reading one number of an array takes ten times longer.
     self._turns = turns.tolist()
     self._sources = sources[spread].tolist()
     self._numbers = numbers[spread].tolist()
 
   def __call__(self, position: int) -> Draw:
-    """The draw at a position, from 0 on."""
+    """Returns the draw at a position, from 0 on."""
     period, place = divmod(position, len(self._sources))
     source = self._sources[place]
     count = self._counts[source]

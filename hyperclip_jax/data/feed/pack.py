@@ -1,4 +1,4 @@
-"""Batches: the arrays of what is shown, with their texts, crops and seeds."""
+"""Packs the parts of a batch into arrays, with texts, crops and seeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -22,14 +22,17 @@ def pack(
   random: Float64[np.ndarray, "examples draws"],
   tokenizer: Tokenizer,
 ) -> dict[str, Leaves]:
-  """The leaves of a batch, as `views` has them.
+  """Makes the leaves of a batch, with the shapes listed in `views`.
 
   Args:
-    views: what the batch shows.
-    shown: of each example.
-    pictures: of each view that decodes its own, filled.
-    random: numbers in [0, 1), as many as the views draw together.
-    tokenizer: of the system's texts.
+    views: views of the batch.
+    shown: parts and extra numbers of each example, by view.
+    pictures: decoded pictures of each view that decodes its own.
+    random: numbers in [0, 1), as many as all views draw.
+    tokenizer: tokenizer of the system.
+
+  Returns:
+    Leaves of each view.
   """
   batch, start = {}, 0
   for name, view in views.items():
@@ -62,7 +65,7 @@ def _crops(
   regions: np.ndarray,
   random: np.ndarray,
 ) -> Leaves:
-  """Draws the crop and the seed of each row."""
+  """Makes the crop and the seed of each row from random numbers."""
   random = random.reshape(len(random) * view.count, -1)
   regions = np.repeat(regions, len(random) // len(regions), axis=0)
   return {
@@ -72,7 +75,7 @@ def _crops(
 
 
 def _filled(values: Iterable[Sequence[Any]], view: View) -> list[Any]:
-  """One value for each row; the last of an example fills it up."""
+  """Lists one value a row; the last of an example fills its other rows."""
   if view.count == 1:
     return [value for (value,) in values]
   found = []

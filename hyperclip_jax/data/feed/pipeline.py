@@ -1,6 +1,6 @@
-"""From records to batches on the host: shuffle, show, decode, tokenise.
+"""Makes batches of records on the host: shuffle, show, decode, tokenise.
 
-The order of examples, what is shown of each and its augmentation are pure
+The order of examples, the parts shown of each and its augmentation are pure
 functions of the seed and of the global position, so the state of the pipeline
 is one number: the examples seen so far. Host h of H reads positions start + h,
 start + h + H, and so on.
@@ -29,14 +29,14 @@ from hyperclip_jax.data.records.shards import TarSource
 
 Batch = dict[str, Leaves]
 
-_READERS = 16  # threads that look at records for their names
+_READERS = 16  # threads that read records for `names`
 _WHOLE_ONLY = views.whole_only(View())
 
 
 class MakeBatch:
-  """Draws -> a batch: view -> leaves of static shapes, as `views` has them.
+  """Makes batches from draws: leaves by view, of the shapes listed in `views`.
 
-  The record after a bad one takes its place.
+  A bad record is replaced by the one after it.
   """
 
   def __init__(
@@ -48,15 +48,17 @@ class MakeBatch:
     form: place.Form,
     tokenizer: Tokenizer,
   ):
-    """Args:
-    sources: the records that the numbers of a draw refer to.
-    faults: count of bad records.
-    display: what a batch shows of a record.
-    form: how pictures are laid on their canvases.
-    tokenizer: of the system's texts.
+    """Prepares to make batches.
+
+    Args:
+      sources: sources that the numbers of a draw refer to.
+      faults: counter of bad records.
+      display: what a batch shows of a record.
+      form: layout of pictures on their canvases.
+      tokenizer: tokenizer of the system.
 
     Raises:
-      ValueError: the views do not go together.
+      ValueError: the views contradict each other.
     """
     views.check(display.views)
     self._sources = sources
@@ -69,9 +71,15 @@ class MakeBatch:
   def __call__(self, draws: Sequence[Draw]) -> Batch:
     """Makes a batch.
 
+    Args:
+      draws: one draw an example.
+
+    Returns:
+      Leaves of each view.
+
     Raises:
-      TooManyFaults: a long run of bad records, or too many in all.
-      ShowError: `show` does not give what the views ask for.
+      TooManyFaults: many bad records in a row, or too many in total.
+      ShowError: `show` returned something that the views do not allow.
     """
     shows, count = self._display, len(draws)
     pictures = sum(map(views.draws, shows.views.values()))
@@ -80,7 +88,7 @@ class MakeBatch:
     numbers, random = np.split(random, [shows.draws], axis=1)
 
     self._faults.seen(count)
-    # Decoders are quicker one after the other than between readers.
+    # Reading first and decoding afterwards is faster than alternating.
     fetched = [self._fetch(draw) for draw in draws]
     room = place.room(shows.views, count, self._form.canvas, self._buffers)
 
@@ -108,17 +116,20 @@ def names(
   positions: range,
   display: Display = _WHOLE_ONLY,
 ) -> list[str]:
-  """The shards and keys of the examples at some positions of the order.
+  """Finds the shards and keys of the examples at some positions.
 
-  Records are read and decoded again, for another takes the place of a bad one:
-  its name is followed by those of the bad ones.
+  Records are read and decoded, since a bad one is replaced by another.
 
   Args:
-    sources: the records.
-    weights: of each source, how often it is drawn from.
-    seed: of the order.
-    positions: of the examples.
-    display: as `MakeBatch` has it.
+    sources: sources of the records.
+    weights: how often to draw from each source, relative to the others.
+    seed: seed of the order.
+    positions: positions of the examples.
+    display: what a batch shows of a record, as for `MakeBatch`.
+
+  Returns:
+    Name of the record of each example, followed by those of the bad ones that
+    it replaces.
   """
   order = Order([len(source) for source in sources], weights, seed)
   draws = [order(position) for position in positions]
@@ -134,7 +145,7 @@ def _name(
   draw: Draw,
   numbers: np.ndarray,
 ) -> str:
-  """The name of the record that is seen for a draw, and of those in its way."""
+  """Finds the name of the record of a draw, and of the bad ones before it."""
   bad = []
 
   def report(name: str, error: Exception) -> None:
@@ -167,19 +178,23 @@ def batches(
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[Batch]:
-  """Endless batches of this host, from a global position on.
+  """Iterates over the batches of this host, from a global position on.
 
   Args:
-    sources: the records; each is shuffled anew every epoch of its own.
-    make: makes batches of their records.
-    weights: of each source, how often it is drawn from.
-    batch_size: rows of this host's batches.
-    seed: of the order, which differs every epoch, and of each example.
+    sources: sources of the records; each is shuffled anew in each of its
+      epochs.
+    make: makes a batch from its draws.
+    weights: how often to draw from each source, relative to the others.
+    batch_size: examples in a batch of this host.
+    seed: seed of the order and of the examples.
     examples_seen: global position to start from.
-    threads: that make batches, each one at a time.
-    prefetch: batches made ahead.
-    process_index: this host.
-    process_count: of so many.
+    threads: number of threads; each makes one batch at a time.
+    prefetch: number of batches to make ahead.
+    process_index: number of this host.
+    process_count: number of hosts.
+
+  Returns:
+    Endless iterator of batches.
   """
   order = Order([len(source) for source in sources], weights, seed)
 

@@ -1,4 +1,4 @@
-"""Pictures: the rows of a batch that decoded pictures are placed in."""
+"""Decodes pictures into the rows of a batch."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from hyperclip_jax.data.records.record import Record
 
 
 class Pictures(NamedTuple):
-  """Room for the pictures of a view.
+  """Arrays for the pictures of a view.
 
   Attributes:
     pixels: uint8 (rows, canvas, canvas, 3).
-    region: float32 (rows, 4), where a picture lies on its canvas.
-    count: rows an example.
+    region: float32 (rows, 4), x0, y0, x1, y1 of a picture on its canvas.
+    count: rows of an example.
   """
 
   pixels: np.ndarray
@@ -27,12 +27,13 @@ class Pictures(NamedTuple):
 
 
 class Form(NamedTuple):
-  """How pictures are laid on their canvases.
+  """Layout of pictures on their canvases.
 
   Attributes:
     canvas: side of a canvas in pixels.
-    white_border: pad pictures to squares with white.
-    upright: turn images as EXIF says; boxes refer to them so.
+    white_border: whether to pad pictures to squares with white.
+    upright: whether to rotate images by their EXIF orientation; boxes then
+      refer to the rotated image.
   """
 
   canvas: int
@@ -43,7 +44,17 @@ class Form(NamedTuple):
 def room(
   views: Views, examples: int, canvas: int, buffers: Buffers
 ) -> dict[str, Pictures]:
-  """Room for the pictures of a batch, for each view that decodes its own."""
+  """Allocates arrays for each view that decodes its own pictures.
+
+  Args:
+    views: views of the batch.
+    examples: number of examples.
+    canvas: side of a canvas in pixels.
+    buffers: memory to reuse.
+
+  Returns:
+    Arrays by view, not yet filled.
+  """
   found = {}
   for name, view in views.items():
     if view.crop is not None and view.canvas is None:
@@ -61,13 +72,20 @@ def place(
   example: int,
   form: Form,
 ) -> None:
-  """Decodes what is shown of a record into the rows of an example.
+  """Decodes the parts shown of a record into the rows of an example.
+
+  Args:
+    record: record of the example.
+    shown: parts of the record, by view.
+    pictures: arrays to fill.
+    example: number of the example in the batch.
+    form: layout of pictures on their canvases.
 
   Raises:
-    ImageError: a picture that is shown is bad.
+    ImageError: a picture cannot be decoded.
   """
-  # What is seen once and whole may be shrunk while it is decoded; boxes are cut
-  # from the full size.
+  # A picture that is shown once and in full may be reduced while decoding;
+  # boxes are cropped from the full size.
   alone = [len(shown[name].parts) for name in pictures] == [1]
   image = None
   for name, (pixels, region, count) in pictures.items():
@@ -75,7 +93,7 @@ def place(
     for row, part in enumerate(shown[name].parts, first):
       canvas, whole = pixels[row], part.box == WHOLE
       least = form.canvas if alone and whole else 0
-      # A box is cut out elsewhere: its canvas must not lie under the image.
+      # A box is cropped first, so the image is not decoded into its canvas.
       into = canvas if whole else None
       if part.crop is not None:
         found = images.decode(part.crop, least, into, form.upright)
@@ -86,7 +104,7 @@ def place(
       if not whole:
         found = images.crop(found, part.box)
       region[row] = images.fit(found, canvas, form.white_border)
-    if row + 1 < first + count:  # what fills up
+    if row + 1 < first + count:  # rows to fill
       for rows in (pixels, region):
         rows[row + 1 : first + count] = rows[row]
 
@@ -94,7 +112,16 @@ def place(
 def encoded(
   record: Record, shown: Mapping[str, Shown], views: Views
 ) -> set[bytes]:
-  """The images that `place` decodes."""
+  """Lists the images that `place` decodes.
+
+  Args:
+    record: record of an example.
+    shown: parts of the record, by view.
+    views: views of the batch.
+
+  Returns:
+    Encoded images.
+  """
   crops = [
     part.crop
     for name, view in views.items()

@@ -1,4 +1,4 @@
-"""The CLIP tokenizer: captions to padded rows of token ids.
+"""The CLIP tokenizer: converts captions to padded rows of token ids.
 
 Byte-pair encoding with an end-of-word suffix over lower-cased, cleaned text
 (Radford et al., "Learning transferable visual models from natural language
@@ -22,18 +22,18 @@ import tokenizers
 from jaxtyping import Int32, Int64
 from tokenizers import decoders, models, pre_tokenizers
 
-# The loader's threads are the parallelism: a pool of threads per process under
-# them would only fight for the same cores (and warns after a fork).
+# The loader has threads of its own: a pool of threads inside of each would only
+# compete for the same cores (and warns after a fork).
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 MERGES = "assets/bpe_simple_vocab_16e6.txt.gz"
 START, END = "<|startoftext|>", "<|endoftext|>"
 SUFFIX = "</w>"
 VOCAB_SIZE = 49_408
-# Three times what 75 tokens can spell. ftfy peels "&amp;amp;amp;..." one layer
-# a pass: without a limit, 100 kB of that hold a core for half a minute.
+# Three times what 75 tokens can spell. ftfy unescapes "&amp;amp;amp;..." one
+# layer a pass: without a limit, 100 kB of it would take half a minute.
 MAX_CHARACTERS = 8192
-# Longer words hardly come twice, and 65,536 of 8 kB would fill the memory.
+# Longer words rarely recur, and 65,536 words of 8 kB would fill the memory.
 MAX_KEPT = 32
 _SPLIT = pre_tokenizers.Split(
   tokenizers.Regex(
@@ -64,19 +64,27 @@ def clean(text: str) -> str:
 
 
 class Tokenizer:
-  """Captions to rows `[start, words, end, 0, ...]`; safe to share by threads.
+  """Converts captions to rows `[start, words, end, 0, ...]`; thread-safe.
 
   A caption cannot forge a special token: a literal "<|endoftext|>" in it is
   split into words like any other text. (The published code lets it through.)
 
   Attributes:
     vocab_size: number of ids, 49,408 for CLIP's.
-    start: the id that begins every row, the last but one.
-    end: the id that ends every caption, the last, and the largest of its row.
+    start: id at the start of every row, the last but one of the vocabulary.
+    end: id at the end of every caption, the last and largest of the vocabulary.
   """
 
   def __init__(self, vocab_size: int = VOCAB_SIZE):
-    """Args: vocab_size: a smaller one takes all rarer tokens for one."""
+    """Loads the merges.
+
+    Args:
+      vocab_size: number of ids; a smaller vocabulary maps all rarer tokens to
+        one id.
+
+    Raises:
+      ValueError: the size is out of range.
+    """
     if not 4 <= vocab_size <= VOCAB_SIZE:
       raise ValueError(
         f"a vocabulary of {vocab_size} is none of CLIP's: 4 to {VOCAB_SIZE:,}"
@@ -96,17 +104,17 @@ class Tokenizer:
     """Tokenizes a batch of captions.
 
     Args:
-      texts: captions, each a str, in any script.
+      texts: captions, each a string in any script.
       context: length of a row. Longer captions are cut and keep the end token;
-        `lengths` tells which are.
+        `lengths` finds them.
 
     Returns:
       Token ids, one row a caption, right-padded with 0.
 
     Raises:
-      TypeError: for a bare string, which would be read as its letters, and for
-        anything in place of a string; the message names it.
-      ValueError: if the start and end tokens do not fit in the context.
+      TypeError: `texts` is a string, which would be read as its letters, or a
+        caption is not a string; the message names it.
+      ValueError: the start and end tokens do not fit in the context.
     """
     if context < 2:
       raise ValueError(f"context is {context}: start and end take 2")
@@ -121,10 +129,10 @@ class Tokenizer:
     return rows
 
   def lengths(self, texts: Iterable[Any]) -> Int64[np.ndarray, " texts"]:
-    """Counts the tokens of captions, the start and the end token included.
+    """Counts the tokens of captions, including the start and end tokens.
 
-    A caption of more tokens than the context is cut. Of one with more than 8192
-    characters, those are counted.
+    A caption with more tokens than the context is cut. Only the first 8192
+    characters of a caption are counted.
 
     Raises:
       TypeError: as for a call.
@@ -132,7 +140,7 @@ class Tokenizer:
     return np.array([len(ids) + 2 for ids in self._all_ids(texts)], np.int64)
 
   def _all_ids(self, texts: Iterable[Any]) -> list[list[int]]:
-    """The ids of the words of each text."""
+    """Encodes the words of each text."""
     if isinstance(texts, (str, bytes)):
       raise TypeError(f"texts is {texts[:40]!r}: pass [text]")
     if not isinstance(texts, Iterable):
@@ -146,7 +154,7 @@ class Tokenizer:
     return found
 
   def _ids(self, text: str) -> list[int]:
-    """The ids of a clean text's words."""
+    """Encodes the words of a cleaned text."""
     if text.isascii():
       words = _ASCII_WORDS.findall(text)
     else:
@@ -172,13 +180,16 @@ class Tokenizer:
 def cut(
   rows: Int32[np.ndarray, "texts context"], lengths: Sequence[int]
 ) -> Int32[np.ndarray, "texts length"]:
-  """Cuts right padding to the shortest of some lengths that holds every text.
+  """Cuts right padding to the shortest allowed length that fits every text.
 
-  The end token tells where a text ends: 0 is the token of "!", too.
+  A text ends at the end token, since 0 is also the token of "!".
 
   Args:
-    rows: of a `Tokenizer`.
-    lengths: ascending; the last is the context.
+    rows: token ids from a `Tokenizer`.
+    lengths: allowed lengths, ascending; the last is the context.
+
+  Returns:
+    Token ids, cut on the right.
   """
   longest = int(rows.argmax(axis=1).max()) + 1
   return rows[:, : next(n for n in lengths if n >= longest)]
@@ -191,7 +202,7 @@ def _word_ids(word: str) -> list[int]:
 
 @functools.lru_cache(maxsize=2**16)
 def _kept_ids(word: str) -> list[int]:
-  """The ids of a word: few words make most of all texts."""
+  """Encodes a word, with a cache: few words make up most texts."""
   return _load().encode(word).ids
 
 

@@ -1,4 +1,4 @@
-"""Random numbers by key, for many examples at once."""
+"""Makes random numbers from keys, for many examples at once."""
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt64
@@ -9,15 +9,18 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 def uniforms(
   keys: Int64[np.ndarray, "rows parts"], count: int
 ) -> Float64[np.ndarray, "rows count"]:
-  """Numbers in [0, 1) that depend on their row's key and column alone.
+  """Makes numbers in [0, 1) that depend only on a row's key and the column.
 
   A row is a SplitMix64 sequence (Steele et al., "Fast splittable pseudorandom
-  number generators", 2014) from a start that its key is hashed to. A numpy
-  generator an example would cost more than all of its draws.
+  number generators", 2014) that starts at the hash of its key. A NumPy
+  generator for each example would cost more than all of its draws.
 
   Args:
-    keys: whole numbers, such as a seed and a position.
-    count: numbers a row.
+    keys: one key a row, whole numbers such as a seed and a position.
+    count: numbers in a row.
+
+  Returns:
+    Uniform random numbers.
   """
   with np.errstate(over="ignore"):  # modulo 2^64 is what is wanted
     starts = np.zeros(len(keys), np.uint64)

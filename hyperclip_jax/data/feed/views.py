@@ -37,18 +37,18 @@ class View(NamedTuple):
   Rows of example i are i * count to (i + 1) * count - 1.
 
   Attributes:
-    count: rows an example. With more than one the batch says which are "valid":
-      the others fill up an example of fewer parts, and show its last one again.
-    crop: least and greatest share of a picture that a random resized crop
+    count: rows of an example. With more than one, the leaf "valid" marks the
+      rows of parts; the others repeat the last part of an example.
+    crop: smallest and largest share of a picture that a random resized crop
       keeps; None for a view without pictures.
-    distortions: random changes of the pixels, made on the device.
-    lengths: what token ids may be cut to, ascending; texts are truncated to the
-      last. None for a view without texts.
+    distortions: random changes of the pixels, on the device.
+    lengths: lengths to which token ids may be cut, ascending; texts are
+      truncated to the last. None for a view without texts.
     canvas: view whose decoded pictures this one crops again, each as often as
       this view has more rows; None decodes its own. The boxes of its parts are
-      not looked at.
-    extra: name -> dtype of further numbers that the system gives for each row,
-      such as {"label": np.int32}; `show` returns `Shown` for such a view.
+      then ignored.
+    extra: name -> dtype of further numbers of each row, such as
+      {"label": np.int32}; `show` returns `Shown` for such a view.
   """
 
   count: int = 1
@@ -60,11 +60,11 @@ class View(NamedTuple):
 
 
 class Shown(NamedTuple):
-  """What `show` returns for a view that has `extra`.
+  """Result of `show` for a view with `extra`.
 
   Attributes:
-    parts: 1 to `count`, a row each.
-    extra: name -> a number for each part, or an array of one shape.
+    parts: 1 to `count` parts, a row each.
+    extra: name -> a number for each part, or arrays of one shape.
   """
 
   parts: Sequence[Part]
@@ -81,10 +81,10 @@ class Display(NamedTuple):
   """What a batch shows of a record, and the function that chooses it.
 
   Attributes:
-    views: by name, in the order of their random numbers.
-    draws: random numbers in [0, 1) that `show` gets for a record.
+    views: views by name, in the order of their random numbers.
+    draws: number of random numbers in [0, 1) that `show` gets for a record.
     show: (record, numbers (draws,)) -> 1 to `count` parts of each view. It runs
-      in threads. A record that it raises for is bad.
+      in threads. A record for which it raises is bad.
   """
 
   views: Views
@@ -93,38 +93,46 @@ class Display(NamedTuple):
 
 
 class ShowError(ValueError):
-  """A `show` does not return what its views ask for; no record is to blame.
+  """Raised when `show` returns something that its views do not allow.
 
-  It ends the run, where other errors of a `show` only replace the record.
+  It ends the run, while other errors of `show` only replace the record.
   """
 
 
 def whole(record: Record) -> Part:
-  """The caption and all of the image."""
+  """Makes the part of the caption and the full image."""
   return Part(record.caption, WHOLE)
 
 
 def choose(
   parts: Sequence[Part], numbers: Float64[np.ndarray, " draws"]
 ) -> list[Part]:
-  """As many parts as there are numbers in [0, 1), at random, or all."""
+  """Chooses parts at random, without replacement.
+
+  Args:
+    parts: parts to choose from.
+    numbers: random numbers in [0, 1), one for each part to choose.
+
+  Returns:
+    As many parts as there are numbers, or all.
+  """
   left = list(parts)
   picks = numbers[: len(left)].tolist()
   return [left.pop(int(pick * len(left))) for pick in picks]
 
 
 def whole_only(view: View) -> Display:
-  """Whole images with their captions, as one view "whole"."""
+  """Makes a display of full images with their captions, a view "whole"."""
   return Display(
     {"whole": view}, 0, lambda record, _: {"whole": [whole(record)]}
   )
 
 
 def check(views: Views) -> None:
-  """Checks views against each other.
+  """Checks that views are valid and consistent.
 
   Raises:
-    ValueError: names the view, what was found and what is wanted.
+    ValueError: they are not; the message names the view and the value found.
   """
   for name, view in views.items():
     where = f"view {name!r}"
@@ -157,10 +165,17 @@ def _check_canvas(where: str, view: View, other: View | None) -> None:
 def checked(
   views: Views, found: Mapping[str, Sequence[Part] | Shown]
 ) -> dict[str, Shown]:
-  """What a `show` returned for each view, in the views' order.
+  """Checks the result of `show`, and puts it into the order of the views.
+
+  Args:
+    views: views of a batch.
+    found: result of `show`.
+
+  Returns:
+    Parts and extra numbers of each view.
 
   Raises:
-    ShowError: a view, a part or an extra number is missing or too much.
+    ShowError: there are missing or excess views, parts or extra numbers.
   """
   if found.keys() != views.keys():
     raise ShowError(f"show returned {sorted(found)}, want {sorted(views)}")
@@ -188,14 +203,14 @@ def checked(
 
 
 def draws(view: View) -> int:
-  """Random numbers that the pictures of an example take: seeds and crops."""
+  """Counts the random numbers for the seeds and crops of an example."""
   return 0 if view.crop is None else view.count * (1 + images.DRAWS)
 
 
 def of_one_length(views: Views) -> dict[str, View]:
-  """The views with texts of their last length only.
+  """Restricts texts to their last length, for several processes.
 
-  Several processes would have to agree on a length at every step.
+  Otherwise processes would have to agree on a length at every step.
   """
   return {
     name: view._replace(lengths=view.lengths and view.lengths[-1:])
@@ -209,13 +224,13 @@ def augment(
   """Crops, resizes and distorts the pictures of a batch, on the device.
 
   Args:
-    views: what the batch shows.
-    batch: view -> leaves, as listed in the head of this module.
-    image_size: side of the result.
+    views: views of the batch.
+    batch: leaves of each view, as listed at the top of this module.
+    image_size: side of the resized images in pixels.
 
   Returns:
-    view -> "image": pixels (rows, image_size, image_size, 3) in [0, 1] where it
-    has pictures, and all leaves but "crop" and "seed".
+    Leaves of each view, without "crop" and "seed"; "image" holds pixels (rows,
+    image_size, image_size, 3) in [0, 1].
   """
   made = {}
   for name, view in views.items():
@@ -230,7 +245,7 @@ def augment(
 
 
 def _cropped(canvases: Array, crops: Array, image_size: int) -> Array:
-  """Crops, as many of each canvas as there are; no canvas is copied."""
+  """Crops one or several regions of each canvas, without copying canvases."""
   if len(crops) == len(canvases):
     return crop_resize(canvases, crops, image_size)
   several = jax.vmap(lambda own: crop_resize(canvases, own, image_size), 1, 1)
@@ -241,12 +256,15 @@ def _cropped(canvases: Array, crops: Array, image_size: int) -> Array:
 def differs(
   text: Int[Array, "rows length"], of: Int[Array, "examples context"]
 ) -> Bool[Array, " rows"]:
-  """Whether each text is another than that of its example.
+  """Compares texts with the texts of their examples.
 
   Args:
-    text: token ids, rows / examples for each example.
-    of: token ids of the examples. Each is padded with zeros and holds all of
-      its texts, so the lengths may differ.
+    text: token ids, rows / examples of them for each example.
+    of: token ids of the examples. Both are padded with zeros, and may differ in
+      length.
+
+  Returns:
+    Whether each text differs from that of its example.
   """
   length = max(text.shape[1], of.shape[1])
   text, of = (
