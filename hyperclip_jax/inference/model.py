@@ -213,7 +213,8 @@ class HyperCLIP:
 
     Args:
       images: embeddings.
-      classes: embeddings of classes, such as averages of their prompts.
+      classes: embeddings of classes, such as of
+        `inference.classify.class_embeddings`.
 
     Returns:
       Probabilities; rows sum to 1.
