@@ -190,16 +190,19 @@ def _index(
 def _encoded(
   model: HyperCLIP, flag: str, paths: list[pathlib.Path], left_out: list[str]
 ) -> EncodedFiles:
-  """Embeds the image files of a list that can be decoded.
+  """Embeds the image files that can be read.
 
   Args:
-    model: model that embeds.
-    flag: name of the flag that names the files, for the message.
+    model: model to embed with.
+    flag: name of the flag that lists the files, for the message.
     paths: image files.
     left_out: list to which the faults of all other files are appended.
 
+  Returns:
+    Embeddings and paths of the good files.
+
   Raises:
-    ValueError: no image is good.
+    ValueError: no file can be read.
   """
   found = model.encode_files(paths)
   bad = [shown(reason, MOST_SHOWN) for reason in found.left_out.values()]

@@ -1,4 +1,4 @@
-"""Labels of images, and what they and their prompts may be."""
+"""Zero-shot classification: results, prompts and probabilities."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,10 +11,10 @@ from hyperclip_jax.inference.protocol import Model
 
 
 class Classification(NamedTuple):
-  """What `HyperCLIP.classify` finds.
+  """Result of `HyperCLIP.classify`.
 
   Attributes:
-    labels: as given.
+    labels: class names, in the order given.
     probabilities: (images, labels) float64; rows sum to 1.
   """
 
@@ -22,10 +22,13 @@ class Classification(NamedTuple):
   probabilities: np.ndarray
 
   def top(self, k: int = 1) -> list[list[tuple[str, float]]]:
-    """The `k` likeliest (label, probability) of each image, best first.
+    """Lists the `k` most probable labels of each image.
 
     Args:
-      k: how many; of fewer labels all are given.
+      k: number of labels to return; all, if there are fewer.
+
+    Returns:
+      (label, probability) pairs for each image, best first.
 
     Raises:
       ValueError: `k` is not positive.
@@ -40,15 +43,18 @@ class Classification(NamedTuple):
 
 
 def prompts(labels: Any, templates: Any) -> list[list[str]]:
-  """The prompts of each template, one a label.
+  """Makes the prompts of each template, one a label.
 
   Args:
-    labels: list of names, one a class.
+    labels: list of class names.
     templates: list of prompts with one `{}` for the name.
 
+  Returns:
+    Prompts of each template, in the order of the labels.
+
   Raises:
-    TypeError: one of the two is no list of strings.
-    ValueError: one is empty, or a template has braces other than one `{}`.
+    TypeError: `labels` or `templates` is not a list of strings.
+    ValueError: a list is empty, or a template has braces other than one `{}`.
   """
   names = inputs.strings("labels", labels)
   forms = inputs.strings("templates", templates)
@@ -68,7 +74,7 @@ def prompts(labels: Any, templates: Any) -> list[list[str]]:
 def softmax(
   logits: Float[np.ndarray, "rows classes"],
 ) -> Float64[np.ndarray, "rows classes"]:
-  """Shares of each row, in float64: sure and surer ones still differ."""
+  """Computes the softmax of each row in float64."""
   logits = np.asarray(logits, np.float64)
   shares = np.exp(logits - logits.max(axis=1, keepdims=True))
   return shares / shares.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""What a model makes of one picture: what is near, above and around it."""
+"""Explores one picture: nearest phrases, walk to the root, and cones."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from hyperclip_jax.inference.search import Hit, Index
 
 
 class Things(NamedTuple):
-  """What may be met on a walk besides the phrases.
+  """Entries that a walk may meet, besides the phrases.
 
   Attributes:
-    index: of texts and pictures, made by the model.
-    pictures: of each row; None shows its name.
+    index: index of texts and pictures that the model made.
+    pictures: picture of each row; None to show its name.
   """
 
   index: Index
@@ -25,15 +25,15 @@ class Things(NamedTuple):
 
 
 class Cone(NamedTuple):
-  """A phrase's entailment cone and the picture; angles in radians.
+  """Entailment cone of a phrase, and the picture; angles in radians.
 
   Attributes:
-    phrase: at the apex.
-    apex: the phrase's distance from the root.
-    picture: the picture's distance from the root.
-    between: the angle at the root between the two.
-    aperture: half the opening.
-    margin: at most zero where the picture lies in the cone.
+    phrase: phrase at the apex.
+    apex: distance of the phrase from the root.
+    picture: distance of the picture from the root.
+    between: angle at the root between the two.
+    aperture: half the opening of the cone.
+    margin: cone margin of the picture, at most 0 inside the cone.
   """
 
   phrase: str
@@ -45,14 +45,15 @@ class Cone(NamedTuple):
 
 
 class Answer(NamedTuple):
-  """What was found.
+  """Result of `explore`.
 
   Attributes:
-    nearest: phrases and texts of the index, the nearest first.
-    distances: of the nearest from the picture, as of `Space.distance`.
-    walk: what is met on the way to the root; rows are of the phrases, and of
-      the things after them.
-    cones: of each phrase, the clearest first; none where the space has none.
+    nearest: phrases and texts of the index, nearest first.
+    distances: distance of each from the picture.
+    walk: stops on the way to the root; rows count the phrases first, then the
+      entries of the index.
+    cones: cone of each phrase, clearest entailment first; empty if the space
+      has no cones.
     embeddings: lifted: "image" (1, dim) and "text" (phrases, dim).
   """
 

@@ -1,4 +1,4 @@
-"""What others may ask of a trained model."""
+"""The interface of a trained model to evaluations."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -10,53 +10,102 @@ from hyperclip_jax.geometry.spaces import Space
 
 @runtime_checkable
 class Model(Protocol):
-  """What an evaluation may ask of a model, as `HyperCLIP` answers it.
+  """Interface of a model to evaluations, which `HyperCLIP` implements.
 
   Embeddings are float32, one row each. `similarity` and `probabilities` are
-  float64: far from the root float32 would put neighbours in a wrong order.
-
-  `image_size` is the side of the square images that it reads, and `space` is
-  where its embeddings live.
+  float64, since float32 ranks neighbours far from the root in a wrong order.
   """
 
   @property
-  def image_size(self) -> int: ...
+  def image_size(self) -> int:
+    """Side of an image in pixels."""
+    ...
 
   @property
-  def space(self) -> Space: ...
+  def space(self) -> Space:
+    """Space of the embeddings."""
+    ...
 
   def encode_image(
     self, images: Sequence[Any], lift: bool = True
   ) -> np.ndarray:
-    """Embeddings of uint8 images (height, width, 3), or tangents of them."""
+    """Embeds images.
+
+    Args:
+      images: uint8 arrays (height, width, 3).
+      lift: False returns tangent vectors at the root (CLIP: raw features).
+
+    Returns:
+      Rows (n, dim) float32.
+    """
     ...
 
   def encode_text(self, texts: Sequence[str], lift: bool = True) -> np.ndarray:
-    """Embeddings of texts, or tangents of them."""
+    """Embeds texts.
+
+    Args:
+      texts: strings.
+      lift: False returns tangent vectors at the root (CLIP: raw features).
+
+    Returns:
+      Rows (n, dim) float32.
+    """
     ...
 
   def lift(self, tangents: np.ndarray) -> np.ndarray:
-    """Tangent vectors at the root (CLIP: raw features) to embeddings."""
+    """Lifts tangent vectors at the root (CLIP: raw features) onto the space."""
     ...
 
   def similarity(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Scores (n, m) of all pairs; higher is nearer."""
+    """Computes the similarity of all pairs.
+
+    Args:
+      x: embeddings (n, dim).
+      y: embeddings (m, dim).
+
+    Returns:
+      Scores (n, m) float64; higher is nearer.
+    """
     ...
 
   def probabilities(
     self, images: np.ndarray, classes: np.ndarray
   ) -> np.ndarray:
-    """The trained softmax (n, m) of images over classes."""
+    """Computes the trained softmax of images over classes.
+
+    Args:
+      images: embeddings (n, dim).
+      classes: embeddings (m, dim).
+
+    Returns:
+      Probabilities (n, m) float64; rows sum to 1.
+    """
     ...
 
   def entailment_score(
     self, general: np.ndarray, specific: np.ndarray
   ) -> np.ndarray:
-    """Row by row (n,); lower is a clearer yes."""
+    """Scores row by row whether general points entail specific ones.
+
+    Args:
+      general: embeddings (n, dim), or one row.
+      specific: embeddings (n, dim), or one row.
+
+    Returns:
+      Scores (n,) float32, lower for a clearer yes.
+    """
     ...
 
   def distance_to_root(
     self, x: np.ndarray, root: np.ndarray | None = None
   ) -> np.ndarray:
-    """Distances (n,) to one embedding (dim,); None is the model's own root."""
+    """Computes distances to the root.
+
+    Args:
+      x: embeddings (n, dim).
+      root: embedding (dim,); None for the root of the model.
+
+    Returns:
+      Distances (n,) float32.
+    """
     ...

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours among many embeddings."""
+"""Exact search for nearest neighbours among many embeddings."""
 
 import functools
 import json
@@ -27,9 +27,9 @@ class Hit(NamedTuple):
   """One neighbour.
 
   Attributes:
-    row: its row in the index.
-    name: what the index calls it.
-    score: as of `HyperCLIP.similarity`; higher is nearer.
+    row: row in the index.
+    name: name in the index.
+    score: `HyperCLIP.similarity`; higher is nearer.
   """
 
   row: int
@@ -38,15 +38,15 @@ class Hit(NamedTuple):
 
 
 class Index:
-  """Embeddings to search, each with a name.
+  """Named embeddings to search in.
 
-  Nearest neighbours are a maximum inner product search (see `spaces`): float32
-  products find candidates, float64 ones put them in order.
+  Search is for the largest inner products (see `geometry.spaces`): float32
+  products find candidates, and float64 products rank them.
 
   Attributes:
     embeddings: (n, dim) float32.
     names: n strings.
-    space: where the embeddings live.
+    space: space of the embeddings.
     model: fingerprint of the model that made the embeddings; None if unknown.
   """
 
@@ -62,13 +62,14 @@ class Index:
     Args:
       embeddings: array of floats (n, dim).
       names: n strings.
-      space: where the embeddings live, `HyperCLIP.space`.
-      model: `HyperCLIP.fingerprint` of the model that made them.
+      space: space of the embeddings, such as `HyperCLIP.space`.
+      model: `HyperCLIP.fingerprint` of the model that made them; None if
+        unknown.
 
     Raises:
-      TypeError: the names are no list of strings, the embeddings no floats,
-        or the space is none.
-      ValueError: their numbers differ, or a row is not finite.
+      TypeError: the names are not a list of strings, the embeddings not floats,
+        or the space not a space.
+      ValueError: the numbers of names and rows differ, or a row is not finite.
     """
     if not isinstance(space, Space):
       raise TypeError(f"space is {shown(space)}: give a model's `space`")
@@ -99,15 +100,15 @@ class Index:
     return len(self.names)
 
   def check_model(self, width: int, space: Space, model: str) -> None:
-    """Refuses to be another model's, before any work.
+    """Checks that a model made the index.
 
     Args:
-      width: of the model's embeddings.
-      space: where they live.
-      model: its fingerprint.
+      width: width of the model's embeddings.
+      space: space of the model's embeddings.
+      model: fingerprint of the model.
 
     Raises:
-      ValueError: another one made the index.
+      ValueError: another model made the index.
     """
     if self._dim != width or not spaces.alike(self.space, space):
       raise ValueError(
@@ -121,15 +122,18 @@ class Index:
       )
 
   def search(self, queries: inputs.Rows, k: int) -> list[list[Hit]]:
-    """The `k` nearest of each query, best first; ties by row.
+    """Searches for the nearest entries to queries.
 
     Args:
       queries: embeddings (q, dim), or one (dim,), of the model that made the
         index.
-      k: how many; of a smaller index all are given.
+      k: number of entries to return; a smaller index returns all.
+
+    Returns:
+      Up to `k` hits for each query, best first; ties are ordered by row.
 
     Raises:
-      TypeError: the queries are no floats.
+      TypeError: the queries are not floats.
       ValueError: `k` is not positive, the widths differ, or a query is not
         finite.
     """
@@ -153,10 +157,10 @@ class Index:
     ]
 
   def save(self, path: str | os.PathLike[str]) -> None:
-    """Writes a safetensors file, which `load` reads back.
+    """Writes a safetensors file, which `load` reads.
 
     Args:
-      path: file to write; folders that are missing are made.
+      path: file to write; missing folders are created.
     """
     names = np.frombuffer(json.dumps(self.names).encode(), np.uint8)
     space = json.dumps(spaces.to_json(self.space))
@@ -170,14 +174,20 @@ class Index:
 
   @classmethod
   def load(cls, path: str | os.PathLike[str]) -> "Index":
-    """Reads an index; nothing in it is executed.
+    """Reads an index; nothing in the file is executed.
 
-    One that names no model, as all did at first, is read with a warning: it
-    can only be told from another model's by its width and curvature.
+    An index without a fingerprint, of an early version, is read with a warning:
+    only its width and space can be compared with those of a model.
+
+    Args:
+      path: file that `save` wrote.
+
+    Returns:
+      Index of the file.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is no index.
+      FileNotFoundError: the file does not exist.
+      ValueError: the file is not an index.
     """
     path = expanded(path)
     with tensors.opened(path) as file:
@@ -211,7 +221,7 @@ class Index:
   def _candidates(
     self, queries: Float[np.ndarray, "q keys"], count: int
   ) -> Int[np.ndarray, "q count"]:
-    """Rows of the `count` largest float32 products, in no order."""
+    """Finds the rows of the `count` largest float32 products, unordered."""
     if self._faiss is not None:
       return self._faiss.search(queries, count)[1]
     step = max(1, SCORES // len(self))
@@ -239,7 +249,7 @@ class Index:
     rows: Int[np.ndarray, "q count"],
     k: int,
   ) -> list[list[Hit]]:
-    """The best of the candidates by float64 products."""
+    """Ranks candidates by float64 products."""
     keys = self.space.keys(self.embeddings[rows.ravel()].astype(np.float64))
     scores = np.einsum(
       "qcd,qd->qc", keys.reshape(*rows.shape, -1), queries, optimize=True

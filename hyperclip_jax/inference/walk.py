@@ -1,8 +1,8 @@
-"""Walks through an index: what lies nearest on the way.
+"""Walks along geodesics and collects the nearest entries of an index.
 
-A model that learned a hierarchy meets ever more general concepts on the way to
-the root (MERU, Desai et al., 2023, Sec. 4.3; HyCoCLIP, Pal et al., 2025, Sec.
-3.4).
+A model that has learned a hierarchy meets ever more general concepts on the
+way to the root (MERU, Desai et al., 2023, Sec. 4.3; HyCoCLIP, Pal et al., 2025,
+Sec. 3.4).
 """
 
 from typing import NamedTuple
@@ -14,18 +14,18 @@ from hyperclip_jax.inference.search import Index
 
 STEPS = 50
 ROOT, ROOT_ROW = "root", -1
-ROUNDING = 1e-12  # relative, of scores: nearer than this is a tie
+ROUNDING = 1e-12  # relative difference of scores that counts as a tie
 
 Point = Float[np.ndarray, " dim"]
 
 
 class Stop(NamedTuple):
-  """What is nearest from here on.
+  """Entry that is nearest on a stretch of a walk.
 
   Attributes:
-    name: what the index calls it, or `ROOT`.
-    t: where it is first the nearest: 1 at the start, 0 at the end.
-    row: its row in the index, or `ROOT_ROW`.
+    name: name in the index, or `ROOT`.
+    t: place where it is first the nearest: 1 at the start, 0 at the end.
+    row: row in the index, or `ROOT_ROW`.
   """
 
   name: str
@@ -36,19 +36,19 @@ class Stop(NamedTuple):
 def between(
   start: Point, end: Point, index: Index, steps: int = STEPS
 ) -> tuple[Stop, ...]:
-  """The rows met on the geodesic from `start` to `end`.
+  """Walks along the geodesic from `start` to `end`.
 
   Without hyperbolic geometry the way is the chord between the two, brought to
   the sphere: a great circle, in steps that are not quite equal.
 
   Args:
-    start: embedding.
-    end: embedding.
-    index: what may be met.
-    steps: points on the way, in equal steps, both ends included.
+    start: embedding to start from.
+    end: embedding to walk to.
+    index: index of the entries that the walk may meet.
+    steps: number of points on the way, both ends included.
 
   Returns:
-    The nearest row at every step, in order, without consecutive repeats.
+    Nearest entry at each step, in order, without consecutive repeats.
 
   Raises:
     ValueError: there are fewer than two steps, or the index is empty.
@@ -63,16 +63,17 @@ def between(
 def to_root(
   start: Point, root: Point, index: Index, steps: int = STEPS
 ) -> tuple[Stop, ...]:
-  """The rows met on the geodesic to the root, which may be met too.
+  """Walks along the geodesic to the root, which the walk may meet too.
 
   Args:
-    start: embedding; leave it out of the index.
-    root: `HyperCLIP.root`, or another point that stands for it.
-    index: what may be met besides.
-    steps: as of `between`.
+    start: embedding to start from, not to be in the index.
+    root: `HyperCLIP.root`, or a substitute.
+    index: index of the other entries that the walk may meet.
+    steps: number of points on the way, both ends included.
 
   Returns:
-    As `between`; the root wins ties, so that the last stop is the root.
+    Nearest entry at each step, in order, without consecutive repeats. The root
+    wins ties, so the last stop is the root.
 
   Raises:
     ValueError: there are fewer than two steps.
@@ -88,7 +89,7 @@ def to_root(
 
 
 def _points(start, end, index, steps):
-  """t from 1 to 0, and the points there."""
+  """Makes t from 1 to 0, and the points there."""
   if steps < 2:
     raise ValueError(f"a walk of {steps} steps: it needs its two ends")
   ts = np.linspace(1.0, 0.0, steps)

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperclip_jax import main
 from hyperclip_jax.checkpoints import checkpoint
 from hyperclip_jax.checkpoints.checkpoint import Checkpoints
+from hyperclip_jax.commands import door
 from hyperclip_jax.data.records import digests
 from hyperclip_jax.training.step import TrainState
 
@@ -247,9 +247,10 @@ def test_a_full_disk_stops_with_the_reason_and_spares_the_rest(workdir):
 
 
 def test_mode_verify_says_which_step_is_bad(workdir, capsys):
-  assert main.verify(workdir) == 0
+  command = ["verify", f"--workdir={workdir}"]
+  assert door.run(command) == 0
   flip(files(workdir, 4)[-1], 5)
-  assert main.verify(workdir) == 1
+  assert door.run(command) == 1
   lines = capsys.readouterr().err.splitlines()[-3:]
   assert lines[0] == "step 2: good"
   assert lines[1].startswith("step 4: ")

@@ -14,8 +14,7 @@ from jax.experimental import multihost_utils
 
 import hyperclip_jax
 from hyperclip_jax.evals import encoding, held_out
-from hyperclip_jax.inference import pretrained
-from hyperclip_jax.training import runs
+from hyperclip_jax.training import config, runs
 from tests.evals import saved
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -29,8 +28,7 @@ jax.distributed.initialize(address, 2, int(process))
 import hyperclip_jax
 from hyperclip_jax import HyperCLIP
 from hyperclip_jax.evals import held_out
-from hyperclip_jax.inference import pretrained
-from hyperclip_jax.training import runs
+from hyperclip_jax.training import config, runs
 
 counts = collections.Counter()
 
@@ -42,7 +40,7 @@ def counted(name):
   setattr(HyperCLIP, name, wrapped)
 
 counted("encode_image")
-sample = runs.sample(pretrained.read_config(workdir))
+sample = runs.sample(config.read(workdir))
 found = held_out.evaluate(hyperclip_jax.load(workdir), sample)
 print(json.dumps([found.results, found.context, counts]))
 """
@@ -80,7 +78,7 @@ def test_each_process_encodes_its_share(count, processes, monkeypatch):
 def test_two_processes_measure_as_one(tmp_path):
   """One process of eight devices, and two of one device each."""
   workdir = saved.model(tmp_path / "run")
-  sample = runs.sample(pretrained.read_config(workdir))
+  sample = runs.sample(config.read(workdir))
   wanted = held_out.evaluate(hyperclip_jax.load(workdir), sample)
   with socket.socket() as sock:
     sock.bind(("localhost", 0))

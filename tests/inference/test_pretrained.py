@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any
 
-import flax
+import flax.struct
 import jax
 import numpy as np
 import pytest

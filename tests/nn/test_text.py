@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hyperclip_jax.nn.text import TextTransformer
+from hyperclip_jax.systems import clip
 from tests import golden_files
 
 
@@ -27,14 +28,13 @@ def test_cut_to_bucket_is_exact():
 
 
 def test_cut_past_the_end_token_changes_it():
-  model, params = golden_files.model("clip")
+  release = golden_files.model("clip")
+  encoder = clip.encoder(release.options)
   tokens = golden_files.arrays("clip_mini")["tokens"][0]
   longest = int((tokens != 0).sum(axis=1).max())
 
   def encode(tokens):
-    return model.apply(
-      {"params": params}, jnp.asarray(tokens), method="encode_text"
-    )
+    return encoder.text(release.variables, jnp.asarray(tokens))
 
   short, full = encode(tokens[:, : longest - 1]), encode(tokens)
   assert np.abs(short - full).max() > 1e-3
