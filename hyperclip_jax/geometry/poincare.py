@@ -73,8 +73,8 @@ def dist(
 
 
 def disk_radius(
-  distance: Float[Array, "*batch"], curv: Scalar
-) -> Float[Array, "*batch"]:
+  distance: float | Float[Array, "*batch"], curv: Scalar
+) -> float | Float[Array, "*batch"]:
   """How far from the middle of the ball, scaled to radius 1, points lie.
 
   tanh(sqrt(c) d / 2).
@@ -94,8 +94,8 @@ def disk_radius(
 
 
 def disk_distance(
-  radius: Float[Array, "*batch"], curv: Scalar
-) -> Float[Array, "*batch"]:
+  radius: float | Float[Array, "*batch"], curv: Scalar
+) -> float | Float[Array, "*batch"]:
   """Distances from the root; inverse of `disk_radius`.
 
   Args:
@@ -127,7 +127,7 @@ def translate(
   Returns:
     Points of the disk.
 
-  >>> translate(jnp.array([0j, -0.5 + 0j]), 0.5)
+  >>> translate(jnp.array([0j, -0.5 + 0j]), 0.5 + 0j)
   Array([0.5+0.j, 0. +0.j], dtype=complex64)
   """
   return (z + a) / (1 + namespace(z, a).conj(a) * z)

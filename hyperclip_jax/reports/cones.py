@@ -57,9 +57,8 @@ def _draw(axes, cone: Cone, curv: Scalar) -> None:
   )
   points = {
     "root": 0j,
-    "phrase": disk_radius(np.array(cone.apex), curv) + 0j,
-    "picture": disk_radius(np.array(cone.picture), curv)
-    * np.exp(1j * cone.between),
+    "phrase": disk_radius(cone.apex, curv) + 0j,
+    "picture": disk_radius(cone.picture, curv) * np.exp(1j * cone.between),
   }
   for end in ("phrase", "picture"):
     z = points[end]
@@ -105,5 +104,5 @@ def outline(
   turn = np.linspace(-aperture, aperture, 129)
   around = [ray * np.exp(-1j * aperture), RIM * np.exp(1j * turn)]
   around.append(ray[::-1] * np.exp(1j * aperture))
-  middle = disk_radius(np.array(apex), curv) + 0j
+  middle = complex(disk_radius(apex, curv))
   return translate(np.concatenate(around), middle)

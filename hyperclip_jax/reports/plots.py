@@ -225,7 +225,7 @@ def disk_coordinates(
   points = {}
   for kind, z in flat.items():
     angle = np.arctan2(z[:, 1], z[:, 0])
-    radius = poincare.disk_radius(distances[kind], space.curv)
+    radius = np.asarray(poincare.disk_radius(distances[kind], space.curv))
     points[kind] = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
   return points, share
 
@@ -235,7 +235,7 @@ def geodesic(ends: Sequence[np.ndarray]) -> Float[np.ndarray, "points 2"]:
 
   One end is moved to 0, where geodesics are straight, and back.
   """
-  a, b = (np.array(complex(*end)) for end in ends)
+  a, b = (np.array([complex(*end)]) for end in ends)
   straight = poincare.translate(b, -a) * np.linspace(0, 1, 33)
   arc = poincare.translate(straight, a)
   return np.stack([np.real(arc), np.imag(arc)], axis=1)
@@ -325,9 +325,9 @@ def _disk_frame(axes, points, curv):
   furthest = np.nanmax(radii)
   # Close to the rim, the whole disk: else its arcs would show in the corners.
   view = 1.04 if furthest > 0.6 else 1.15 * furthest + 1e-6
-  reach = float(poincare.disk_distance(min(furthest, 1 - 1e-6), curv))
+  reach = poincare.disk_distance(min(furthest, 1 - 1e-6), curv)
   for d in MaxNLocator(5).tick_values(0, reach + 1e-6)[1:]:
-    r = float(poincare.disk_radius(d, curv))
+    r = poincare.disk_radius(d, curv)
     if r < min(view, 0.97):
       axes.add_patch(Circle((0, 0), r, fill=False, color=FAINT, zorder=0))
       label = f"{d:.3g}"

@@ -122,7 +122,7 @@ def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
     )
     exterior = np.pi - at_apex
     if abs(exterior - aperture) > 0.02:  # The drawn arc is a polygon.
-      z = disk_radius(np.array(far), curv) * np.exp(1j * between)
+      z = disk_radius(far, curv) * np.exp(1j * between)
       inside = drawn.contains_point((z.real, z.imag))
       assert inside == (exterior < aperture)
       checked += 1
