@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperclip_jax.files import shown
-from hyperclip_jax.geometry import lorentz, numerics
+from hyperclip_jax.geometry import lorentz, numerics, poincare
 from hyperclip_jax.geometry.numerics import Array, Scalar
 
 Rows = Float[Array, "n dim"]
@@ -310,6 +310,14 @@ class Lorentz:
   ) -> Float[Array, " n"]:
     """`cone_margin`, in radians."""
     return self.cone_margin(general, specific)
+
+  def disk_radius(self, distance: Any) -> Any:
+    """Where points this far from the root lie in the unit Poincare disk."""
+    return poincare.disk_radius(distance, self.curv)
+
+  def disk_distance(self, radius: Any) -> Any:
+    """Inverse of `disk_radius`."""
+    return poincare.disk_distance(radius, self.curv)
 
 
 def alike(x: Space, y: Space) -> bool:

@@ -19,7 +19,6 @@ from PIL import ExifTags, Image
 
 import hyperclip_jax
 from hyperclip_jax.commands import demo, local_server
-from hyperclip_jax.geometry.poincare import disk_radius
 from hyperclip_jax.geometry.spaces import Lorentz
 from hyperclip_jax.inference import explore
 from hyperclip_jax.reports import answer, cones
@@ -100,7 +99,8 @@ def test_explore_agrees_with_the_model(begun):
 @pytest.mark.parametrize("aperture", [0.2, 1.0, 1.5])
 def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
   """Hyperbolic trigonometry, not the drawing's Moebius map, is the judge."""
-  apex, path = 0.7, cones.outline(0.7, aperture, curv)
+  space = Lorentz(curv)
+  apex, path = 0.7, cones.outline(0.7, aperture, space)
   rng = np.random.default_rng(0)
   from matplotlib.path import Path
 
@@ -122,7 +122,7 @@ def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
     )
     exterior = np.pi - at_apex
     if abs(exterior - aperture) > 0.02:  # The drawn arc is a polygon.
-      z = disk_radius(far, curv) * np.exp(1j * between)
+      z = space.disk_radius(far) * np.exp(1j * between)
       inside = drawn.contains_point((z.real, z.imag))
       assert inside == (exterior < aperture)
       checked += 1
