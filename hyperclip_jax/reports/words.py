@@ -268,8 +268,8 @@ _NO_ROOT = (
 )
 DISK = (
   "The hyperbolic space (curvature -{space.curv:.3g}) as a Poincaré disk: the "
-  "root is in the middle, infinity on the rim (out of the picture if all points lie "
-  "far inside). The distance from the middle is exact (rings); the "
+  "root is in the middle, infinity on the rim (out of the picture if all "
+  "points lie far inside). The distance from the middle is exact (rings); the "
   "angle is a sketch, which holds {share:.0%} of how directions vary. "
   + EDGES
   + " Lines that run outwards are a hierarchy."
