@@ -354,19 +354,22 @@ def from_json(value: Any) -> Space:
   match value:
     case {"name": "sphere"} if len(value) == 1:
       return Sphere()
-    case {"name": "lorentz", "curv": int() | float() as curv} if len(
-      value
-    ) == 2 and not isinstance(curv, bool):
-      least, most = CURVATURES
-      if not least <= curv <= most:
-        raise ValueError(
-          f"the space's curv is {curv:g}: expected {least:g} to {most:g}"
-        )
-      return Lorentz(float(curv))
+    case {"name": "lorentz", "curv": curv} if len(value) == 2:
+      return Lorentz(_curvature(curv))
   raise ValueError(
     f"the space is {shown(value)}: expected "
     '{"name": "lorentz", "curv": NUMBER} or {"name": "sphere"}'
   )
+
+
+def _curvature(value: Any) -> float:
+  least, most = CURVATURES
+  number = isinstance(value, int | float) and not isinstance(value, bool)
+  if not (number and least <= value <= most):
+    raise ValueError(
+      f"the space's curv is {shown(value)}: expected {least:g} to {most:g}"
+    )
+  return float(value)
 
 
 def _wide(x: Array) -> Array:
