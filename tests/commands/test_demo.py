@@ -132,7 +132,9 @@ def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
 def test_names_on_the_map_do_not_cover_each_other():
   x = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
   names = [f"phrase {i}" for i in range(40)]
-  drawn, _ = answer.labelled_map({"image": x[:1], "text": x}, names, 1.0, True)
+  drawn, _ = answer.labelled_map(
+    {"image": x[:1], "text": x}, names, Lorentz(1.0)
+  )
   drawn.canvas.draw()
   (axes,) = drawn.axes
   boxes = [
@@ -198,7 +200,7 @@ def test_phrases_end_at_line_feeds_alone(begun, file):
   model, begin = begun
   text = "\ufeffred\u2028ish\r\ngreen"
   shown = demo.respond(model, begin.things, folder_of(file), file, text)
-  names = Reader(shown).table.keys() - {"distance", "cosine"}
+  names = Reader(shown).table.keys() - {"distance", "cosine distance"}
   assert names == {"red ish", "green"}
 
 
@@ -206,7 +208,7 @@ def test_names_that_control_a_terminal_are_shown_escaped(begun, file):
   model, begin = begun
   text = "\x1b[2Jred\n\u202eabc\nnul\0"
   shown = demo.respond(model, begin.things, folder_of(file), file, text)
-  names = Reader(shown).table.keys() - {"distance", "cosine"}
+  names = Reader(shown).table.keys() - {"distance", "cosine distance"}
   assert names == {"\\x1b[2Jred", "\\u202eabc", "nul\\x00"}
 
 

@@ -11,7 +11,7 @@ from jax.sharding import AxisType
 from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.losses import contrastive, tiled
-from hyperclip_jax.systems import hycoclip
+from hyperclip_jax.systems.hycoclip import hycoclip
 from hyperclip_jax.systems.objectives import Embeddings
 from hyperclip_jax.training import runs, sharding, train
 from tests import small

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperclip_jax.systems import hycoclip
+from hyperclip_jax.systems.hycoclip import hycoclip
 from hyperclip_jax.systems.objectives import Embeddings
 
 SCALARS = {"curv": jnp.float32(1.0), "logit_scale": jnp.float32(14.0)}
