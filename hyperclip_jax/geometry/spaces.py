@@ -218,7 +218,7 @@ class Lorentz:
       array in training.
   """
 
-  curv: Scalar
+  curv: Any  # a Scalar, or what JAX puts in the place of a leaf
   cones: ClassVar[bool] = True
   rooted: ClassVar[bool] = True
   distance_name: ClassVar[str] = "distance"
