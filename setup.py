@@ -48,6 +48,7 @@ EXTRAS["test"] = [
   "networkx",
   "pyright",
   "pytest",
+  "pytest-xdist",
   "pyyaml",
   "ruff",
   "scikit-learn",

@@ -24,8 +24,11 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["MPLBACKEND"] = "Agg"
 
-# Each program is compiled once, by whichever test or process comes first.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
+# Each program is compiled once, by whichever test or process comes first; the
+# workers of pytest-xdist share what their parent has made.
+FIRST = "PYTEST_XDIST_WORKER" not in os.environ
+if FIRST:
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 import jax
@@ -33,9 +36,10 @@ import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("hyperclip_jax", "beartype.beartype")
-atexit.register(
-  shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
-)
+if FIRST:
+  atexit.register(
+    shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
+  )
 
 
 @pytest.fixture

@@ -78,8 +78,8 @@ def dist(
 
 
 def disk_radius(
-  distance: Float[Array, "*batch"], curv: Scalar
-) -> Float[Array, "*batch"]:
+  distance: float | Float[Array, "*batch"], curv: Scalar
+) -> float | Float[Array, "*batch"]:
   """How far from the middle of the ball, scaled to radius 1, points lie.
 
   tanh(sqrt(c) d / 2).
@@ -100,8 +100,8 @@ def disk_radius(
 
 
 def disk_distance(
-  radius: Float[Array, "*batch"], curv: Scalar
-) -> Float[Array, "*batch"]:
+  radius: float | Float[Array, "*batch"], curv: Scalar
+) -> float | Float[Array, "*batch"]:
   """Distances from the root; inverse of `disk_radius`.
 
   Args:

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperclip_jax.files import shown
-from hyperclip_jax.geometry import lorentz, numerics
+from hyperclip_jax.geometry import lorentz, numerics, poincare
 from hyperclip_jax.geometry.numerics import Array, Scalar
 
 S = TypeVar("S")
@@ -311,7 +311,7 @@ class Lorentz:
     True
   """
 
-  curv: Scalar
+  curv: Any  # a Scalar, or what JAX puts in the place of a leaf
   cones: ClassVar[bool] = True
   rooted: ClassVar[bool] = True
   distance_name: ClassVar[str] = "distance"
@@ -404,6 +404,14 @@ class Lorentz:
     """`cone_margin`, in radians."""
     return self.cone_margin(general, specific)
 
+  def disk_radius(self, distance: Any) -> Any:
+    """Where points this far from the root lie in the unit Poincare disk."""
+    return poincare.disk_radius(distance, self.curv)
+
+  def disk_distance(self, radius: Any) -> Any:
+    """Inverse of `disk_radius`."""
+    return poincare.disk_distance(radius, self.curv)
+
 
 def on_host(space: S) -> S:
   """A space whose parameters are Python floats, or float64 NumPy arrays."""
@@ -464,19 +472,22 @@ def from_json(value: Any) -> Space:
   match value:
     case {"name": "sphere"} if len(value) == 1:
       return Sphere()
-    case {"name": "lorentz", "curv": int() | float() as curv} if len(
-      value
-    ) == 2 and not isinstance(curv, bool):
-      least, most = CURVATURES
-      if not least <= curv <= most:
-        raise ValueError(
-          f"the space's curv is {curv:g}: expected {least:g} to {most:g}"
-        )
-      return Lorentz(float(curv))
+    case {"name": "lorentz", "curv": curv} if len(value) == 2:
+      return Lorentz(_curvature(curv))
   raise ValueError(
     f"the space is {shown(value)}: expected "
     '{"name": "lorentz", "curv": NUMBER} or {"name": "sphere"}'
   )
+
+
+def _curvature(value: Any) -> float:
+  least, most = CURVATURES
+  number = isinstance(value, int | float) and not isinstance(value, bool)
+  if not (number and least <= value <= most):
+    raise ValueError(
+      f"the space's curv is {shown(value)}: expected {least:g} to {most:g}"
+    )
+  return float(value)
 
 
 def _wide(x: Array) -> Array:

@@ -97,17 +97,15 @@ def excess(
   xy = dot(x, y)
   acute = xy >= 0
   # Seen from the point nearer to the root the lengths lose less.
-  swap = dot(x, x) > dot(y, y)
-  step = x - y  # the length of either sign is the same
+  swap = (dot(x, x) > dot(y, y))[..., None]
+  x, y = xp.where(swap, y, x), xp.where(swap, x, y)
   t_x, t_y = time(x, curv), time(y, curv)
-  t_x, t_y = xp.where(swap, t_y, t_x), xp.where(swap, t_x, t_y)
-  x = xp.where(swap[..., None], y, x)
   # t_x^2 / (1/c + t_x t_y + x.y), in factors that float32 can square again.
   cosine = xp.where(acute, xy / t_x / t_y, 0)
   quotient = t_x / t_y / (1 + 1 / (curv * t_x * t_y) + cosine)
   return xp.where(
     acute,
-    curv * quotient * squared_length(step, x, curv),
+    curv * quotient * squared_length(x - y, x, curv),
     excess_of_times(excess_time(x, curv), excess_time(y, curv), xy, curv),
   )
 

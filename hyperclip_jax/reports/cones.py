@@ -13,8 +13,7 @@ from jaxtyping import Complex
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from hyperclip_jax.geometry.numerics import Scalar
-from hyperclip_jax.geometry.poincare import disk_radius, translate
+from hyperclip_jax.geometry.poincare import translate
 from hyperclip_jax.geometry.spaces import Lorentz
 from hyperclip_jax.inference.explore import Cone
 from hyperclip_jax.reports.markup import shortened
@@ -39,16 +38,16 @@ def cones(found: Sequence[Cone], space: Lorentz) -> Figure:
   for axes in grid:
     axes.set_axis_off()
   for axes, cone in zip(grid, found, strict=False):
-    _draw(axes, cone, space.curv)
+    _draw(axes, cone, space)
   return figure
 
 
-def _draw(axes, cone: Cone, curv: Scalar) -> None:
+def _draw(axes, cone: Cone, space: Lorentz) -> None:
   inside = cone.margin <= 0
   text, image = KINDS["text"], KINDS["image"]
   axes.set_aspect("equal")
   axes.add_patch(Circle((0, 0), 1, fill=False, color=FAINT))
-  edge = outline(cone.apex, cone.aperture, curv)
+  edge = outline(cone.apex, cone.aperture, space)
   axes.fill(
     np.real(edge),
     np.imag(edge),
@@ -57,9 +56,8 @@ def _draw(axes, cone: Cone, curv: Scalar) -> None:
   )
   points = {
     "root": 0j,
-    "phrase": disk_radius(np.array(cone.apex), curv) + 0j,
-    "picture": disk_radius(np.array(cone.picture), curv)
-    * np.exp(1j * cone.between),
+    "phrase": space.disk_radius(cone.apex) + 0j,
+    "picture": space.disk_radius(cone.picture) * np.exp(1j * cone.between),
   }
   for end in ("phrase", "picture"):
     z = points[end]
@@ -89,7 +87,7 @@ def _draw(axes, cone: Cone, curv: Scalar) -> None:
 
 
 def outline(
-  apex: float, aperture: float, curv: Scalar
+  apex: float, aperture: float, space: Lorentz
 ) -> Complex[np.ndarray, "points"]:
   """The border of a cone in the disk; its axis points to the right.
 
@@ -99,11 +97,11 @@ def outline(
   Args:
     apex: its distance from the root.
     aperture: half the opening in radians.
-    curv: the space has curvature -curv.
+    space: where it lives.
   """
   ray = RIM * np.linspace(0, 1, 64)
   turn = np.linspace(-aperture, aperture, 129)
   around = [ray * np.exp(-1j * aperture), RIM * np.exp(1j * turn)]
   around.append(ray[::-1] * np.exp(1j * aperture))
-  middle = disk_radius(np.array(apex), curv) + 0j
+  middle = complex(space.disk_radius(apex))
   return translate(np.concatenate(around), middle)

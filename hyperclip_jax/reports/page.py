@@ -186,10 +186,8 @@ def _embeddings(embeddings: plots.Embeddings, space: Space) -> list[Markup]:
   distances = norms.distances(space, clean)
   medians = {f"{k}_median": np.nanmedian(v) for k, v in distances.items()}
   picture, share = plots.embedding_map(clean, space)
-  of_map = words.PLANE.format(share=share)
-  if isinstance(space, Lorentz):
-    of_map = words.DISK.format(share=share, curv=space.curv)
-  captions = [words.root(space), of_map]
+  of_map = words.DISK if isinstance(space, Lorentz) else words.PLANE
+  captions = [words.root(space), of_map.format(share=share, space=space)]
   figures = (
     (
       plots.distance_histograms(norms.bins(distances) | medians),

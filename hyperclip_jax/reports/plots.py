@@ -208,7 +208,7 @@ def disk_coordinates(
 ) -> tuple[dict[str, np.ndarray], float]:
   """Places hyperbolic points in the Poincare disk.
 
-  The radius is true, as of `poincare.disk_radius`. The angle is a sketch: that
+  The radius is true, as of `Lorentz.disk_radius`. The angle is a sketch: that
   of the direction x / |x|, less the mean direction, in the plane of its first
   two principal components over all kinds.
 
@@ -225,7 +225,7 @@ def disk_coordinates(
   points = {}
   for kind, z in flat.items():
     angle = np.arctan2(z[:, 1], z[:, 0])
-    radius = poincare.disk_radius(distances[kind], space.curv)
+    radius = space.disk_radius(distances[kind])
     points[kind] = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
   return points, share
 
@@ -235,7 +235,7 @@ def geodesic(ends: Sequence[np.ndarray]) -> Float[np.ndarray, "points 2"]:
 
   One end is moved to 0, where geodesics are straight, and back.
   """
-  a, b = (np.array(complex(*end)) for end in ends)
+  a, b = (np.array([complex(*end)]) for end in ends)
   straight = poincare.translate(b, -a) * np.linspace(0, 1, 33)
   arc = poincare.translate(straight, a)
   return np.stack([np.real(arc), np.imag(arc)], axis=1)
@@ -281,7 +281,7 @@ def embedding_map(embeddings: Embeddings, space: Space) -> tuple[Figure, float]:
       )
   if isinstance(space, Lorentz):
     _edges(axes, points, geodesic)
-    _disk_frame(axes, points, space.curv)
+    _disk_frame(axes, points, space)
   else:
     _edges(axes, points, np.stack)
     axes.set_xlabel("first principal component")
@@ -319,15 +319,15 @@ def _edges(axes, points, line):
     )
 
 
-def _disk_frame(axes, points, curv):
+def _disk_frame(axes, points, space):
   """Rings at round distances, and the edge of the disk if it is in view."""
   radii = np.linalg.norm(np.concatenate([*points.values()]), axis=1)
   furthest = np.nanmax(radii)
   # Close to the rim, the whole disk: else its arcs would show in the corners.
   view = 1.04 if furthest > 0.6 else 1.15 * furthest + 1e-6
-  reach = float(poincare.disk_distance(min(furthest, 1 - 1e-6), curv))
+  reach = space.disk_distance(min(furthest, 1 - 1e-6))
   for d in MaxNLocator(5).tick_values(0, reach + 1e-6)[1:]:
-    r = float(poincare.disk_radius(d, curv))
+    r = space.disk_radius(d)
     if r < min(view, 0.97):
       axes.add_patch(Circle((0, 0), r, fill=False, color=FAINT, zorder=0))
       label = f"{d:.3g}"

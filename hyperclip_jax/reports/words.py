@@ -267,9 +267,9 @@ _NO_ROOT = (
   "height; the line and the number are the median."
 )
 DISK = (
-  "The hyperbolic space (curvature -{curv:.3g}) as a Poincaré disk: the root "
-  "is in the middle, infinity on the rim (out of the picture if all points lie "
-  "far inside). The distance from the middle is exact (rings); the "
+  "The hyperbolic space (curvature -{space.curv:.3g}) as a Poincaré disk: the "
+  "root is in the middle, infinity on the rim (out of the picture if all "
+  "points lie far inside). The distance from the middle is exact (rings); the "
   "angle is a sketch, which holds {share:.0%} of how directions vary. "
   + EDGES
   + " Lines that run outwards are a hierarchy."

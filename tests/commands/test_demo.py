@@ -19,7 +19,6 @@ from PIL import ExifTags, Image
 
 import hyperclip_jax
 from hyperclip_jax.commands import demo, door, local_server
-from hyperclip_jax.geometry.poincare import disk_radius
 from hyperclip_jax.geometry.spaces import Lorentz
 from hyperclip_jax.inference import explore
 from hyperclip_jax.reports import answer, cones
@@ -100,7 +99,8 @@ def test_explore_agrees_with_the_model(begun):
 @pytest.mark.parametrize("aperture", [0.2, 1.0, 1.5])
 def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
   """Hyperbolic trigonometry, not the drawing's Moebius map, is the judge."""
-  apex, path = 0.7, cones.outline(0.7, aperture, curv)
+  space = Lorentz(curv)
+  apex, path = 0.7, cones.outline(0.7, aperture, space)
   rng = np.random.default_rng(0)
   from matplotlib.path import Path
 
@@ -122,7 +122,7 @@ def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
     )
     exterior = np.pi - at_apex
     if abs(exterior - aperture) > 0.02:  # The drawn arc is a polygon.
-      z = disk_radius(np.array(far), curv) * np.exp(1j * between)
+      z = space.disk_radius(far) * np.exp(1j * between)
       inside = drawn.contains_point((z.real, z.imag))
       assert inside == (exterior < aperture)
       checked += 1
@@ -132,7 +132,9 @@ def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
 def test_names_on_the_map_do_not_cover_each_other():
   x = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
   names = [f"phrase {i}" for i in range(40)]
-  drawn, _ = answer.labelled_map({"image": x[:1], "text": x}, names, 1.0, True)
+  drawn, _ = answer.labelled_map(
+    {"image": x[:1], "text": x}, names, Lorentz(1.0)
+  )
   drawn.canvas.draw()
   (axes,) = drawn.axes
   boxes = [
@@ -198,7 +200,7 @@ def test_phrases_end_at_line_feeds_alone(begun, file):
   model, begin = begun
   text = "\ufeffred\u2028ish\r\ngreen"
   shown = demo.respond(model, begin.things, folder_of(file), file, text)
-  names = Reader(shown).table.keys() - {"distance", "cosine"}
+  names = Reader(shown).table.keys() - {"distance", "cosine distance"}
   assert names == {"red ish", "green"}
 
 
@@ -206,7 +208,7 @@ def test_names_that_control_a_terminal_are_shown_escaped(begun, file):
   model, begin = begun
   text = "\x1b[2Jred\n\u202eabc\nnul\0"
   shown = demo.respond(model, begin.things, folder_of(file), file, text)
-  names = Reader(shown).table.keys() - {"distance", "cosine"}
+  names = Reader(shown).table.keys() - {"distance", "cosine distance"}
   assert names == {"\\x1b[2Jred", "\\u202eabc", "nul\\x00"}
 
 

@@ -1,4 +1,7 @@
-"""Geometry on the host agrees with the differentiable one, in float64."""
+"""Spaces: one set of formulas for arrays of JAX and of NumPy."""
+
+import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperclip_jax.geometry import lorentz
+from hyperclip_jax.geometry import spaces
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 
 CURVES = [0.1, 1.0, 2.5]
@@ -21,42 +24,159 @@ def tangents(count, seed=0, dim=5, radius=3.0):
   return v * rng.uniform(0, radius, (count, 1))
 
 
-@settings(max_examples=25, deadline=None)
+# Every method of rows, as a function of a space and two sets of points.
+METHODS = {
+  "pairs": lambda space, x, y: space.pairs(x, y),
+  "pairwise": lambda space, x, y: space.pairwise(x, y),
+  "logits": lambda space, x, y: space.logits(x, y, 14.0),
+  "similarity": lambda space, x, y: space.similarity(x, y),
+  "keys": lambda space, x, y: space.keys(x),
+  "queries": lambda space, x, y: space.queries(y),
+  "distance": lambda space, x, y: space.distance(x, y),
+  "root": lambda space, x, y: space.root(x),
+  "path": lambda space, x, y: space.path(x[0], y[0], np.r_[0:1:5j]),
+  "lift": lambda space, x, y: space.lift(x / (1 + abs(x))),
+  "mean": lambda space, x, y: space.mean([x / (1 + abs(x)), y / (1 + abs(y))]),
+  "entailment_score": lambda space, x, y: space.entailment_score(x, y),
+}
+CONES = {
+  "half_aperture": lambda space, x, y: space.half_aperture(x),
+  "exterior_angle": lambda space, x, y: space.exterior_angle(x, y),
+  "cone_margin": lambda space, x, y: space.cone_margin(x, y, 0.7),
+}
+
+
+@jax.jit
+def _all_methods(space, x, y):
+  methods = METHODS | (CONES if space.cones else {})
+  return {name: method(space, x, y) for name, method in methods.items()}
+
+
+everywhere = st.one_of(st.just(0.0), st.floats(-6, 1).map(lambda e: 10**e))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
-  st.sampled_from(CURVES), st.integers(0, 1000), st.floats(1e-3, 4), st.data()
+  curv=st.floats(0.1, 10),
+  radius=everywhere,
+  apart=everywhere,
+  angle=st.sampled_from([0.0, 1.0, np.pi / 2, np.pi]),
+  seed=st.integers(0, 99),
 )
-def test_functions_are_those_of_training(curv, seed, radius, data):
-  space = Lorentz(curv)
-  v = tangents(6, seed, radius=radius)
-  twins = data.draw(st.sampled_from(["none", "same", "root", "ray"]))
-  with jax.enable_x64(True):
-    x = np.asarray(lorentz.expmap0(jnp.asarray(v[:3]), curv))
-    y = np.asarray(lorentz.expmap0(jnp.asarray(v[3:]), curv))
-    x, y = {
-      "none": (x, y),
-      "same": (x, x),
-      "root": (x, 0 * x),
-      "ray": (x, 2 * x),
-    }[twins]
-    a, b = jnp.asarray(x), jnp.asarray(y)
-    wanted = {
-      "similarity": lorentz.pairwise_inner(a, b, curv),
-      "pairwise": -lorentz.pairwise_dist(a, b, curv),
-      "distance": lorentz.dist(a, b, curv),
-      "cone_margin": lorentz.exterior_angle(a, b, curv)
-      - lorentz.half_aperture(a, curv),
-    }
-    lifted = np.asarray(lorentz.expmap0(jnp.asarray(v), curv))
-    t = np.linspace(0, 1, 5)
-    path = lorentz.geodesic(a[:1], b[:1], jnp.asarray(t), curv)
-  for name, value in wanted.items():
-    found = getattr(space, name)(x, y)
-    assert found.dtype == np.float64
-    # Matrix products lose the square root of an ulp of cosh at distance 0.
-    close = {"pairwise": 1e-7 * np.cosh(curv**0.5 * 2 * radius)}.get(name, 1e-9)
-    np.testing.assert_allclose(found, value, rtol=1e-9, atol=close)
-  np.testing.assert_allclose(space.lift(v), lifted, rtol=1e-12)
-  np.testing.assert_allclose(space.path(x[0], y[0], t), path, atol=1e-9)
+def test_both_backends_agree(make_pair, curv, radius, apart, angle, seed):
+  """In units of 1/sqrt(curv); to a few roundings of what each is made of."""
+  unit = curv**-0.5
+  apart = min(apart, 18 - radius)
+  pair = make_pair(curv, radius * unit, apart * unit, angle, count=3, seed=seed)
+  tangents = np.random.default_rng(seed).normal(size=(2, 3, 5))
+  for space, (x, y) in (
+    (Lorentz(curv), pair),
+    (Sphere(), map(Sphere().lift, tangents)),
+  ):
+    x, y = np.asarray(x), np.asarray(y)
+    with jax.enable_x64(True):
+      compiled = jax.device_get(_all_methods(space, x, y))
+    for name, wanted in compiled.items():
+      found = (METHODS | CONES)[name](space, x, y)
+      assert type(found) is np.ndarray
+      assert found.dtype == np.float64
+      scale = np.abs(wanted).max() + unit
+      if name in ("similarity", "pairwise", "logits"):
+        # Products of far points are off by roundings of their times, and
+        # distances by what that is of their cosh.
+        scale *= np.cosh(radius) * np.cosh(radius + apart)
+      if space.cones and name in ("pairwise", "logits"):
+        rate = 1 / unit if name == "pairwise" else 1 / (14 * unit)
+        found, wanted = (np.cosh(rate * near) for near in (found, wanted))
+      np.testing.assert_allclose(
+        found, wanted, rtol=0, atol=1e-12 * scale, err_msg=f"{space} {name}"
+      )
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_space_is_a_pytree(space):
+  leaves, structure = jax.tree.flatten(space)
+  assert jax.tree.unflatten(structure, leaves) == space
+  assert leaves == ([space.curv] if space.cones else [])
+  x = jnp.asarray(space.lift(tangents(4)), jnp.float32)
+  y = jnp.asarray(space.lift(tangents(4, seed=1)), jnp.float32)
+  found = jax.jit(lambda space: space.pairwise(x, y))(space)
+  np.testing.assert_allclose(found, space.pairwise(x, y), rtol=1e-4)
+  assert isinstance(space, spaces.Space)
+
+
+def test_gradients_reach_the_curvature_and_are_zero_at_edges():
+  x = jnp.asarray(Lorentz(1.0).lift(tangents(3)), jnp.float32)
+
+  def total(space, x, y):
+    margin = space.cone_margin(x, y, 0.7)
+    return jnp.sum(space.pairs(x, y) + jnp.maximum(margin, 0))
+
+  grad = jax.jit(jax.grad(total, (0, 1, 2)))
+  space = Lorentz(jnp.float32(1))
+  slope, *_ = grad(space, x, x[::-1])
+  assert isinstance(slope, Lorentz)
+  assert slope.curv != 0
+  for points in (x, 0 * x):  # a distance of 0, in its own cone; the root
+    slopes = jax.tree.leaves(grad(space, points, points))
+    assert not any(np.asarray(slope).any() for slope in slopes)
+  assert jax.tree.leaves(grad(Lorentz(jnp.float32(1)), x, 2 * x))
+  zero = jax.grad(lambda v: jnp.sum(Sphere().lift(v) ** 2))(0 * x)
+  assert np.isfinite(zero).all()
+
+
+def test_many_rows_are_those_of_each(monkeypatch):
+  space, x, y = Lorentz(0.7), tangents(23), tangents(23, seed=1)
+  rows = {name: method(space, x, y) for name, method in METHODS.items()}
+  monkeypatch.setattr(spaces, "BLOCK", 20)  # four rows
+  for name, method in METHODS.items():
+    np.testing.assert_allclose(method(space, x, y), rows[name], rtol=1e-13)
+  with pytest.raises((ValueError, TypeError)):
+    space.distance(x, y[:22])
+  assert space.distance(x[:0], y[:1]).shape == (0,)
+  assert space.pairwise(x[:0], y).shape == (0, 23)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_json_keeps_a_space(space):
+  text = json.dumps(spaces.to_json(space))
+  assert spaces.from_json(json.loads(text)) == space
+  assert spaces.from_json(spaces.to_json(jax.tree.map(jnp.asarray, space)))
+
+
+@pytest.mark.parametrize(
+  "value",
+  [
+    *(None, 3, "sphere", [], {}, ["sphere"], {"name": ["sphere"]}),
+    *({"name": "torus"}, {"name": "sphere", "curv": 1.0}),
+    *({"name": "lorentz"}, {"name": "lorentz", "curv": "1"}),
+    *({"name": "lorentz", "curv": c} for c in (True, None, [1.0], {"a": 1})),
+    *({"name": "lorentz", "curv": c} for c in (0, -1.0, 1e-9, 1e9, 10**400)),
+    *({"name": "lorentz", "curv": c} for c in (math.nan, math.inf)),
+    {"name": "lorentz", "curv": 1.0, "factors": 2},
+    {"name": "\x1b[2J" * 10**5},
+  ],
+)
+def test_what_is_no_space_is_refused(value):
+  with pytest.raises(ValueError, match="the space") as error:
+    spaces.from_json(value)
+  assert len(str(error.value)) < 400
+  assert "\x1b" not in str(error.value)
+
+
+def test_other_spaces_are_told_apart():
+  assert spaces.alike(Lorentz(0.7), Lorentz(float(np.float32(0.7))))
+  assert not spaces.alike(Lorentz(0.7), Lorentz(0.701))
+  assert not spaces.alike(Lorentz(0.7), Sphere())
+  assert spaces.alike(Sphere(), Sphere())
+
+
+@pytest.mark.parametrize("method", CONES.values())
+def test_a_space_without_cones_says_so(method):
+  x = Sphere().lift(tangents(2))
+  with pytest.raises(TypeError, match="no entailment cones"):
+    method(Sphere(), x, x)
+  np.testing.assert_allclose(Sphere().entailment_score(x, x), -1)
 
 
 @pytest.mark.parametrize("curv", CURVES)

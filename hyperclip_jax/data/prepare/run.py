@@ -4,8 +4,9 @@
   hyperclip prepare --verify prepared/
 
 Inputs are raw GRIT tars (with img2dataset's parquets where these hold the
-boxes), HyCoCLIP's processed tars and grounded JSONs; see `inputs`. Each makes
-one shard, in sorted order; `prepare_shard` says what is in it. The rules:
+boxes), tars of images with texts, HyCoCLIP's processed tars and grounded JSONs,
+read as training reads them; see `inputs`. Each makes one shard, in sorted
+order; `prepare_shard` says what is in it. The rules:
 
 - Boxes are read as fractions of the image as it is stored, those of a JSON as
   pixels; `--boxes`, `--box_format` and `--upright` say otherwise. An input
@@ -14,7 +15,7 @@ one shard, in sorted order; `prepare_shard` says what is in it. The rules:
   of `--min_side` pixels of the image as found on a side are dropped.
 - One part for each distinct phrase: that of its first good box. A phrase that
   is the whole caption is marked.
-- Texts: see `sample.normalise`. Records without caption or with an image that
+- Texts: see `texts.normalise`. Records without caption or with an image that
   cannot be decoded or has over 50 megapixels are left out, and so are later
   records of a key within an input.
 - Whatever is left out is counted by its reason.

@@ -382,19 +382,19 @@ def test_a_parquet_that_was_replaced_is_noticed(tmp_path):
   flags = ("--input", tar, "--output", tmp_path / "out")
 
   def write(end):
-    row = [0.0, 10.0, 0.0, 0.0, end, 0.75, 0.9]
+    row = [0.0, 10.0, 0.0, 0.0, end, 0.9375, 0.9]
     write_parquet(
       tmp_path / "0.parquet", key=["000000000"], noun_chunks=[[row]]
     )
     return (tmp_path / "0.parquet").stat().st_size
 
-  size = write(0.75)
+  size = write(0.625)
   main(*flags)
   main(*flags)
-  assert write(0.5) == size
+  assert write(0.375) == size
   with pytest.raises(SystemExit, match=r"00000\.json was made of 0\.tar of"):
     main(*flags)
-  write(0.75)
+  write(0.625)
   main(*flags)
   (tmp_path / "0.parquet").unlink()
   with pytest.raises(SystemExit, match=r"which is now .* parquet digest none"):
