@@ -26,9 +26,8 @@ os.environ["MPLBACKEND"] = "Agg"
 
 # Each program is compiled once, by whichever test or process comes first; the
 # workers of pytest-xdist share what their parent has made.
-FIRST = "PYTEST_XDIST_WORKER" not in os.environ
-if FIRST:
-  os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
+os.environ.setdefault("HYPERCLIP_TEST_CACHE", tempfile.mkdtemp())
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["HYPERCLIP_TEST_CACHE"]
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 import jax
@@ -36,7 +35,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("hyperclip_jax", "beartype.beartype")
-if FIRST:
+if "PYTEST_XDIST_WORKER" not in os.environ:
   atexit.register(
     shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
   )
