@@ -33,7 +33,7 @@ Paired = Float[Array, "#n dim"]  # row by row; one row serves all
 # Curvatures that a file may ask for. Training keeps within 0.1 and 10.
 CURVATURES = (1e-6, 1e6)
 
-BLOCK = 2**15  # float64 numbers that a processor's cache holds several times
+BLOCK = 2**16  # float64 numbers that a processor's cache holds several times
 
 
 @runtime_checkable
