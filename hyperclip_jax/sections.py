@@ -92,9 +92,14 @@ def switch(default: bool, training: bool = False) -> Any:
   return dataclasses.field(default=default, metadata={"training": training})
 
 
-def path(default: str = "") -> Any:
-  """A field that holds a path, glob or list of them; see `paths`."""
-  return dataclasses.field(default=default, metadata={"path": True})
+def path(default: str = "", several: bool = False) -> Any:
+  """A field that holds a path; see `paths`.
+
+  Args:
+    default: path.
+    several: whether it may be several globs, joined by commas.
+  """
+  return dataclasses.field(default=default, metadata={"several": several})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,9 +192,13 @@ def lasting(section: Any) -> dict[str, Any]:
   return found
 
 
-def paths(cls: type[Section]) -> list[str]:
-  """Names of the fields of a section that hold paths."""
-  return [f.name for f in dataclasses.fields(cls) if f.metadata.get("path")]
+def paths(cls: type[Section]) -> dict[str, bool]:
+  """Fields of a section that hold paths -> whether they may hold several."""
+  return {
+    field.name: field.metadata["several"]
+    for field in dataclasses.fields(cls)
+    if "several" in field.metadata
+  }
 
 
 def unknown(name: str, known: Iterable[str]) -> str:

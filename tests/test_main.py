@@ -154,7 +154,7 @@ def test_a_bad_flag_of_a_process(config_file, tmp_path):
   [
     ("config.optim.lr = 1e-3", "config.optim.lr: no such value, did you mean"),
     ("config.steps = 'many'", "TypeError: "),
-    ("config.shapes = {'folder': 'a'}", "config.shapes.train is missing"),
+    ("config.shapes = {'train': -1}", "config.shapes.train must be finite"),
     ("config.nope()", "AttributeError"),
     (
       "config.system = 'x'",
@@ -204,7 +204,9 @@ def test_a_hostile_config_of_a_run_is_one_message(name, value, tmp_path):
 def test_workdir_at_home_and_data_that_have_moved(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   assert str(tmp_path / "runs") in refused("--mode=eval", "--workdir=~/runs")
-  (tmp_path / "config.json").write_text(config_lib.paper().to_json())
+  config = config_lib.paper()
+  config_lib.add_shapes(config, config_lib.Shapes())
+  (tmp_path / "config.json").write_text(config.to_json())
   moved = refused("--mode=eval", "--workdir=~", "--config.shapes.folder=/new")
   assert "'/new/val'" in moved
   assert "if the run's data have moved, say where: --config.shapes" in moved
@@ -221,7 +223,8 @@ def test_a_run_keeps_its_paths_from_anywhere(tmp_path, monkeypatch):
   config = config_lib.paper()
   config.data.shards = "a/*.tar, ~/{b,c}/*.tar,/d/*.tar"
   config.data.index_folder = "index,1"
-  config.shapes.folder = "data/shapes"
+  config.shapes = {"folder": "data/shapes"}
+  config_lib.fill(config)
   found = runs.anchored(config)
   assert (
     found.data.shards == f"{tmp_path}/a/*.tar,/home/me/{{b,c}}/*.tar,/d/*.tar"

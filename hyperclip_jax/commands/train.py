@@ -90,6 +90,7 @@ def trained_by(
   """
   config = config_tree.load(spec)
   config_lib.override(config, overrides)
+  config_lib.fill(config)
   return config
 
 

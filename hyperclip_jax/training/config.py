@@ -55,8 +55,10 @@ class Data(Section):
   """The records, and how they are read."""
 
   # A folder, glob or braces such as "{000..012}.tar"; commas join them.
-  shards: str = path("data/grit/*.tar")
-  held_out: str = path()  # likewise, of records to evaluate that train nothing
+  shards: str = path("data/grit/*.tar", several=True)
+  held_out: str = path(
+    several=True
+  )  # likewise, of records to evaluate that train nothing
   canvas: int = number(256)  # images are stored on the device up to this size
   weights: tuple[float, ...] = ()  # of each pattern; () takes them for one set
   index_folder: str = path()  # of the shards' indices; "" is beside them
@@ -228,6 +230,40 @@ def override(config: Config, overrides: Iterable[config_tree.Override]) -> None:
     with config.unlocked():
       config.model = ConfigDict(kept, type_safe=True)
   config_tree.override(config, [one for one in overrides if one not in first])
+  if "shapes" in config and not config.shapes.folder:
+    _leave_shapes(config)
+
+
+def fill(config: Config) -> None:
+  """Gives values that are absent their defaults.
+
+  Args:
+    config: ConfigDict to change; unknown and bad values stay for `validate`.
+  """
+  try:
+    model = _default_options(config)
+  except (AttributeError, TypeError, ValueError):
+    model = {}
+  defaults = dataclasses.asdict(Training()) | {"model": model}
+  if "shapes" in config:
+    defaults["shapes"] = dataclasses.asdict(Shapes())
+  _fill(config, defaults)
+
+
+def _fill(config: Config, defaults: Mapping[str, Any]) -> None:
+  for name, default in defaults.items():
+    if name not in config:
+      config[name] = default
+    elif isinstance(default, dict) and isinstance(config[name], ConfigDict):
+      _fill(config[name], default)
+
+
+def _leave_shapes(config: Config) -> None:
+  """Undoes `add_shapes`, where `--config.shapes.folder=` asks for it."""
+  del config["shapes"]
+  for name, followed in (("shards", "/train"), ("held_out", "/val")):
+    if config.data[name] == followed:
+      config.data[name] = ""
 
 
 def validate(config: Config, devices: int) -> None:

@@ -105,10 +105,11 @@ def anchored(config: Config) -> Config:
   config = config.copy_and_resolve_references()
   sections = {"data": config_lib.Data, "shapes": config_lib.Shapes}
   for name, section in sections.items():
-    for key in paths(section) if name in config else ():
+    for key, several in paths(section).items() if name in config else ():
       given = config[name][key]
-      patterns = shards.split(given) if given else []
-      config[name][key] = ",".join(map(_absolute, patterns))
+      patterns = shards.split(given) if several and given else [given]
+      if given:
+        config[name][key] = ",".join(map(_absolute, patterns))
   return config
 
 

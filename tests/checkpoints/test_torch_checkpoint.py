@@ -45,13 +45,14 @@ def assert_same(a, b):
 def test_round_trip_is_bit_for_bit(name, tmp_path):
   official = load(path_of(name))
   assert official.options.image_size == 32
-  torch_checkpoint.save(tmp_path / "a.pth", official)
-  wanted, found = read(path_of(name)), read(tmp_path / "a.pth")
+  saved = tmp_path / f"{name}.pth"
+  torch_checkpoint.save(saved, official)
+  wanted, found = read(path_of(name)), read(saved)
   assert found["model"].keys() == wanted["model"].keys()
   for key, tensor in wanted["model"].items():
     assert found["model"][key].dtype == tensor.dtype
     assert torch.equal(found["model"][key], tensor), key
-  again = load(tmp_path / "a.pth")
+  again = load(saved)
   assert again.options == official.options
   assert_same(again, official)
 

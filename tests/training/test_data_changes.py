@@ -33,7 +33,8 @@ def write(folder, numbers, first=0):
 
 def config_of(shards, **changes):
   config = small.config("clip")
-  config.shapes.folder = ""
+  del config.shapes
+  config.data.held_out = ""
   config.batch_size = 8
   config.data.shards = str(shards)
   config.update_from_flattened_dict(changes)

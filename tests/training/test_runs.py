@@ -28,7 +28,8 @@ def grounded(tmp_path):
   write(tmp_path / "train" / "1.tar", 24)
   write(tmp_path / "held_out" / "0.tar", 100)
   config = small.config(steps=2)
-  config.shapes.folder = ""
+  del config.shapes
+  config.data.held_out = ""
   config.data.shards = f"{tmp_path}/train/*.tar"
   config.batch_size = 8
   return config
@@ -99,7 +100,8 @@ def trained(tmp_path_factory):
   write(folder / "train" / "0.tar", 0)
   write(folder / "held_out" / "0.tar", 100)
   config = small.config(steps=2)
-  config.shapes.folder = ""
+  del config.shapes
+  config.data.held_out = ""
   config.data.shards = f"{folder}/train/*.tar"
   config.batch_size = 8
   config.eval_every = 1
