@@ -56,9 +56,7 @@ class Data(Section):
 
   # A folder, glob or braces such as "{000..012}.tar"; commas join them.
   shards: str = path("data/grit/*.tar", several=True)
-  held_out: str = path(
-    several=True
-  )  # likewise, of records to evaluate that train nothing
+  held_out: str = path(several=True)  # likewise, of records to evaluate
   canvas: int = number(256)  # images are stored on the device up to this size
   weights: tuple[float, ...] = ()  # of each pattern; () takes them for one set
   index_folder: str = path()  # of the shards' indices; "" is beside them
@@ -230,7 +228,8 @@ def override(config: Config, overrides: Iterable[config_tree.Override]) -> None:
     with config.unlocked():
       config.model = ConfigDict(kept, type_safe=True)
   config_tree.override(config, [one for one in overrides if one not in first])
-  if "shapes" in config and not config.shapes.folder:
+  shapes = config.get("shapes")
+  if isinstance(shapes, ConfigDict) and not shapes.get("folder", "given"):
     _leave_shapes(config)
 
 

@@ -103,13 +103,15 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
 def anchored(config: Config) -> Config:
   """The config with absolute paths, so that its run is found from anywhere."""
   config = config.copy_and_resolve_references()
-  sections = {"data": config_lib.Data, "shapes": config_lib.Shapes}
-  for name, section in sections.items():
-    for key, several in paths(section).items() if name in config else ():
-      given = config[name][key]
-      patterns = shards.split(given) if several and given else [given]
-      if given:
-        config[name][key] = ",".join(map(_absolute, patterns))
+  for name, cls in (("data", config_lib.Data), ("shapes", config_lib.Shapes)):
+    section = config.get(name)
+    if not isinstance(section, ConfigDict):
+      continue  # `validate` names it
+    for key, several in paths(cls).items():
+      given = section[key]
+      if isinstance(given, str) and given:
+        patterns = shards.split(given) if several else [given]
+        section[key] = ",".join(map(_absolute, patterns))
   return config
 
 
