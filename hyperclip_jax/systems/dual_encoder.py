@@ -326,7 +326,9 @@ def with_loss(
   def loss_and_scalars(params, outputs, step):
     value, terms = loss(params, outputs, step)
     shown = {n: jnp.exp(params[n]) for n, s in scalars.items() if s.shown}
-    return value, terms | {n: jnp.mean(x) for n, x in shown.items()}
+    return value, terms | {
+      name: jnp.mean(x) if x.ndim else x for name, x in shown.items()
+    }
 
   def project(variables: Variables) -> Variables:
     params = variables["params"]
