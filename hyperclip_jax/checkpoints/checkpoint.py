@@ -66,7 +66,7 @@ class Checkpoints:
     """The steps that are there, ascending, good or bad."""
     return steps(self._folder.parent)
 
-  def save(self, state: State, meta: dict[str, Any]) -> None:
+  def save(self, state: Any, meta: dict[str, Any]) -> None:
     """Starts to save; `state` may be donated once this returns.
 
     Raises:
@@ -118,6 +118,12 @@ class Checkpoints:
       CheckpointError: there is no good one.
     """
     step = self.newest_good()
+    if "variables" not in _saved(self._folder / str(step)):
+      raise CheckpointError(
+        f"step {step} of {self._folder} was saved before systems had names: "
+        "finish this run with the version that started it, or give another "
+        "--workdir to start anew; its model can still be loaded"
+      )
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
@@ -229,7 +235,7 @@ def restore_variables(
   """
   with Checkpoints(workdir, read_only=True) as checkpoints:
     step = checkpoints.newest_good()
-  folder = workdir.absolute() / FOLDER / str(step) / ITEMS[0]
+  folder = workdir.absolute() / FOLDER / str(step)
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   like: Any = {
     "variables": jax.tree.map(
@@ -239,24 +245,29 @@ def restore_variables(
       shapes,
     )
   }
-  handler: Any = ocp.PyTreeCheckpointHandler()
-  with ocp.Checkpointer(handler) as reader:
-    saved: Any = handler.metadata(folder).tree
-    old = "variables" not in saved  # saved before systems had names
-    found = {"params": saved.get("params")} if old else saved["variables"]
-    if _shapes_of(found) != _shapes_of(like["variables"]):
-      raise ValueError(
-        f"{folder}: holds other variables than the model of {workdir} has: "
-        "were its files replaced?"
-      )
+  saved = _saved(folder)
+  old = "variables" not in saved  # saved before systems had names
+  found = {"params": saved.get("params")} if old else saved["variables"]
+  if _shapes_of(found) != _shapes_of(like["variables"]):
+    raise ValueError(
+      f"{folder}: holds other variables than the model of {workdir} has: "
+      "were its files replaced?"
+    )
+  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
     wanted = like["variables"] if old else like
     args = ocp.args.PyTreeRestore(
       item=wanted,
       restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
       partial_restore=True,
     )
-    restored = reader.restore(folder, args=args)
+    restored = reader.restore(folder / ITEMS[0], args=args)
   return step, restored if old else restored["variables"]
+
+
+def _saved(folder: pathlib.Path) -> dict[str, Any]:
+  """The tree of what a step has saved, without its values."""
+  handler: Any = ocp.PyTreeCheckpointHandler()
+  return handler.metadata(folder / ITEMS[0]).tree
 
 
 def _shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -20,7 +20,7 @@ import hyperclip_jax
 from hyperclip_jax.checkpoints import hub as hub_lib
 from hyperclip_jax.checkpoints import release
 from hyperclip_jax.checkpoints.checkpoint import Checkpoints
-from hyperclip_jax.training import build, sharding
+from hyperclip_jax.training import build, runs, sharding, train
 from hyperclip_jax.training import config as config_lib
 from tests import golden_files, small
 from tests.inference.test_model import pictures
@@ -312,6 +312,12 @@ def test_a_run_from_before_systems_is_read(name, tmp_path):
   model = hyperclip_jax.load(tmp_path)
   jax.tree.map(np.testing.assert_array_equal, model.variables, state.variables)
   assert model.system == name
+  run = runs.prepare(wanted, tmp_path)
+  with (
+    Checkpoints(tmp_path) as checkpoints,
+    pytest.raises(OSError, match=r"before systems had names.*another --workd"),
+  ):
+    train.first_state(run, checkpoints)
 
 
 @flax.struct.dataclass
