@@ -19,6 +19,7 @@ from PIL import Image
 
 import hyperclip_jax
 from hyperclip_jax.checkpoints import file_kinds, tensors
+from hyperclip_jax.geometry.spaces import Sphere
 from tests import golden_files
 
 GOLDEN = golden_files.FOLDER / "clip_mini_init.pth"
@@ -76,7 +77,7 @@ def test_safetensors_and_an_index_are_told_apart(tmp_path):
   tensors.write(tmp_path / "a", {"x": x}, {"format": "hyperclip-jax"})
   with pytest.raises(ValueError, match=r"safetensors.*give the folder"):
     hyperclip_jax.load(tmp_path / "a")
-  hyperclip_jax.Index(x, ["a", "b"], 0.0).save(tmp_path / "b")
+  hyperclip_jax.Index(x, ["a", "b"], Sphere()).save(tmp_path / "b")
   with pytest.raises(ValueError, match=r"b: an index.*Index\.load"):
     hyperclip_jax.load(tmp_path / "b")
 
