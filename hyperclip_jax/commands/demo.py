@@ -217,7 +217,7 @@ def demo(options: argparse.Namespace) -> None:
   if importlib.util.find_spec("gradio") is None:
     fail('the page needs gradio: pip install "hyperclip-jax[demo]"')
   try:
-    model = hyperclip_jax.load(options.model)
+    model = hyperclip_jax.load(options.model, trust_system=options.trust_system)
     begin = start(model, options.model, options.index, options.pictures)
     stop = local_server.stop_signal()
     with tempfile.TemporaryDirectory() as folder:  # readable by its owner alone

@@ -19,7 +19,7 @@ def evals(options: argparse.Namespace) -> int:
         f"--data={data}: no such folder; give the one that holds a "
         f"folder of each data set"
       )
-    model = hyperclip_jax.load(options.model)
+    model = hyperclip_jax.load(options.model, trust_system=options.trust_system)
     output.mkdir(parents=True, exist_ok=True)
   except (ImportError, OSError, ValueError) as error:
     fail(error)

@@ -36,6 +36,10 @@ _MODEL = Flag(
   "MODEL",
   needed=True,
 )
+_TRUST = Flag(
+  "trust_system",
+  "import the model's system though it is a module of another package",
+)
 _WORKDIR = Flag("workdir", "folder of the run", "DIR", path, needed=True)
 _SHARDS = Flag(
   "shards", "tars, or globs of them", "GLOB", needed=True, many=True
@@ -79,6 +83,7 @@ _USE = (
     whole(1),
   ),
   Flag("text_heads", "attention heads of its text tower", "N", whole(1)),
+  _TRUST,
   *_PROCESSES,
 )
 _LISTS = (
@@ -246,6 +251,7 @@ COMMANDS = {
       Flag("data", "folder that holds the data sets", "DIR", path, needed=True),
       _output("folder for the results"),
       Flag("tasks", "names of tasks joined by commas", "NAMES", str, "all"),
+      _TRUST,
     ),
     details=(
       "Writes results.json, results.md and results.html, beside the numbers of "
@@ -267,6 +273,7 @@ COMMANDS = {
         path,
       ),
       Flag("port", "port to serve at", "N", whole(0), 7860),
+      _TRUST,
     ),
     details=(
       "The page is served to this machine alone: to see one that runs on HOST, "

@@ -143,7 +143,9 @@ def _traverse(options: argparse.Namespace, left_out: list[str]) -> Rows:
 def _model(options: argparse.Namespace) -> HyperCLIP:
   """Loads the model, after all other checks since it takes longest."""
   source = os.path.expanduser(options.model)
-  return pretrained.load(source, options.vision_heads, options.text_heads)
+  return pretrained.load(
+    source, options.vision_heads, options.text_heads, options.trust_system
+  )
 
 
 def _things(options: argparse.Namespace) -> list[Any]:

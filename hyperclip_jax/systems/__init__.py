@@ -32,8 +32,8 @@ def find(name: str, trust: bool = False) -> ModuleType:
   if not own and not trust and re.fullmatch(r"\w+(\.\w+)+", name, re.ASCII):
     raise ValueError(
       f"system {shown(name)!r} is a module of another package, which may run "
-      "any code: allow it by --config.trust_system, or "
-      "load(..., trust_system=True)"
+      "any code: allow it by --config.trust_system in training, --trust_system "
+      "of other commands, or load(..., trust_system=True)"
     )
   if own or trust:
     full = f"{__name__}.{name}" if own else name
