@@ -148,7 +148,7 @@ def test_a_failed_task_makes_exit_code_1(monkeypatch, tmp_path):
     (("--tasks=onne",), "no task onne; did you mean one? There are\n  all, "),
     (("--tasks=,",), "no task ','"),
     (("--data=/none",), "--data=/none: no such folder"),
-    ((), "config.json"),
+    ((), "model.json"),
     (("--model=hf-hub:org/name",), r"hyperclip-jax[hub]"),
   ],
 )

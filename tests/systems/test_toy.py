@@ -136,7 +136,7 @@ def first_steps(run, steps=2):
 
 
 def test_it_is_short():
-  assert len([line for line in TOY.splitlines() if line.strip()]) < 80
+  assert len([line for line in TOY.splitlines() if line.strip()]) < 60
 
 
 def test_it_trains_resumes_and_is_used(config, tmp_path):
