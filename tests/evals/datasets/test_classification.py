@@ -205,7 +205,7 @@ def test_broken_data_is_named(make_model, tmp_path):
   with pytest.raises(ValueError, match="found no image"):
     encoded("food101")
   path.write_bytes(b"nothing")
-  with pytest.raises(ValueError, match=r"apple_pie/1\.jpg: cannot decode"):
+  with pytest.raises(ValueError, match=r"apple_pie/1.*not decode"):
     encoded("food101")
   write_tars(tmp_path / "mnist", [[(RED, 10)]])
   with pytest.raises(ValueError, match="image 0 is of class 10"):
