@@ -15,6 +15,7 @@ import time
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from hyperclip_jax import main
 from hyperclip_jax.commands import door
@@ -223,7 +224,7 @@ def test_a_run_keeps_its_paths_from_anywhere(tmp_path, monkeypatch):
   config = config_lib.paper()
   config.data.shards = "a/*.tar, ~/{b,c}/*.tar,/d/*.tar"
   config.data.index_folder = "index,1"
-  config.shapes = {"folder": "data/shapes"}
+  config.shapes = ConfigDict({"folder": "data/shapes"})
   config_lib.fill(config)
   found = runs.anchored(config)
   assert (
