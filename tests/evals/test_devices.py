@@ -12,12 +12,11 @@ from tests import devices, golden_files, small
 @pytest.mark.filterwarnings("ignore:.* texts are longer")
 def test_eight_devices_measure_what_one_does(tmp_path):
   """Retrieval, classification and distances, to the last bit."""
-  module, params = golden_files.model("hycoclip")
   (tmp_path / "shapes").symlink_to(pathlib.Path(small.shapes_folder()))
   (task,) = catalog.choose("shapes")
 
   def measure():
-    model = HyperCLIP("hycoclip", module, params, image_size=32, batch_size=8)
+    model = HyperCLIP(*golden_files.model("hycoclip"), batch_size=8)
     return task.run(model, tmp_path)
 
   with devices.one():
