@@ -33,9 +33,9 @@ def loaded():
 def command(loaded, monkeypatch, capsys):
   """command(*flags) -> stdout; the model is loaded once."""
 
-  def load(source, vision_heads, text_heads):
+  def load(source, vision_heads, text_heads, trust_system):
     if f"--model={source}" != MODEL[0]:
-      return real(source, vision_heads, text_heads)
+      return real(source, vision_heads, text_heads, trust_system)
     assert (vision_heads, text_heads) == (4, 2)
     return loaded
 
