@@ -123,13 +123,12 @@ class Section:
     return ()
 
 
-def build(cls: type[S], values: Any, ignore: bool = False) -> S:
+def build(cls: type[S], values: Any) -> S:
   """A section from a tree of values; what is absent takes its default.
 
   Args:
     cls: class of the section.
     values: dict or ConfigDict, field -> value; of nested sections, a tree.
-    ignore: leave unknown names out rather than refuse them.
 
   Raises:
     SectionError: a name is unknown or a value bad; names in it are dotted.
@@ -140,8 +139,7 @@ def build(cls: type[S], values: Any, ignore: bool = False) -> S:
   given: dict[str, Any] = {}
   for name, value in values.items():
     if name not in fields:
-      if not ignore:
-        wrong.append(unknown(str(name), names(cls)))
+      wrong.append(unknown(str(name), names(cls)))
       continue
     kind = hints[name]
     if not dataclasses.is_dataclass(kind):
@@ -154,7 +152,7 @@ def build(cls: type[S], values: Any, ignore: bool = False) -> S:
       wrong.append(f"{name} must be a section, found {shown(repr(value))}")
     else:
       try:
-        given[name] = build(kind, value, ignore)  # type: ignore[arg-type]
+        given[name] = build(kind, value)  # type: ignore[arg-type]
       except SectionError as error:
         wrong += (f"{name}.{line}" for line in error.problems)
   try:

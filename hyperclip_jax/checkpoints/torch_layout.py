@@ -11,7 +11,7 @@ import numpy as np
 from flax import traverse_util
 
 from hyperclip_jax import systems
-from hyperclip_jax.systems import dual_encoder
+from hyperclip_jax.systems import dual_encoder, task
 
 State = Mapping[str, np.ndarray]
 
@@ -125,7 +125,7 @@ def to_state(tree: Any, system: str, o: dual_encoder.Options) -> dict[str, Any]:
 def shapes(system: str, o: dual_encoder.Options) -> dict[str, tuple[int, ...]]:
   """Official name -> shape of every parameter; nothing is allocated."""
   encoder = systems.find(system).encoder(o)
-  params = dual_encoder.param_shapes(encoder)["params"]
+  params = task.variable_shapes(encoder)["params"]
   state = jax.eval_shape(lambda tree: to_state(tree, system, o), params)
   return {name: leaf.shape for name, leaf in state.items()}
 

@@ -3,7 +3,6 @@
 import pathlib
 from typing import Any
 
-import jax
 import numpy as np
 from flax import traverse_util
 
@@ -15,6 +14,7 @@ from hyperclip_jax.checkpoints.release import (
   WEIGHTS_FILE,
 )
 from hyperclip_jax.inference.model import HyperCLIP
+from hyperclip_jax.systems.task import variable_shapes
 
 
 def load(
@@ -67,7 +67,7 @@ def load(
     )
   system, options = release.described(path, trust_system)
   module = systems.find(system, trust_system)
-  shapes = jax.eval_shape(module.encoder(options).init, jax.random.key(0))
+  shapes = variable_shapes(module.encoder(options))
   is_run = checkpoint.FOLDER in {found.name for found in path.iterdir()}
   if is_run or not (path / WEIGHTS_FILE).exists():
     variables = _of_run(path, shapes)

@@ -69,6 +69,5 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
     e,
     loss,
     SCALARS,
-    views={"whole": view._replace(count=1)},
-    show=lambda record, _: {"whole": [views.whole(record)]},
+    views.whole_only(view._replace(count=1)),
   )

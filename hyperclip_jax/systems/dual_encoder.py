@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -14,7 +13,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from hyperclip_jax.data.feed.tokenizer import Tokenizer
-from hyperclip_jax.data.feed.views import Show, View
+from hyperclip_jax.data.feed.views import Display
 from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.nn.text import TextTransformer
 from hyperclip_jax.nn.transformer import REMAT
@@ -301,9 +300,7 @@ def with_loss(
   e: Encoder,
   loss: Callable[[PyTree, PyTree, Array], tuple[Float[Array, ""], dict]],
   scalars: Mapping[str, Scalar],
-  views: Mapping[str, View],
-  show: Show,
-  draws: int = 0,
+  display: Display,
 ) -> Task:
   """Makes a task from an encoder of two towers and a loss.
 
@@ -314,14 +311,12 @@ def with_loss(
     e: encoder of two towers.
     loss: (params, outputs, step) -> loss and its terms.
     scalars: scalar parameters of `e`, besides those of the towers.
-    views: views of a batch.
-    show: function that chooses the parts of each view.
-    draws: number of random numbers that `show` takes.
+    display: what a batch shows of a record.
 
   Returns:
     Task for the trainer.
   """
-  counts = {name: view.count for name, view in views.items()}
+  counts = {name: view.count for name, view in display.views.items()}
 
   def loss_and_scalars(params, outputs, step):
     value, terms = loss(params, outputs, step)
@@ -339,9 +334,7 @@ def with_loss(
     return {**variables, "params": {**params, **bounded}}
 
   return Task(
-    views=views,
-    draws=draws,
-    show=show,
+    **display._asdict(),
     init=e.init,
     embed=functools.partial(embed, e, counts),
     loss=loss_and_scalars,
@@ -392,11 +385,6 @@ def embed(
       for name, part in zip(names, _deal(points, sizes), strict=True):
         outputs[name][kind] = part
   return outputs, variables
-
-
-def param_shapes(e: Encoder) -> Any:
-  """The variables as `jax.ShapeDtypeStruct`s; nothing is allocated."""
-  return jax.eval_shape(e.init, jax.random.key(0))
 
 
 def _alike(rows: Mapping[str, Array]) -> list[list[str]]:

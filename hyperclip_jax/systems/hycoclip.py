@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from hyperclip_jax.data.feed import views as views_lib
-from hyperclip_jax.data.feed.views import View
+from hyperclip_jax.data.feed.views import Display, View
 from hyperclip_jax.data.records.record import Part, Record
 from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.losses import contrastive, rows, tiled
@@ -137,9 +137,7 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
     e,
     loss,
     dual_encoder.hyperbolic_scalars(o.embed_dim),
-    views={"whole": view._replace(count=1), "part": view},
-    show=show,
-    draws=view.count,
+    Display({"whole": view._replace(count=1), "part": view}, view.count, show),
   )
 
   def embed(variables, batch, key):

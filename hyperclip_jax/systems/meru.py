@@ -96,6 +96,5 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
     e,
     loss,
     dual_encoder.hyperbolic_scalars(o.embed_dim),
-    views={"whole": view._replace(count=1)},
-    show=lambda record, _: {"whole": [views.whole(record)]},
+    views.whole_only(view._replace(count=1)),
   )

@@ -27,6 +27,7 @@ A batch is named views, each a dict of arrays with B * count rows:
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
@@ -65,6 +66,11 @@ class Encoder(NamedTuple):
   context: int
   image_size: int
   width: int
+
+
+def variable_shapes(encoder: Encoder) -> PyTree:
+  """The variables as `jax.ShapeDtypeStruct`s; nothing is allocated."""
+  return jax.eval_shape(encoder.init, jax.random.key(0))
 
 
 class Rules(NamedTuple):
