@@ -220,19 +220,19 @@ class Sphere:
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Scales features to unit length; a zero row stays zero."""
-    return _by_rows(numerics.unit, tangents)
+    return by_rows(numerics.unit, tangents)
 
   def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
     """Averages unit vectors row by row, and scales to unit length (CLIP)."""
-    return self.lift(_mean(self.lift(rows) for rows in tangents))
+    return self.lift(average(self.lift(rows) for rows in tangents))
 
   def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Cosines, row by row."""
-    return _by_rows(numerics.dot, x, y)
+    return by_rows(numerics.dot, x, y)
 
   def pairwise(self, x: Rows, y: Float[Array, "m dim"]) -> Float[Array, "n m"]:
     """Cosines of all pairs."""
-    return numerics.products(_wide(x), _wide(y))
+    return numerics.products(wide(x), wide(y))
 
   def logits(
     self, x: Rows, y: Float[Array, "m dim"], scale: Scalar
@@ -260,7 +260,7 @@ class Sphere:
 
   def root(self, rows: Rows) -> Float[Array, " dim"]:
     """The mean direction of a set, which stands for a root (MERU, 4.3)."""
-    return self.lift(_wide(rows).sum(axis=0, keepdims=True))[0]
+    return self.lift(wide(rows).sum(axis=0, keepdims=True))[0]
 
   def path(
     self,
@@ -269,7 +269,7 @@ class Sphere:
     t: Float[Array, " steps"],
   ) -> Float[Array, "steps dim"]:
     """Points of the great circle's chord from x to y, brought to the sphere."""
-    x, y, t = _wide(x)[None], _wide(y)[None], _wide(t)[:, None]
+    x, y, t = wide(x)[None], wide(y)[None], wide(t)[:, None]
     return self.lift((1 - t) * x + t * y)
 
   def half_aperture(self, x: Rows) -> Float[Array, " n"]:
@@ -318,11 +318,11 @@ class Lorentz:
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Maps tangent vectors at the root to points, by the exponential map."""
-    return _by_rows(lambda v: lorentz.expmap0(v, self.curv), tangents)
+    return by_rows(lambda v: lorentz.expmap0(v, self.curv), tangents)
 
   def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
     """Averages tangent vectors row by row, and lifts them (MERU, 4.1)."""
-    return self.lift(_mean(map(_wide, tangents)))
+    return self.lift(average(map(wide, tangents)))
 
   def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Minus the geodesic distance, row by row."""
@@ -330,8 +330,8 @@ class Lorentz:
 
   def pairwise(self, x: Rows, y: Float[Array, "m dim"]) -> Float[Array, "n m"]:
     """Minus the geodesic distances of all pairs."""
-    y = _wide(y)
-    return _by_rows(
+    y = wide(y)
+    return by_rows(
       lambda x: -lorentz.pairwise_dist(x, y, self.curv), x, width=len(y)
     )
 
@@ -345,7 +345,7 @@ class Lorentz:
     self, x: Rows, y: Float[Array, "m dim"]
   ) -> Float[Array, "n m"]:
     """Lorentz inner products of all pairs, which fall as distances grow."""
-    return lorentz.pairwise_inner(_wide(x), _wide(y), self.curv)
+    return lorentz.pairwise_inner(wide(x), wide(y), self.curv)
 
   def keys(self, x: Rows) -> Float[Array, "n keys"]:
     """Points and their times.
@@ -360,17 +360,17 @@ class Lorentz:
     return self._with_time(x, -1)
 
   def _with_time(self, x, sign):
-    x = _wide(x)
+    x = wide(x)
     time = sign * lorentz.time(x, self.curv)[:, None]
     return numerics.namespace(time).concatenate([x, time], axis=1)
 
   def distance(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Geodesic distance, row by row."""
-    return _by_rows(lambda x, y: lorentz.dist(x, y, self.curv), x, y)
+    return by_rows(lambda x, y: lorentz.dist(x, y, self.curv), x, y)
 
   def root(self, rows: Rows) -> Float[Array, " dim"]:
     """The hyperboloid's origin, whatever the rows."""
-    rows = _wide(rows)
+    rows = wide(rows)
     return numerics.namespace(rows).zeros_like(rows, shape=rows.shape[1:])
 
   def path(
@@ -380,16 +380,16 @@ class Lorentz:
     t: Float[Array, " steps"],
   ) -> Float[Array, "steps dim"]:
     """Points of the geodesic at the fractions t of the way from x to y."""
-    x, y = _wide(x)[None], _wide(y)[None]
-    return lorentz.geodesic(x, y, _wide(t), self.curv)
+    x, y = wide(x)[None], wide(y)[None]
+    return lorentz.geodesic(x, y, wide(t), self.curv)
 
   def half_aperture(self, x: Rows) -> Float[Array, " n"]:
     """Half the opening of each row's entailment cone in radians."""
-    return _by_rows(lambda x: lorentz.half_aperture(x, self.curv), x)
+    return by_rows(lambda x: lorentz.half_aperture(x, self.curv), x)
 
   def exterior_angle(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Angle at x between the ray from the root and the geodesic to y."""
-    return _by_rows(lambda x, y: lorentz.exterior_angle(x, y, self.curv), x, y)
+    return by_rows(lambda x, y: lorentz.exterior_angle(x, y, self.curv), x, y)
 
   def cone_margin(
     self, general: Paired, specific: Paired, aperture_scale: Scalar = 1.0
@@ -490,12 +490,12 @@ def _curvature(value: Any) -> float:
   return float(value)
 
 
-def _wide(x: Array) -> Array:
+def wide(x: Array) -> Array:
   """NumPy arrays in float64; JAX arrays as they are."""
   return x if isinstance(x, jax.Array) else np.asarray(x, np.float64)
 
 
-def _by_rows(
+def by_rows(
   function: Callable[..., Array], *arrays: Array, width: int = 0
 ) -> Array:
   """function(*arrays) of arrays with rows in front, of which one may serve all.
@@ -514,13 +514,13 @@ def _by_rows(
   (count,) = np.broadcast_shapes(*((len(a),) for a in arrays))
   step = max(1, BLOCK // max(width, arrays[0].shape[1], 1))
   results = [
-    function(*(_wide(a if len(a) == 1 else a[i : i + step]) for a in arrays))
+    function(*(wide(a if len(a) == 1 else a[i : i + step]) for a in arrays))
     for i in range(0, max(count, 1), step)
   ]
   return results[0] if len(results) == 1 else np.concatenate(results)
 
 
-def _mean(sets: Iterable[Array]) -> Array:
+def average(sets: Iterable[Array]) -> Array:
   """Mean of the arrays, of which one is held at a time; NaN of none."""
   total, count = np.float64(np.nan), 0
   for count, rows in enumerate(sets, 1):
