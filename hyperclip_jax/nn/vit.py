@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from hyperclip_jax.nn.transformer import InitStd, Transformer
+from hyperclip_jax.nn.transformer import Init, Transformer
 
 
 def sincos_positions(
@@ -91,7 +91,7 @@ class ViT(nn.Module):
       self.depth,
       self.heads,
       causal=False,
-      init_std=InitStd(*4 * (self.init_std,)),
+      initial=Init(*4 * (self.init_std,)),
       dtype=self.dtype,
       remat=self.remat,
       unroll=self.unroll,
