@@ -74,5 +74,5 @@ def terms(
     }
     both = found["image_inclusion"] + found["text_inclusion"]
     regulariser = regulariser + o.masked_weight * both
-  loss = found["ppcl"] + o.regulariser_scale * regulariser
+  loss = o.pair_weight * found["ppcl"] + o.regulariser_scale * regulariser
   return loss, found | {"guarded": guarded}

@@ -145,10 +145,21 @@ def write(o: Options, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
       "the official code reads log variances of texts from the mean: it has no "
       f"model of text_unc_readout={o.text_unc_readout!r}"
     )
-  flat: Any = traverse_util.flatten_dict(dict(variables["params"]))
+  found = arrays(o, variables["params"])
+  return {name: x.astype(np.float32) for name, x in found.items()}
+
+
+def arrays(o: Options, tree: Any) -> dict[str, np.ndarray]:
+  """Arrays of a tree like the parameters by their official names.
+
+  Args:
+    o: options of the model.
+    tree: parameters, gradients or moments.
+  """
+  flat: Any = traverse_util.flatten_dict(dict(tree))
   state = {}
   for name, leaf in layout(o).items():
-    array = np.asarray(flat[leaf.path], np.float32)
+    array = np.asarray(flat[leaf.path])
     if leaf.layer is not None:
       array = array[leaf.layer]
     state[name] = np.array(_turn_back(array, leaf.turn, o), order="C")
@@ -196,13 +207,14 @@ def options(config: Mapping[str, Any]) -> Options:
   given = _Given("config.json", config)
   vision = _Given("vision_cfg", given.take("vision_cfg"))
   text = _Given("text_cfg", given.take("text_cfg"))
+  norm = _Given("norm_kwargs", text.take("norm_kwargs", {}))
   activation = "quick_gelu" if given.take("quick_gelu", False) else "gelu"
-  width, vocab = vision.take("width"), text.take("vocab_size")
+  width, vocab = vision.whole("width"), text.whole("vocab_size")
   bias = text.take("init_unc_bias", -10)
   clip = vocab == CLIP_VOCAB
   found: dict[str, Any] = {
-    "image_size": vision.take("image_size"),
-    "embed_dim": given.take("embed_dim"),
+    "image_size": vision.whole("image_size"),
+    "embed_dim": given.whole("embed_dim"),
     "activation": activation,
     "dtype": "float32",
     "initial_log_var": bias,
@@ -212,19 +224,19 @@ def options(config: Mapping[str, Any]) -> Options:
     "bottleneck_form": "reference",
     "vision": {
       "width": width,
-      "depth": vision.take("layers"),
-      "heads": width // vision.take("head_width", 64),
-      "patch": vision.take("patch_size"),
+      "depth": vision.whole("layers"),
+      "heads": width // vision.whole("head_width", 64),
+      "patch": vision.whole("patch_size"),
       "mlp_ratio": vision.take("mlp_ratio", 4.0),
     },
     "text": {
-      "width": text.take("width"),
-      "depth": text.take("layers"),
-      "heads": text.take("heads"),
+      "width": text.whole("width"),
+      "depth": text.whole("layers"),
+      "heads": text.whole("heads"),
       "vocab": vocab,
-      "context": text.take("context_length"),
+      "context": text.whole("context_length"),
       "mlp_ratio": text.take("mlp_ratio", 4.0),
-      "norm_eps": text.take("norm_kwargs", {}).get("eps", 1e-5),
+      "norm_eps": norm.take("eps", 1e-5),
     },
   }
   if vocab <= 32_000:
@@ -253,7 +265,7 @@ def options(config: Mapping[str, Any]) -> Options:
   ):
     for key in names:
       section.take(key, None)
-  for section in (given, vision, text):
+  for section in (given, vision, text, norm):
     section.end()
   return sections.build(Options, found)
 
@@ -368,6 +380,15 @@ class _Given:
     if key not in self._left and not default:
       raise ValueError(f"{self._where} has no {key}")
     return self._left.pop(key, *default)
+
+  def whole(self, key: str, *default: int) -> int:
+    found = self.take(key, *default)
+    if type(found) is not int or found < 1:
+      raise ValueError(
+        f"{self._where}.{key} must be a whole number from 1, found "
+        f"{shown(repr(found))}"
+      )
+    return found
 
   def must(self, key: str, wanted: Any) -> None:
     found = self.take(key, wanted)

@@ -78,11 +78,12 @@ class Options(Section):
       "tiled" computes them twice, in linear memory; "auto" chooses by number.
     pixel_mean: mean of pixels in [0, 1], which is subtracted.
     pixel_std: standard deviation, by which the difference is divided.
+    pair_weight: weight of the sigmoid loss of pairs (PPCL).
     inclusion_weight: weight of images in their texts (alpha 1).
     masked_weight: weight of images and texts in their masked forms (alpha 2);
       0 leaves the masked passes out.
     bottleneck_weight: weight of the divergence from N(0, 1) (beta).
-    regulariser_scale: factor of these three weights. The official code repeats
+    regulariser_scale: factor of the weights of inclusion, masks and bottleneck. The official code repeats
       the terms on each of the 32 GPUs of the published B/16, for the most part
       on pairs that do not belong together; 32 has as much weight on true pairs.
     inclusion_eps: eps of the inclusion test; see `losses.inclusion`.
@@ -112,6 +113,7 @@ class Options(Section):
   contrast: str = choice("auto", ("auto", "naive", "tiled"), training=True)
   pixel_mean: tuple[float, ...] = CLIP_MEAN
   pixel_std: tuple[float, ...] = CLIP_STD
+  pair_weight: float = number(1.0, least=0, training=True)
   inclusion_weight: float = number(1e-7, least=0, training=True)
   masked_weight: float = number(1e-3, least=0, training=True)
   bottleneck_weight: float = number(1e-4, least=0, training=True)
