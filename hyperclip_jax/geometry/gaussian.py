@@ -159,9 +159,7 @@ def inclusion(
   apart = xp.exp(eps - inside) - xp.exp(eps - outside)
   distance = means(general) - means(specific)
   rate = 0.5 if form == "exact" else 1.0
-  return (
-    rate * (wide - narrow) + 0.5 * (outside - inside) - distance**2 * apart
-  )
+  return rate * (wide - narrow) + 0.5 * (outside - inside) - distance**2 * apart
 
 
 def _log_spread(l_x, l_y):
@@ -188,8 +186,9 @@ def divergence(
     >>> divergence(jnp.array([2.0, 0.0]))
     Array([2.], dtype=float32)
   """
-  l = log_vars(rows) * (1.0 if form == "exact" else 0.5)
-  return 0.5 * (means(rows) ** 2 + numerics.namespace(l).expm1(l) - l)
+  log_var = log_vars(rows) * (1.0 if form == "exact" else 0.5)
+  xp = numerics.namespace(log_var)
+  return 0.5 * (means(rows) ** 2 + xp.expm1(log_var) - log_var)
 
 
 def merge(rows: Float[Array, "n dim"]) -> Float[Array, " dim"]:
@@ -361,7 +360,11 @@ class Gaussian:
     t: Float[Array, " steps"],
   ) -> Float[Array, "steps dim"]:
     """The chord of the means, brought to the sphere; log variances in line."""
-    x, y, t = spaces.wide(x)[None], spaces.wide(y)[None], spaces.wide(t)[:, None]
+    x, y, t = (
+      spaces.wide(x)[None],
+      spaces.wide(y)[None],
+      spaces.wide(t)[:, None],
+    )
     return self.lift((1 - t) * x + t * y)
 
   def half_aperture(self, x: Rows) -> Float[Array, " n"]:

@@ -2,8 +2,8 @@
 
 The templates of a class are the components of a mixture of Gaussians; images
 of a pool, which must not be those to be classified, say how much each weighs
-(Chun et al., Probabilistic Language-Image Pre-Training, 2025, appendix A.8). The
-official code takes its pool from the very images that it scores.
+(Chun et al., Probabilistic Language-Image Pre-Training, 2025, appendix A.8).
+The official code takes its pool from the very images that it scores.
 """
 
 import math

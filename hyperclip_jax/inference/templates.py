@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 
 from hyperclip_jax.geometry import gaussian
 from hyperclip_jax.geometry.gaussian import Gaussian
+from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.inference.classify import prompts
 from hyperclip_jax.inference.protocol import Model
 
@@ -33,25 +34,25 @@ def embeddings(
     A Gaussian for each class and template.
 
   Raises:
-    TypeError: names or templates are no list of strings, or the space is none
-      of Gaussians.
+    TypeError: names or templates are no list of strings, or the model's space
+      is none of Gaussians.
     ValueError: one is empty, or a template has braces other than one `{}`.
   """
-  check(model)
+  check(model.space)
   groups = prompts(names, templates)
   return np.stack([model.encode_text(group) for group in groups], axis=1)
 
 
-def check(model: Model) -> None:
-  """Checks that a model embeds Gaussians.
+def check(space: Space) -> None:
+  """Checks that a space is of Gaussians.
 
   Raises:
-    TypeError: it does not.
+    TypeError: it is not.
   """
-  if not isinstance(model.space, Gaussian):
+  if not isinstance(space, Gaussian):
     raise TypeError(
-      f"the model's space is {model.space}: templates have uncertainties in the "
-      "space of Gaussians alone, such as of ProLIP"
+      f"the space is {space}: templates have uncertainties in the space of "
+      "Gaussians alone, such as of ProLIP"
     )
 
 

@@ -1,13 +1,16 @@
 """The sigmoid loss of pairs over a global batch (SigLIP, Zhai et al., 2023)."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from hyperclip_jax.geometry.numerics import Scalar
 from hyperclip_jax.geometry.spaces import Space
+from hyperclip_jax.losses import tiled
 
 # (space, scale, bias, x, y) -> loss.
 Pairs = Callable[..., Float[Array, ""]]
@@ -43,8 +46,117 @@ def pairs(
     >>> bool(pairs(space, 100.0, -50.0, x, x) < 1e-6)
     True
   """
-  logits = space.logits(x, y, scale) + bias
-  matching = scale * space.pairs(x, y) + bias
+  logits = _logits(space, scale, bias, x, y)
+  matching = _matching(space, scale, bias, x, y)
   same = jnp.eye(len(x), dtype=bool)
   others = jnp.where(same, 0, jax.nn.softplus(logits)).sum(axis=1)
   return jnp.mean(others + jax.nn.softplus(-matching))
+
+
+def tiled_pairs(
+  mesh: Mesh,
+  space: Space,
+  scale: Scalar,
+  bias: Scalar,
+  x: Float[Array, "b dim"],
+  y: Float[Array, "b dim"],
+) -> Float[Array, ""]:
+  """Computes `pairs` in memory linear in the batch; differentiable once.
+
+  Columns travel round the devices, as in `tiled.cross_entropy`.
+
+  Args:
+    mesh: devices; the axis "data" splits the rows of x and y.
+    space: space of the points.
+    scale: factor of nearness.
+    bias: what is added to every logit.
+    x: points; x[i] matches y[i] alone.
+    y: points.
+
+  Returns:
+    Loss in nats.
+  """
+  bias = jnp.asarray(bias, x.dtype)
+  return _losses(mesh, space, scale, bias, x, y).mean()
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _losses(mesh, space, scale, bias, x, y):
+  """Each row's sum over all columns, (b,)."""
+  return _forward(mesh, space, scale, bias, x, y)[0]
+
+
+def _forward(mesh, space, scale, bias, x, y):
+  specs = (*3 * (tiled.ALL,), tiled.ROWS, tiled.ROWS)
+
+  @tiled.on_each_device(mesh, specs, tiled.ROWS)
+  def stream(space, scale, bias, x, y):
+    losses = jax.nn.softplus(-_matching(space, scale, bias, x, y))
+    matches, columns = tiled.columns(y, len(x))
+
+    def add(losses, tile):
+      found = jax.nn.softplus(_logits(space, scale, bias, x, tile.y))
+      found = jnp.where(tiled.negative(matches, tile), found, 0)
+      return losses + found.sum(axis=1), tile
+
+    return tiled.over_all_columns(add, losses, columns, len(x), mesh)[0]
+
+  losses = stream(space, scale, bias, x, y)
+  return losses, (space, scale, bias, x, y)
+
+
+def _backward(mesh, saved, grad):
+  specs = (*3 * (tiled.ALL,), tiled.ROWS, tiled.ROWS)
+
+  @tiled.on_each_device(mesh, (*specs, tiled.ROWS), specs)
+  def stream(space, scale, bias, x, y, grad):
+    logits, vjp = jax.vjp(_matching, space, scale, bias, x, y)
+    *begin, dy = vjp(-grad * jax.nn.sigmoid(-logits))
+    matches, columns = tiled.columns(y, len(x))
+
+    def add(carry, tile):
+      logits, vjp = jax.vjp(_logits, space, scale, bias, x, tile.y)
+      weights = jax.nn.sigmoid(logits) * grad[:, None]
+      weights = jnp.where(tiled.negative(matches, tile), weights, 0)
+      *more, dy = vjp(weights)
+      carry = jax.tree.map(jnp.add, carry, tuple(more))
+      return carry, tile._replace(dy=tile.dy + dy)
+
+    columns = columns._replace(dy=dy)
+    (*dscalars, dx), columns = tiled.over_all_columns(
+      add, tuple(begin), columns, len(x), mesh
+    )
+    return *jax.lax.psum(dscalars, tiled.AXIS), dx, columns.dy
+
+  return stream(*saved, grad)
+
+
+_losses.defvjp(_forward, _backward)
+
+
+def _matching(space, scale, bias, x, y):
+  return scale * space.pairs(x, y) + bias
+
+
+def _logits(space, scale, bias, x, y):
+  return space.logits(x, y, scale) + bias
+
+
+def on(mesh: Mesh, how: str = "auto") -> Pairs:
+  """Chooses the sigmoid loss for the devices of a mesh.
+
+  Args:
+    mesh: devices; the axis "data" splits the rows.
+    how: "naive", "tiled", or "auto", which goes by the logits on a device as
+      `tiled.on` does.
+
+  Returns:
+    Function with the arguments of `pairs`.
+  """
+
+  def chosen(space, scale, bias, x, y):
+    if tiled.wanted(mesh, how, len(y)):
+      return tiled_pairs(mesh, space, scale, bias, x, y)
+    return pairs(space, scale, bias, x, y)
+
+  return chosen

@@ -37,7 +37,9 @@ def test_pairs_equal_official(golden):
   )
   space = Gaussian()
   u = [space.uncertainty(x) for x in (image, text)]
-  assert_relative(space.by("cosine").pairwise(image, text), golden["pairs/cosine"])
+  assert_relative(
+    space.by("cosine").pairwise(image, text), golden["pairs/cosine"]
+  )
   # Official scores leave out the uncertainty of what is asked for.
   i2t = space.pairwise(image, text) + u[0][:, None] / 2
   assert_relative(i2t, golden["pairs/i2t"])
@@ -122,8 +124,8 @@ def test_inclusion_is_the_difference_and_antisymmetric(form, eps):
 def test_inclusion_is_finite_in_float32(form, eps, slope):
   """On the specification's grid, where the official formula gives NaN."""
   grid = np.linspace(-60, 60, 41, dtype=np.float32)
-  a, b = (np.ravel(l)[:, None] for l in np.meshgrid(grid, grid))
-  x, y = (gaussian.join(0 * l + m, l) for l, m in ((a, 0.7), (b, -0.7)))
+  a, b = (np.ravel(x)[:, None] for x in np.meshgrid(grid, grid))
+  x, y = (gaussian.join(0 * v + m, v) for v, m in ((a, 0.7), (b, -0.7)))
 
   def loss(x, y):
     return jax.nn.softplus(-slope * gaussian.inclusion(y, x, eps, form)).sum()
@@ -210,9 +212,9 @@ def test_scores_are_inner_products_and_rank_as_nearness(score):
   np.testing.assert_array_equal(space.keys(x)[:, :12], x)  # as `Index` has it
   np.testing.assert_allclose(space.pairs(x[:8], y), np.diagonal(near))
   distance = space.distance(x[:1], y)
-  np.testing.assert_allclose(1 - space.pairs(x[:1], y), distance / (
-    2 if score == "csd" else 1
-  ))
+  np.testing.assert_allclose(
+    1 - space.pairs(x[:1], y), distance / (2 if score == "csd" else 1)
+  )
 
 
 def test_a_path_stays_on_the_sphere_and_joins_its_ends():

@@ -1,4 +1,4 @@
-"""Templates as Gaussians: filters and re-weighting, against official numbers."""
+"""Filters and re-weighting of templates, against official numbers."""
 
 import warnings
 
@@ -10,7 +10,12 @@ from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.inference import bprw, templates
 from tests import golden_files
 
-PUBLISHED = ("few_shot", "unlabelled", "multiplier_uniform", "no_eps_inverse_sq")
+PUBLISHED = (
+  "few_shot",
+  "unlabelled",
+  "multiplier_uniform",
+  "no_eps_inverse_sq",
+)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +105,9 @@ def test_weights_equal_official(name, golden):
   )
   assert_relative(weights, golden[f"{name}/out/pi"], 1e-10)
   found = bprw.mix(rows, weights)
-  assert_relative(gaussian.means(found), golden[f"{name}/out/class_mean"], 1e-10)
+  assert_relative(
+    gaussian.means(found), golden[f"{name}/out/class_mean"], 1e-10
+  )
   variance = np.exp(gaussian.log_vars(found))
   assert_relative(variance, golden[f"{name}/out/class_var"], 1e-10)
   query = given["query_mean"]
@@ -187,8 +194,15 @@ def test_a_pool_that_is_too_small_is_refused(golden):
 
 @pytest.mark.parametrize(
   "text",
-  ["", "2-1-5-20-0.02", "2-1-5-20-0.02-other", "0-1-5-20-0.02-inverse",
-   "2-1-0-20-0.02-inverse", "2-1-x-20-0.02-inverse", "nan-1-5-20-0-inverse"],
+  [
+    "",
+    "2-1-5-20-0.02",
+    "2-1-5-20-0.02-other",
+    "0-1-5-20-0.02-inverse",
+    "2-1-0-20-0.02-inverse",
+    "2-1-x-20-0.02-inverse",
+    "nan-1-5-20-0-inverse",
+  ],
 )
 def test_settings_that_are_not_understood_are_refused(text):
   with pytest.raises(ValueError, match=r"settings|must be"):

@@ -1,11 +1,11 @@
 """ProLIP: images and texts as Gaussians (Chun et al., 2025, arXiv 2410.18857).
 
-  options     sizes, and weights of the loss
-  towers      Flax modules of the towers
-  model       the encoder
-  masking     random masks, which make an input more general
-  loss        pairs, inclusion, and a bottleneck
-  official    the published layout
+options     sizes, and weights of the loss
+towers      Flax modules of the towers
+model       the encoder
+masking     random masks, which make an input more general
+loss        pairs, inclusion, and a bottleneck
+official    the published layout
 """
 
 import functools

@@ -26,8 +26,8 @@ def terms(
     scale: factor of nearness.
     bias: bias of logits.
     outputs: {"whole": {"image", "text"}}, Gaussians (b, dim), and maybe
-      "masked" with the same: row r was made of row r of the whole, where "valid"
-      (b,) of "masked" is true.
+      "masked" with the same: row r was made of row r of the whole, where
+      "valid" (b,) of "masked" is true.
     o: weights and forms of the terms.
     pairs: implementation of the sigmoid loss.
 
@@ -63,8 +63,7 @@ def terms(
     ),
   }
   regulariser = (
-    o.inclusion_weight * found["inclusion"]
-    + o.bottleneck_weight * found["vib"]
+    o.inclusion_weight * found["inclusion"] + o.bottleneck_weight * found["vib"]
   )
   if "masked" in outputs:
     masked = outputs["masked"]

@@ -81,7 +81,7 @@ class Leaf(NamedTuple):
 
 def matches(names: Iterable[str]) -> bool:
   """Checks whether names of parameters are those of an official ProLIP."""
-  return OWN <= {name.removeprefix(PREFIX) for name in names}
+  return {name.removeprefix(PREFIX) for name in names} >= OWN
 
 
 def read(
@@ -325,8 +325,8 @@ def guessed(state: State) -> Options:
     raise ValueError(f"no ProLIP: {shown(error)}") from error
   if width not in VISION_HEADS or text_width not in TEXT_HEADS:
     raise ValueError(
-      f"widths of {width} and {text_width} are none of the published ones: give "
-      "a config.json beside the weights, which says the numbers of heads"
+      f"widths of {width} and {text_width} are none of the published ones: "
+      "give a config.json beside the weights, which says the numbers of heads"
     )
   head = width // VISION_HEADS[width]
   clip = vocab == CLIP_VOCAB
@@ -369,11 +369,13 @@ def _depth(state: State, tower: str) -> int:
 
 
 class _Given:
-  """Values of a config that are taken one by one, so that none is overlooked."""
+  """Values of a config, taken one by one so that none is overlooked."""
 
   def __init__(self, where: str, values: Any):
     if not isinstance(values, Mapping):
-      raise ValueError(f"{where} must be an object, found {shown(repr(values))}")
+      raise ValueError(
+        f"{where} must be an object, found {shown(repr(values))}"
+      )
     self._where, self._left = where, dict(values)
 
   def take(self, key: str, *default: Any) -> Any:

@@ -83,9 +83,10 @@ class Options(Section):
     masked_weight: weight of images and texts in their masked forms (alpha 2);
       0 leaves the masked passes out.
     bottleneck_weight: weight of the divergence from N(0, 1) (beta).
-    regulariser_scale: factor of the weights of inclusion, masks and bottleneck. The official code repeats
-      the terms on each of the 32 GPUs of the published B/16, for the most part
-      on pairs that do not belong together; 32 has as much weight on true pairs.
+    regulariser_scale: factor of the weights of inclusion, masks and bottleneck.
+      The official code repeats these terms on each of the 32 GPUs of the
+      published B/16, for the most part on pairs that do not belong together; 32
+      has as much weight on true pairs.
     inclusion_eps: eps of the inclusion test; see `losses.inclusion`.
     inclusion_slope: slope c of the inclusion loss.
     inclusion_form: "exact", or "reference" as in the official code.

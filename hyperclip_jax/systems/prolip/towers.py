@@ -1,8 +1,8 @@
 """Towers of ProLIP, which embed images and texts as Gaussians.
 
 Each has two tokens of its own: CLS for the mean, UNC for the log variances
-(Chun et al., 2025, Sec. 3.1). Rows are [mean | log variance], before the mean is
-scaled to unit length.
+(Chun et al., 2025, Sec. 3.1). Rows are [mean | log variance], before the mean
+is scaled to unit length.
 """
 
 import math
@@ -90,7 +90,9 @@ class ImageTower(nn.Module):
       nn.initializers.normal(std),
       (side * side + OWN, width),
     )
-    own_2D, positions_LD = (x.astype(self.dtype) for x in (own_2D, positions_LD))
+    own_2D, positions_LD = (
+      x.astype(self.dtype) for x in (own_2D, positions_LD)
+    )
     x_BPD = x_BPD + positions_LD[None, OWN:]
     if keep_K is not None:
       x_BPD = x_BPD[:, keep_K]

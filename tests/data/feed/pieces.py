@@ -6,8 +6,9 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 WORDS = (
-  "a the red blue green small large circle square star thing and of on in"
-).split()
+  *("a", "the", "red", "blue", "green", "small", "large", "circle", "square"),
+  *("star", "thing", "and", "of", "on", "in"),
+)
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 PIECES = [
   "<pad>",

@@ -77,7 +77,10 @@ def test_a_copy_in_another_process_reads_its_own_file(tokenizer):
     ("", "no tokenizer"),
     ("{}", "no tokenizer"),
     ("[1, 2", "no tokenizer"),
-    (pieces.text(end="<other>"), "end token </s> must have the id 1, found None"),
+    (
+      pieces.text(end="<other>"),
+      "end token </s> must have the id 1, found None",
+    ),
   ],
 )
 def test_other_files_are_refused(content, message, tmp_path):
@@ -89,5 +92,5 @@ def test_other_files_are_refused(content, message, tmp_path):
 def test_a_file_that_is_missing_or_too_large(path, tmp_path):
   with pytest.raises(FileNotFoundError, match=r"none\.json"):
     siglip.Tokenizer(str(tmp_path / "none.json"), 128)
-  with pytest.raises(ValueError, match="a tokenizer of .* for a model of 4"):
+  with pytest.raises(ValueError, match=r"a tokenizer of .* for a model of 4"):
     siglip.Tokenizer(str(path), 4)

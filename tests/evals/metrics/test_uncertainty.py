@@ -58,7 +58,7 @@ def test_bins_go_by_uncertainty_and_leave_the_rest_out():
 
 def test_the_wider_includes_the_narrower():
   wide, narrow = (
-    gaussian.join(np.eye(3), np.full((3, 3), l)) for l in (1.0, -1.0)
+    gaussian.join(np.eye(3), np.full((3, 3), value)) for value in (1.0, -1.0)
   )
   assert uncertainty.share_included(wide, narrow) == 1
   assert uncertainty.share_included(narrow, wide) == 0

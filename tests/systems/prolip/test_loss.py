@@ -76,6 +76,7 @@ def inputs(losses, case):
 
 def outputs(given):
   """Outputs of the towers, from means and log variances."""
+
   def rows(name):
     return gaussian.join(given[f"{name}_mean"], given[f"{name}_l"])
 
@@ -131,7 +132,9 @@ def test_terms_and_gradients_equal_official(case, form, losses):
     found = jax.jit(
       jax.value_and_grad(loss, has_aux=True), compiler_options=FAST
     )
-    (total, terms), grads = jax.device_get(found(golden.wide(inputs(losses, case))))
+    (total, terms), grads = jax.device_get(
+      found(golden.wide(inputs(losses, case)))
+    )
   assert_relative(total, losses[f"{place}/total"], 1e-11)
   for name, value in weighted(terms, o).items():
     assert_relative(value, losses[f"{place}/{name}"], 1e-11, name)
@@ -152,7 +155,9 @@ def test_parts_equal_official(case, losses):
   )
   place = f"case{case}/out"
   logits = Gaussian().logits(image, text, given["logit_scale"])
-  assert_relative(logits + given["logit_bias"], losses[f"{place}/logits"], 1e-12)
+  assert_relative(
+    logits + given["logit_bias"], losses[f"{place}/logits"], 1e-12
+  )
   for name, (x, y) in {
     "image_in_text": (image, text),
     "text_in_image": (text, image),
@@ -165,9 +170,7 @@ def test_without_variance_it_is_the_loss_of_siglip():
   rng = np.random.default_rng(0)
   x, y = (rng.normal(size=(5, 6)).astype(np.float32) for _ in range(2))
   x, y = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x, y))
-  wanted = np.log1p(
-    np.exp(-(2 * np.eye(5) - 1) * (10 * x @ y.T - 5))
-  ).sum() / 5
+  wanted = np.log1p(np.exp(-(2 * np.eye(5) - 1) * (10 * x @ y.T - 5))).sum() / 5
   narrow = [gaussian.join(v, np.full_like(v, -60)) for v in (x, y)]
   found = sigmoid.pairs(Gaussian(), 10.0, -5.0, *map(jnp.asarray, narrow))
   np.testing.assert_allclose(found, wanted, rtol=1e-5)
@@ -175,15 +178,14 @@ def test_without_variance_it_is_the_loss_of_siglip():
 
 def test_inclusion_falls_as_texts_grow_at_equal_means():
   rng = np.random.default_rng(0)
-  mean, l = rng.normal(size=(2, 4, 6))
-  image = jnp.asarray(gaussian.join(mean, l))
+  mean, log_var = rng.normal(size=(2, 4, 6)).astype(np.float32)
+  image = jnp.asarray(gaussian.join(mean, log_var))
 
-  def loss(l):
-    text = gaussian.join(jnp.asarray(mean), l)
+  def loss(log_var):
+    text = gaussian.join(jnp.asarray(mean), log_var)
     return inclusion.inclusion(text, image, 0.0, 10.0)
 
-  grads = jax.grad(loss)(jnp.asarray(l))
-  assert (grads < 0).all()
+  assert (jax.grad(loss)(jnp.asarray(log_var)) < 0).all()
   equal = inclusion.inclusion(image, image, -20.0, 1e3)
   np.testing.assert_allclose(equal, np.log(2), rtol=1e-6)
 
@@ -227,9 +229,11 @@ def curve(name, dtype):
   o, variables = golden.model("init")
   own = options(given, "reference")
   o = dataclasses.replace(
-    own, **{k: getattr(o, k) for k in (
-      "image_size", "embed_dim", "vision", "text", "dtype"
-    )}
+    own,
+    **{
+      k: getattr(o, k)
+      for k in ("image_size", "embed_dim", "vision", "text", "dtype")
+    },
   )
   both = model.module(o, dtype)
   params = jax.tree.map(lambda x: jnp.asarray(x, dtype), variables["params"])
@@ -329,5 +333,9 @@ def test_training_equals_official(name, dtype):
       norms, mini[f"{place}/{what}"], rtol=loose, atol=1e-7, err_msg=what
     )
   for kind, row in ends.items():
-    assert_relative(gaussian.means(row), mini[f"{place}/final_{kind}_mean"], loose)
-    assert_relative(gaussian.log_vars(row), mini[f"{place}/final_{kind}_l"], loose)
+    assert_relative(
+      gaussian.means(row), mini[f"{place}/final_{kind}_mean"], loose
+    )
+    assert_relative(
+      gaussian.log_vars(row), mini[f"{place}/final_{kind}_l"], loose
+    )

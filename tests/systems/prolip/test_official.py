@@ -83,7 +83,11 @@ def test_wrong_shapes_are_named():
 @pytest.mark.parametrize(
   ("place", "value", "message"),
   [
-    (("text_cfg", "no_causal_mask"), False, "no_causal_mask must be True, foun"),
+    (
+      ("text_cfg", "no_causal_mask"),
+      False,
+      "no_causal_mask must be True, foun",
+    ),
     (("text_cfg", "pool_type"), "argmax", "pool_type must be 'last', found"),
     (("vision_cfg", "embed_unc"), False, "embed_unc must be True, found False"),
     (("vision_cfg", "attn_pool"), True, "vision_cfg has unknown values: attn_"),
@@ -112,7 +116,10 @@ def test_a_missing_value_is_named():
 
 def published(vision, text, vocab, context, size, patch, mlp):
   """Empty arrays of the shapes that tell the options of a published model."""
-  empty = lambda *shape: np.broadcast_to(np.float32(0), shape)
+
+  def empty(*shape):
+    return np.broadcast_to(np.float32(0), shape)
+
   state = {
     "visual.conv1.weight": empty(vision, 3, patch, patch),
     "visual.proj": empty(vision, text),
@@ -136,14 +143,10 @@ def test_published_models_are_known_without_a_config():
   assert (o.vision.heads, o.text.heads, o.activation) == (12, 12, "gelu")
   assert o.tokenizer == "hf-hub:timm/ViT-B-16-SigLIP"
   assert (o.image_size, o.text.norm_eps, o.text.depth) == (224, 1e-6, 3)
-  o = official.guessed(
-    published(1152, 1152, 32_100, 64, 224, 14, (4304, 4304))
-  )
+  o = official.guessed(published(1152, 1152, 32_100, 64, 224, 14, (4304, 4304)))
   assert o.tokenizer == "hf-hub:timm/ViT-SO400M-14-SigLIP"
   assert int(o.vision.width * o.vision.mlp_ratio) == 4304
-  o = official.guessed(
-    published(1280, 1024, 49_408, 77, 224, 14, (5120, 4096))
-  )
+  o = official.guessed(published(1280, 1024, 49_408, 77, 224, 14, (5120, 4096)))
   assert (o.vision.heads, o.text.heads) == (16, 16)
   assert (o.activation, o.tokenizer, o.text.norm_eps) == (
     "quick_gelu",

@@ -66,7 +66,9 @@ def test_rows_equal_official(name, mini):
     text = towers.apply(variables, tokens, method="encode_text")
     for kind, row in (("image", image), ("text", text)):
       wanted = f"{name}/{kind}"
-      assert_relative(gaussian.means(row), mini[f"{wanted}/mean_raw"], TOLERANCE)
+      assert_relative(
+        gaussian.means(row), mini[f"{wanted}/mean_raw"], TOLERANCE
+      )
       assert_relative(gaussian.log_vars(row), mini[f"{wanted}/l"], TOLERANCE)
       lifted = Gaussian().lift(row)
       assert_relative(gaussian.means(lifted), mini[f"{wanted}/mean"], TOLERANCE)
@@ -106,9 +108,15 @@ def test_image_stages_equal_official(mini):
     variables = golden.wide(variables)
     images = jnp.asarray(golden.pixels(mini)[0, :4])
     _, found = stages(o, variables, "encode_image", images)
-    wanted = {key: mini[f"rand/image/{key}"] for key in (
-      "patch_embed", "ln_pre", "ln_post_tokens", "ln_post_twice_cls"
-    )}
+    wanted = {
+      key: mini[f"rand/image/{key}"]
+      for key in (
+        "patch_embed",
+        "ln_pre",
+        "ln_post_tokens",
+        "ln_post_twice_cls",
+      )
+    }
     (patches,) = found["patch_embed"]
     assert_relative(patches, wanted["patch_embed"], TOLERANCE)
     (before,) = found["norm_pre"]
@@ -162,14 +170,15 @@ def test_log_variances_are_never_bfloat16(mini):
   tokens = jnp.asarray(mini["tokens"][0, :4])
   for row in (e.image(variables, images), e.text(variables, tokens)):
     assert row.dtype == jnp.float32
-    l = gaussian.log_vars(row)
-    assert not np.array_equal(l, l.astype(jnp.bfloat16).astype(jnp.float32))
+    found = gaussian.log_vars(row)
+    rounded = found.astype(jnp.bfloat16).astype(jnp.float32)
+    assert not np.array_equal(found, rounded)
 
 
 def test_texts_must_fill_the_context(mini):
   o, variables = golden.model()
   tokens = jnp.asarray(mini["tokens"][0, :4, :8])
-  with pytest.raises(ValueError, match="texts of 8 tokens: .* context of 16"):
+  with pytest.raises(ValueError, match=r"texts of 8 tokens: .* context of 16"):
     prolip.encoder(o).text(variables, tokens)
 
 
