@@ -4,8 +4,8 @@ python -m hyperclip_jax.main --config=configs/prolip_so400m.py --workdir=DIR \
   --config.data.shards='/data/datacomp/*.tar'
 
 The published model was fine-tuned from a public one for 1.28 billion pairs, by
-a recipe that is not published; this is the recipe of the B/16 of that length. The
-model card reports: ImageNet zero-shot 79.3, its shifts 69.0, VTAB 65.1,
+a recipe that is not published; this is the recipe of the B/16 of that length.
+The model card reports: ImageNet zero-shot 79.3, its shifts 69.0, VTAB 65.1,
 retrieval 62.5, mean of DataComp's 38 data sets 66.6.
 """
 

@@ -19,15 +19,34 @@ from hyperclip_jax.data.feed import siglip, views
 from hyperclip_jax.data.feed.views import View
 from hyperclip_jax.losses import sigmoid
 from hyperclip_jax.systems import dual_encoder
-from hyperclip_jax.systems.prolip import masking, official, towers
+from hyperclip_jax.systems.prolip import (
+  masking,
+  official,
+  positions,
+  towers,
+)
 from hyperclip_jax.systems.prolip.loss import terms
 from hyperclip_jax.systems.prolip.model import SCALARS, encoder, module
 from hyperclip_jax.systems.prolip.options import Options
 from hyperclip_jax.systems.task import Batch, Encoder, Rules, Task, Variables
 
-__all__ = ["TITLE", "Options", "encoder", "official", "task", "terms"]
+__all__ = [
+  "TITLE",
+  "Options",
+  "encoder",
+  "adapted",
+  "official",
+  "task",
+  "terms",
+]
 
 TITLE = "ProLIP"
+
+
+def adapted(o: Options, variables: Variables, wanted: Options) -> Variables:
+  """Variables of a model for other lengths of texts and sizes of images."""
+  size, context = wanted.image_size, wanted.text.context
+  return positions.resized(o, variables, context, size)[1]
 
 
 def task(o: Options, view: View, mesh: Mesh) -> Task:
