@@ -13,7 +13,7 @@ million: ImageNet 69.5, its shifts 58.1, VTAB 58.4, retrieval 59.6, Urban-1k
 """
 
 from hyperclip_jax.training.config import Config
-from hyperclip_jax.training.recipes import prolip
+from hyperclip_jax.training.datacomp import prolip
 
 
 def get_config() -> Config:

@@ -10,7 +10,7 @@ retrieval 62.5, mean of DataComp's 38 data sets 66.6.
 """
 
 from hyperclip_jax.training.config import Config
-from hyperclip_jax.training.recipes import prolip
+from hyperclip_jax.training.datacomp import prolip
 
 SIZE = {"width": 1152, "depth": 27, "heads": 16, "mlp_ratio": 3.7362}
 

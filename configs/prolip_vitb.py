@@ -16,7 +16,7 @@ repeats the regularisers on each of its 32 GPUs; see docs/prolip.md.
 """
 
 from hyperclip_jax.training.config import Config
-from hyperclip_jax.training.recipes import prolip
+from hyperclip_jax.training.datacomp import prolip
 
 
 def get_config(pairs: str = "12.8e9") -> Config:

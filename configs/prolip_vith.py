@@ -8,7 +8,7 @@ a recipe that is not published; this is the recipe of the B/16 of that length.
 """
 
 from hyperclip_jax.training.config import Config
-from hyperclip_jax.training.recipes import prolip
+from hyperclip_jax.training.datacomp import prolip
 
 
 def get_config() -> Config:

@@ -212,14 +212,11 @@ def paths(cls: type[Section]) -> dict[str, bool]:
 
 
 def files(section: Any) -> dict[str, str]:
-  """The fields of a section that name files of a model -> names of copies.
-
-  Those that are "" are left out, and those of nested sections.
-  """
+  """Fields of a section, or its class, that name files -> names of copies."""
   return {
     field.name: field.metadata["file"]
     for field in dataclasses.fields(section)
-    if "file" in field.metadata and getattr(section, field.name)
+    if "file" in field.metadata
   }
 
 

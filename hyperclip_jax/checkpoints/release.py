@@ -76,6 +76,8 @@ def describe(folder: pathlib.Path, system: str, options: Any) -> None:
     )
   values = dataclasses.asdict(options)
   for field, name in sections.files(options).items():
+    if not values[field]:
+      continue
     source = files.fetched(values[field], name)
     if not (folder / name).exists() or not source.samefile(folder / name):
       write_whole(folder / name, files.read_bytes(source))
@@ -140,6 +142,8 @@ def with_files(options: Any, folder: pathlib.Path) -> Any:
   found = {}
   for field, name in sections.files(options).items():
     value = getattr(options, field)
+    if not value:
+      continue
     if (folder / name).exists() or value == name:
       found[field] = str(folder / name)
     elif not value.startswith(files.HUB):

@@ -87,46 +87,48 @@ def _losses(mesh, space, scale, bias, x, y):
 
 
 def _forward(mesh, space, scale, bias, x, y):
-  specs = (*3 * (tiled.ALL,), tiled.ROWS, tiled.ROWS)
+  specs = (*3 * (tiled._ALL,), tiled._ROWS, tiled._ROWS)
 
-  @tiled.on_each_device(mesh, specs, tiled.ROWS)
+  @tiled._on_each_device(mesh, specs, tiled._ROWS)
   def stream(space, scale, bias, x, y):
     losses = jax.nn.softplus(-_matching(space, scale, bias, x, y))
-    matches, columns = tiled.columns(y, len(x))
+    matches, columns = tiled._columns(y, len(x))
 
     def add(losses, tile):
       found = jax.nn.softplus(_logits(space, scale, bias, x, tile.y))
-      found = jnp.where(tiled.negative(matches, tile), found, 0)
+      found = jnp.where(tiled._negative(matches, tile), found, 0)
       return losses + found.sum(axis=1), tile
 
-    return tiled.over_all_columns(add, losses, columns, len(x), mesh)[0]
+    columns = tiled._tiles(columns, len(x))
+    return tiled._over_all_columns(add, losses, columns, mesh)[0]
 
   losses = stream(space, scale, bias, x, y)
   return losses, (space, scale, bias, x, y)
 
 
 def _backward(mesh, saved, grad):
-  specs = (*3 * (tiled.ALL,), tiled.ROWS, tiled.ROWS)
+  specs = (*3 * (tiled._ALL,), tiled._ROWS, tiled._ROWS)
 
-  @tiled.on_each_device(mesh, (*specs, tiled.ROWS), specs)
+  @tiled._on_each_device(mesh, (*specs, tiled._ROWS), specs)
   def stream(space, scale, bias, x, y, grad):
     logits, vjp = jax.vjp(_matching, space, scale, bias, x, y)
     *begin, dy = vjp(-grad * jax.nn.sigmoid(-logits))
-    matches, columns = tiled.columns(y, len(x))
+    matches, columns = tiled._columns(y, len(x))
 
     def add(carry, tile):
       logits, vjp = jax.vjp(_logits, space, scale, bias, x, tile.y)
       weights = jax.nn.sigmoid(logits) * grad[:, None]
-      weights = jnp.where(tiled.negative(matches, tile), weights, 0)
+      weights = jnp.where(tiled._negative(matches, tile), weights, 0)
       *more, dy = vjp(weights)
       carry = jax.tree.map(jnp.add, carry, tuple(more))
       return carry, tile._replace(dy=tile.dy + dy)
 
-    columns = columns._replace(dy=dy)
-    (*dscalars, dx), columns = tiled.over_all_columns(
-      add, tuple(begin), columns, len(x), mesh
+    columns = tiled._tiles(columns._replace(dy=dy), len(x))
+    (*dscalars, dx), columns = tiled._over_all_columns(
+      add, tuple(begin), columns, mesh
     )
-    return *jax.lax.psum(dscalars, tiled.AXIS), dx, columns.dy
+    dy = columns.dy.reshape(-1, dy.shape[1])[: len(dy)]
+    return *jax.lax.psum(dscalars, tiled._AXIS), dx, dy
 
   return stream(*saved, grad)
 
@@ -155,7 +157,8 @@ def on(mesh: Mesh, how: str = "auto") -> Pairs:
   """
 
   def chosen(space, scale, bias, x, y):
-    if tiled.wanted(mesh, how, len(y)):
+    many = len(y) ** 2 // mesh.shape[tiled._AXIS] >= tiled.TILED_FROM
+    if how == "tiled" or (how == "auto" and many):
       return tiled_pairs(mesh, space, scale, bias, x, y)
     return pairs(space, scale, bias, x, y)
 

@@ -1,6 +1,7 @@
 """Pre-norm transformer blocks, scanned over depth; both towers use them."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import jax
@@ -18,9 +19,19 @@ REMAT = {
 }
 
 
-ACTIVATIONS = {
-  "gelu": lambda x: nn.gelu(x, approximate=False),
-  "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),  # of OpenAI's CLIP
+def quick_gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+  """Approximates the GELU by x sigmoid(1.702 x), as the published CLIP does."""
+  return x * nn.sigmoid(1.702 * x)
+
+
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+  """Computes the exact GELU (Hendrycks and Gimpel, 2016)."""
+  return nn.gelu(x, approximate=False)
+
+
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+  "gelu": gelu,
+  "quick_gelu": quick_gelu,
 }
 
 Initializer = nn.initializers.Initializer
@@ -145,16 +156,16 @@ class Block(nn.Module):
     dtype: dtype of the computation; parameters are float32.
     mlp_ratio: width of the MLP, as a multiple of the input's, rounded down.
     activation: activation of the MLP, a key of `ACTIVATIONS`.
-    norm_eps: what LayerNorms add to variances.
+    epsilon: epsilon of the LayerNorms.
   """
 
   heads: int
   causal: bool
   initial: Init
   dtype: DTypeLike
-  mlp_ratio: float = 4.0
   activation: str = "gelu"
-  norm_eps: float = 1e-5
+  epsilon: float = 1e-5
+  mlp_ratio: float = 4.0
 
   @nn.compact
   def __call__(self, x_BLD: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
@@ -162,7 +173,7 @@ class Block(nn.Module):
     mlp_width = int(width * self.mlp_ratio)
 
     def norm(name):
-      return nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype, name=name)
+      return nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name=name)
 
     def dense(name, features, kernel, bias=nn.initializers.zeros):
       if not callable(kernel):
@@ -207,7 +218,7 @@ class Transformer(nn.Module):
       merge the recomputation with the first computation.
     mlp_ratio: as of `Block`.
     activation: as of `Block`.
-    norm_eps: as of `Block`.
+    epsilon: as of `Block`.
     final_norm: whether a LayerNorm follows the blocks.
   """
 
@@ -218,9 +229,9 @@ class Transformer(nn.Module):
   dtype: DTypeLike
   remat: str
   unroll: bool = False
-  mlp_ratio: float = 4.0
   activation: str = "gelu"
-  norm_eps: float = 1e-5
+  epsilon: float = 1e-5
+  mlp_ratio: float = 4.0
   final_norm: bool = True
 
   @nn.compact
@@ -242,13 +253,13 @@ class Transformer(nn.Module):
       self.causal,
       self.initial,
       self.dtype,
-      self.mlp_ratio,
       self.activation,
-      self.norm_eps,
+      self.epsilon,
+      self.mlp_ratio,
       name="blocks",
     )
     x_BLD, _ = blocks(block, x_BLD, None)
     if not self.final_norm:
       return x_BLD
-    norm = nn.LayerNorm(epsilon=self.norm_eps, dtype=self.dtype, name="norm")
+    norm = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name="norm")
     return norm(x_BLD)

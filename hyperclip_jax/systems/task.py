@@ -10,10 +10,12 @@ more than these:
   task(options, view, mesh)  makes a `Task`; `view` is a `View` as `config.data`
                              describes it, `mesh` the devices
 
-An optional TITLE is its name in reports. An optional adapted(options, variables,
-wanted) makes variables for options `wanted` of those of a trained model, where
-a run starts from one (`--config.start`). A module of another package can be a
-system too; its dotted name must be allowed (`--config.trust_system`).
+An optional TITLE is its name in reports. An optional adapted(options,
+variables, wanted) makes variables for the options `wanted` of those of a
+trained model, where a run starts from one (`--config.start`).
+
+A module of another package can be a system too; its dotted name must be allowed
+(`--config.trust_system`).
 
 A batch is named views, each a dict of arrays with B * count rows:
 

@@ -59,7 +59,7 @@ def test_other_models_are_refused(release):
   config = small.config("clip")
   config.start = str(folder)
   with pytest.raises(
-    ValueError, match="is a model of prolip: set config.system"
+    ValueError, match=r"is a model of prolip: set config.system"
   ):
     start.variables(config)
   config = small.config("prolip")
@@ -70,3 +70,17 @@ def test_other_models_are_refused(release):
   config.start = str(folder / "none")
   with pytest.raises(FileNotFoundError, match="none: no such file or folder"):
     start.variables(config)
+
+
+def test_files_of_the_model_are_found_from_anywhere(monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  config = small.config("prolip")
+  config.start, config.model.tokenizer = "release", "a/tokenizer.json"
+  found = runs.anchored(config)
+  assert found.start == str(tmp_path / "release")
+  assert found.model.tokenizer == str(tmp_path / "a/tokenizer.json")
+  config.start = config.model.tokenizer = "hf-hub:org/name"
+  found = runs.anchored(config)
+  assert (found.start, found.model.tokenizer) == ("hf-hub:org/name",) * 2
+  config.system = "nothing"
+  runs.anchored(config)

@@ -33,8 +33,8 @@ from hyperclip_jax.systems.task import Batch, Encoder, Rules, Task, Variables
 __all__ = [
   "TITLE",
   "Options",
-  "encoder",
   "adapted",
+  "encoder",
   "official",
   "task",
   "terms",
@@ -60,7 +60,7 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
   Returns:
     Task for the trainer.
   """
-  e, pairs = encoder(o), sigmoid.pairs
+  e, pairs = encoder(o), sigmoid.on(mesh, o.contrast)
   view = view._replace(count=1, lengths=(view.lengths or (0,))[-1:])
 
   def loss(params: PyTree, outputs: PyTree, step):

@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from hyperclip_jax.geometry import gaussian
+from hyperclip_jax.nn.initializers import fan_in_uniform
 from hyperclip_jax.nn.transformer import Init, Initializer, Transformer
 
 VISION_EPS = 1e-5  # of every LayerNorm of the image tower
@@ -76,7 +77,7 @@ class ImageTower(nn.Module):
       width,
       use_bias=False,
       dtype=self.dtype,
-      kernel_init=torch_uniform(patches_BPX.shape[-1]),
+      kernel_init=fan_in_uniform(),
       name="patch_embed",
     )(patches_BPX)
     own_2D = jnp.stack(
@@ -105,10 +106,10 @@ class ImageTower(nn.Module):
     x_BLD = _blocks(
       self,
       qkv=nn.initializers.xavier_uniform(),
-      out=torch_uniform(width),
-      fc1=torch_uniform(width),
-      fc2=torch_uniform(int(width * self.mlp_ratio)),
-      norm_eps=VISION_EPS,
+      out=fan_in_uniform(),
+      fc1=fan_in_uniform(),
+      fc2=fan_in_uniform(),
+      epsilon=VISION_EPS,
     )(x_BLD)
 
     wide = at_least_float32(self.dtype)
@@ -191,7 +192,7 @@ class TextTower(nn.Module):
       out=residual_std,
       fc1=(2 * width) ** -0.5,
       fc2=residual_std,
-      norm_eps=self.norm_eps,
+      epsilon=self.norm_eps,
     )(x_BLD)
 
     wide = at_least_float32(self.dtype)
@@ -257,24 +258,13 @@ def at_least_float32(dtype: DTypeLike) -> DTypeLike:
   return jnp.promote_types(dtype, jnp.float32)
 
 
-def torch_uniform(fan_in: int) -> Initializer:
-  """PyTorch's default for linear and convolutional layers, and their biases."""
-  bound = fan_in**-0.5
-
-  def init(key, shape, dtype=jnp.float32, out_sharding=None):
-    del out_sharding
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-  return init
-
-
 def _blocks(
   tower: ImageTower | TextTower,
   qkv: float | Initializer,
   out: float | Initializer,
   fc1: float | Initializer,
   fc2: float | Initializer,
-  norm_eps: float,
+  epsilon: float,
 ) -> Transformer:
   """The blocks of a tower, from within its compact method."""
   mlp_width = int(tower.width * tower.mlp_ratio)
@@ -287,15 +277,15 @@ def _blocks(
       out,
       fc1,
       fc2,
-      fc1_bias=torch_uniform(tower.width),
-      fc2_bias=torch_uniform(mlp_width),
+      fc1_bias=fan_in_uniform(tower.width),
+      fc2_bias=fan_in_uniform(mlp_width),
     ),
     dtype=tower.dtype,
     remat=tower.remat,
     unroll=tower.unroll,
     mlp_ratio=tower.mlp_ratio,
     activation=tower.activation,
-    norm_eps=norm_eps,
+    epsilon=epsilon,
     final_norm=False,
     name="transformer",
   )

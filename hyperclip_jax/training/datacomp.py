@@ -1,9 +1,9 @@
-"""Recipes that several configs share, besides `config.paper`."""
+"""Recipes on DataComp-1B, which several configs share."""
 
 from hyperclip_jax.training.config import Config, paper
 
 
-def datacomp(system: str, pairs: float = 12.8e9) -> Config:
+def recipe(system: str, pairs: float = 12.8e9) -> Config:
   """The recipe of ProLIP on DataComp-1B: batches of 16,384.
 
   Args:
@@ -37,7 +37,7 @@ def datacomp(system: str, pairs: float = 12.8e9) -> Config:
 
 
 def prolip(pairs: float = 12.8e9) -> Config:
-  """`datacomp` for ProLIP's published models: SigLIP's words, official forms.
+  """`recipe` for ProLIP's published models: SigLIP's words, official forms.
 
   Args:
     pairs: pairs of an image and a text to see.
@@ -45,7 +45,7 @@ def prolip(pairs: float = 12.8e9) -> Config:
   Returns:
     Config of the B/16.
   """
-  config = datacomp("prolip", pairs)
+  config = recipe("prolip", pairs)
   config.model.text.vocab = 32_100
   config.model.tokenizer = "hf-hub:timm/ViT-B-16-SigLIP"
   config.model.inclusion_form = "reference"
