@@ -16,9 +16,9 @@ def get_config(system: str = "hycoclip") -> Config:
     config.model.entail_weight = 0.02
 
   config.model.image_size = 48
-  config.model.vision.update(
-    width=128, depth=3, heads=4, patch=24, init_std=0.1
-  )
+  config.model.vision.update(width=128, depth=3, heads=4, patch=24)
+  if "init_std" in config.model.vision:
+    config.model.vision.init_std = 0.1
   config.model.text.update(width=64, depth=2, heads=2, context=24)
   config.model.embed_dim = 64
   config.model.dtype = "float32"

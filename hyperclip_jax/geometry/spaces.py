@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from hyperclip_jax.files import shown
+from hyperclip_jax.geometry import gaussian
 from hyperclip_jax.geometry.angular import Angular
 from hyperclip_jax.geometry.euclid import NEARNESS, Euclid
+from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.geometry.hyperboloid import Lorentz
 from hyperclip_jax.geometry.product import NORMS, SCORES, Product
 from hyperclip_jax.geometry.space import Space, alike, on_host
@@ -20,6 +22,7 @@ __all__ = [
   "KINDS",
   "Angular",
   "Euclid",
+  "Gaussian",
   "Lorentz",
   "Product",
   "Space",
@@ -118,6 +121,7 @@ KINDS: Mapping[str, tuple[Any, Mapping[str, Callable[[str, Any], Any]]]] = {
     Euclid,
     {"nearness": _one_of(*NEARNESS), "min_radius": _number},
   ),
+  "gaussian": (Gaussian, {"score": _one_of(*gaussian.SCORES)}),
   "product": (
     Product,
     {"curv": _numbers, "norm": _one_of(*NORMS), "score": _one_of(*SCORES)},

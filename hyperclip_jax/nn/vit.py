@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from hyperclip_jax.nn.transformer import InitStd, Transformer
+from hyperclip_jax.nn.transformer import Init, Transformer
 
 
 def sincos_positions(
@@ -87,11 +87,12 @@ class ViT(nn.Module):
     cls_D = self.param("cls", nn.initializers.normal(1e-6), (self.width,))
     cls_B1D = jnp.broadcast_to(cls_D.astype(self.dtype), (batch, 1, self.width))
     x_BLD = jnp.concatenate([cls_B1D, x_BPD], axis=1)
+    std = self.init_std
     x_BLD = Transformer(
       self.depth,
       self.heads,
       causal=False,
-      init_std=InitStd(*4 * (self.init_std,)),
+      initial=Init(std, std, std, std),
       dtype=self.dtype,
       remat=self.remat,
       unroll=self.unroll,

@@ -169,6 +169,7 @@ class Training(Section):
   micro_batches: int = number(1)  # of a batch's embedding; the loss sees all
   system: str = "hycoclip"  # module of `hyperclip_jax.systems`
   trust_system: bool = False  # True: it may be "package.module" of another
+  start: str = path()  # a trained model, as of `load`; "" is random parameters
   optim: Optim = Optim()
   data: Data = Data()
   mesh: Mesh = Mesh()
