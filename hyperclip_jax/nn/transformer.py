@@ -1,6 +1,7 @@
 """Pre-norm transformer blocks, scanned over depth; both towers use them."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import jax
@@ -15,6 +16,22 @@ REMAT = {
   "none": None,
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+def quick_gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+  """Approximates the GELU by x sigmoid(1.702 x), as the published CLIP does."""
+  return x * nn.sigmoid(1.702 * x)
+
+
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+  """Computes the exact GELU (Hendrycks and Gimpel, 2016)."""
+  return nn.gelu(x, approximate=False)
+
+
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+  "gelu": gelu,
+  "quick_gelu": quick_gelu,
 }
 
 
@@ -125,26 +142,33 @@ def even_attention(
 class Block(nn.Module):
   """Applies x + attention(norm(x)), then x + mlp(norm(x)).
 
-  The MLP is four times as wide, with the exact GELU.
+  The MLP is four times as wide.
 
   Attributes:
     heads: number of attention heads.
     causal: whether a position sees only itself and earlier ones.
     init_std: standard deviations of the kernel initialisers.
     dtype: dtype of the computation; parameters are float32.
+    activation: activation of the MLP, a key of `ACTIVATIONS`.
+    epsilon: epsilon of the LayerNorms.
+    dropout: rate at which numbers of the input are dropped, before anything
+      else; it draws from the stream "dropout" if it is not 0.
   """
 
   heads: int
   causal: bool
   init_std: InitStd
   dtype: DTypeLike
+  activation: str = "gelu"
+  epsilon: float = 1e-5
+  dropout: float = 0.0
 
   @nn.compact
   def __call__(self, x_BLD: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
     width = x_BLD.shape[-1]
 
     def norm(name):
-      return nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name=name)
+      return nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name=name)
 
     def dense(name, features, std):
       return nn.Dense(
@@ -154,6 +178,8 @@ class Block(nn.Module):
         name=name,
       )
 
+    if self.dropout:
+      x_BLD = nn.Dropout(self.dropout, deterministic=False)(x_BLD)
     y_BLD = norm("norm1")(x_BLD)
     qkv_BLX = dense("qkv", 3 * width, self.init_std.qkv)(y_BLD)
     qkv_BL3HK = qkv_BLX.reshape(*x_BLD.shape[:2], 3, self.heads, -1)
@@ -163,7 +189,7 @@ class Block(nn.Module):
 
     y_BLD = norm("norm2")(x_BLD)
     y_BLF = dense("fc1", 4 * width, self.init_std.fc1)(y_BLD)
-    y_BLF = nn.gelu(y_BLF, approximate=False)
+    y_BLF = ACTIVATIONS[self.activation](y_BLF)
     return x_BLD + dense("fc2", width, self.init_std.fc2)(y_BLF)
 
 
@@ -183,6 +209,10 @@ class Transformer(nn.Module):
     unroll: whether to compile each block by itself, so that residuals are not
       copied into stacks. It needs `remat` "none": without the loop, XLA would
       merge the recomputation with the first computation.
+    activation: activation of the MLPs, a key of `ACTIVATIONS`.
+    epsilon: epsilon of the LayerNorms.
+    dropout: rate of the dropout at the entrance of every block, in calls with
+      `train`; the stream is "dropout".
   """
 
   depth: int
@@ -192,13 +222,18 @@ class Transformer(nn.Module):
   dtype: DTypeLike
   remat: str
   unroll: bool = False
+  activation: str = "gelu"
+  epsilon: float = 1e-5
+  dropout: float = 0.0
 
   @nn.compact
-  def __call__(self, x_BLD: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+  def __call__(
+    self, x_BLD: Float[Array, "b l d"], train: bool = False
+  ) -> Float[Array, "b l d"]:
     blocks = nn.scan(
       lambda block, x, _: (block(x), None),
       variable_axes={"params": 0},
-      split_rngs={"params": True},
+      split_rngs={"params": True, "dropout": True},
       length=self.depth,
       unroll=self.depth if self.unroll else 1,
     )
@@ -208,7 +243,15 @@ class Transformer(nn.Module):
       nn.remat(Block, prevent_cse=False, policy=policy) if policy else Block
     )
     block = kind(
-      self.heads, self.causal, self.init_std, self.dtype, name="blocks"
+      self.heads,
+      self.causal,
+      self.init_std,
+      self.dtype,
+      self.activation,
+      self.epsilon,
+      self.dropout if train else 0.0,
+      name="blocks",
     )
     x_BLD, _ = blocks(block, x_BLD, None)
-    return nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm")(x_BLD)
+    norm = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name="norm")
+    return norm(x_BLD)
