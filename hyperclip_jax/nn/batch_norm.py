@@ -20,20 +20,21 @@ class BatchNorm(nn.Module):
     epsilon: added to the variance.
     affine: whether there are a scale and a bias.
     scale_init: initialiser of the scale.
-    dtype: dtype of the result; statistics are float32 or wider.
+    dtype: dtype of the result; None for that of the input. Statistics are
+      float32 or wider.
   """
 
   momentum: float = 0.1
   epsilon: float = 1e-5
   affine: bool = True
   scale_init: nn.initializers.Initializer = nn.initializers.ones
-  dtype: DTypeLike = jnp.float32
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(
     self, x: Float[Array, "*rows features"], train: bool = False
   ) -> Float[Array, "*rows features"]:
-    features = x.shape[-1:]
+    features, dtype = x.shape[-1:], self.dtype or x.dtype
     running_mean = self.variable("batch_stats", "mean", jnp.zeros, features)
     running_var = self.variable("batch_stats", "var", jnp.ones, features)
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -58,7 +59,7 @@ class BatchNorm(nn.Module):
     if self.affine:
       bias = self.param("bias", nn.initializers.zeros, features)
       out = out + _wide(bias, x)
-    return out.astype(self.dtype)
+    return out.astype(dtype)
 
 
 def _wide(x: Array, like: Array) -> Array:

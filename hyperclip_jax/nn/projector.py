@@ -31,7 +31,7 @@ class Projector(nn.Module):
   ) -> Float[Array, "b out"]:
     for number, width in enumerate(self.hidden, 1):
       x = _dense(f"layer{number}", width, self.hidden_bias, x)(x)
-      x = nn.relu(BatchNorm(dtype=x.dtype, name=f"bn{number}")(x, train))
+      x = nn.relu(BatchNorm(name=f"bn{number}")(x, train))
     last = f"layer{len(self.hidden) + 1}"
     return _dense(last, self.out, self.bias, x)(x)
 

@@ -229,8 +229,8 @@ class Siam(nn.Module):
 
   def setup(self):
     self.projector = Projector((13,), 6, hidden_bias=False, bias=False)
-    self.weak = BatchNorm(affine=False, dtype=jnp.float64)
-    self.strong = BatchNorm(affine=False, dtype=jnp.float64)
+    self.weak = BatchNorm(affine=False)
+    self.strong = BatchNorm(affine=False)
     self.predictor = Projector((13,), 6, hidden_bias=False)
 
   def __call__(self, views, train=False):
@@ -249,7 +249,7 @@ class Barlow(nn.Module):
   @nn.compact
   def __call__(self, views, train=False):
     projector = Projector((13, 13), 11, name="projector")
-    norm = BatchNorm(dtype=jnp.float64, name="norm")
+    norm = BatchNorm(name="norm")
     return {
       f"view{i}": norm(projector(view, train), train)
       for i, view in enumerate(views)

@@ -28,10 +28,6 @@ Synonyms = Callable[[str], Sequence[str]]
 Draw = Callable[[], float]  # a uniform number in [0, 1)
 
 
-def _training(default: Any) -> Any:
-  return dataclasses.field(default=default, metadata={"training": True})
-
-
 @dataclasses.dataclass(frozen=True)
 class Options(Section):
   """Options of `Edits`.
@@ -54,7 +50,7 @@ class Options(Section):
   swap: float = number(0.4, least=0, training=True)
   delete: float = number(0.2, least=0, training=True)
   keep: float = number(0.0, least=0, training=True)
-  wordnet: str = _training("")
+  wordnet: str = dataclasses.field(default="", metadata={"training": True})
 
   def problems(self):
     if self.synonym and not self.wordnet:
