@@ -27,6 +27,11 @@ def config(system: str = "hycoclip", steps: int = 6) -> Config:
   c.model.text.update(width=32, depth=2, heads=2, context=32)
   c.model.embed_dim = 16
   c.model.dtype = "float32"
+  if "projector_hidden" in c.model:
+    c.model.projector_hidden = 32
+    c.model.barlow.update(hidden=16, out=24)
+    c.model.siam.update(hidden=16, out=8)
+    c.model.swap.update(hidden=16, out=8, prototypes=12)
   c.optim.learning_rate = 1e-3
   c.optim.warmup = 2
   c.data.canvas = 32
