@@ -53,16 +53,24 @@ def start(name, dtype="float32"):
     "dtype": dtype,
     "smoothing": config["label_smoothing"],
     "reduction": ("avg", "sum")[config["sum"]],
-    "pixel_mean": tuple(golden["in/pixel_mean"].tolist()),
-    "pixel_std": tuple(golden["in/pixel_std"].tolist()),
   }
+  if dtype == "float32":
+    values |= {
+      kind: tuple(golden[f"in/{kind}"].tolist())
+      for kind in ("pixel_mean", "pixel_std")
+    }
+  else:  # the published float64 run has pixels that were normalised in float32
+    values |= {"pixel_mean": (0.0,) * 3, "pixel_std": (1.0,) * 3}
   return Wide(**values), variables, config
 
 
 def batch_of(number, dtype):
   """One weak and two strong views of an example; strong rows side by side."""
   golden = golden_rocket.arrays("train")
-  images = golden["in/images"][number % 4].astype(dtype) / 255
+  images = golden["in/images"][number % 4].astype(np.float32) / 255
+  if dtype == "float64":
+    images = (images - golden["in/pixel_mean"]) / golden["in/pixel_std"]
+    images = images.astype(dtype)
   tokens = golden["in/tokens"][number % 4]
 
   def rows(x, kept):
