@@ -36,7 +36,7 @@ class Pair(NamedTuple):
 def smoothed(
   contrast: Contrast,
   scale: Scalar,
-  x: Float[Array, "b dim"],
+  x: Float[Array, "p dim"],
   y: Float[Array, "b dim"],
   smoothing: float = 0.0,
 ) -> Float[Array, ""]:
@@ -49,7 +49,7 @@ def smoothed(
   Args:
     contrast: implementation of the cross entropy without smoothing.
     scale: factor of cosines, the inverse temperature.
-    x: unit rows; x[i] matches y[i].
+    x: unit rows; x[j] matches y[j // K] with p = K b.
     y: unit rows, the candidates.
     smoothing: q, in [0, 1].
 
@@ -105,22 +105,19 @@ def weak_and_strong(
     Loss, a scalar, and the terms of both directions and kinds of view.
   """
 
-  def both(scale, one: Pair, other: Pair, smoothing) -> list[Array]:
-    return [
-      smoothed(contrast, scale, x, _candidates(y, query_only), smoothing)
-      for x, y in ((one.image, other.text), (other.text, one.image))
-    ]
+  def loss(scale, x, y, smoothing) -> Array:
+    return smoothed(contrast, scale, x, _candidates(y, query_only), smoothing)
 
-  image, text = both(scale, weak, weak, 0.0)
+  image = loss(scale, weak.image, weak.text, 0.0)
+  text = loss(scale, weak.text, weak.image, 0.0)
   terms = {"image_weak_loss": image, "text_weak_loss": text}
   if strong:
-    found = [
-      both(strong_scale, one, other, smoothing)
-      for one in strong
-      for other in strong
-    ]
-    image_strong, text_strong = (
-      _mean(direction) for direction in zip(*found, strict=True)
+    images, texts = (_by_example(rows) for rows in zip(*strong, strict=True))
+    image_strong = _mean(
+      [loss(strong_scale, images, y.text, smoothing) for y in strong]
+    )
+    text_strong = _mean(
+      [loss(strong_scale, texts, y.image, smoothing) for y in strong]
     )
     terms |= {
       "image_strong_loss": image_strong,
@@ -379,6 +376,11 @@ def soft_cross_entropy(
 def scaled_gradient(x: Float[Array, "..."], factor: float) -> Array:
   """Returns `x`, whose gradient is multiplied by a factor."""
   return factor * x + jax.lax.stop_gradient((1 - factor) * x)
+
+
+def _by_example(views: Sequence[Array]) -> Array:
+  """Rows of several views, those of an example side by side."""
+  return jnp.stack(views, axis=1).reshape(-1, views[0].shape[-1])
 
 
 def _candidates(y: Array, query_only: bool) -> Array:

@@ -158,8 +158,9 @@ def test_a_variant_has_its_terms_and_gradients(variant):
     assert np.abs(grads["prototypes"]).max() > 0
 
 
-def test_without_strong_views_the_loss_is_that_of_clip():
-  o = options("clip")
+@pytest.mark.parametrize("variant", ["clip", "clip_rocket"])
+def test_without_strong_views_the_loss_is_that_of_clip(variant):
+  o = options(variant, strong=Strong(count=0))
   task, variables = start(o)
   outputs, _ = embedded(o)
   loss, _ = task.loss(variables["params"], outputs, jnp.int32(0))

@@ -91,7 +91,7 @@ class Strong(Section):
     image_size: side of the views in pixels; 0 for that of weak ones.
   """
 
-  count: int = number(2, most=16, training=True)
+  count: int = number(2, least=0, most=16, training=True)
   crop_scale: tuple[float, ...] = (0.08, 1.0)
   distortions: Distortions = SIMCLR
   image_size: int = number(0, least=0, most=dual_encoder.MOST, training=True)
@@ -239,10 +239,8 @@ class Options(dual_encoder.Options):
   @property
   def keeps_statistics(self) -> bool:
     """Whether a layer keeps statistics of batches."""
-    weak = self.variant == "clip" and self.vision.tower == "vit"
-    plain = self.variant in ("clip_rocket", "swalip")
-    linear = plain and not self.separate_proj and self.vision.tower == "vit"
-    return not (weak or linear)
+    resnet, heads = self.vision.tower == "resnet", self.variant in WITH_HEADS
+    return resnet or heads or self.has_strong_projector
 
   def problems(self):
     vit = self.vision.tower == "vit"

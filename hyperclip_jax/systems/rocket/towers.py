@@ -113,8 +113,9 @@ class Towers(nn.Module):
   def __call__(
     self, images: Float[Array, "b h w 3"], tokens: Int[Array, "b l"]
   ) -> Embedded:
-    """Embeds one weak and one strong view; used to initialise everything."""
-    return self._embedded([images] * 2, [tokens] * 2, train=False)
+    """Embeds a weak and maybe a strong view, to initialise everything."""
+    views = 1 + bool(self.options.strong_count)
+    return self._embedded([images] * views, [tokens] * views, train=False)
 
   def in_training(
     self,
