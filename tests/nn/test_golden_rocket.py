@@ -102,7 +102,7 @@ def test_resnet_50_is_the_published_one():
 
 
 def test_resnet_starts_as_published():
-  tower: Any = ResNet((1, 1), (8, 16))
+  tower: Any = ResNet((1,), (8,))
   variables = tower.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
   params = variables["params"]
   assert not params["layer1_0"]["bn3"]["scale"].any()
@@ -157,7 +157,7 @@ def test_text_tower_equals_official():
   masks = keep.reshape(shape).astype(bool)
   used = []
 
-  def next_mask():
+  def next_mask(_):
     used.append(len(used))
     return masks[used[-1]]
 
@@ -165,7 +165,8 @@ def test_text_tower_equals_official():
     if not isinstance(context.module, nn.Dropout):
       return call(*args, **kwargs)
     mask = jax.ShapeDtypeStruct(masks.shape[1:], bool)
-    kept = io_callback(next_mask, mask, ordered=True)
+    # With the input as an operand, so that it is not hoisted out of the scan.
+    kept = io_callback(next_mask, mask, args[0], ordered=True)
     return jnp.where(kept, args[0] / (1 - rate), 0)
 
   with jax.enable_x64(True):
