@@ -143,6 +143,7 @@ TERMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_every_step_equals_official(name):
   with jax.enable_x64(True):
@@ -174,6 +175,7 @@ def test_every_step_equals_official(name):
       )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_every_step_in_float32_is_close_to_official(name):
   rows, _, _ = trained(name, "float32")
