@@ -267,3 +267,7 @@ def test_other_state_dicts_are_refused_by_name():
     )
   with pytest.raises(ValueError, match="not of the published CLIP-Rocket"):
     official.read({"logit_scale": given["logit_scale"]}, HEADS)
+  with pytest.raises(ValueError, match=r"ln_final\.bias has the shape \(1,\)"):
+    official.read(given | {"ln_final.bias": np.zeros(1, np.float32)}, HEADS)
+  with pytest.raises(ValueError, match="not of the published CLIP-Rocket"):
+    official.read(given | {"image_projector.weight": np.float32(1)}, HEADS)

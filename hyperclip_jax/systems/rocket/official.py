@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from hyperclip_jax.files import shown
@@ -22,7 +23,8 @@ from hyperclip_jax.systems.rocket.options import (
   Text,
   Vision,
 )
-from hyperclip_jax.systems.task import Variables
+from hyperclip_jax.systems.rocket.towers import encoder
+from hyperclip_jax.systems.task import Variables, variable_shapes
 
 State = Mapping[str, np.ndarray]
 
@@ -67,7 +69,7 @@ def read(
   }
   try:
     options = _options(state, config)
-  except (KeyError, IndexError, ValueError) as error:
+  except (KeyError, IndexError, TypeError, ValueError) as error:
     raise ValueError(
       f"not of the published CLIP-Rocket: {shown(str(error))}"
     ) from error
@@ -75,6 +77,11 @@ def read(
   if leaves.keys() != state.keys():
     missing, more = leaves.keys() - state.keys(), state.keys() - leaves.keys()
     raise ValueError(f"missing {_few(missing)}; unexpected {_few(more)}")
+  for name, shape in _shapes(options).items():
+    if state[name].shape != shape:
+      raise ValueError(
+        f"{name} has the shape {state[name].shape}, the model wants {shape}"
+      )
   floats = {name: array.astype(np.float32) for name, array in state.items()}
   variables: Variables = layout_lib.to_variables(leaves, floats)
   if options.variant == "byolip":
@@ -100,6 +107,16 @@ def write(options: Options, variables: Variables) -> dict[str, np.ndarray]:
       f"the published names of the heads of {options.variant} are not known"
     )
   return layout_lib.to_state(layout(options), variables, options.vision.patch)
+
+
+def _shapes(o: Options) -> dict[str, tuple[int, ...]]:
+  """Published name -> shape of its array; nothing is allocated."""
+  nothing = jax.tree.map(
+    lambda leaf: np.broadcast_to(np.float32(0), leaf.shape),
+    variable_shapes(encoder(o)),
+  )
+  state = layout_lib.to_state(layout(o), nothing, o.vision.patch)
+  return {name: array.shape for name, array in state.items()}
 
 
 def layout(o: Options) -> dict[str, Leaf]:
