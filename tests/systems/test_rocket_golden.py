@@ -223,7 +223,7 @@ def test_state_dicts_come_back_bit_for_bit(name):
   given = state_dict(name)
   assert official.matches(given)
   wrapped = {f"module.{key}": x for key, x in given.items()}
-  wrapped["module.visual.bn1.num_batches_tracked"] = np.int64(3)
+  wrapped["module.visual.bn1.num_batches_tracked"] = np.array(3)
   options, variables = official.read(wrapped, HEADS)
   shapes = jax.eval_shape(rocket.encoder(options).init, jax.random.key(0))
   assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, variables)
@@ -270,4 +270,6 @@ def test_other_state_dicts_are_refused_by_name():
   with pytest.raises(ValueError, match=r"ln_final\.bias has the shape \(1,\)"):
     official.read(given | {"ln_final.bias": np.zeros(1, np.float32)}, HEADS)
   with pytest.raises(ValueError, match="not of the published CLIP-Rocket"):
-    official.read(given | {"image_projector.weight": np.float32(1)}, HEADS)
+    official.read(
+      given | {"image_projector.weight": np.zeros((), np.float32)}, HEADS
+    )
