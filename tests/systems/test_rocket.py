@@ -18,7 +18,7 @@ from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.sections import SectionError, lasting
 from hyperclip_jax.systems import rocket
 from hyperclip_jax.systems.rocket import train as rocket_train
-from hyperclip_jax.systems.rocket.options import VARIANTS, Strong
+from hyperclip_jax.systems.rocket.options import VARIANTS, Strong, Vision
 from hyperclip_jax.systems.rocket.towers import Towers
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import (
@@ -355,6 +355,11 @@ def test_micro_batches_are_refused_where_statistics_are_kept(tmp_path):
 def test_options_are_checked(changes, message):
   with pytest.raises(SectionError, match=message):
     rocket.Options(**changes)
+
+
+def test_reports_name_the_image_tower():
+  assert str(Vision(tower="resnet")) == "ResNet-50 of width 2048"
+  assert str(Vision()) == "12 x 768, patch 16"
 
 
 def test_options_of_training_do_not_change_the_model():

@@ -55,6 +55,13 @@ class Vision(dual_encoder.Vision):
   blocks: tuple[int, ...] = (3, 4, 6, 3)
   widths: tuple[int, ...] = (64, 128, 256, 512)
 
+  def __str__(self) -> str:
+    """Formats the sizes for reports."""
+    if self.tower == "vit":
+      return super().__str__()
+    layers = 3 * sum(self.blocks) + 2  # with the first one and a classifier
+    return f"ResNet-{layers} of width {4 * self.widths[-1]}"
+
   def problems(self):
     yield from super().problems()
     stages = len(self.blocks)
