@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from hyperclip_jax.geometry import numerics
 from hyperclip_jax.geometry.numerics import Array
-from hyperclip_jax.geometry.spaces import Rows, Sphere
+from hyperclip_jax.geometry.space import Rows, by_rows
+from hyperclip_jax.geometry.sphere import Sphere
 
 
 @jax.tree_util.register_dataclass
@@ -37,18 +38,16 @@ class Ensemble(Sphere):
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Scales each half to unit length, and weighs them."""
-    xp = numerics.namespace(tangents)
-    if xp is np:
-      tangents = np.asarray(tangents, np.float64)
+    return by_rows(self._lifted, tangents)
+
+  def _lifted(self, tangents: Rows) -> Float[Array, "n dim"]:
     half = tangents.shape[1] // 2
     z, h = tangents[:, :half], tangents[:, half:]
-    return xp.concatenate(
-      [
-        math.sqrt(self.weight) * numerics.unit(z),
-        math.sqrt(1 - self.weight) * numerics.unit(h),
-      ],
-      axis=1,
-    )
+    weighted = [
+      math.sqrt(self.weight) * numerics.unit(z),
+      math.sqrt(1 - self.weight) * numerics.unit(h),
+    ]
+    return numerics.namespace(tangents).concatenate(weighted, axis=1)
 
 
 def scores(

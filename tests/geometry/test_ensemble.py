@@ -1,9 +1,13 @@
 """The space of two projectors against the published zero-shot scores."""
 
+import json
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperclip_jax.geometry import ensemble
+from hyperclip_jax.geometry import ensemble, spaces
 from hyperclip_jax.geometry.ensemble import Ensemble
 from tests import golden_rocket
 
@@ -50,3 +54,20 @@ def test_the_ends_are_the_projectors_alone():
   np.testing.assert_allclose(every[1.0], GOLDEN["out/z_sim"], atol=1e-12)
   np.testing.assert_allclose(every[0.0], GOLDEN["out/h_sim"], atol=1e-12)
   assert sorted(every) == [w / 10 for w in range(11)]
+
+
+def test_files_keep_the_space():
+  text = json.dumps(spaces.to_json(Ensemble(0.3)))
+  assert spaces.from_json(json.loads(text)) == Ensemble(0.3)
+  assert not spaces.alike(Ensemble(0.3), Ensemble(0.5))
+  for weight in (1.5, -0.1, True, "1", None):
+    with pytest.raises(ValueError, match="the space's weight is"):
+      spaces.from_json({"name": "ensemble", "weight": weight})
+
+
+def test_devices_and_host_agree():
+  space, x = Ensemble(0.3), rows("image")
+  with jax.enable_x64(True):
+    found = jax.jit(space.lift)(jnp.asarray(x))
+  np.testing.assert_allclose(found, space.lift(x), atol=1e-15)
+  assert space.lift(x.astype(np.float32)).dtype == np.float64

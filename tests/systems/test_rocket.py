@@ -169,7 +169,7 @@ def test_without_strong_views_the_loss_is_that_of_clip(variant):
   e, data = rocket.encoder(o), batch(count=0)["weak"]
   x = Sphere().lift(e.image(variables, data["image"]))
   y = Sphere().lift(e.text(variables, data["text"]))
-  logits = np.asarray(Sphere().logits(x, y, e.scale(variables["params"])))
+  logits = np.asarray(e.scale(variables["params"]) * Sphere().pairwise(x, y))
   logs = [jax.nn.log_softmax(rows) for rows in (logits, logits.T)]
   wanted = -np.mean([np.diagonal(rows) for rows in logs])
   np.testing.assert_allclose(loss, wanted, rtol=1e-5)
