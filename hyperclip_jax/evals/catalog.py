@@ -1,4 +1,4 @@
-"""The tasks of the suite, in the order in which they run."""
+"""All evaluation tasks, in the order in which they run."""
 
 import difflib
 import textwrap
@@ -31,7 +31,13 @@ TASKS: tuple[Task, ...] = (
 
 
 def choose(names: str) -> list[Task]:
-  """The tasks of a list such as "imagenet,coco", or of "all".
+  """Looks up the tasks of a list such as "imagenet,coco", or all for "all".
+
+  Args:
+    names: task names joined by commas, as given to `--tasks`.
+
+  Returns:
+    Tasks in the order of TASKS.
 
   Raises:
     ValueError: a name is unknown, or there is none.

@@ -94,7 +94,7 @@ def test_a_surprise_does_not_stop_the_rest(outcomes, caplog):
   ]
   found = outcomes(tasks)
   assert [o.status for o in found] == ["failed", "done"]
-  assert found[0].message.startswith("KeyError: 'label'; its stack")
+  assert found[0].message.startswith("KeyError: 'label'; see the log")
   assert "Traceback" in caplog.text
 
 

@@ -87,12 +87,12 @@ def swapped(data):
   [
     (added, ["4.tar is new"]),
     (removed, ["0.tar is missing"]),
-    (renamed, ["0.tar is called 9.tar"]),
-    (replaced, ["1.tar has other content, 4 records as before"]),
-    (shorter, ["2.tar has 1 records, had 4"]),
+    (renamed, ["0.tar was renamed to 9.tar"]),
+    (replaced, ["1.tar has different content, still 4 records"]),
+    (shorter, ["2.tar has 1 records, before 4"]),
     (
       swapped,
-      [f"{i}.tar has other content, 4 records as before" for i in "01"],
+      [f"{i}.tar has different content, still 4 records" for i in "01"],
     ),
   ],
 )
@@ -144,7 +144,7 @@ def test_sources_in_another_order_are_refused(data, tmp_path):
   more = tmp_path / "more"
   meta = trained(config(data, more), tmp_path / "run")
   run = runs.prepare(config(more, data), tmp_path / "run")
-  with pytest.raises(DataChangedError, match=r"source 0: 0.tar has other"):
+  with pytest.raises(DataChangedError, match=r"source 0: 0.tar has different"):
     runs.check_data(run, meta)
 
 
@@ -197,10 +197,10 @@ def test_differences_are_listed_up_to_a_number():
   assert identity.differences(before, before) == []
   turned = [before[0][::-1]]
   assert identity.differences(before, turned) == [
-    "the shards come in another order"
+    "the order of the shards has changed"
   ]
   assert identity.differences(before, before * 2) == [
-    "there are 2 sources of shards, were 1"
+    "there are 2 sources of shards, before 1"
   ]
 
 
@@ -284,9 +284,9 @@ def test_processes_leave_out_what_one_cannot_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ("change", "line"),
   [
-    (renamed, "process 1, beside process 0: 0.tar is called 9.tar"),
-    (replaced, "process 1, beside process 0: 1.tar has other content"),
-    (shorter, "process 1, beside process 0: 2.tar has 1 records, had 4"),
+    (renamed, "process 1, beside process 0: 0.tar was renamed to 9.tar"),
+    (replaced, "process 1, beside process 0: 1.tar has different content"),
+    (shorter, "process 1, beside process 0: 2.tar has 1 records, before 4"),
   ],
 )
 def test_processes_with_other_data_are_refused(

@@ -111,8 +111,8 @@ def test_bad_rows_are_counted_and_the_record_is_kept(
     (b"{}", "no caption"),
     (b'{"caption": 3, "ref_exps": []}', "no caption"),
     (b'{"caption": null, "ref_exps": []}', "no caption"),
-    (b'{"caption": "a", "noun_chunks": 3}', "noun_chunks is no list"),
-    (b'{"caption": "a", "ref_exps": "[0"}', "ref_exps is no list"),
+    (b'{"caption": "a", "noun_chunks": 3}', "noun_chunks is not a list"),
+    (b'{"caption": "a", "ref_exps": "[0"}', "ref_exps is not a list"),
     (b'{"caption": "' + b"a" * (1 << 20) + b'"}', "member too large"),
   ],
 )

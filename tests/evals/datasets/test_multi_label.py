@@ -108,7 +108,7 @@ def test_images_are_squashed_not_cut(make_model, tmp_path):
 
 def test_coco_without_objects_is_told(make_model, tmp_path):
   data_sets.coco(tmp_path, [BLUE], {17: "cat"}, [])
-  with pytest.raises(ValueError, match="hold no object"):
+  with pytest.raises(ValueError, match="contain no object"):
     multi_label.coco(make_model(table=TABLE), tmp_path)
 
 
