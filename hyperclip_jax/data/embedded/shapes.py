@@ -275,13 +275,15 @@ def _complete(folder: pathlib.Path, manifest: dict) -> bool:
     if trouble is None:
       return True
     raise ValueError(
-      f"{folder} is not as it was made: {trouble}. Remove the folder, and the "
-      "same is made again."
+      f"{folder} is damaged: {trouble}. Remove the folder to have it made "
+      "again."
     )
   if not isinstance(found, dict):
-    raise FileExistsError(f"{path} is not of this data set; give a new folder.")
+    raise FileExistsError(
+      f"{path} is not part of this data set; give a new folder."
+    )
   differing = ", ".join(
-    f"{name} {found.get(name)} (asked: {value})"
+    f"{name} {found.get(name)} (wanted: {value})"
     for name, value in manifest.items()
     if found.get(name) != value
   )
@@ -299,7 +301,7 @@ def _check_extra(folder: pathlib.Path, manifest: dict) -> None:
     found = {path.name for path in (folder / split).glob("*.tar")}
     if more := sorted(found - ours):
       raise ValueError(
-        f"{folder} holds {split}/{files.shown(more[0])}, which is no part of "
+        f"{folder} holds {split}/{files.shown(more[0])}, which is not part of "
         "the shapes; move it elsewhere"
       )
 

@@ -308,7 +308,7 @@ def test_a_parquet_of_another_kind_is_named(tmp_path):
   with pytest.raises(BadInputError, match=r"0\.parquet: .*no column 'key'"):
     read(path)
   (tmp_path / "0.parquet").write_bytes(b"PAR1 no")
-  with pytest.raises(BadInputError, match=r"0\.parquet: cannot read it"):
+  with pytest.raises(BadInputError, match=r"0\.parquet: cannot be read"):
     read(path)
 
 
@@ -349,7 +349,7 @@ def test_damaged_tars_and_those_of_another_layout_are_errors(tmp_path):
   with pytest.raises(BadInputError, match=r"a\.tar: damaged or truncated"):
     read(path)
   write_tar(path, [("a.jpg", b""), ("a.parts.json", b"")])
-  with pytest.raises(BadInputError, match=r"a\.tar: is prepared already"):
+  with pytest.raises(BadInputError, match=r"a\.tar: already prepared"):
     read(path)
   write_tar(path, [("a.jpg", b""), ("a.mp3", b"")])
   with pytest.raises(BadInputError, match=r"suffixes jpg, mp3; want"):

@@ -213,7 +213,9 @@ def test_bytes_after_the_end_that_are_no_tar_are_an_error(
 ):
   path = joined(tmp_path / "all.tar", parts[0], more)
   offset = len(parts[0])
-  with pytest.raises(ValueError, match=rf"near offset {offset} .*are not a tar"):
+  with pytest.raises(
+    ValueError, match=rf"near offset {offset} .*are not a tar"
+  ):
     index.build(path)
 
 

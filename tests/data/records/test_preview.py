@@ -23,8 +23,7 @@ def test_good_records_pass(tmp_path):
   seen = preview.look([source(tmp_path / "0.tar")])
   assert (seen.records, seen.parts, seen.with_parts) == (20, 20, 20)
   assert preview.summary(seen) == (
-    "1.00 parts per image: 20 of 20 records checked have one; left out: "
-    "nothing"
+    "1.00 parts per image: 20 of 20 records checked have one; left out: nothing"
   )
   preview.check([source(tmp_path / "0.tar")])
 

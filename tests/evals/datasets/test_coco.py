@@ -54,8 +54,18 @@ def test_missing_files_are_named(folder, tmp_path):
     ("annotations", "area", "6", "annotation number 0: .*area '6'"),
     ("annotations", "iscrowd", "0", "annotation number 0: .*not 0 or 1"),
     ("annotations", "iscrowd", None, "annotation number 0: .*not 0 or 1"),
-    ("annotations", "image_id", 1.5, "annotation number 0: .*not a whole number"),
-    ("annotations", "image_id", True, "annotation number 0: .*not a whole number"),
+    (
+      "annotations",
+      "image_id",
+      1.5,
+      "annotation number 0: .*not a whole number",
+    ),
+    (
+      "annotations",
+      "image_id",
+      True,
+      "annotation number 0: .*not a whole number",
+    ),
     (
       "categories",
       "name",
