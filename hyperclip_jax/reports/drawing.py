@@ -16,8 +16,8 @@ from hyperclip_jax.reports.plots import LINES
 
 Picture = np.ndarray  # uint8 (height, width, 3)
 
-MOST = 40  # Parts to show.
-# Size of a number on a picture, as shares of the width of the picture.
+MOST = 40  # parts to show
+# Size of a number on a picture, as a fraction of the picture's width.
 WIDE, HIGH = 0.08, 0.055
 
 
@@ -68,12 +68,12 @@ def _free(
 ) -> tuple[float, float]:
   """Places the number of a box above its corner, or to the right of others."""
   x, y = min(x, 1 - WIDE), max(y - high, 0.0)
-  # A crowded picture may have no free place: the last one tried is used.
+  # a crowded picture may have no free place: the last one tried is used
   for _ in range(50):
     near = [a for a, b in taken if abs(a - x) < WIDE and abs(b - y) < high]
     if not near:
       break
-    x = max(near) + WIDE * 1.001  # Clear of rounding errors.
+    x = max(near) + WIDE * 1.001  # avoids rounding errors
     if x > 1 - WIDE:
       x, y = 0.0, min(y + high, 1 - high)
   return x, y

@@ -46,7 +46,7 @@ def of_run(
 
 
 def towers(model: HyperCLIP) -> str:
-  """The sizes of the towers, as far as the options name them."""
+  """Formats the sizes of the towers, as far as the options name them."""
   o = model.options
   words = []
   if hasattr(o, "vision"):
@@ -77,5 +77,5 @@ def software() -> str:
     try:
       found.append(f"{name} {importlib.metadata.version(name)}")
     except importlib.metadata.PackageNotFoundError:
-      found.append(f"{name} of a checkout")
+      found.append(f"{name} from a checkout")
   return ", ".join(found)

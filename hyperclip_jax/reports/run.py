@@ -52,7 +52,7 @@ def write(
     system=model.system,
     date=time.strftime("%Y-%m-%d %H:%M"),
     digest=hashlib.sha256(config_text.encode()).hexdigest()[:12],
-    # Histograms show the distances better than rows of numbers.
+    # histograms show distances better than rows of numbers
     summary={
       name: value
       for name, value in (evaluation.results | evaluation.context).items()
@@ -78,7 +78,7 @@ def write(
 def _walks(
   model: HyperCLIP, data: Sample, evaluation: Evaluation
 ) -> list[page.Traversal]:
-  """Walks from the first images past all texts, concepts and box images."""
+  """Walks from the first images to the root among texts, concepts and boxes."""
   concepts = tuple(data.classes.parents) if data.classes else ()
   texts = list(dict.fromkeys([*concepts, *data.box_text, *data.text]))
   candidates = np.concatenate(
@@ -119,12 +119,11 @@ def evaluate(
 ) -> None:
   """Evaluates a trained model and writes its report.
 
-  Every process must call it: all of them evaluate, and process 0
-  writes.
+  Every process must call this function: all evaluate, and process 0 writes.
 
   Args:
-    workdir: folder of the run, which gets the report.
-    config: configuration of the run.
+    workdir: folder of the run, for the report.
+    config: config of the run.
     model: trained model.
     data: records to evaluate on.
   """

@@ -51,7 +51,7 @@ class Writer:
       # The process id keeps two starts within a second apart.
       self._events = EventsWriter(f"{folder}/events", f".{os.getpid()}")
       self._file = (self._workdir / FILE).open("a", encoding="utf-8")
-      first = self._step + 1  # TensorBoard hides what is there from here on
+      first = self._step + 1  # TensorBoard hides older events from here on
       self._add(step=first, file_version="brain.Event:2")
       start = _PROTO.SessionLog(status=_PROTO.SessionLog.START)
       self._add(step=first, session_log=start)
@@ -271,7 +271,7 @@ class Progress:
     Args:
       steps: number of steps of the whole run.
       batch_size: examples in a step, over all devices.
-      trained: `Clock.trained`: () -> (steps so far, seconds that they took).
+      trained: `Clock.trained`, which returns (steps so far, their seconds).
     """
     self._steps = steps
     self._batch_size = batch_size

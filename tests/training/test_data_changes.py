@@ -111,7 +111,7 @@ def test_other_data_are_refused_or_allowed(
   run.config.checkpoint.allow_data_change = True
   with caplog.at_level(logging.WARNING):
     runs.check_data(run, meta)
-  assert "from example 24 on the data are others" in caplog.text
+  assert "the data have changed from example 24 on" in caplog.text
   assert lines[0] in caplog.text
   # What is remembered of the new data does not hide the old.
   runs.remember_data(run)
@@ -130,7 +130,7 @@ def test_data_may_move_and_checkpoints_may_be_old(data, tmp_path):
   runs.check_data(run, {"examples_seen": 24})
   (tmp_path / "run" / identity.FILE).unlink()
   runs.check_data(run, meta)
-  with pytest.raises(DataChangedError, match="how is not known"):
+  with pytest.raises(DataChangedError, match="the changes are unknown"):
     runs.check_data(run, meta | {"data": "another"})
 
 
@@ -284,9 +284,15 @@ def test_processes_leave_out_what_one_cannot_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ("change", "line"),
   [
-    (renamed, "process 1, beside process 0: 0.tar was renamed to 9.tar"),
-    (replaced, "process 1, beside process 0: 1.tar has different content"),
-    (shorter, "process 1, beside process 0: 2.tar has 1 records, before 4"),
+    (renamed, "process 1, compared with process 0: 0.tar was renamed to 9.tar"),
+    (
+      replaced,
+      "process 1, compared with process 0: 1.tar has different content",
+    ),
+    (
+      shorter,
+      "process 1, compared with process 0: 2.tar has 1 records, before 4",
+    ),
   ],
 )
 def test_processes_with_other_data_are_refused(

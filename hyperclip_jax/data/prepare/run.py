@@ -118,7 +118,7 @@ def _start_worker() -> None:
 
 
 class _Progress:
-  """Line of progress on stderr, redrawn on a terminal, else every 10 seconds."""
+  """Line of progress on stderr, redrawn on a terminal or every 10 seconds."""
 
   def __init__(self, shards: int):
     self.shards = shards

@@ -207,7 +207,9 @@ def test_ctrl_c_ends_with_a_message_and_no_half_file(tmp_path):
   os.killpg(process.pid, signal.SIGINT)
   _, errors = process.communicate(timeout=60)
   assert process.returncode == 130
-  assert errors.splitlines()[-1].startswith("SIGINT: ended; the same command")
+  assert errors.splitlines()[-1].startswith(
+    "SIGINT: ended; run the same command"
+  )
   assert "Traceback" not in errors
   assert not any(out.glob("*.tmp"))
 

@@ -143,8 +143,8 @@ def test_missing_data_says_where_and_how(make_model, tmp_path, name):
   [
     ({"images": []}, "no image to evaluate"),
     ({"pictures": []}, "KeyError: 'images'"),
-    (karpathy([("../../etc/x.jpg", "test", ["a"])]), "no file inside"),
-    (karpathy([("/etc/x.jpg", "test", ["a"])]), "no file inside"),
+    (karpathy([("../../etc/x.jpg", "test", ["a"])]), "not a file inside"),
+    (karpathy([("/etc/x.jpg", "test", ["a"])]), "not a file inside"),
     ([], "not in the published format"),
   ],
 )

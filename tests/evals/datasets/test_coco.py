@@ -35,7 +35,7 @@ def test_missing_files_are_named(folder, tmp_path):
 @pytest.mark.parametrize(
   ("table", "field", "value", "match"),
   [
-    ("images", "file_name", "../x.jpg", "image number 0: .*no file inside"),
+    ("images", "file_name", "../x.jpg", "image number 0: .*not a file inside"),
     ("images", "width", 0, "image number 0: .*0 x 8 is not an image size"),
     ("images", "id", "one", "image number 0: "),
     ("categories", "name", ..., "category number 0: KeyError: 'name'"),

@@ -65,7 +65,9 @@ def test_voc2007_names_stay_in_the_folder(make_model, voc):
   lists = voc / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main"
   for label in CLASSES:
     (lists / f"{label}_test.txt").write_text("../../x 1\n")
-  with pytest.raises(ValueError, match=r"'\.\./\.\./x.jpg' is no file inside"):
+  with pytest.raises(
+    ValueError, match=r"'\.\./\.\./x.jpg' is not a file inside"
+  ):
     multi_label.voc2007(make_model(table=TABLE), voc)
 
 
