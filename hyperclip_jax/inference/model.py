@@ -86,10 +86,14 @@ class HyperCLIP:
     """The trained variables of the towers."""
     return self.variables["params"]
 
+  @property
+  def size(self) -> int:
+    """Number of trained parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+
   def __repr__(self) -> str:
-    count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
     return (
-      f"HyperCLIP({self.system}: {count:,} parameters, images of "
+      f"HyperCLIP({self.system}: {self.size:,} parameters, images of "
       f"{self.image_size} x {self.image_size}, texts of "
       f"{self.context} tokens, {self.width} dimensions, "
       f"{self.space})"

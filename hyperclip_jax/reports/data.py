@@ -19,7 +19,7 @@ from hyperclip_jax.files import write_whole
 from hyperclip_jax.reports import census as census_lib
 from hyperclip_jax.reports import preparation
 from hyperclip_jax.reports.census import Census
-from hyperclip_jax.reports.drawing import drawn
+from hyperclip_jax.reports.drawing import drawn, located
 from hyperclip_jax.reports.markup import (
   Markup,
   counts,
@@ -228,9 +228,7 @@ def _sheet(source: TarSource, numbers: Sequence[int]) -> list[Markup]:
 
 def _card(record: Record) -> Markup:
   picture = images.decode(record.image)
-  parts = [
-    (part.text, part.box if part.crop is None else images.decode(part.crop))
-    for part in record.parts
-  ]
   key = tag("small", shortened(record.key))
-  return tag("article", *drawn(picture, record.caption, parts), key)
+  return tag(
+    "article", *drawn(picture, record.caption, located(record, picture)), key
+  )

@@ -1,10 +1,13 @@
 """Draws a picture with its boxes, caption and phrases as HTML."""
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from hyperclip_jax.data.records.boxes import Box
+from hyperclip_jax.data.records.images import ImageError
+from hyperclip_jax.data.records.record import Record
 from hyperclip_jax.reports.markup import (
   Markup,
   inline_image,
@@ -61,6 +64,31 @@ def drawn(
     tag("ol", *phrases, cls="phrases"),
     *more,
   ]
+
+
+def located(
+  record: Record, whole: Picture, upright: bool = False
+) -> list[tuple[str, Box | Picture]]:
+  """Lists the parts of a record for `drawn`.
+
+  Parts whose stored crop cannot be decoded are left out.
+
+  Args:
+    record: record with its parts.
+    whole: decoded image of the record.
+    upright: whether to turn crops as their EXIF orientation says.
+
+  Returns:
+    Phrase of each part with its box in the image, or with its stored crop.
+  """
+  found = []
+  for part in record.parts:
+    if part.crop is None:
+      found.append((part.text, part.box))
+    else:
+      with contextlib.suppress(ImageError):
+        found.append((part.text, part.pixels(whole, upright)))
+  return found
 
 
 def _free(

@@ -57,7 +57,7 @@ class Example(NamedTuple):
 
   picture: Picture
   caption: str
-  parts: Sequence[tuple[str, Box]] = ()
+  parts: Sequence[tuple[str, Box | Picture]] = ()
   retrieved: Sequence[str] = ()
 
 

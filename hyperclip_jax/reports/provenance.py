@@ -61,8 +61,7 @@ def towers(model: HyperCLIP) -> str:
 
 def parameters(model: HyperCLIP) -> str:
   """Formats the number of parameters, such as "149.6 M parameters"."""
-  count = sum(leaf.size for leaf in jax.tree.leaves(model.params))
-  return f"{count / 1e6:,.1f} M parameters"
+  return f"{model.size / 1e6:,.1f} M parameters"
 
 
 def devices() -> str:

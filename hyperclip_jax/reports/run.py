@@ -15,6 +15,7 @@ from hyperclip_jax.inference import walk
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.inference.search import Index
 from hyperclip_jax.reports import page, provenance
+from hyperclip_jax.reports.drawing import located
 from hyperclip_jax.training import log
 from hyperclip_jax.training.config import Config
 
@@ -65,7 +66,7 @@ def write(
     embeddings=evaluation.embeddings,
     space=model.space,
     traversals=_walks(model, data, evaluation),
-    examples=_examples(model, data, evaluation),
+    examples=_examples(model, data, evaluation, config.data.upright),
     config_text=config_text,
   )
   write_whole(
@@ -97,7 +98,7 @@ def _walks(
 
 
 def _examples(
-  model: HyperCLIP, data: Sample, evaluation: Evaluation
+  model: HyperCLIP, data: Sample, evaluation: Evaluation, upright: bool
 ) -> list[page.Example]:
   """Collects the first records with their boxes and nearest captions."""
   scores = model.similarity(
@@ -107,7 +108,7 @@ def _examples(
     page.Example(
       data.image[i],
       data.text[i],
-      [(part.text, part.box) for part in data.records[i].parts],
+      located(data.records[i], data.image[i], upright),
       [data.text[int(j)] for j in np.argsort(-row)[:3]],
     )
     for i, row in enumerate(scores)

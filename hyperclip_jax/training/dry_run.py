@@ -1,9 +1,9 @@
 """Estimates the cost of a run before it is started."""
 
-import math
 import time
 
 import jax
+import optax
 from clu import parameter_overview
 
 from hyperclip_jax.data.feed.faults import Faults
@@ -17,7 +17,7 @@ def dry_run(run: runs.Run) -> None:
   config = run.config
   initial, _ = train.first_state(run, None)
   say(parameter_overview.get_parameter_overview(initial.params))
-  say(f"parameters  {_count(initial.params):,}")
+  say(f"parameters  {optax.tree.size(initial.params):,}")
   say(
     f"state       {_gibibytes(initial):.2f} GiB with optimiser moments, "
     f"{_gibibytes(jax.tree.map(_shard, initial)):.2f} per device"
@@ -50,10 +50,6 @@ def dry_run(run: runs.Run) -> None:
   say(f"one step in {time.monotonic() - begin:.2f} s")
   for name, value in metrics.items():
     say(f"  {name:30} {float(value):.4f}")
-
-
-def _count(tree) -> int:
-  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def _shard(leaf: jax.Array) -> jax.Array:

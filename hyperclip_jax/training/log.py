@@ -6,7 +6,6 @@ import io
 import json
 import os
 import pathlib
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
@@ -16,6 +15,8 @@ import numpy as np
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tensorboardX.summary import scalar
+
+from hyperclip_jax import console
 
 FILE = "metrics.jsonl"
 AVERAGED = 20  # lines over which the average loss is taken
@@ -315,10 +316,9 @@ class Progress:
 
 
 def say(message: str) -> None:
-  """Prints a line to standard error from process 0; never raises."""
-  if jax.process_index() == 0 and sys.stderr:
-    with contextlib.suppress(OSError, ValueError):
-      print(message, file=sys.stderr, flush=True)
+  """Writes a line to standard error from process 0; see `console.say`."""
+  if jax.process_index() == 0:
+    console.say(message)
 
 
 def duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import linen as nn
 
 from hyperclip_jax.checkpoints import checkpoint, release
@@ -17,7 +18,7 @@ from hyperclip_jax.data.records import identity
 from hyperclip_jax.evals import held_out
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.inference.model import HyperCLIP
-from hyperclip_jax.systems.task import Batch, Metrics
+from hyperclip_jax.systems.task import Batch, Metrics, Task
 from hyperclip_jax.training import build, goodput, log, runs, sharding, signals
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import health as health_lib
@@ -61,7 +62,7 @@ def train(run: Run) -> HyperCLIP | None:
       runs.remember_data(run)
     begin, examples_seen = int(state.step), meta["examples_seen"]
     if begin < config.steps:
-      log.say(runs.summary(run, _count(state.params), begin))
+      log.say(runs.summary(run, optax.tree.size(state.params), begin))
     writer = log.Writer(run.workdir if main_process else None, begin)
     enter(writer)
     if main_process:
@@ -220,7 +221,7 @@ def make_batches(
   """
   config, data = run.config, run.config.data
   task, e = run.task, build.encoder(config)
-  shown = Display(task.views, task.draws, task.show)
+  shown = _display(task)
   if jax.process_count() > 1:
     shown = shown._replace(views=views.of_one_length(shown.views))
   make = pipeline.MakeBatch(
@@ -261,16 +262,16 @@ def make_health(run: Run, step: int, examples_seen: int) -> health_lib.Health:
   def names(which: int) -> list[str]:
     first = examples_seen + (which - step - 1) * size
     positions = range(first, first + size)
-    display = Display(task.views, task.draws, task.show)
-    return pipeline.names(run.sources, weights, seed, positions, display)
+    return pipeline.names(run.sources, weights, seed, positions, _display(task))
 
   return health_lib.Health(
     run.workdir, run.config.max_bad_steps, names, task.rules.bounds
   )
 
 
-def _count(params: Any) -> int:
-  return sum(leaf.size for leaf in jax.tree.leaves(params))
+def _display(task: Task) -> Display:
+  """Selects what the loader needs of a task."""
+  return Display(task.views, task.draws, task.show)
 
 
 def _model(run: Run, variables: Any) -> HyperCLIP:
