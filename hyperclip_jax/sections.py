@@ -119,7 +119,7 @@ class Section:
   """Base of all sections."""
 
   def __post_init__(self):
-    """Checks every field, and converts whole numbers to floats, lists to tuples.
+    """Checks every field; converts whole numbers to floats and lists to tuples.
 
     Raises:
       SectionError: lists every bad field with the value found and what is
@@ -132,7 +132,7 @@ class Section:
       raise SectionError(found)
 
   def problems(self) -> Iterable[str]:
-    """Yields problems beyond single fields, called only if each field is valid."""
+    """Yields problems beyond single fields, once each field is valid."""
     return ()
 
 
@@ -312,7 +312,7 @@ def _range_problems(
 
 
 def _settled(value: Any, kind: Any) -> Any:
-  """Converts a value as fields store it: whole numbers to floats, lists to tuples."""
+  """Converts whole numbers to floats and lists to tuples, as in fields."""
   if isinstance(value, (list, tuple)):
     (item, *_) = get_args(kind) or (None,)
     return tuple(_settled(one, item) for one in value)
