@@ -10,7 +10,7 @@ from hyperclip_jax.data.records.images import Pixels
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.inference.explore import Answer, Things
 from hyperclip_jax.inference.model import HyperCLIP
-from hyperclip_jax.reports import cones, markup, page, plots
+from hyperclip_jax.reports import cones, maps, markup, page, plots
 from hyperclip_jax.reports.markup import (
   Markup,
   counts,
@@ -136,7 +136,7 @@ def labelled_map(
   names: Sequence[str],
   space: Space,
 ) -> tuple[Figure, float]:
-  """Draws `plots.embedding_map` with labels of the first texts, where they fit.
+  """Draws `maps.embedding_map` with labels of the first texts, where they fit.
 
   Args:
     embeddings: lifted points of the kinds "image" and "text".
@@ -146,8 +146,8 @@ def labelled_map(
   Returns:
     Figure, and the fraction of variance that it shows.
   """
-  drawn, share = plots.embedding_map(embeddings, space)
-  places, _ = plots.positions(embeddings, space)
+  drawn, share = maps.embedding_map(embeddings, space)
+  places, _ = maps.positions(embeddings, space)
   (axes,) = drawn.axes
   half = max(np.abs(axes.get_xlim()))
   taken: list[np.ndarray] = []

@@ -16,7 +16,7 @@ from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.inference.walk import ROOT_ROW, Stop
-from hyperclip_jax.reports import measures, plots, words
+from hyperclip_jax.reports import maps, measures, plots, words
 from hyperclip_jax.reports.drawing import Picture, drawn
 from hyperclip_jax.reports.markup import (
   Markup,
@@ -185,7 +185,7 @@ def _embeddings(embeddings: plots.Embeddings, space: Space) -> list[Markup]:
     return [note("There are no embeddings to show."), *notes]
   distances = norms.distances(space, clean)
   medians = {f"{k}_median": np.nanmedian(v) for k, v in distances.items()}
-  picture, share = plots.embedding_map(clean, space)
+  picture, share = maps.embedding_map(clean, space)
   of_map = words.DISK if isinstance(space, Lorentz) else words.PLANE
   captions = [words.root(space), of_map.format(share=share, space=space)]
   figures = (

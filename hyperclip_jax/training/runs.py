@@ -6,11 +6,8 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
@@ -20,13 +17,18 @@ from hyperclip_jax import console
 from hyperclip_jax.checkpoints import checkpoint
 from hyperclip_jax.data.embedded import shapes
 from hyperclip_jax.data.records import identity, preview, shards
-from hyperclip_jax.data.records.identity import Shard
 from hyperclip_jax.data.records.shards import TarSource
 from hyperclip_jax.evals import held_out
 from hyperclip_jax.files import shown
 from hyperclip_jax.sections import paths
 from hyperclip_jax.systems.task import Task
-from hyperclip_jax.training import build, sharding, signals
+from hyperclip_jax.training import (
+  build,
+  options,
+  same_data,
+  sharding,
+  signals,
+)
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training.config import Config
 from hyperclip_jax.training.config_tree import leaves
@@ -101,7 +103,7 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
     _make_shapes(config.shapes)
   _check_cpus(config.data.threads)
   mesh = sharding.make_mesh(config.mesh.model)
-  sources = _same_sources(open_sources(config, workdir))
+  sources = same_data.agreed(open_sources(config, workdir))
   _held_out(config)
   run = Run(config, workdir, sources, mesh)
   if config.micro_batches > 1 and not run.task.micro_batches:
@@ -117,7 +119,7 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
 def anchored(config: Config) -> Config:
   """Makes the paths of a config absolute, so that it is valid anywhere."""
   config = config.copy_and_resolve_references()
-  for name, cls in (("data", config_lib.Data), ("shapes", config_lib.Shapes)):
+  for name, cls in (("data", options.Data), ("shapes", options.Shapes)):
     section = config.get(name)
     if not isinstance(section, ConfigDict):
       continue  # reported by `validate`
@@ -325,100 +327,6 @@ def _check_workdir(config: Config, workdir: pathlib.Path, newest: int) -> None:
       f"{workdir} holds a run with another config; give another --workdir or "
       "the old values:\n  " + "\n  ".join(changed)
     )
-
-
-def check_data(run: Run, meta: Mapping[str, Any]) -> None:
-  """Checks that a run reads the data that its checkpoint was trained on.
-
-  Args:
-    run: run with its sources.
-    meta: metadata of the checkpoint.
-
-  Raises:
-    DataChangedError: it reads other data, and the config does not allow it.
-  """
-  now = [source.shards for source in run.sources]
-  known = meta.get("data")  # None: saved by an earlier release
-  if known in (None, identity.digest(now)):
-    return
-  before = identity.recall(run.workdir, str(known))
-  if before is None:
-    changes = [f"the changes are unknown: they are not in {identity.FILE}"]
-  else:
-    reasons: dict[str, str] = {}
-    for source in run.sources:
-      reasons |= source.left_out
-    changes = identity.differences(before, now, reasons)
-  what = "\n  ".join(changes)
-  position = f"{meta['examples_seen']:,}"
-  if run.config.checkpoint.allow_data_change:
-    logging.warning(
-      "the data have changed from example %s on:\n  %s", position, what
-    )
-    return
-  raise identity.DataChangedError(
-    f"{run.workdir} was trained on other data:\n  {what}\nGive the same "
-    "shards again, or --config.checkpoint.allow_data_change to continue with "
-    f"these, in another order, from example {position} on"
-  )
-
-
-def remember_data(run: Run) -> None:
-  """Saves in the workdir which shards the run reads and leaves out."""
-  identity.remember(
-    run.workdir,
-    [source.shards for source in run.sources],
-    [list(source.left_out) for source in run.sources],
-  )
-
-
-def _same_sources(sources: list[TarSource]) -> list[TarSource]:
-  """Checks that the sources are equal on all processes.
-
-  A shard left out by one process is left out by all.
-
-  Raises:
-    ValueError: the processes read different data.
-  """
-  if jax.process_count() == 1:
-    return sources
-  left_out = [list(source.left_out) for source in sources]
-  of_all = [json.loads(text) for text in _gather(json.dumps(left_out))]
-  for number, rows in enumerate(of_all):
-    sources = [
-      source.without(dict.fromkeys(names, f"process {number} cannot read it"))
-      for source, names in zip(sources, rows, strict=True)
-    ]
-  now = [source.shards for source in sources]
-  digests = _gather(identity.digest(now))
-  if len(set(digests)) == 1:
-    return sources
-  found = [
-    [[Shard(*row) for row in rows] for rows in json.loads(text)]
-    for text in _gather(json.dumps(now))
-  ]
-  lines = [
-    f"process {number}, compared with process 0: {line}"
-    for number, rows in enumerate(found)
-    for line in identity.differences(found[0], rows)
-  ]
-  raise ValueError(
-    "the processes found different data; give each the same files in the same "
-    "state:\n  " + "\n  ".join(lines[: identity.SHOWN])
-  )
-
-
-def _gather(text: str) -> list[str]:
-  """Gathers a text from each process, in their order."""
-  data = np.frombuffer(text.encode(), np.uint8)
-  size = np.array([len(data)], np.int32)
-  sizes = np.asarray(multihost_utils.process_allgather(size)).reshape(-1)
-  padded = np.pad(data, (0, int(sizes.max()) - len(data)))
-  rows = np.asarray(multihost_utils.process_allgather(padded))
-  return [
-    row[:size].tobytes().decode()
-    for row, size in zip(rows.reshape(len(sizes), -1), sizes, strict=True)
-  ]
 
 
 def _make_shapes(config: Config) -> None:

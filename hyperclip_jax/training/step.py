@@ -127,7 +127,7 @@ def update(
   metrics = {"loss": loss, **metrics, "grad_norm": optax.tree.norm(grads)}
   # The norm is finite only if every element is, and none is near overflow. The
   # new parameters are not checked, which would take another copy of them:
-  # within the bounds of `config.Optim` finite gradients give finite ones.
+  # within the bounds of `options.Optim` finite gradients give finite ones.
   good = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
   new_variables, opt_state = jax.tree.map(
     lambda new, old: jnp.where(good, new, old),

@@ -19,7 +19,15 @@ from hyperclip_jax.evals import held_out
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.systems.task import Batch, Metrics, Task
-from hyperclip_jax.training import build, goodput, log, runs, sharding, signals
+from hyperclip_jax.training import (
+  build,
+  goodput,
+  log,
+  runs,
+  same_data,
+  sharding,
+  signals,
+)
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import health as health_lib
 from hyperclip_jax.training import step as step_lib
@@ -59,7 +67,7 @@ def train(run: Run) -> HyperCLIP | None:
     checkpoints = enter(checkpoint.Checkpoints(run.workdir, keep, keep_every))
     state, meta = first_state(run, checkpoints)
     if main_process:
-      runs.remember_data(run)
+      same_data.remember(run.sources, run.workdir)
     begin, examples_seen = int(state.step), meta["examples_seen"]
     if begin < config.steps:
       log.say(runs.summary(run, optax.tree.size(state.params), begin))
@@ -167,7 +175,8 @@ def first_state(
     )(), fresh
   like = checkpoint.abstract(shapes, shardings)
   state, meta = checkpoints.restore(like)
-  runs.check_data(run, meta)
+  allowed = run.config.checkpoint.allow_data_change
+  same_data.check(run.sources, run.workdir, meta, allowed)
   log.say(f"resumed from step {int(state.step)}")
   return state, meta
 
