@@ -214,7 +214,7 @@ def test_workdir_at_home_and_data_that_have_moved(tmp_path, monkeypatch):
   given = refused(
     "--mode=eval", "--workdir=~", "--config=a.py", "--config.shapes.folder=/new"
   )
-  assert f"run in {tmp_path}, and takes where its data lie: " in given
+  assert f"run in {tmp_path}, and takes only the paths of its data: " in given
   assert "--config.shapes.folder=/new" in given
 
 

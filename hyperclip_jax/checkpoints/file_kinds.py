@@ -72,10 +72,10 @@ def mistaken(path: pathlib.Path) -> str | None:
   if head[8:9] == b"{" and length <= os.path.getsize(path):
     return (
       "a safetensors file, such as the weights of a released model: give the "
-      "folder that holds it and its config.json"
+      "folder that contains it and its model.json"
     )
   if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-    return "JSON, such as the config.json of a model: give its folder"
+    return "JSON, such as the model.json of a model: give its folder"
   if not head.startswith(ZIP):
     return "neither an archive of torch.save nor any other known kind of file"
   if not zipfile.is_zipfile(path):

@@ -257,7 +257,7 @@ def _pictures(
       found.append(None)
   if outside:
     print(
-      f"{outside} pictures of the index lie outside of {folder} and are not "
+      f"{outside} pictures of the index are outside of {folder} and are not "
       "shown: give --pictures=FOLDER",
       file=sys.stderr,
     )
@@ -275,6 +275,5 @@ def _reason(error: OSError | ValueError) -> str:
   if isinstance(error, TooLargeError):
     return str(error)
   return (
-    "cannot decode it: want a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM that is "
-    "whole"
+    "cannot decode it: want a complete JPEG, PNG, WebP, GIF, BMP, TIFF or PPM"
   )

@@ -1,4 +1,4 @@
-"""Flags as data, and their parser, whose errors say what to write."""
+"""Flags as data, and their parser, whose errors explain how to write a flag."""
 
 import argparse
 import pathlib

@@ -81,4 +81,4 @@ class MissingData(FileNotFoundError):
     self.name, self.where, self.layout = name, where, layout
     self.lacks = lacks
     wanted = layout.partition(", or\n")[0].replace("\n", ", ")
-    self.brief = f"wants {lacks or wanted}, from {where}"
+    self.brief = f"needs {lacks or wanted}, from {where}"

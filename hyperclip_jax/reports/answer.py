@@ -63,7 +63,7 @@ def answer(
   sections = {
     "Nearest phrases": _nearest(model, found),
     "The way to the root": _walk(model, picture, phrases, things, found),
-    "Where it lies": _map(model, phrases, found),
+    "Map": _map(model, phrases, found),
     "Cones": _cones(model, found),
   }
   return tag(

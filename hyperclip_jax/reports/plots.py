@@ -1,7 +1,8 @@
 """Figures of a report: each function takes arrays and returns a Figure.
 
 Colours are safe for colour-blind readers: one of Okabe and Ito's for each kind
-of embedding (dark for wholes, light for boxes), Paul Tol's "muted" for curves.
+of embedding (dark for whole images and captions, light for boxes), Paul Tol's
+"muted" for curves.
 """
 
 import base64

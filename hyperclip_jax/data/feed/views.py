@@ -72,7 +72,7 @@ class Shown(NamedTuple):
 
 
 Views = Mapping[str, View]
-# The parts alone where a view has no `extra`.
+# A view without `extra` may return its parts without `Shown`.
 Show = Callable[[Record, np.ndarray], Mapping[str, Sequence[Part] | Shown]]
 Batch = Mapping[str, Mapping[str, Any]]
 
