@@ -10,6 +10,7 @@ import reprlib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from hyperclip_jax import files
 from hyperclip_jax.data.records import texts
 from hyperclip_jax.data.records.record import RecordError
 
@@ -104,5 +105,4 @@ def fail(where: str, field: str, problem: str, reason: str) -> NoReturn:
 
 def shown(value: Any) -> str:
   """Formats an untrusted value for a message."""
-  found = reprlib.repr(value)
-  return found if len(found) <= 200 else f"{found[:200]}..."
+  return files.shown(reprlib.repr(value))
