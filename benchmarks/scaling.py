@@ -235,7 +235,7 @@ def main() -> None:
     if any(map(importlib.util.find_spec, plugins))
   ]
   add("--size", default="B", choices=list(MFU))
-  add("--batch", type=int, default=96, help="examples a device")
+  add("--batch", type=int, default=96, help="examples per device")
   add("--dtype", default="bfloat16")
   add("--texts", type=int, nargs=2, default=[77, 16], help="caption, box text")
   add("--devices", type=int, nargs="+", default=powers, choices=powers)

@@ -124,7 +124,7 @@ def respond(
     things: index of what walks may meet.
     folder: folder of uploads; a picture outside of it is not opened.
     path: path of the picture as sent by the browser, or None.
-    text: phrases, one a line.
+    text: phrases, one per line.
 
   Returns:
     HTML of the answer.
@@ -136,7 +136,7 @@ def respond(
   if path is None:
     return answer.problem("There is no picture: drop one.")
   if not phrases:
-    return answer.problem("There are no phrases: type some, one a line.")
+    return answer.problem("There are no phrases: type some, one per line.")
   if len(phrases) > MOST_PHRASES:
     return answer.problem(
       f"{len(phrases)} phrases are more than {MOST_PHRASES}: make an index."

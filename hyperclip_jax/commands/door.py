@@ -57,7 +57,7 @@ def fail(error: Exception | str) -> NoReturn:
 
 
 def usage() -> str:
-  """Lists the commands, one a line."""
+  """Lists the commands, one per line."""
   wide = max(map(len, COMMANDS))
   rows = [f"  {name:{wide}}  {c.purpose}" for name, c in COMMANDS.items()]
   return "\n".join(

@@ -65,7 +65,7 @@ class MissingData(FileNotFoundError):
   Attributes:
     name: name of the data set.
     where: where to download it.
-    layout: files wanted, one a line, relative to the folder of all data sets.
+    layout: files wanted, one per line, relative to the folder of all data sets.
     lacks: missing file, if not all are missing.
     brief: message on one line, with the first layout if there are several.
   """

@@ -87,7 +87,7 @@ def explore(
     ValueError: there is no phrase, or the index was made by another model.
   """
   if not phrases:
-    raise ValueError("give at least one phrase, one a line")
+    raise ValueError("give at least one phrase, one per line")
   model.check_index(things.index)
   image, texts = model.encode_image([picture]), model.encode_text(phrases)
   known = [i for i, shown in enumerate(things.pictures) if shown is None]

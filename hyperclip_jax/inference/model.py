@@ -130,7 +130,7 @@ class HyperCLIP:
         root (raw features for CLIP), which may be averaged before `lift`.
 
     Returns:
-      Embeddings, one row an image.
+      Embeddings, one row per image.
 
     Raises:
       TypeError: an image is of another type; the message names it.
@@ -166,7 +166,7 @@ class HyperCLIP:
       lift: whether to lift onto the space, as for `encode_image`.
 
     Returns:
-      Embeddings, one row a text.
+      Embeddings, one row per text.
 
     Raises:
       TypeError: a text is of another type; the message names it.
@@ -325,7 +325,7 @@ class HyperCLIP:
 
     Args:
       images: images, as for `encode_image`.
-      names: one name an image; None takes paths as names, and numbers others.
+      names: one name per image; None takes paths as names, and numbers others.
 
     Returns:
       Index of the images.
@@ -350,7 +350,7 @@ class HyperCLIP:
 
     Args:
       embeddings: embeddings to search in.
-      names: one name a row.
+      names: one name per row.
 
     Returns:
       Index of the embeddings.

@@ -106,7 +106,7 @@ def read(workdir: pathlib.Path, most: int = 2_000) -> list[Row]:
       it every second, fourth, ... row and the last one are kept.
 
   Returns:
-    One row a step, in order. Where a metric was written twice for a step, the
+    one row per step, in order. Where a metric was written twice for a step, the
     later value counts.
   """
   kinds: dict[tuple[int, bytes], _Thinned] = {}
@@ -231,7 +231,7 @@ class Window:
     self._pending.append((step, values))
 
   def rows(self) -> list[dict[str, float]]:
-    """Returns the metrics so far, one row a step; waits for the device.
+    """Returns the metrics so far, one row per step; waits for the device.
 
     The list is a copy: a checkpoint may write it while training continues.
     """

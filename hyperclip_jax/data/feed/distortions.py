@@ -141,7 +141,7 @@ def brightness(
 
   Args:
     images: pixels in [0, 1].
-    factor: 0 for black, 1 for no change; one an image.
+    factor: 0 for black, 1 for no change; one per image.
 
   Returns:
     Images in [0, 1].
@@ -157,7 +157,7 @@ def contrast(
 
   Args:
     images: pixels in [0, 1].
-    factor: 0 for flat gray, 1 for no change; one an image.
+    factor: 0 for flat gray, 1 for no change; one per image.
 
   Returns:
     Images in [0, 1].
@@ -174,7 +174,7 @@ def saturation(
 
   Args:
     images: pixels in [0, 1].
-    factor: 0 for grayscale, 1 for no change; one an image.
+    factor: 0 for grayscale, 1 for no change; one per image.
 
   Returns:
     Images in [0, 1].
@@ -194,7 +194,7 @@ def hue(
 
   Args:
     images: pixels in [0, 1].
-    factor: rotation in turns, one an image.
+    factor: rotation in turns, one per image.
 
   Returns:
     Images in [0, 1].

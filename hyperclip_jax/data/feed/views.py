@@ -32,7 +32,7 @@ LEAVES = ("image", "crop", "seed", "text", "valid")
 
 
 class View(NamedTuple):
-  """One way of showing a record; a batch holds `count` rows of it an example.
+  """One way of showing a record; a batch has `count` rows of it per example.
 
   Rows of example i are i * count to (i + 1) * count - 1.
 

@@ -6,7 +6,7 @@ which are tried in this order:
 - prepared by TensorFlow Datasets as ArrayRecord, TFDS_NAME/.../VERSION; it is
   read without TensorFlow;
 - NAME/SPLIT/*.tar, with KEY.jpg and KEY.cls, the number of the class, and
-  NAME/classnames.txt with the names of the classes, one a line;
+  NAME/classnames.txt with the names of the classes, one per line;
 - NAME/SPLIT/CLASS/*.jpg; classes may be nested (a/abbey). Hidden files and
   folders, and those left by file managers and archivers, are ignored.
 """
