@@ -6,6 +6,7 @@ import pytest
 from hyperclip_jax.data.records.record import Part, Record
 from hyperclip_jax.evals.held_out import Evaluation, Sample
 from hyperclip_jax.geometry.spaces import Sphere
+from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.reports import run
 from tests.data import tars
 
@@ -13,19 +14,15 @@ BOX = (0.25, 0.0, 0.75, 0.5)
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
-class Nearest:
-  """A model whose embeddings are compared as they are."""
-
-  similarity = staticmethod(Sphere().pairwise)
-
-
 def examples(*parts):
-  record = Record("k", "a dog on a sofa", b"", parts)
+  record = Record("k", "a dog on a sofa", b"", parts, {})
   image = np.zeros((8, 8, 3), np.uint8)
   rows = np.eye(1, 4, dtype=np.float32)
   data = Sample("eval", [record], [image], [record.caption], [], [], None)
   found = Evaluation({}, {"image": rows, "text": rows}, {})
-  (example,) = run._examples(Nearest(), data, found, upright=False)
+  model = object.__new__(HyperCLIP)  # compares embeddings, and no more
+  model.space, model.width = Sphere(), 4
+  (example,) = run._examples(model, data, found, upright=False)
   return example
 
 
