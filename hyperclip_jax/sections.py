@@ -22,7 +22,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from hyperclip_jax.files import shown
 
 MOST_INT = 2**63 - 1
-ALIKE = 0.7  # smallest difflib ratio of a name that is suggested
+ALIKE = 0.65  # smallest difflib ratio of a name that is suggested
 WANTED = {
   bool: "true or false",
   int: "a whole number",

@@ -52,7 +52,7 @@ class Writer:
       # The process id keeps two starts within a second apart.
       self._events = EventsWriter(f"{folder}/events", f".{os.getpid()}")
       self._file = (self._workdir / FILE).open("a", encoding="utf-8")
-      first = self._step + 1  # TensorBoard hides older events from here on
+      first = self._step + 1  # existing events from it on are hidden
       self._add(step=first, file_version="brain.Event:2")
       start = _PROTO.SessionLog(status=_PROTO.SessionLog.START)
       self._add(step=first, session_log=start)

@@ -280,7 +280,7 @@ def test_a_complete_folder_is_left_alone(folder, monkeypatch):
 
 def test_other_parameters_are_refused_by_name(folder):
   before = digests(folder)
-  with pytest.raises(ValueError, match=r"seed 0 \(asked: 7\)"):
+  with pytest.raises(ValueError, match=r"seed 0 \(wanted: 7\)"):
     shapes.generate(folder, **SMALL, seed=7)
   assert digests(folder) == before
 

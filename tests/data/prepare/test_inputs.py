@@ -378,13 +378,13 @@ def test_find_sorts_inputs_and_cuts_jsons(tmp_path):
 
 def test_find_names_what_it_cannot_take(tmp_path):
   write_tar(tmp_path / "a.tar", [])
-  with pytest.raises(ValueError, match=r"--images=.* is for a JSON"):
+  with pytest.raises(ValueError, match=r"--images=.* needs a JSON"):
     inputs.find([f"{tmp_path}/a.tar"], str(tmp_path), 10)
   (tmp_path / "a.txt").touch()
   with pytest.raises(ValueError, match=r"a\.txt; want NAME\.tar, or"):
     inputs.find([f"{tmp_path}/*"], None, 10)
   (tmp_path / "a.parquet").touch()
-  with pytest.raises(ValueError, match=r"a\.parquet; .* --output_format webd"):
+  with pytest.raises(ValueError, match=r"a\.parquet; .*--output_format webd"):
     inputs.find([f"{tmp_path}/*"], None, 10)
   (tmp_path / "a.json").write_text('{"images": [{}], "annotations": []}')
   with pytest.raises(ValueError, match=r"--images=nowhere is not a folder"):

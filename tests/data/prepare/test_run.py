@@ -179,7 +179,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, capsys):
   done = {path: path.stat().st_mtime_ns for path in out.glob("0*.json")}
   assert 0 < len(done) < 6
   lines, code = verify(out, capsys)
-  assert "manifest.json: missing; the run did not end" in lines[0]
+  assert "manifest.json: missing; the run did not finish" in lines[0]
   assert code == 1
   main(*flags[:-1], jobs=2)
   assert {path: path.stat().st_mtime_ns for path in done} == done
@@ -329,7 +329,7 @@ def test_nothing_good_is_an_error(tmp_path):
       "want fractions or percent",
     ),
     (["--input=none*.tar", "--output=OUT"], "no file matches 'none*.tar'"),
-    (["--input=IN", "--output=OUT", "--images=."], "is for a JSON"),
+    (["--input=IN", "--output=OUT", "--images=."], "needs a JSON"),
     (["--input=IN", "--output=FOLDER"], "holds the input"),
   ],
 )
