@@ -123,7 +123,7 @@ def _map(model: HyperCLIP, phrases, found: Answer) -> list[Markup]:
     f"are approximate and show {share:.0%} of the variance of directions."
     if isinstance(model.space, Lorentz)
     else f"The first two principal components explain {share:.0%} of the "
-    "variance; this space has no root."
+    "variance."
   )
   uri = plots.data_uri(drawn)
   alt = "Map of the picture and the phrases"
@@ -169,9 +169,17 @@ def labelled_map(
 
 
 def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
-  if not isinstance(model.space, Lorentz):
+  if not model.space.cones:
     return [note("This model's space has no cones.")]
   holding = sum(cone.margin <= 0 for cone in found.cones)
+  if not isinstance(model.space, Lorentz):
+    return [
+      note(
+        f"{holding} of {len(found.cones)} phrases entail the picture, on "
+        "average over the factors of this model's space, which has too many "
+        "dimensions to draw."
+      )
+    ]
   uri = plots.data_uri(cones.cones(found.cones[:MOST_CONES], model.space))
   return [
     note(
