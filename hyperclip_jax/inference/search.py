@@ -271,7 +271,7 @@ class Index:
       scores = self.space.similarity(
         queries[start : start + step], self.embeddings
       )
-      # Those that tie with the last of k stand to be ordered by row, too.
+      # includes all rows that tie with the k-th, to be ordered by row
       least = -np.partition(-scores, k - 1, axis=1)[:, k - 1]
       for row_scores, bound in zip(scores, least, strict=True):
         (rows,) = np.nonzero(row_scores >= bound)
