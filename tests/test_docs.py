@@ -7,7 +7,16 @@ import re
 
 import pytest
 
-from hyperclip_jax.geometry import lorentz, poincare
+from hyperclip_jax.geometry import (
+  beta,
+  boosts,
+  hyperplanes,
+  klein,
+  lorentz,
+  means,
+  poincare,
+  wrapped_normal,
+)
 from hyperclip_jax.losses import contrastive, entailment, tiled
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
@@ -33,7 +42,20 @@ def test_the_method_page_maps_equations_to_functions():
 
 
 @pytest.mark.parametrize(
-  "module", [lorentz, poincare, entailment, contrastive, tiled]
+  "module",
+  [
+    lorentz,
+    poincare,
+    beta,
+    boosts,
+    hyperplanes,
+    klein,
+    means,
+    wrapped_normal,
+    entailment,
+    contrastive,
+    tiled,
+  ],
 )
 def test_the_method_page_has_every_function_of(module):
   functions = {
