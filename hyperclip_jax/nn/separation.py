@@ -65,7 +65,8 @@ class MaxSeparation(nn.Module):
         f"{self.num_classes} classes take {len(sizes)} features, found "
         f"{x.shape[-1]}"
       )
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    if jnp.finfo(x.dtype).bits < 32:
+      x = x.astype(jnp.float32)
     lead = (None,) * (x.ndim - 1)
     own = x * jnp.asarray(self.radius * sizes, x.dtype)[lead]
     others = jnp.cumsum(own / jnp.asarray(left, x.dtype)[lead], axis=-1)

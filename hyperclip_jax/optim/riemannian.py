@@ -29,32 +29,18 @@ Labels = PyTree | Callable[[PyTree], PyTree]
 Rate = float | Float[Array, ""] | optax.Schedule
 
 
-class SgdState(NamedTuple):
-  """State of `riemannian_sgd`.
+class RiemannianState(NamedTuple):
+  """State of `riemannian_sgd` and `riemannian_adam`.
 
   Attributes:
     count: number of steps taken.
-    momentum: tree of tangent vectors at the points; None without momentum.
+    flat: state of optax for the leaves without a manifold.
+    moments: for each other leaf its momentum, or first and second moments.
   """
 
   count: Int[Array, ""]
-  momentum: PyTree
-
-
-class AdamState(NamedTuple):
-  """State of `riemannian_adam`.
-
-  Attributes:
-    count: number of steps taken.
-    mu: tree of first moments, tangent vectors at the points.
-    nu: tree of second moments, of which a point has one.
-    largest: tree of the largest second moments; None without AMSGrad.
-  """
-
-  count: Int[Array, ""]
-  mu: PyTree
-  nu: PyTree
-  largest: PyTree
+  flat: Any
+  moments: Any
 
 
 def riemannian_sgd(
@@ -96,31 +82,22 @@ def riemannian_sgd(
     Array([[1.1752..., 0.       ]], dtype=float32)
   """
 
-  def init(params):
-    trace = None if momentum is None else optax.tree.zeros_like(params)
-    return SgdState(jnp.zeros([], jnp.int32), trace)
+  def start(x, manifold):
+    return () if momentum is None else (jnp.zeros_like(x),)
 
-  def update(updates, state, params=None):
-    rate = _rate(learning_rate, state.count)
-    first = state.count == 0
+  def direction(r, x, manifold, moments, count):
+    if momentum is None:
+      return r, ()
+    (old,) = moments
+    new = (1 - dampening) * r + momentum * old
+    new = jnp.where(count == 1, r, new)
+    return r + momentum * new if nesterov else new, (new,)
 
-    def move(g, x, manifold, m=None):
-      r = _gradient(g, x, manifold, weight_decay)
-      if momentum is None or m is None:
-        return _step(x, -rate * r, manifold), None
-      new = (r if dampening == 0 else (1 - dampening) * r) + momentum * m
-      if dampening:
-        new = jnp.where(first, r, new)
-      direction = r + momentum * new if nesterov else new
-      delta = _step(x, -rate * direction, manifold)
-      return delta, _carried(x, delta, new, manifold)
-
-    trees = () if momentum is None else (state.momentum,)
-    updates, trace = _over_leaves(move, 2, updates, params, labels, *trees)
-    trace = None if momentum is None else trace
-    return updates, SgdState(state.count + 1, trace)
-
-  return optax.GradientTransformation(init, update)
+  # Optax has no dampening: then a flat leaf is a point of a flat space.
+  flat = None if dampening else optax.sgd(learning_rate, momentum, nesterov)
+  return _transformation(
+    learning_rate, labels, weight_decay, flat, start, direction
+  )
 
 
 def riemannian_adam(
@@ -163,40 +140,27 @@ def riemannian_adam(
     Array([[1.1752, 0.    ]], dtype=float32)
   """
 
-  def init(params):
-    def second(x, manifold):
-      return jnp.zeros_like(x if manifold is None else x[..., 0])
+  def start(x, manifold):
+    nu = jnp.zeros_like(manifold.squared_length(x, x))
+    return jnp.zeros_like(x), nu, *((nu,) if amsgrad else ())
 
-    nu = jax.tree.map(second, params, _labels(labels, params))
-    mu = optax.tree.zeros_like(params)
-    return AdamState(jnp.zeros([], jnp.int32), mu, nu, nu if amsgrad else None)
+  def direction(r, x, manifold, moments, count):
+    mu, nu, *largest = moments
+    mu = optax.tree.update_moment(r, mu, b1, 1)
+    length2 = manifold.squared_length(x, r)
+    nu = optax.tree.update_moment(length2, nu, b2, 1)
+    largest = [jnp.maximum(old, nu) for old in largest]
+    top = largest[0] if largest else nu
+    size = jnp.sqrt(optax.tree.bias_correction(top, b2, count)) + eps
+    size = size if size.ndim == x.ndim else size[..., None]
+    mu_hat = optax.tree.bias_correction(mu, b1, count)
+    return mu_hat / size, (mu, nu, *largest)
 
-  def update(updates, state, params=None):
-    rate = _rate(learning_rate, state.count)
-    count = state.count + 1
-
-    def move(g, x, manifold, mu, nu, largest=None):
-      r = _gradient(g, x, manifold, weight_decay)
-      mu = optax.tree.update_moment(r, mu, b1, 1)
-      if manifold is None:
-        nu = optax.tree.update_moment_per_elem_norm(r, nu, b2, 2)
-      else:
-        length2 = manifold.squared_length(x, r)
-        nu = optax.tree.update_moment(length2, nu, b2, 1)
-      top = nu if largest is None else jnp.maximum(largest, nu)
-      mu_hat = optax.tree.bias_correction(mu, b1, count)
-      size = jnp.sqrt(optax.tree.bias_correction(top, b2, count)) + eps
-      direction = mu_hat / (size if manifold is None else size[..., None])
-      delta = _step(x, -rate * direction, manifold)
-      return delta, _carried(x, delta, mu, manifold), nu, top
-
-    trees = (state.mu, state.nu, *((state.largest,) if amsgrad else ()))
-    updates, mu, nu, largest = _over_leaves(
-      move, 4, updates, params, labels, *trees
-    )
-    return updates, AdamState(count, mu, nu, largest if amsgrad else None)
-
-  return optax.GradientTransformation(init, update)
+  # Optax's AMSGrad is another: then a flat leaf is a point of a flat space.
+  flat = None if amsgrad else optax.adam(learning_rate, b1, b2, eps)
+  return _transformation(
+    learning_rate, labels, weight_decay, flat, start, direction
+  )
 
 
 def sgd_rows(
@@ -247,42 +211,100 @@ def sgd_rows(
   return table.at[own].set(moved, mode="drop")
 
 
-def _labels(labels: Labels, params: PyTree) -> PyTree:
-  return labels(params) if callable(labels) else labels
+class _Flat:
+  """Numbers without geometry, of which each has a length of its own."""
+
+  def gradient(self, x, g):
+    return g
+
+  def squared_length(self, x, v):
+    return v * v
+
+  def expmap(self, x, v):
+    return x + v
+
+  def ptransp(self, x, y, v):
+    return v
 
 
-def _rate(learning_rate: Rate, count: Int[Array, ""]) -> Any:
-  return learning_rate(count) if callable(learning_rate) else learning_rate
+def _transformation(
+  learning_rate: Rate,
+  labels: Labels,
+  weight_decay: float,
+  flat: optax.GradientTransformation | None,
+  start: Callable[..., tuple],
+  direction: Callable[..., tuple],
+) -> optax.GradientTransformation:
+  """Moves points by `direction`, and the other leaves by `flat`.
 
+  Args:
+    learning_rate: rate, or step -> rate.
+    labels: manifolds of the leaves, or params -> manifolds.
+    weight_decay: decay of the leaves without manifold.
+    flat: optimiser of those leaves; None to move them by `direction` too.
+    start: (points, manifold) -> moments.
+    direction: (gradient, points, manifold, moments, number of this step) ->
+      tangent vectors that are gone against, and moments, of which the first is
+      a tangent vector.
 
-def _gradient(g, x, manifold, weight_decay):
-  """Returns the gradient that a step takes; a tangent vector at a point."""
-  if manifold is not None:
-    return manifold.gradient(x, g)
-  return g + weight_decay * x if weight_decay else g
+  Returns:
+    Gradient transformation.
+  """
 
+  def manifolds(params):
+    leaves, structure = jax.tree.flatten(params)
+    tree = labels(params) if callable(labels) else labels
+    found = structure.flatten_up_to(tree)
+    kinds = [_Flat() if flat is None and m is None else m for m in found]
+    decays = [m is None for m in found]
+    return leaves, structure, kinds, decays
 
-def _step(x, v, manifold):
-  """Returns the change of coordinates that a step along v makes."""
-  return v if manifold is None else manifold.expmap(x, v) - x
-
-
-def _carried(x, delta, v, manifold):
-  return v if manifold is None else manifold.ptransp(x, x + delta, v)
-
-
-def _over_leaves(move, outputs, grads, params, labels, *trees):
-  """Applies `move` to each leaf, and returns its outputs as trees."""
-  if params is None:
-    raise ValueError("a Riemannian step takes the params: update(..., params)")
-  leaves, structure = jax.tree.flatten(params)
-  manifolds = structure.flatten_up_to(_labels(labels, params))
-  rest = [structure.flatten_up_to(tree) for tree in (grads, *trees)]
-  moved = [
-    move(g, x, manifold, *others)
-    for g, x, manifold, *others in zip(
-      rest[0], leaves, manifolds, *rest[1:], strict=True
+  def init(params):
+    leaves, _, kinds, _ = manifolds(params)
+    plain = [x for x, m in zip(leaves, kinds, strict=True) if m is None]
+    own = [(x, m) for x, m in zip(leaves, kinds, strict=True) if m is not None]
+    return RiemannianState(
+      jnp.zeros([], jnp.int32),
+      flat.init(plain) if flat else (),
+      [start(x, m) for x, m in own],
     )
-  ]
-  columns = zip(*moved, strict=True) if moved else ((),) * outputs
-  return tuple(structure.unflatten(column) for column in columns)
+
+  def update(updates, state, params=None):
+    if params is None:
+      raise ValueError(
+        "a Riemannian step takes the parameters: update(grads, state, params)"
+      )
+    leaves, structure, kinds, decays = manifolds(params)
+    grads = [
+      g + weight_decay * x if weight_decay and decay else g
+      for g, x, decay in zip(
+        structure.flatten_up_to(updates), leaves, decays, strict=True
+      )
+    ]
+    rows = list(zip(grads, leaves, kinds, strict=True))
+    plain = [(g, x) for g, x, m in rows if m is None]
+    moved, flat_state = [], ()
+    if flat:
+      moved, flat_state = flat.update(
+        [g for g, _ in plain], state.flat, [x for _, x in plain]
+      )
+    rate = learning_rate
+    if callable(learning_rate):
+      rate = learning_rate(state.count)
+    count, old, moments = state.count + 1, iter(state.moments), []
+    moved, deltas = iter(moved), []
+    for g, x, manifold in rows:
+      if manifold is None:
+        deltas.append(next(moved))
+        continue
+      r = manifold.gradient(x, g)
+      ahead, new = direction(r, x, manifold, next(old), count)
+      y = manifold.expmap(x, -rate * ahead)
+      deltas.append(y - x)
+      carried = tuple(manifold.ptransp(x, y, m) for m in new[:1])
+      moments.append((*carried, *new[1:]))
+    return structure.unflatten(deltas), RiemannianState(
+      count, flat_state, moments
+    )
+
+  return optax.GradientTransformation(init, update)

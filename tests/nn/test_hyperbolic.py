@@ -18,21 +18,26 @@ def _points(*shape, size=1.0, seed=0, dtype=np.float32):
   return lorentz.expmap0(jnp.asarray(u.astype(dtype)), 1.0)
 
 
+def _run(layer, *inputs):
+  """Output and variables of a new layer, compiled."""
+  return jax.jit(layer.init_with_output)(jax.random.key(0), *inputs)
+
+
 def test_identities():
   x = _points(5, 3)
   dense = hyperbolic.PoincareDense(3)
-  y, _ = dense.init_with_output(jax.random.key(0), x, 1.0)
+  y, _ = _run(dense, x, 1.0)
   np.testing.assert_allclose(y, x, rtol=1e-6)
   image = _points(2, 4, 4, 3)
   one = hyperbolic.PoincareConv(3, (1, 1))
-  y, _ = one.init_with_output(jax.random.key(0), image, 1.0)
+  y, _ = _run(one, image, 1.0)
   np.testing.assert_allclose(y, image, rtol=1e-6)
 
 
 def test_a_centre_tap_returns_the_centre_of_the_patch():
   x = _points(1, 3, 3, 2)
   layer = hyperbolic.PoincareConv(2, (3, 3), padding="VALID")
-  y, _ = layer.init_with_output(jax.random.key(0), x, 1.0)
+  y, _ = _run(layer, x, 1.0)
   patch = beta.ratio(18, 2) * lorentz.logmap0(x, 1.0).reshape(18)
   expected = lorentz.expmap0(patch, 1.0)[8:10]
   np.testing.assert_allclose(y[0, 0, 0], expected, rtol=1e-5)
@@ -54,8 +59,7 @@ def test_convolution_is_a_dense_layer_of_patches(kind):
       kernel_init=nn.initializers.normal(0.3),
       bias_init=nn.initializers.normal(0.3),
     )
-    variables = layer.init(jax.random.key(0), x, 0.7)
-    y = layer.apply(variables, x, 0.7)
+    y, variables = _run(layer, x, 0.7)
     p = variables["params"]
     place = (1, 2, 3)[:rank]  # of the output
     spatial = [(0, 0), (2, 1), (0, 0), (0, 1)][1 : 1 + rank]
@@ -74,7 +78,7 @@ def test_convolution_is_a_dense_layer_of_patches(kind):
       patch = patch.reshape(-1)
       dense = hyperbolic.LorentzDense(4)
       own = {k: p[k] for k in ("time_kernel", "bias")} | {"kernel": flat}
-    expected = dense.apply({"params": own}, patch, 0.7)
+    expected = jax.jit(dense.apply)({"params": own}, patch, 0.7)
     np.testing.assert_allclose(
       y[(1, 1, *place)], expected, rtol=2e-5, atol=1e-6
     )
@@ -83,7 +87,7 @@ def test_convolution_is_a_dense_layer_of_patches(kind):
 def test_leading_axes_and_vmap():
   x = _points(2, 3, 4, 4, 2)
   layer = hyperbolic.PoincareConv(3, (3, 3))
-  y, variables = layer.init_with_output(jax.random.key(0), x, 1.0)
+  y, variables = _run(layer, x, 1.0)
   mapped = jax.vmap(lambda x: layer.apply(variables, x, 1.0))(x)
   np.testing.assert_allclose(y, mapped, rtol=1e-5, atol=1e-6)
   alone = layer.apply(variables, x[1, 2], 1.0)
@@ -106,8 +110,8 @@ def test_products_in_bfloat16_and_points_in_float32():
     hyperbolic.PoincareDense(8, dtype=jnp.bfloat16),
     hyperbolic.LorentzDense(8, dtype=jnp.bfloat16),
   ):
-    y, variables = layer.init_with_output(jax.random.key(0), x, 1.0)
-    exact = layer.clone(dtype=None).apply(variables, x, 1.0)
+    y, variables = _run(layer, x, 1.0)
+    exact = jax.jit(layer.clone(dtype=None).apply)(variables, x, 1.0)
     assert y.dtype == jnp.float32
     np.testing.assert_allclose(y, exact, rtol=0.1, atol=0.05)
     assert jnp.any(y != exact)
@@ -122,16 +126,27 @@ def test_batch_norm_moves_and_scales(mean):
     variables = layer.init(jax.random.key(0), x, 1.0, False)
     params = {"bias": bias, "scale": jnp.asarray(0.5)}
     variables = {**variables, "params": params}
-    y, state = layer.apply(variables, x, 1.0, False, mutable=["batch_stats"])
+
+    @jax.jit
+    def train(variables):
+      return layer.apply(variables, x, 1.0, False, mutable=["batch_stats"])
+
+    y, state = train(variables)
     centre = hyperbolic.from_tangent(bias, 1.0)
     np.testing.assert_allclose(means.variance(y, centre, 1.0), 0.5, rtol=1e-5)
     if mean == "frechet":  # a centroid moves when its points are spread out
       np.testing.assert_allclose(means.frechet_mean(y, 1.0), centre, rtol=1e-5)
+
     # Running statistics: those of the batch, after enough batches of it.
-    for _ in range(200):
-      _, state = layer.apply(
-        {"params": params, **state}, x, 1.0, False, mutable=["batch_stats"]
-      )
+    @jax.jit
+    def repeat(state):
+      def step(_, state):
+        variables = {"params": params, **state}
+        return layer.apply(variables, x, 1.0, False, mutable=["batch_stats"])[1]
+
+      return jax.lax.fori_loop(0, 200, step, state)
+
+    state = repeat(state)
     stats = {"params": params, **state}
     seen = layer.apply(stats, x, 1.0, True)
     np.testing.assert_allclose(seen, y, rtol=1e-7)
@@ -164,14 +179,22 @@ def test_batch_norm_of_a_batch_on_eight_devices():
 
 def test_pooling_keeps_constants():
   x = jnp.broadcast_to(jnp.array([3.0, -4.0]), (1, 5, 5, 2))
-  for padding in ("VALID", "SAME"):
-    for strides in (1, 2, 3):
-      y = hyperbolic.avg_pool(x, 1.313, (3, 3), strides, padding)
-      np.testing.assert_allclose(y, jnp.broadcast_to(x[0, 0, 0], y.shape), 1e-5)
-  y = hyperbolic.global_avg_pool(x, 1.313)
-  np.testing.assert_allclose(y, x[:, 0, 0], rtol=1e-5)
-  y = hyperbolic.max_pool(x, 1.313, (2, 2), strides=2)
-  np.testing.assert_allclose(y, jnp.broadcast_to(x[0, 0, 0], y.shape), 1e-5)
+
+  @jax.jit
+  def pools(x, c):
+    return [
+      hyperbolic.avg_pool(x, c, (3, 3), strides=2),
+      hyperbolic.avg_pool(x, c, (3, 3), strides=1, padding="SAME"),
+      hyperbolic.avg_pool(x, c, (5, 5), strides=(1, 5)),
+      hyperbolic.max_pool(x, c, (2, 2), strides=2),
+      hyperbolic.global_avg_pool(x, c),
+    ]
+
+  found = pools(x, 1.313)
+  shapes = [(1, 2, 2, 2), (1, 5, 5, 2), (1, 1, 1, 2), (1, 2, 2, 2), (1, 2)]
+  assert [y.shape for y in found] == shapes
+  for y in found:
+    np.testing.assert_allclose(y, np.broadcast_to(x[0, 0, 0], y.shape), 1e-5)
 
 
 def test_windows_that_tile_are_those_that_slide():
@@ -201,7 +224,7 @@ def test_curvature_starts_as_written():
   for positive in ("softplus", "exp"):
     for c in (0.01, 1.0, 30.0):
       module = hyperbolic.Curvature(c, positive)
-      found, _ = module.init_with_output(jax.random.key(0))
+      found, _ = _run(module)
       np.testing.assert_allclose(found, c, rtol=1e-5)
   with pytest.raises(ValueError, match="positive"):
     hyperbolic.Curvature(0.0).init(jax.random.key(0))
@@ -209,14 +232,14 @@ def test_curvature_starts_as_written():
 
 def test_attention_of_one_key_is_its_value():
   q, k, v = _points(2, 5, 3), _points(2, 1, 3, seed=1), _points(2, 1, 4, seed=2)
-  y = hyperbolic.lorentz_attention(q, k, v, 0.7, 1.0)
+  y = jax.jit(hyperbolic.lorentz_attention)(q, k, v, 0.7, 1.0)
   np.testing.assert_allclose(y, jnp.broadcast_to(v, (2, 5, 4)), rtol=1e-5)
 
 
 def test_attention_is_the_centroid_of_its_weights():
   q, k, v = (_points(4, 3, seed=s) for s in range(3))
   mask = jnp.tril(jnp.ones((4, 4), bool))
-  y = hyperbolic.lorentz_attention(q, k, v, 0.7, 2.0, mask)
+  y = jax.jit(hyperbolic.lorentz_attention)(q, k, v, 0.7, 2.0, mask)
   d2 = 2 * (-1 / 0.7 - lorentz.inner(q[:, None], k[None], 0.7))
   weights = jax.nn.softmax(jnp.where(mask, -2.0 * d2, -jnp.inf), axis=-1)
   values = jnp.broadcast_to(v, (4, 4, 3))
@@ -228,7 +251,7 @@ def test_attention_is_the_centroid_of_its_weights():
 def test_a_block_is_causal():
   block = hyperbolic.LorentzBlock(2)
   x, mask = _points(2, 5, 4), jnp.tril(jnp.ones((5, 5), bool))
-  y, variables = block.init_with_output(jax.random.key(0), x, 1.0, mask)
+  y, variables = _run(block, x, 1.0, mask)
   changed = block.apply(variables, x.at[:, 3:].add(1), 1.0, mask)
   np.testing.assert_allclose(y[:, :3], changed[:, :3], rtol=1e-5)
   assert jnp.all(jnp.isfinite(y))

@@ -175,9 +175,7 @@ def test_values_and_gradients(golden, start, variant):
     jax.tree.leaves(truth),
     strict=True,
   ):
-    # The published backward clamps denominators at 1e-15.
-    rtol = 1e-5 if variant == "official" else 1e-9
-    _assert_close(a, b, rtol, name=str(path))
+    _assert_close(a, b, name=str(path))
   if variant == "all_fixed":
     balls = _under(golden, "all_fixed/curvature_grad/")
     total = sum(g for key, g in balls.items() if key != "loss")
@@ -218,6 +216,7 @@ RUNS = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_training(golden, start, variant, run):
   params, stats, images, labels = start
+  # The published backward clamps the denominators of short vectors.
   optimizer, rtol = RUNS[run], 1e-5 if variant == "official" else 1e-9
   update = jax.jit(optimizer.update)
   state, losses = optimizer.init(params), []

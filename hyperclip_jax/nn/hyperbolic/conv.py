@@ -234,7 +234,7 @@ class _Slide(NamedTuple):
     """Sums (batch, *spatial) over the places of each patch."""
     return jax.lax.reduce_window(
       x,
-      jnp.zeros((), x.dtype),
+      0.0,
       jax.lax.add,
       (1, *self.window),
       (1, *self.strides),

@@ -220,7 +220,7 @@ class MaxSeparationMLR(nn.Module):
 
 def wide(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   """Returns points in float32 or better."""
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
 
 
 def product(
