@@ -16,9 +16,9 @@ from typing import ClassVar, Literal
 import jax
 from jaxtyping import Float
 
-from hyperclip_jax.geometry import numerics, spaces
+from hyperclip_jax.geometry import numerics
 from hyperclip_jax.geometry.numerics import Array, Scalar
-from hyperclip_jax.geometry.spaces import Paired, Rows
+from hyperclip_jax.geometry.space import Paired, Rows, by_rows, mean_of, wide
 
 Form = Literal["exact", "reference"]
 SCORES = ("csd", "cosine")
@@ -149,17 +149,17 @@ def inclusion(
     includes `specific`.
 
   Examples:
-    >>> wide, narrow = jnp.array([0.0, 1.0]), jnp.array([0.0, -1.0])
-    >>> bool(inclusion(wide, narrow)[0] > 0)
+    >>> broad, narrow = jnp.array([0.0, 1.0]), jnp.array([0.0, -1.0])
+    >>> bool(inclusion(broad, narrow)[0] > 0)
     True
   """
-  wide, narrow = log_vars(general), log_vars(specific)
-  inside, outside = _log_spread(narrow, wide), _log_spread(wide, narrow)
+  l_g, l_s = log_vars(general), log_vars(specific)
+  inside, outside = _log_spread(l_s, l_g), _log_spread(l_g, l_s)
   xp = numerics.namespace(inside, outside)
   apart = xp.exp(eps - inside) - xp.exp(eps - outside)
   distance = means(general) - means(specific)
   rate = 0.5 if form == "exact" else 1.0
-  return rate * (wide - narrow) + 0.5 * (outside - inside) - distance**2 * apart
+  return rate * (l_g - l_s) + 0.5 * (outside - inside) - distance**2 * apart
 
 
 def _log_spread(l_x, l_y):
@@ -209,7 +209,7 @@ def merge(rows: Float[Array, "n dim"]) -> Float[Array, " dim"]:
     >>> float(merged[0]), round(float(jnp.exp(merged[1])), 4)
     (0.0, 2.0)
   """
-  rows = spaces.wide(rows)
+  rows = wide(rows)
   xp = numerics.namespace(rows)
   mean = means(rows).mean(axis=0)
   spread = ((means(rows) - mean[None]) ** 2).mean(axis=0)
@@ -254,6 +254,11 @@ class Gaussian:
         f"score must be one of {', '.join(SCORES)}, found {self.score!r}"
       )
 
+  @property
+  def by_products(self) -> bool:
+    """True: either score is an inner product."""
+    return True
+
   def by(self, score: str) -> "Gaussian":
     """Returns the space of the same Gaussians with another score.
 
@@ -264,7 +269,7 @@ class Gaussian:
 
   def uncertainty(self, x: Rows) -> Float[Array, " n"]:
     """Computes the uncertainty u of each Gaussian, the sum of its variances."""
-    return spaces.by_rows(uncertainty, x)
+    return by_rows(uncertainty, x)
 
   def log_var(self, x: Rows) -> Float[Array, "n half"]:
     """Returns the log variances of Gaussians."""
@@ -272,7 +277,7 @@ class Gaussian:
 
   def lift(self, tangents: Rows) -> Float[Array, "n dim"]:
     """Scales means to unit length, and leaves log variances as they are."""
-    return spaces.by_rows(
+    return by_rows(
       lambda x: join(numerics.unit(means(x)), log_vars(x)), tangents
     )
 
@@ -283,12 +288,12 @@ class Gaussian:
     count as a variance, as it does in `merge`.
     """
 
-    found = spaces.average(_moments(self.lift(rows)) for rows in tangents)
+    found = mean_of(_moments(self.lift(rows)) for rows in tangents)
     return self.lift(_from_moments(found))
 
   def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """1 - CSD / 2, or cosines, row by row."""
-    return spaces.by_rows(self._pairs, x, y)
+    return by_rows(self._pairs, x, y)
 
   def _pairs(self, x, y):
     cosines = numerics.dot(means(x), means(y))
@@ -298,17 +303,11 @@ class Gaussian:
 
   def pairwise(self, x: Rows, y: Float[Array, "m dim"]) -> Float[Array, "n m"]:
     """1 - CSD / 2, or cosines, of all pairs: one matrix product."""
-    x, y = spaces.wide(x), spaces.wide(y)
+    x, y = wide(x), wide(y)
     cosines = numerics.products(means(x), means(y))
     if self.score == "cosine":
       return cosines
     return cosines - 0.5 * (uncertainty(x)[:, None] + uncertainty(y)[None])
-
-  def logits(
-    self, x: Rows, y: Float[Array, "m dim"], scale: Scalar
-  ) -> Float[Array, "n m"]:
-    """Scaled nearness of all pairs."""
-    return scale * self.pairwise(x, y)
 
   def similarity(
     self, x: Rows, y: Float[Array, "m dim"]
@@ -322,13 +321,13 @@ class Gaussian:
     Inner products with `queries`, which have zeros for the log variances, are
     the nearness of all pairs.
     """
-    x = spaces.wide(x)
+    x = wide(x)
     half, one = self._terms(x)
     return numerics.namespace(x).concatenate([x, half, one], axis=1)
 
   def queries(self, x: Rows) -> Float[Array, "n keys"]:
     """Means, zeros, ones, and minus half the uncertainties."""
-    x = spaces.wide(x)
+    x = wide(x)
     xp, (half, one) = numerics.namespace(x), self._terms(x)
     rows = [means(x), xp.zeros_like(log_vars(x)), one, half]
     return xp.concatenate(rows, axis=1)
@@ -343,14 +342,14 @@ class Gaussian:
     """Closed-form sampled distances, or 1 - cosine, row by row."""
     if self.score == "cosine":
       return 1 - self.pairs(x, y)
-    return spaces.by_rows(csd, x, y)
+    return by_rows(csd, x, y)
 
   def root(self, rows: Rows) -> Float[Array, " dim"]:
     """The mean direction of a set with its mean variances, for want of a root.
 
     ProLIP takes the empty text, or the text that includes an image the most.
     """
-    moments = _moments(self.lift(spaces.wide(rows)))
+    moments = _moments(self.lift(wide(rows)))
     return self.lift(_from_moments(moments.mean(axis=0, keepdims=True)))[0]
 
   def path(
@@ -361,9 +360,9 @@ class Gaussian:
   ) -> Float[Array, "steps dim"]:
     """The chord of the means, brought to the sphere; log variances in line."""
     x, y, t = (
-      spaces.wide(x)[None],
-      spaces.wide(y)[None],
-      spaces.wide(t)[:, None],
+      wide(x)[None],
+      wide(y)[None],
+      wide(t)[:, None],
     )
     return self.lift((1 - t) * x + t * y)
 
@@ -399,7 +398,7 @@ class Gaussian:
     def test(general, specific):
       return inclusion(general, specific, form=form).sum(axis=-1)
 
-    return spaces.by_rows(test, general, specific)
+    return by_rows(test, general, specific)
 
   def entailment_score(
     self, general: Paired, specific: Paired

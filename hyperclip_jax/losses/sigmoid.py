@@ -9,15 +9,15 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from hyperclip_jax.geometry.numerics import Scalar
-from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.losses import tiled
+from hyperclip_jax.losses.contrastive import Nearness
 
 # (space, scale, bias, x, y) -> loss.
 Pairs = Callable[..., Float[Array, ""]]
 
 
 def pairs(
-  space: Space,
+  space: Nearness,
   scale: Scalar,
   bias: Scalar,
   x: Float[Array, "b dim"],
@@ -55,7 +55,7 @@ def pairs(
 
 def tiled_pairs(
   mesh: Mesh,
-  space: Space,
+  space: Nearness,
   scale: Scalar,
   bias: Scalar,
   x: Float[Array, "b dim"],
@@ -92,12 +92,12 @@ def _forward(mesh, space, scale, bias, x, y):
   @tiled._on_each_device(mesh, specs, tiled._ROWS)
   def stream(space, scale, bias, x, y):
     losses = jax.nn.softplus(-_matching(space, scale, bias, x, y))
-    matches, columns = tiled._columns(y, len(x))
+    matches, columns = tiled._columns(y, len(x), None)
 
     def add(losses, tile):
       found = jax.nn.softplus(_logits(space, scale, bias, x, tile.y))
       found = jnp.where(tiled._negative(matches, tile), found, 0)
-      return losses + found.sum(axis=1), tile
+      return losses + found.sum(axis=1), None
 
     columns = tiled._tiles(columns, len(x))
     return tiled._over_all_columns(add, losses, columns, mesh)[0]
@@ -113,7 +113,7 @@ def _backward(mesh, saved, grad):
   def stream(space, scale, bias, x, y, grad):
     logits, vjp = jax.vjp(_matching, space, scale, bias, x, y)
     *begin, dy = vjp(-grad * jax.nn.sigmoid(-logits))
-    matches, columns = tiled._columns(y, len(x))
+    matches, columns = tiled._columns(y, len(x), None)
 
     def add(carry, tile):
       logits, vjp = jax.vjp(_logits, space, scale, bias, x, tile.y)
@@ -121,7 +121,7 @@ def _backward(mesh, saved, grad):
       weights = jnp.where(tiled._negative(matches, tile), weights, 0)
       *more, dy = vjp(weights)
       carry = jax.tree.map(jnp.add, carry, tuple(more))
-      return carry, tile._replace(dy=tile.dy + dy)
+      return carry, tile.dy + dy
 
     columns = tiled._tiles(columns._replace(dy=dy), len(x))
     (*dscalars, dx), columns = tiled._over_all_columns(
@@ -141,7 +141,7 @@ def _matching(space, scale, bias, x, y):
 
 
 def _logits(space, scale, bias, x, y):
-  return space.logits(x, y, scale) + bias
+  return scale * space.pairwise(x, y) + bias
 
 
 def on(mesh: Mesh, how: str = "auto") -> Pairs:

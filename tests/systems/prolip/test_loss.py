@@ -154,7 +154,7 @@ def test_parts_equal_official(case, losses):
     gaussian.join(given[f"{kind}_mean"], given[f"{kind}_l"]) for kind in KINDS
   )
   place = f"case{case}/out"
-  logits = Gaussian().logits(image, text, given["logit_scale"])
+  logits = given["logit_scale"] * Gaussian().pairwise(image, text)
   assert_relative(
     logits + given["logit_bias"], losses[f"{place}/logits"], 1e-12
   )

@@ -132,8 +132,8 @@ def test_classes_by_weighed_templates(model, pictures):
   pool = model.encode_image(pictures)
   settings = bprw.UNLABELLED._replace(neighbours=2)
   found = bprw.reweigh(rows, pool, settings)
-  scores = model.space.logits(pool, found.classes, model.logit_scale)
-  assert scores.shape == (3, 2)
+  scores = model.probabilities(pool, found.classes)
+  np.testing.assert_allclose(scores.sum(axis=1), 1)
   plain = templates.classes(rows)
   np.testing.assert_allclose(
     model.probabilities(pool, plain),
