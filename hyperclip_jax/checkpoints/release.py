@@ -20,6 +20,7 @@ from hyperclip_jax.files import shown, write_whole
 
 FORMAT, VERSION = "hyperclip-jax", 2
 MODEL_FILE, WEIGHTS_FILE = "model.json", "model.safetensors"
+OTHER_FILES = ("tokenizer.json",)  # that the options of a system may name
 OLD_FILE = "config.json"  # of releases of version 1, and of runs
 MAX_CONFIG = 1_000_000  # bytes
 SHOWN = 4  # keys of each kind in a message

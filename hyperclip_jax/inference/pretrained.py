@@ -46,7 +46,9 @@ def load(
       and unexpected are listed.
   """
   if str(source).startswith(hub.PREFIX):
-    path = hub.download(str(source), [MODEL_FILE, WEIGHTS_FILE])
+    path = hub.download(
+      str(source), [MODEL_FILE, WEIGHTS_FILE], release.OTHER_FILES
+    )
   else:
     path = files.expanded(source)
   if path.is_file():
