@@ -194,10 +194,12 @@ def lasting(section: Any) -> dict[str, Any]:
   found = {}
   for field in dataclasses.fields(section):
     value = getattr(section, field.name)
+    if field.metadata.get("training"):
+      continue
     if dataclasses.is_dataclass(value):
       inside = lasting(value)
       found |= {f"{field.name}.{name}": inside[name] for name in inside}
-    elif not field.metadata.get("training"):
+    else:
       found[field.name] = value
   return found
 

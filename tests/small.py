@@ -32,6 +32,11 @@ def config(system: str = "hycoclip", steps: int = 6) -> Config:
     # The width of texts; masks that do not depend on how a batch is split.
     c.model.update(embed_dim=32, text_mask=1.0, image_keep_ratio=1.0)
   c.model.dtype = "float32"
+  if "projector_hidden" in c.model:
+    c.model.projector_hidden = 32
+    c.model.barlow.update(hidden=16, out=24)
+    c.model.siam.update(hidden=16, out=8)
+    c.model.swap.update(hidden=16, out=8, prototypes=12)
   c.optim.learning_rate = 1e-3
   c.optim.warmup = 2
   c.data.canvas = 32

@@ -12,6 +12,7 @@ from hyperclip_jax.losses import (
   contrastive,
   entailment,
   inclusion,
+  selfsup,
   sigmoid,
   tiled,
 )
@@ -46,6 +47,7 @@ def test_the_method_page_maps_equations_to_functions():
     poincare,
     entailment,
     contrastive,
+    selfsup,
     tiled,
     sigmoid,
     inclusion,

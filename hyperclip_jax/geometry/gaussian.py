@@ -11,16 +11,15 @@ Functions take JAX arrays, or NumPy arrays, which stay on the host.
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 from jaxtyping import Float
 
 from hyperclip_jax.geometry import numerics
 from hyperclip_jax.geometry.numerics import Array, Scalar
-from hyperclip_jax.geometry.space import Paired, Rows, by_rows, mean_of, wide
+from hyperclip_jax.geometry.space import Paired, Rows, average, by_rows, wide
 
-Form = Literal["exact", "reference"]
 SCORES = ("csd", "cosine")
 
 
@@ -88,7 +87,7 @@ def log_included(
   x: Float[Array, "*#n dim"],
   y: Float[Array, "*#n dim"],
   eps: Scalar = 0.0,
-  form: Form = "exact",
+  form: str = "exact",
 ) -> Float[Array, "*#n half"]:
   """Computes the log of the integral of p_x^2 p_y in each dimension.
 
@@ -130,7 +129,7 @@ def inclusion(
   general: Float[Array, "*#n dim"],
   specific: Float[Array, "*#n dim"],
   eps: Scalar = 0.0,
-  form: Form = "exact",
+  form: str = "exact",
 ) -> Float[Array, "*#n half"]:
   """Computes how much more `general` includes `specific` than is included.
 
@@ -149,17 +148,17 @@ def inclusion(
     includes `specific`.
 
   Examples:
-    >>> broad, narrow = jnp.array([0.0, 1.0]), jnp.array([0.0, -1.0])
-    >>> bool(inclusion(broad, narrow)[0] > 0)
+    >>> wide, narrow = jnp.array([0.0, 1.0]), jnp.array([0.0, -1.0])
+    >>> bool(inclusion(wide, narrow)[0] > 0)
     True
   """
-  l_g, l_s = log_vars(general), log_vars(specific)
-  inside, outside = _log_spread(l_s, l_g), _log_spread(l_g, l_s)
+  wide, narrow = log_vars(general), log_vars(specific)
+  inside, outside = _log_spread(narrow, wide), _log_spread(wide, narrow)
   xp = numerics.namespace(inside, outside)
   apart = xp.exp(eps - inside) - xp.exp(eps - outside)
   distance = means(general) - means(specific)
   rate = 0.5 if form == "exact" else 1.0
-  return rate * (l_g - l_s) + 0.5 * (outside - inside) - distance**2 * apart
+  return rate * (wide - narrow) + 0.5 * (outside - inside) - distance**2 * apart
 
 
 def _log_spread(l_x, l_y):
@@ -168,7 +167,7 @@ def _log_spread(l_x, l_y):
 
 
 def divergence(
-  rows: Float[Array, "*n dim"], form: Form = "exact"
+  rows: Float[Array, "*n dim"], form: str = "exact"
 ) -> Float[Array, "*n half"]:
   """Computes the KL divergence from the standard normal in each dimension.
 
@@ -243,6 +242,11 @@ class Gaussian:
   rooted: ClassVar[bool] = False
   distance_name: ClassVar[str] = "closed-form sampled distance"
 
+  @property
+  def by_products(self) -> bool:
+    """True: either score is an inner product of longer rows."""
+    return True
+
   def __post_init__(self):
     """Checks the score.
 
@@ -253,11 +257,6 @@ class Gaussian:
       raise ValueError(
         f"score must be one of {', '.join(SCORES)}, found {self.score!r}"
       )
-
-  @property
-  def by_products(self) -> bool:
-    """True: either score is an inner product."""
-    return True
 
   def by(self, score: str) -> "Gaussian":
     """Returns the space of the same Gaussians with another score.
@@ -288,7 +287,7 @@ class Gaussian:
     count as a variance, as it does in `merge`.
     """
 
-    found = mean_of(_moments(self.lift(rows)) for rows in tangents)
+    found = average(_moments(self.lift(rows)) for rows in tangents)
     return self.lift(_from_moments(found))
 
   def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
@@ -381,7 +380,7 @@ class Gaussian:
     return self.half_aperture(general)
 
   def inclusion(
-    self, general: Paired, specific: Paired, form: Form = "exact"
+    self, general: Paired, specific: Paired, form: str = "exact"
   ) -> Float[Array, " n"]:
     """Tests which Gaussians include which (ProLIP's inclusion test).
 

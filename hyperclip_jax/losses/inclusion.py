@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from hyperclip_jax.geometry import gaussian
-from hyperclip_jax.geometry.gaussian import Form
 from hyperclip_jax.geometry.numerics import Scalar
 from hyperclip_jax.losses import rows
 
@@ -23,7 +22,7 @@ def inclusion(
   specific: Float[Array, "b dim"],
   eps: Scalar,
   slope: Scalar,
-  form: Form = "exact",
+  form: str = "exact",
   where: Bool[Array, " b"] | None = None,
 ) -> Float[Array, ""]:
   """Computes the mean of softplus(-slope T) over dimensions and rows.
@@ -56,7 +55,7 @@ def inclusion(
 
 
 def bottleneck(
-  points: Float[Array, "b dim"], form: Form = "exact"
+  points: Float[Array, "b dim"], form: str = "exact"
 ) -> Float[Array, ""]:
   """Computes the mean divergence from the standard normal (VIB).
 

@@ -9,15 +9,15 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from hyperclip_jax.geometry.numerics import Scalar
-from hyperclip_jax.losses import tiled
-from hyperclip_jax.losses.contrastive import Nearness
+from hyperclip_jax.geometry.spaces import Space
+from hyperclip_jax.losses import ring, tiled
 
 # (space, scale, bias, x, y) -> loss.
 Pairs = Callable[..., Float[Array, ""]]
 
 
 def pairs(
-  space: Nearness,
+  space: Space,
   scale: Scalar,
   bias: Scalar,
   x: Float[Array, "b dim"],
@@ -55,7 +55,7 @@ def pairs(
 
 def tiled_pairs(
   mesh: Mesh,
-  space: Nearness,
+  space: Space,
   scale: Scalar,
   bias: Scalar,
   x: Float[Array, "b dim"],
@@ -77,7 +77,7 @@ def tiled_pairs(
     Loss in nats.
   """
   bias = jnp.asarray(bias, x.dtype)
-  return _losses(mesh, space, scale, bias, x, y).mean()
+  return jnp.mean(_losses(mesh, space, scale, bias, x, y))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -87,48 +87,48 @@ def _losses(mesh, space, scale, bias, x, y):
 
 
 def _forward(mesh, space, scale, bias, x, y):
-  specs = (*3 * (tiled._ALL,), tiled._ROWS, tiled._ROWS)
+  specs = (*3 * (ring.ALL,), ring.ROWS, ring.ROWS)
 
-  @tiled._on_each_device(mesh, specs, tiled._ROWS)
+  @ring.on_each_device(mesh, specs, ring.ROWS)
   def stream(space, scale, bias, x, y):
     losses = jax.nn.softplus(-_matching(space, scale, bias, x, y))
-    matches, columns = tiled._columns(y, len(x), None)
+    matches, columns = ring.columns_of(y, len(x))
 
     def add(losses, tile):
       found = jax.nn.softplus(_logits(space, scale, bias, x, tile.y))
-      found = jnp.where(tiled._negative(matches, tile), found, 0)
+      found = jnp.where(ring.negative(matches, tile), found, 0)
       return losses + found.sum(axis=1), None
 
-    columns = tiled._tiles(columns, len(x))
-    return tiled._over_all_columns(add, losses, columns, mesh)[0]
+    columns = ring.tiles(columns, len(x))
+    return ring.over_all_columns(add, losses, columns, mesh)[0]
 
   losses = stream(space, scale, bias, x, y)
   return losses, (space, scale, bias, x, y)
 
 
 def _backward(mesh, saved, grad):
-  specs = (*3 * (tiled._ALL,), tiled._ROWS, tiled._ROWS)
+  specs = (*3 * (ring.ALL,), ring.ROWS, ring.ROWS)
 
-  @tiled._on_each_device(mesh, (*specs, tiled._ROWS), specs)
+  @ring.on_each_device(mesh, (*specs, ring.ROWS), specs)
   def stream(space, scale, bias, x, y, grad):
     logits, vjp = jax.vjp(_matching, space, scale, bias, x, y)
     *begin, dy = vjp(-grad * jax.nn.sigmoid(-logits))
-    matches, columns = tiled._columns(y, len(x), None)
+    matches, columns = ring.columns_of(y, len(x))
 
     def add(carry, tile):
       logits, vjp = jax.vjp(_logits, space, scale, bias, x, tile.y)
       weights = jax.nn.sigmoid(logits) * grad[:, None]
-      weights = jnp.where(tiled._negative(matches, tile), weights, 0)
+      weights = jnp.where(ring.negative(matches, tile), weights, 0)
       *more, dy = vjp(weights)
       carry = jax.tree.map(jnp.add, carry, tuple(more))
       return carry, tile.dy + dy
 
-    columns = tiled._tiles(columns._replace(dy=dy), len(x))
-    (*dscalars, dx), columns = tiled._over_all_columns(
+    columns = ring.tiles(columns._replace(dy=dy), len(x))
+    (*dscalars, dx), columns = ring.over_all_columns(
       add, tuple(begin), columns, mesh
     )
     dy = columns.dy.reshape(-1, dy.shape[1])[: len(dy)]
-    return *jax.lax.psum(dscalars, tiled._AXIS), dx, dy
+    return *jax.lax.psum(dscalars, ring.AXIS), dx, dy
 
   return stream(*saved, grad)
 
@@ -157,7 +157,7 @@ def on(mesh: Mesh, how: str = "auto") -> Pairs:
   """
 
   def chosen(space, scale, bias, x, y):
-    many = len(y) ** 2 // mesh.shape[tiled._AXIS] >= tiled.TILED_FROM
+    many = len(y) ** 2 // mesh.shape[ring.AXIS] >= tiled.TILED_FROM
     if how == "tiled" or (how == "auto" and many):
       return tiled_pairs(mesh, space, scale, bias, x, y)
     return pairs(space, scale, bias, x, y)

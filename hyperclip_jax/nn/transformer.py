@@ -157,6 +157,8 @@ class Block(nn.Module):
     mlp_ratio: width of the MLP, as a multiple of the input's, rounded down.
     activation: activation of the MLP, a key of `ACTIVATIONS`.
     epsilon: epsilon of the LayerNorms.
+    dropout: rate at which numbers of the input are dropped, before anything
+      else; it draws from the stream "dropout" if it is not 0.
   """
 
   heads: int
@@ -166,6 +168,7 @@ class Block(nn.Module):
   activation: str = "gelu"
   epsilon: float = 1e-5
   mlp_ratio: float = 4.0
+  dropout: float = 0.0
 
   @nn.compact
   def __call__(self, x_BLD: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
@@ -186,6 +189,8 @@ class Block(nn.Module):
         name=name,
       )
 
+    if self.dropout:
+      x_BLD = nn.Dropout(self.dropout, deterministic=False)(x_BLD)
     y_BLD = norm("norm1")(x_BLD)
     qkv_BLX = dense("qkv", 3 * width, initial.qkv)(y_BLD)
     qkv_BL3HK = qkv_BLX.reshape(*x_BLD.shape[:2], 3, self.heads, -1)
@@ -220,6 +225,8 @@ class Transformer(nn.Module):
     activation: as of `Block`.
     epsilon: as of `Block`.
     final_norm: whether a LayerNorm follows the blocks.
+    dropout: rate of the dropout at the entrance of every block, in calls with
+      `train`; the stream is "dropout".
   """
 
   depth: int
@@ -233,13 +240,16 @@ class Transformer(nn.Module):
   epsilon: float = 1e-5
   mlp_ratio: float = 4.0
   final_norm: bool = True
+  dropout: float = 0.0
 
   @nn.compact
-  def __call__(self, x_BLD: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+  def __call__(
+    self, x_BLD: Float[Array, "b l d"], train: bool = False
+  ) -> Float[Array, "b l d"]:
     blocks = nn.scan(
       lambda block, x, _: (block(x), None),
       variable_axes={"params": 0},
-      split_rngs={"params": True},
+      split_rngs={"params": True, "dropout": True},
       length=self.depth,
       unroll=self.depth if self.unroll else 1,
     )
@@ -256,6 +266,7 @@ class Transformer(nn.Module):
       self.activation,
       self.epsilon,
       self.mlp_ratio,
+      self.dropout if train else 0.0,
       name="blocks",
     )
     x_BLD, _ = blocks(block, x_BLD, None)

@@ -43,10 +43,10 @@ def variables(config: Config) -> Any:
   adapted = getattr(build.system(config), "adapted", None)
   if adapted is not None:
     found = adapted(model.options, found, options)
-  shapes = traverse_util.flatten_dict(
+  shapes: Any = traverse_util.flatten_dict(
     dict(variable_shapes(build.encoder(config))), sep="."
   )
-  flat = traverse_util.flatten_dict(dict(found), sep=".")
+  flat: Any = traverse_util.flatten_dict(dict(found), sep=".")
   if flat.keys() != shapes.keys():
     raise ValueError(f"{where}: {differing(flat, shapes)}")
   for name, leaf in shapes.items():
@@ -74,4 +74,4 @@ def begin(state: TrainState, config: Config) -> TrainState:
     found,
     {name: like[name] for name in found},
   )
-  return state.replace(variables=like | placed)
+  return TrainState(state.step, like | placed, state.opt_state)

@@ -112,9 +112,9 @@ def test_weights_equal_official(name, golden):
   assert_relative(variance, golden[f"{name}/out/class_var"], 1e-10)
   query = given["query_mean"]
   query = gaussian.join(query, np.full_like(query, -745.0))  # no uncertainty
-  cosines = 100 * Gaussian("cosine").pairwise(query, found)
+  cosines = 100.0 * Gaussian("cosine").pairwise(query, found)
   assert_relative(cosines, golden[f"{name}/out/score"], 1e-10)
-  scores = 100 * Gaussian().pairwise(query, found)
+  scores = 100.0 * Gaussian().pairwise(query, found)
   assert_relative(scores, golden[f"{name}/out/score_unc"], 1e-10)
 
 

@@ -11,7 +11,7 @@ from jax.sharding import AxisType
 from hyperclip_jax.geometry import gaussian
 from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.geometry.spaces import Lorentz
-from hyperclip_jax.losses import sigmoid, tiled
+from hyperclip_jax.losses import ring, sigmoid
 
 BATCH, DIM = 48, 8
 
@@ -61,7 +61,7 @@ SPACES = {"gaussian": lambda _: Gaussian(), "lorentz": Lorentz}
 def test_tiles_on_any_number_of_devices_equal_naive(
   space, devices, monkeypatch
 ):
-  monkeypatch.setattr(tiled, "TILE", 7 * BATCH // 2)  # divides no share
+  monkeypatch.setattr(ring, "TILE", 7 * BATCH // 2)  # divides no share
   with jax.enable_x64(True):
     given = arguments("float64")
     wanted = gradients(sigmoid.pairs, SPACES[space])(*given)

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperclip_jax.geometry import gaussian
-from hyperclip_jax.geometry.gaussian import Form
 
 STEPS = 50  # points of a walk, as in the authors' code
 BLOCK = 2**24  # numbers that are held at once
@@ -22,7 +21,7 @@ Gaussians = Float[np.ndarray, "n dim"]
 def including(
   images: Gaussians,
   texts: Float[np.ndarray, "texts dim"],
-  form: Form = "reference",
+  form: str = "reference",
 ) -> Gaussians:
   """Finds the text that includes each image the most.
 

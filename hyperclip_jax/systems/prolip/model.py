@@ -72,7 +72,7 @@ def encoder(o: Options) -> Encoder:
   Returns:
     Encoder for training and inference.
   """
-  both = module(o)
+  both: Any = module(o)
 
   def init(key: PRNGKeyArray) -> Variables:
     images = jnp.zeros((1, o.image_size, o.image_size, 3))
