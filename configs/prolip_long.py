@@ -1,7 +1,7 @@
 """LongProLIP: a ProLIP ViT-B/16 fine-tuned on texts of 256 tokens.
 
 python -m hyperclip_jax.main --config=configs/prolip_long.py --workdir=DIR \
-  --config.start=RUN_OR_RELEASE_OF_A_PROLIP_B16 \
+  --config.init_from=RUN_OR_RELEASE_OF_A_PROLIP_B16 \
   --config.data.shards='/data/long_captions/*.tar' \
   --config.model.tokenizer=/models/siglip/tokenizer.json
 

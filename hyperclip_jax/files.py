@@ -208,7 +208,9 @@ def inside(folder: pathlib.Path, name: Any) -> pathlib.Path:
   """
   parts = pathlib.PurePosixPath(name).parts if isinstance(name, str) else ()
   if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
-    raise ValueError(f"{shown(repr(name))} is no file inside {shown(folder)}")
+    raise ValueError(
+      f"{shown(repr(name))} is not a file inside {shown(folder)}"
+    )
   return folder.joinpath(*parts)
 
 

@@ -12,7 +12,7 @@ more than these:
 
 An optional TITLE is its name in reports. An optional adapted(options,
 variables, wanted) makes variables for the options `wanted` of those of a
-trained model, where a run starts from one (`--config.start`).
+trained model, where a run starts from one (`--config.init_from`).
 
 A module of another package can be a system too; its dotted name must be allowed
 (`--config.trust_system`).

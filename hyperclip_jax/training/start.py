@@ -17,7 +17,7 @@ from hyperclip_jax.training.step import TrainState
 
 
 def variables(config: Config) -> Any:
-  """Reads the variables of `config.start`, for the options of the config.
+  """Reads the variables of `config.init_from`, for the options of the config.
 
   A system may have `adapted(options, variables, wanted)`, which makes variables
   for other options, such as for longer texts.
@@ -32,8 +32,8 @@ def variables(config: Config) -> Any:
     ValueError: the model is of another system, or has other parameters.
     OSError: there is no such model.
   """
-  model = pretrained.load(config.start, trust_system=config.trust_system)
-  where = f"config.start={shown(config.start)}"
+  model = pretrained.load(config.init_from, trust_system=config.trust_system)
+  where = f"config.init_from={shown(config.init_from)}"
   if model.system != config.system:
     raise ValueError(
       f"{where} is a model of {model.system}: set config.system to it, or "
@@ -59,7 +59,7 @@ def variables(config: Config) -> Any:
 
 
 def begin(state: TrainState, config: Config) -> TrainState:
-  """Puts the variables of `config.start` into a fresh state.
+  """Puts the variables of `config.init_from` into a fresh state.
 
   Args:
     state: state at step 0, on its devices.

@@ -32,7 +32,7 @@ def _model(config):
 def test_a_run_begins_with_the_models_variables(release, tmp_path):
   folder, model = release
   config = small.config("prolip")
-  config.start = str(folder)
+  config.init_from = str(folder)
   run = runs.prepare(config, tmp_path)
   state, _ = train.first_state(run)
   jax.tree.map(np.testing.assert_array_equal, state.variables, model.variables)
@@ -45,7 +45,7 @@ def test_a_run_begins_with_the_models_variables(release, tmp_path):
 def test_prolip_starts_with_longer_texts(release, tmp_path):
   folder, model = release
   config = small.config("prolip")
-  config.start = str(folder)
+  config.init_from = str(folder)
   config.model.text.context = 40
   config.data.text_buckets = (40,)
   found = start.variables(config)["params"]["text"]["position_embed"]
@@ -57,17 +57,17 @@ def test_prolip_starts_with_longer_texts(release, tmp_path):
 def test_other_models_are_refused(release):
   folder, _ = release
   config = small.config("clip")
-  config.start = str(folder)
+  config.init_from = str(folder)
   with pytest.raises(
     ValueError, match=r"is a model of prolip: set config.system"
   ):
     start.variables(config)
   config = small.config("prolip")
-  config.start = str(folder)
+  config.init_from = str(folder)
   config.model.vision.depth = 1
   with pytest.raises(ValueError, match=r"is \(2, .* wants \(1, "):
     start.variables(config)
-  config.start = str(folder / "none")
+  config.init_from = str(folder / "none")
   with pytest.raises(FileNotFoundError, match="none: no such file or folder"):
     start.variables(config)
 
@@ -75,11 +75,11 @@ def test_other_models_are_refused(release):
 def test_files_of_the_model_are_found_from_anywhere(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   config = small.config("prolip")
-  config.start, config.model.tokenizer = "release", "a/tokenizer.json"
+  config.init_from, config.model.tokenizer = "release", "a/tokenizer.json"
   found = runs.anchored(config)
   assert found.start == str(tmp_path / "release")
   assert found.model.tokenizer == str(tmp_path / "a/tokenizer.json")
-  config.start = config.model.tokenizer = "hf-hub:org/name"
+  config.init_from = config.model.tokenizer = "hf-hub:org/name"
   found = runs.anchored(config)
   assert (found.start, found.model.tokenizer) == ("hf-hub:org/name",) * 2
   config.system = "nothing"

@@ -75,7 +75,7 @@ def _crops(
 
 
 def _filled(values: Iterable[Sequence[Any]], view: View) -> list[Any]:
-  """Lists one value a row; the last of an example fills its other rows."""
+  """Lists one value per row; the last of an example fills its other rows."""
   if view.count == 1:
     return [value for (value,) in values]
   found = []

@@ -160,7 +160,7 @@ class Tokenizer:
         `lengths` finds them.
 
     Returns:
-      Token ids, one row a caption, right-padded with 0.
+      Token ids, one row per caption, right-padded with 0.
 
     Raises:
       TypeError: `texts` is a string, which would be read as its letters, or a
