@@ -482,7 +482,11 @@ class FakeHub:
     return found
 
   def snapshot_download(self, name, revision, allow_patterns):
-    assert allow_patterns == ["model.json", "model.safetensors"]
+    assert allow_patterns == [
+      "model.json",
+      "model.safetensors",
+      "tokenizer.json",
+    ]
     if name == "org/down":
       raise OSError("503 Server Error")
     return str(self._found(name, revision))
