@@ -13,8 +13,8 @@ def get_config(system: str = "hycoclip") -> Config:
   config.steps = 800
   config.batch_size = 128
   if "entail_weight" in config.model:
-    # The paper's 0.2 draws texts to the root long before 800 steps have told
-    # them apart; 500,000 steps get over that.
+    # The paper's 0.2 pulls texts to the root long before they are separated in
+    # 800 steps; 500,000 steps recover from that.
     config.model.entail_weight = 0.02
 
   if "strong" in config.model:
@@ -27,9 +27,9 @@ def get_config(system: str = "hycoclip") -> Config:
     config.model.swap.update(hidden=128, out=32, prototypes=128)
 
   config.model.image_size = 48
-  config.model.vision.update(
-    width=128, depth=3, heads=4, patch=24, init_std=0.1
-  )
+  config.model.vision.update(width=128, depth=3, heads=4, patch=24)
+  if "init_std" in config.model.vision:
+    config.model.vision.init_std = 0.1
   config.model.text.update(width=64, depth=2, heads=2, context=24)
   config.model.embed_dim = 64
   config.model.dtype = "float32"
@@ -40,7 +40,7 @@ def get_config(system: str = "hycoclip") -> Config:
 
   config.data.canvas = 64
   config.data.min_side = 8
-  config.data.crop_scale = (0.9, 1.0)  # a crop must not lose what is named
+  config.data.crop_scale = (0.9, 1.0)  # crops must keep the named objects
   config.data.text_buckets = (16, 24)
   config.data.threads = 2
   config.data.prefetch = 2

@@ -214,7 +214,7 @@ def test_workdir_at_home_and_data_that_have_moved(tmp_path, monkeypatch):
   given = refused(
     "--mode=eval", "--workdir=~", "--config=a.py", "--config.shapes.folder=/new"
   )
-  assert f"run in {tmp_path}, and takes where its data lie: " in given
+  assert f"run in {tmp_path}, and takes only the paths of its data: " in given
   assert "--config.shapes.folder=/new" in given
 
 
@@ -311,7 +311,7 @@ def test_train_report_eval_and_dry_run(config_file, tmp_path):
   config, workdir = f"--config={config_file}", f"--workdir={tmp_path / 'run'}"
   dry = run(config, workdir, "--dry_run")
   assert dry.returncode == 0, dry.stderr
-  for word in ("parameters", "memory a device", "FLOPs", "one step", "uint8"):
+  for word in ("parameters", "memory per device", "FLOPs", "one step", "uint8"):
     assert word in dry.stderr
   assert not (tmp_path / "run").exists()
 
@@ -349,7 +349,7 @@ def test_interrupted_run_is_saved_and_goes_on(config_file, tmp_path):
   rest = process.stderr.read()
   process.stderr.close()
   assert process.wait(timeout=120) == 0
-  assert "is saved, the same command goes on" in rest
+  assert "is saved; run the same command again" in rest
   saved = log.read(tmp_path)[-1]["step"]
   args[-2] = f"--config.steps={saved + 2}"
   args.append("--config.checkpoint.allow_steps_change")
@@ -386,7 +386,7 @@ def test_a_run_that_is_stopped_while_it_starts_ends_with_its_code(
   process.send_signal(signal.SIGTERM)
   _, stderr = process.communicate(timeout=120)
   assert process.returncode == 75
-  assert stderr == "SIGTERM: ended; the same command, started again, goes on\n"
+  assert stderr == "SIGTERM: ended; run the same command again to continue\n"
   assert not list(tmp_path.iterdir())
 
 
@@ -405,7 +405,7 @@ def test_a_run_is_stopped_in_its_report_and_then_loses_its_reader(
   rest = process.stderr.read()
   process.stderr.close()
   assert process.wait(timeout=120) == 75
-  assert "SIGTERM: ended; the same command, started again, goes on" in rest
+  assert "SIGTERM: ended; run the same command again to continue" in rest
   assert not (tmp_path / "report.html").exists()
   assert not (tmp_path / "running.json").exists()
   shutil.rmtree(tmp_path / "checkpoints/6")

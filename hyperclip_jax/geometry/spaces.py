@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from hyperclip_jax.files import shown
+from hyperclip_jax.geometry import gaussian
 from hyperclip_jax.geometry.angular import Angular
 from hyperclip_jax.geometry.ensemble import Ensemble
 from hyperclip_jax.geometry.euclid import NEARNESS, Euclid
+from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.geometry.hyperboloid import Lorentz
 from hyperclip_jax.geometry.product import NORMS, SCORES, Product
 from hyperclip_jax.geometry.space import Space, alike, on_host
@@ -22,6 +24,7 @@ __all__ = [
   "Angular",
   "Ensemble",
   "Euclid",
+  "Gaussian",
   "Lorentz",
   "Product",
   "Space",
@@ -127,6 +130,7 @@ KINDS: Mapping[str, tuple[Any, Mapping[str, Callable[[str, Any], Any]]]] = {
     Euclid,
     {"nearness": _one_of(*NEARNESS), "min_radius": _number},
   ),
+  "gaussian": (Gaussian, {"score": _one_of(*gaussian.SCORES)}),
   "ensemble": (Ensemble, {"weight": _fraction}),
   "product": (
     Product,

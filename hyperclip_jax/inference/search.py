@@ -18,9 +18,9 @@ from hyperclip_jax.inference import inputs
 
 FORMAT = "hyperclip-jax index 2"
 OLD_FORMAT = "hyperclip-jax index 1"  # had a curvature, 0 of CLIP, for a space
-LARGE = 100_000  # rows from which faiss is asked, where it is installed
-SPARE = 16  # candidates beyond k that float32 may have put in a wrong order
-SCORES = 2**25  # held at once: 128 MB
+LARGE = 100_000  # rows from which faiss is used, if it is installed
+SPARE = 16  # candidates beyond k, since float32 may order them wrongly
+SCORES = 2**25  # held in memory at once: 128 MB
 
 
 class Hit(NamedTuple):
@@ -120,7 +120,7 @@ class Index:
     if self.model not in (None, model):
       raise ValueError(
         f"the index is another model's: it was made by {shown(self.model)}, "
-        f"and this one is {model}; make it again"
+        f"and this one is {model}; rebuild it"
       )
 
   def search(self, queries: inputs.Rows, k: int) -> list[list[Hit]]:
@@ -201,7 +201,9 @@ class Index:
         "embeddings": "F32",
         "names": "U8",
       }:
-        raise ValueError(f"{path}: no index of {FORMAT!r}: holds {kinds}")
+        raise ValueError(
+          f"{path}: not an index of {FORMAT!r}: contains {kinds}"
+        )
       embeddings, packed = (file.get_tensor(n) for n in ("embeddings", "names"))
     try:
       names, space = json.loads(packed.tobytes()), _space(metadata)
@@ -215,8 +217,8 @@ class Index:
       raise ValueError(f"{path}: damaged index: {error}") from error
     if found.model is None:
       warnings.warn(
-        f"{path} does not say which model made it: an answer of another model "
-        "of the same width cannot be noticed; make it again",
+        f"{path} does not say which model made it: another model of the same "
+        "width would not be noticed; rebuild it",
         stacklevel=2,
       )
     return found
@@ -269,7 +271,7 @@ class Index:
       scores = self.space.similarity(
         queries[start : start + step], self.embeddings
       )
-      # Those that tie with the last of k stand to be ordered by row, too.
+      # includes all rows that tie with the k-th, to be ordered by row
       least = -np.partition(-scores, k - 1, axis=1)[:, k - 1]
       for row_scores, bound in zip(scores, least, strict=True):
         (rows,) = np.nonzero(row_scores >= bound)
@@ -302,5 +304,5 @@ def _space(metadata: dict[str, str]) -> Space:
 def _single(
   x: Float[np.ndarray, "n keys"],
 ) -> Float32[np.ndarray, "n keys"]:
-  with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused
+  with np.errstate(over="ignore", invalid="ignore"):  # rejected later
     return np.ascontiguousarray(x, np.float32)

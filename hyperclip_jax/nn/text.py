@@ -5,7 +5,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from hyperclip_jax.nn.transformer import InitStd, Transformer
+from hyperclip_jax.nn.transformer import Init, Transformer
 
 
 class TextTransformer(nn.Module):
@@ -68,7 +68,7 @@ class TextTransformer(nn.Module):
       self.depth,
       self.heads,
       causal=True,
-      init_std=InitStd(
+      initial=Init(
         qkv=std,
         out=residual_std,
         fc1=(2 * self.width) ** -0.5,

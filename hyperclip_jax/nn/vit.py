@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from hyperclip_jax.nn.initializers import fan_in_uniform
-from hyperclip_jax.nn.transformer import InitStd, Transformer
+from hyperclip_jax.nn.transformer import Init, Transformer
 
 POSITIONS = ("sincos", "learned")
 
@@ -106,11 +106,12 @@ class ViT(nn.Module):
         (1 + side * side, self.width),
       )
       x_BLD = x_BLD + positions_LD.astype(self.dtype)[None]
+    std = self.init_std
     x_BLD = Transformer(
       self.depth,
       self.heads,
       causal=False,
-      init_std=InitStd(*4 * (self.init_std,)),
+      initial=Init(std, std, std, std),
       dtype=self.dtype,
       remat=self.remat,
       unroll=self.unroll,

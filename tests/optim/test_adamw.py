@@ -88,7 +88,7 @@ def test_paper_recipe_peaks_after_warmup():
 @pytest.mark.parametrize("b2", [0.0, 0.9, 0.999999])
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_finite_gradients_make_finite_parameters(b1, b2, decay):
-  """At what `config.Optim` still takes; `step.update` relies on it."""
+  """At what `options.Optim` still takes; `step.update` relies on it."""
   every = lambda params: jax.tree.map(lambda _: True, params)  # noqa: E731
   optimizer = adamw.adamw(lambda _: 1.0, b1, b2, 1e-12, decay, every)
   # The largest whose square is finite, and then none, or less and less.

@@ -80,7 +80,7 @@ def record(**meta):
 
 def show(o, numbers, **meta):
   display = rocket_train.display(o, View())
-  found = display.show(record(**meta), np.asarray(numbers))
+  found: Any = display.show(record(**meta), np.asarray(numbers))
   assert display.draws == len(numbers)
   return {name: [part.text for part in parts] for name, parts in found.items()}
 

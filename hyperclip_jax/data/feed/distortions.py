@@ -146,7 +146,7 @@ def brightness(
 
   Args:
     images: pixels in [0, 1].
-    factor: 0 for black, 1 for no change; one an image.
+    factor: 0 for black, 1 for no change; one per image.
 
   Returns:
     Images in [0, 1].
@@ -162,7 +162,7 @@ def contrast(
 
   Args:
     images: pixels in [0, 1].
-    factor: 0 for flat gray, 1 for no change; one an image.
+    factor: 0 for flat gray, 1 for no change; one per image.
 
   Returns:
     Images in [0, 1].
@@ -179,7 +179,7 @@ def saturation(
 
   Args:
     images: pixels in [0, 1].
-    factor: 0 for grayscale, 1 for no change; one an image.
+    factor: 0 for grayscale, 1 for no change; one per image.
 
   Returns:
     Images in [0, 1].
@@ -199,7 +199,7 @@ def hue(
 
   Args:
     images: pixels in [0, 1].
-    factor: rotation in turns, one an image.
+    factor: rotation in turns, one per image.
 
   Returns:
     Images in [0, 1].

@@ -32,7 +32,7 @@ LEAVES = ("image", "crop", "seed", "text", "valid")
 
 
 class View(NamedTuple):
-  """One way of showing a record; a batch holds `count` rows of it an example.
+  """One way of showing a record; a batch has `count` rows of it per example.
 
   Rows of example i are i * count to (i + 1) * count - 1.
 
@@ -74,7 +74,7 @@ class Shown(NamedTuple):
 
 
 Views = Mapping[str, View]
-# The parts alone where a view has no `extra`.
+# A view without `extra` may return its parts without `Shown`.
 Show = Callable[[Record, np.ndarray], Mapping[str, Sequence[Part] | Shown]]
 Batch = Mapping[str, Mapping[str, Any]]
 

@@ -88,7 +88,7 @@ def test_wrong_input_is_named(make_model):
   with pytest.raises(ValueError, match="templates is empty"):
     zero_shot.zero_shot(model, images, [0], NAMES, ())
   for template in ("a photo", "a {{}}", "a {c}", "a } {}"):
-    with pytest.raises(ValueError, match=r"template .* must hold \{\} once"):
+    with pytest.raises(ValueError, match=r"template .* must contain \{\} once"):
       zero_shot.zero_shot(model, images, [0], NAMES, [template])
   with pytest.raises(TypeError, match="labels is the string 'red'"):
     zero_shot.zero_shot(model, images, [0], "red", TEMPLATES)
