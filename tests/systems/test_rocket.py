@@ -15,7 +15,7 @@ from hyperclip_jax.data.feed.views import View
 from hyperclip_jax.data.records.record import Record
 from hyperclip_jax.geometry.spaces import Sphere
 from hyperclip_jax.inference.model import HyperCLIP
-from hyperclip_jax.sections import SectionError, lasting
+from hyperclip_jax.sections import SectionError, build, lasting
 from hyperclip_jax.systems import rocket
 from hyperclip_jax.systems.rocket import train as rocket_train
 from hyperclip_jax.systems.rocket.options import VARIANTS, Strong, Vision
@@ -102,6 +102,28 @@ def test_views_are_one_decoded_picture_with_edited_texts():
   assert len(texts) > 3
   only = show(options("clip"), [0.0, 0.7])
   assert only.keys() == {"weak"}
+
+
+def test_strong_views_may_be_those_of_byol():
+  o = options(strong=Strong(kind="byol"))
+  views = rocket_train.display(o, View()).views
+  assert list(views) == ["weak", "strong", "strong_2"]
+  one, other = (views[name].distortions for name in ("strong", "strong_2"))
+  assert (one.blur, one.solarize, one.saturation) == (1.0, 0.0, 0.2)
+  assert (other.blur, other.solarize, other.saturation) == (0.1, 0.2, 0.2)
+  numbers = [0.0, 0.0, 0.0, 0.1, 0.2, 0.3]
+  found, alike = show(o, numbers), show(options(), numbers)
+  assert [*found["strong"], *found["strong_2"]] == alike["strong"]
+  data = batch()
+  apart = {
+    "weak": data["weak"],
+    "strong": {k: x[::2] for k, x in data["strong"].items()},
+    "strong_2": {k: x[1::2] for k, x in data["strong"].items()},
+  }
+  for kind in ("image", "text"):
+    both = rocket_train._strong(apart, kind), rocket_train._strong(data, kind)
+    for a, b in zip(*both, strict=True):
+      np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("draw", ["multi", "single"])
@@ -341,12 +363,16 @@ def test_micro_batches_are_refused_where_statistics_are_kept(tmp_path):
   [
     ({"variant": "swalip"}, "smoothing must be 0 for swalip, found 0.1"),
     (
-      {"variant": "swalip", "smoothing": 0.0, "strong": Strong(count=3)},
+      {"variant": "swalip", "smoothing": 0.0, "strong": {"count": 3}},
       "strong.count must be 2 for swalip, whose two views .* found 3",
     ),
     (
-      {"strong": Strong(image_size=192)},
+      {"strong": {"image_size": 192}},
       "strong.image_size must be 0 or 224, as a ViT's .* found 192",
+    ),
+    (
+      {"strong": {"kind": "byol", "count": 3}},
+      "count must be 2 for the views of byol, found 3",
     ),
     ({"image_size": 50}, "image_size must be a multiple of the patch"),
     ({"variant": "rocket"}, "variant must be one of clip, clip_rocket"),
@@ -354,7 +380,7 @@ def test_micro_batches_are_refused_where_statistics_are_kept(tmp_path):
 )
 def test_options_are_checked(changes, message):
   with pytest.raises(SectionError, match=message):
-    rocket.Options(**changes)
+    build(rocket.Options, changes)
 
 
 def test_reports_name_the_image_tower():

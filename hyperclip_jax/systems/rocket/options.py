@@ -37,6 +37,12 @@ SIMCLR = Distortions(
   blur=0.5,
   blur_form="boxes",
 )
+# The two strong views of BYOL (Grill et al., 2020).
+_BYOL = dataclasses.replace(SIMCLR, saturation=0.2)
+BYOL = (
+  dataclasses.replace(_BYOL, blur=1.0),
+  dataclasses.replace(_BYOL, blur=0.1, solarize=0.2),
+)
 _TRAINING = {"training": True}  # of fields that matter in training alone
 
 
@@ -94,12 +100,15 @@ class Strong(Section):
   Attributes:
     count: strong views of an example.
     crop_scale: smallest and largest share of a picture that a crop keeps.
-    distortions: random changes of the pixels.
+    kind: "alike" for views of the same `distortions`, or "byol" for the two
+      unlike views of BYOL.
+    distortions: random changes of the pixels, where the views are alike.
     image_size: side of the views in pixels; 0 for that of weak ones.
   """
 
   count: int = number(2, least=0, most=16, training=True)
   crop_scale: tuple[float, ...] = (0.08, 1.0)
+  kind: str = choice("alike", ("alike", "byol"), training=True)
   distortions: Distortions = SIMCLR
   image_size: int = number(0, least=0, most=dual_encoder.MOST, training=True)
 
@@ -109,6 +118,8 @@ class Strong(Section):
       yield (
         f"crop_scale must be two fractions in ascending order, found {scale}"
       )
+    if self.kind == "byol" and self.count != 2:
+      yield f"count must be 2 for the views of byol, found {self.count}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ from hyperclip_jax.losses import contrastive, selfsup, tiled
 from hyperclip_jax.losses.contrastive import Contrast
 from hyperclip_jax.losses.selfsup import Pair
 from hyperclip_jax.systems import dual_encoder
-from hyperclip_jax.systems.rocket.options import SIAMESE, Options
+from hyperclip_jax.systems.rocket.options import BYOL, SIAMESE, Options
 from hyperclip_jax.systems.rocket.towers import (
   Embedded,
   Towers,
@@ -29,6 +29,7 @@ from hyperclip_jax.systems.rocket.towers import (
 )
 from hyperclip_jax.systems.task import Batch, Rules, Task, Variables
 
+STRONG = ("strong", "strong_2")  # names of strong views
 # Weight decay spares what has one dimension in PyTorch, where the CLS token and
 # the positions have three.
 MATRICES = (*dual_encoder.MATRICES, "cls", "prototypes")
@@ -77,18 +78,11 @@ def display(o: Options, view: View) -> Display:
     view: crops, distortions and lengths of texts of the weak view.
 
   Returns:
-    Display of a record.
+    Display of a record; two strong views that are not alike are "strong" and
+    "strong_2".
   """
   count, edits = o.strong_count, Edits(o.edits)
-  views = {"weak": view._replace(count=1)}
-  if count:
-    views["strong"] = view._replace(
-      count=count,
-      crop=o.strong.crop_scale,
-      distortions=o.strong.distortions,
-      canvas="weak",
-      image_size=o.strong.image_size or None,
-    )
+  strong = strong_views(o, view)
 
   def show(
     record: Record, numbers: Float[np.ndarray, " draws"]
@@ -99,13 +93,46 @@ def display(o: Options, view: View) -> Display:
     if o.captions.draw == "single":
       which = which[:1] * (1 + count)
     texts = [found[int(number * len(found))] for number in which]
-    weak, *strong = (
+    parts = [
       whole._replace(text=(edits.strong if i else edits.weak)(text, seed))
       for i, (text, seed) in enumerate(zip(texts, seeds, strict=True))
-    )
-    return {"weak": [weak], "strong": strong} if count else {"weak": [weak]}
+    ]
+    shown: dict[str, Sequence[Part]] = {"weak": parts[:1]}
+    start = 1
+    for name, kind in strong.items():
+      shown[name] = parts[start : start + kind.count]
+      start += kind.count
+    return shown
 
+  views = {"weak": view._replace(count=1)} | strong
   return Display(views, 2 * (1 + count), show)
+
+
+def strong_views(o: Options, view: View) -> dict[str, View]:
+  """Makes the strong views, one of all that are alike.
+
+  Args:
+    o: options of the system.
+    view: weak view.
+
+  Returns:
+    Views by name; none if the variant has none.
+  """
+  if not o.strong_count:
+    return {}
+  strong = view._replace(
+    count=o.strong_count,
+    crop=o.strong.crop_scale,
+    distortions=o.strong.distortions,
+    canvas="weak",
+    image_size=o.strong.image_size or None,
+  )
+  if o.strong.kind == "alike":
+    return {"strong": strong}
+  return {
+    name: strong._replace(count=1, distortions=kind)
+    for name, kind in zip(STRONG, BYOL, strict=True)
+  }
 
 
 def captions(record: Record, fields: Sequence[str]) -> list[str]:
@@ -134,7 +161,7 @@ def embed(
   Args:
     o: options of the system.
     variables: of the towers, and "ema" of BYOLIP's target.
-    batch: views "weak" and, if there are strong views, "strong".
+    batch: views "weak" and, if there are strong views, those of `STRONG`.
     key: of the dropout of strong texts.
 
   Returns:
@@ -142,7 +169,7 @@ def embed(
     compared with; new statistics in the variables.
   """
   rows = {
-    kind: [batch["weak"][kind], *_each(batch, kind, o.strong_count)]
+    kind: [batch["weak"][kind], *_strong(batch, kind)]
     for kind in ("image", "text")
   }
   own = {name: tree for name, tree in variables.items() if name != "ema"}
@@ -157,13 +184,15 @@ def embed(
   return outputs, variables
 
 
-def _each(batch: Batch, kind: str, count: int) -> list[Array]:
+def _strong(batch: Batch, kind: str) -> list[Array]:
   """Rows of each strong view."""
-  if not count:
-    return []
-  rows = batch["strong"][kind]
-  by_example = rows.reshape(-1, count, *rows.shape[1:])
-  return [by_example[:, number] for number in range(count)]
+  found, examples = [], len(batch["weak"][kind])
+  for name in STRONG:
+    if name in batch:
+      rows = batch[name][kind]
+      by_example = rows.reshape(examples, -1, *rows.shape[1:])
+      found += [by_example[:, number] for number in range(by_example.shape[1])]
+  return found
 
 
 def _embedded(
