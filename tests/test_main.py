@@ -334,8 +334,8 @@ def test_train_report_eval_and_dry_run(config_file, tmp_path):
 @pytest.mark.slow
 def test_interrupted_run_is_saved_and_goes_on(config_file, tmp_path):
   args = [
-    f"--config={config_file}", f"--workdir={tmp_path}", "--config.steps=2000",
-    "--config.checkpoint.every=100000",
+    f"--config={config_file}:clip", f"--workdir={tmp_path}",
+    "--config.steps=2000", "--config.checkpoint.every=100000",
   ]  # fmt: skip
   process = subprocess.Popen(
     command(*args), cwd=ROOT, env=environment(), stderr=subprocess.PIPE,
@@ -465,7 +465,7 @@ def test_two_processes_train_as_one(config_file, tmp_path):
 @pytest.mark.slow
 def test_a_signal_to_one_process_saves_and_ends_both(config_file, tmp_path):
   first, second = pair(
-    f"--config={config_file}", f"--workdir={tmp_path}",
+    f"--config={config_file}:clip", f"--workdir={tmp_path}",
     "--config.steps=100000", "--config.checkpoint.every=100000",
     "--stopped_code=75",
   )  # fmt: skip
