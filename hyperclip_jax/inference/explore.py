@@ -102,7 +102,7 @@ def explore(
 
 def _cones(model, image, phrases, texts) -> list[Cone]:
   margins = model.entailment_score(texts, image)
-  apertures = model.space.half_aperture(texts)
+  apertures = model.space.half_aperture(texts).reshape(len(texts), -1)
   lengths = np.linalg.norm(texts, axis=1) * np.linalg.norm(image)
   cosines = (texts @ image[0]) / np.maximum(lengths, 1e-12)
   angles = np.arccos(np.clip(cosines, -1, 1))
@@ -114,7 +114,7 @@ def _cones(model, image, phrases, texts) -> list[Cone]:
       float(apexes[i]),
       picture,
       float(angles[i]),
-      float(apertures[i]),
+      float(apertures[i].mean()),
       float(margins[i]),
     )
     for i in np.argsort(margins, kind="stable")

@@ -220,7 +220,7 @@ class HyperCLIP:
       Probabilities; rows sum to 1.
     """
     x, y = self._rows("images", images), self._rows("classes", classes)
-    return softmax(self.space.logits(x, y, self.logit_scale))
+    return softmax(self.logit_scale * self.space.pairwise(x, y))
 
   def entailment_score(
     self, general: Rows, specific: Rows

@@ -40,8 +40,9 @@ class Hit(NamedTuple):
 class Index:
   """Named embeddings to search in.
 
-  Search is for the largest inner products (see `geometry.spaces`): float32
-  products find candidates, and float64 products rank them.
+  Search is for the highest `Space.similarity`. Where that is an inner product
+  (`Space.by_products`), float32 products find candidates and float64 products
+  rank them; elsewhere all scores are computed in float64.
 
   Attributes:
     embeddings: (n, dim) float32.
@@ -80,7 +81,8 @@ class Index:
     if len(self.names) != len(array):
       raise ValueError(f"{len(self.names)} names for {len(array)} embeddings")
     self.space, self.model = space, model
-    self._keys = _single(space.keys(_single(array)))
+    rows = _single(array)
+    self._keys = _single(space.keys(rows)) if space.by_products else rows
     inputs.finite("embeddings", self._keys)
     self._dim = width
 
@@ -141,12 +143,13 @@ class Index:
       raise ValueError(f"k is {k}: ask for at least 1")
     found = inputs.rows("queries", queries, self._dim)
     inputs.finite("queries", _single(found))
-    wanted = self.space.queries(found.astype(np.float64))
-    single = _single(wanted)
     if not len(self):
       return [[] for _ in found]
+    if not self.space.by_products:
+      return self._among_all(found.astype(np.float64), min(k, len(self)))
+    wanted = self.space.queries(found.astype(np.float64))
     count = min(k + SPARE, len(self))
-    rows = self._candidates(single, count)
+    rows = self._candidates(_single(wanted), count)
     step = max(1, SCORES // (8 * count * wanted.shape[1]))
     return [
       hits
@@ -254,6 +257,32 @@ class Index:
     scores = np.einsum(
       "qcd,qd->qc", keys.reshape(*rows.shape, -1), queries, optimize=True
     )
+    return self._best(rows, scores, k)
+
+  def _among_all(
+    self, queries: Float[np.ndarray, "q dim"], k: int
+  ) -> list[list[Hit]]:
+    """Ranks all rows by their scores, for some queries at a time."""
+    step = max(1, SCORES // len(self))
+    hits = []
+    for start in range(0, len(queries), step):
+      scores = self.space.similarity(
+        queries[start : start + step], self.embeddings
+      )
+      # Those that tie with the last of k stand to be ordered by row, too.
+      least = -np.partition(-scores, k - 1, axis=1)[:, k - 1]
+      for row_scores, bound in zip(scores, least, strict=True):
+        (rows,) = np.nonzero(row_scores >= bound)
+        hits += self._best(rows[None], row_scores[rows][None], k)
+    return hits
+
+  def _best(
+    self,
+    rows: Int[np.ndarray, "q count"],
+    scores: Float[np.ndarray, "q count"],
+    k: int,
+  ) -> list[list[Hit]]:
+    """Orders candidates by score, ties by row, and keeps the first k."""
     order = np.lexsort((rows, -scores), axis=1)[:, :k]
     rows, scores = (np.take_along_axis(a, order, 1) for a in (rows, scores))
     return [

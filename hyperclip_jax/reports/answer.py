@@ -111,8 +111,7 @@ def _map(model: HyperCLIP, phrases, found: Answer) -> list[Markup]:
     "true (rings); a line joins the nearest phrase to the picture; angles "
     f"are a sketch, which holds {share:.0%} of how directions vary."
     if isinstance(model.space, Lorentz)
-    else f"The first two principal components hold {share:.0%} of the "
-    "variance; this space has no root."
+    else f"The first two principal components hold {share:.0%} of the variance."
   )
   uri = plots.data_uri(drawn)
   alt = "Map of the picture and the phrases"
@@ -158,9 +157,17 @@ def labelled_map(
 
 
 def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
-  if not isinstance(model.space, Lorentz):
+  if not model.space.cones:
     return [note("This model's space has no cones.")]
   holding = sum(cone.margin <= 0 for cone in found.cones)
+  if not isinstance(model.space, Lorentz):
+    return [
+      note(
+        f"{holding} of {len(found.cones)} phrases entail the picture, on "
+        "average over the factors of this model's space, which has too many "
+        "dimensions to draw."
+      )
+    ]
   uri = plots.data_uri(cones.cones(found.cones[:MOST_CONES], model.space))
   return [
     note(

@@ -175,6 +175,15 @@ def test_gradients_equal_naive_at_the_root_and_on_the_ray():
   assert_close(found, naive, 1e-5)
 
 
+def test_matches_in_pieces_are_those_at_once(monkeypatch):
+  given = arguments("float32", repeats=3)
+  contrast = functools.partial(tiled.cross_entropy, mesh(2))
+  monkeypatch.setattr(tiled, "TILE", 2**12)
+  at_once = gradients(contrast, Lorentz)(*given)
+  monkeypatch.setattr(tiled, "TILE", 60)
+  assert_close(gradients(contrast, Lorentz)(*given), at_once, 1e-5)
+
+
 def test_one_pair_has_no_loss():
   scalars, x, y = arguments("float32")
   contrast = functools.partial(tiled.cross_entropy, mesh(1))
