@@ -27,18 +27,19 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def run_steps(run, steps):
-  """The losses of a run's first steps, and its last state."""
+  """The metrics of a run's first steps, by name, and its last state."""
   state, _ = train.first_state(run)
   step_fn, batches = (
     train.make_step(run),
     train.make_batches(run, 0, Faults(0.0)),
   )
-  losses = []
+  rows = []
   for _ in range(steps):
     batch = sharding.to_global(next(batches), run.mesh)
     state, values = step_fn(state, batch)
-    losses.append(float(values["loss"]))
-  return np.array(losses), jax.device_get(state)
+    rows.append(jax.device_get(values))
+  metrics = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+  return metrics, jax.device_get(state)
 
 
 def assert_same(a, b):
@@ -49,7 +50,7 @@ def test_two_seeds_differ_and_one_repeats(tmp_path):
   def losses(seed):
     config = small.config("clip")
     config.seed = seed
-    return run_steps(runs.prepare(config, tmp_path), 2)[0]
+    return run_steps(runs.prepare(config, tmp_path), 2)[0]["loss"]
 
   def start(seed):
     """Parameters and the records of the first batch."""
@@ -68,7 +69,9 @@ def test_two_seeds_differ_and_one_repeats(tmp_path):
   assert (losses(1) != first).all()
 
 
-def test_model_axis_splits_layers_and_trains_alike(tmp_path):
+def test_model_axis_splits_layers_and_trains_alike(tmp_path, monkeypatch):
+  """With all logits of the contrastive loss at once, and in tiles."""
+  monkeypatch.setattr(tiled, "TILE", 10)
   config = small.config(steps=small.MANY)
   plain, _ = run_steps(runs.prepare(config, tmp_path), 4)
   config.mesh.model = 2
@@ -77,28 +80,12 @@ def test_model_axis_splits_layers_and_trains_alike(tmp_path):
   kernel = state.params["vision"]["transformer"]["blocks"]["fc1"]["kernel"]
   assert kernel.sharding.shard_shape(kernel.shape) == (2, 32, 64)
   split, _ = run_steps(run, 4)
-  np.testing.assert_allclose(split, plain, rtol=1e-5)
-
-
-def test_tiled_contrast_trains_alike(tmp_path, monkeypatch):
-  monkeypatch.setattr(tiled, "TILE", 10)
-  config = small.config()
-  config.data.parts_per_image = 2
-  config.mesh.model = 2
-  rows = []
-  for config.model.contrast in ("tiled", "naive"):
-    run = runs.prepare(config, tmp_path)
-    state, _ = train.first_state(run)
-    step, batches = (
-      train.make_step(run),
-      train.make_batches(run, 0, Faults(0.0)),
-    )
-    rows.append([])
-    for _ in range(2):
-      state, row = step(state, sharding.to_global(next(batches), run.mesh))
-      rows[-1].append({name: float(value) for name, value in row.items()})
-  for found, wanted in zip(*rows, strict=True):
-    assert found == pytest.approx(wanted, rel=1e-5)
+  np.testing.assert_allclose(split["loss"], plain["loss"], rtol=1e-5)
+  config.model.contrast = "tiled"
+  tiles, _ = run_steps(runs.prepare(config, tmp_path), 4)
+  for name, values in split.items():
+    np.testing.assert_allclose(tiles[name][:2], values[:2], 1e-5, err_msg=name)
+  np.testing.assert_allclose(tiles["loss"], split["loss"], rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -241,8 +228,8 @@ def test_bfloat16_towers_train(tmp_path):
     "float32"
   }
   # Eight bits of mantissa in the towers; losses of about four.
-  np.testing.assert_allclose(rounded, exact, rtol=0.02)
-  assert (rounded != exact).any()
+  np.testing.assert_allclose(rounded["loss"], exact["loss"], rtol=0.02)
+  assert (rounded["loss"] != exact["loss"]).any()
 
 
 @pytest.mark.parametrize("layout", ["processed", "prepared", "prepared_crops"])
@@ -278,8 +265,8 @@ def test_a_smaller_vocabulary_trains(tmp_path):
     run = runs.prepare(config, tmp_path)
     batch = next(train.make_batches(run, 0, Faults(0.0)))
     assert max(leaves["text"].max() for leaves in batch.values()) == 999
-  losses, state = run_steps(run, 2)
-  assert np.isfinite(losses).all()
+  metrics, state = run_steps(run, 2)
+  assert np.isfinite(metrics["loss"]).all()
   model = train._model(run, state.variables)
   assert np.isfinite(model.encode_text(["a red circle"])).all()
 
@@ -302,8 +289,8 @@ def test_images_with_texts_train_what_needs_no_parts(system, tmp_path):
     with pytest.raises(ValueError, match="This system trains on parts"):
       runs.prepare(config, tmp_path / "run")
     return
-  losses, _ = run_steps(runs.prepare(config, tmp_path / "run"), 2)
-  assert np.isfinite(losses).all()
+  metrics, _ = run_steps(runs.prepare(config, tmp_path / "run"), 2)
+  assert np.isfinite(metrics["loss"]).all()
 
 
 def _png(seed):
