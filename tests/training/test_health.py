@@ -103,7 +103,7 @@ def test_a_finite_loss_of_a_bad_gradient_is_skipped():
   task = task._replace(
     init=lambda key: {"params": {"kernel": jnp.ones((3, 2))}},
     embed=lambda variables, batch, key: (
-      batch @ variables["params"]["kernel"],
+      batch["whole"]["image"] @ variables["params"]["kernel"],
       variables,
     ),
     loss=lambda params, outputs, step: (jnp.sqrt(jnp.sum(0 * outputs)), {}),
@@ -112,7 +112,8 @@ def test_a_finite_loss_of_a_bad_gradient_is_skipped():
   optimizer = build.optimizer(config, task.rules)
   before = step_lib.init(task, optimizer, jax.random.key(0))
   update = jax.jit(functools.partial(step_lib.update, task, optimizer))
-  after, values = update(before, jnp.ones((2, 3)), jax.random.key(0))
+  batch = {"whole": {"image": jnp.ones((2, 3))}}
+  after, values = update(before, batch, jax.random.key(0))
   assert (float(values["loss"]), float(values["skipped"])) == (0.0, 1.0)
   assert not np.isfinite(float(values["grad_norm"]))
   assert int(after.step) == 1
