@@ -57,6 +57,10 @@ class Vision(Section):
   patch: int = number(VIT["B"]["patch"], most=MOST)
   init_std: float = number(0.02, training=True)
 
+  def __str__(self) -> str:
+    """Formats the sizes for reports."""
+    return f"{self.depth} x {self.width}, patch {self.patch}"
+
   def problems(self):
     if self.width % self.heads:
       yield f"heads must divide the width {self.width}, found {self.heads}"

@@ -44,7 +44,10 @@ def task(config: Config, mesh: Mesh) -> Task:
 def schedule(config: Config) -> optax.Schedule:
   """Step -> learning rate."""
   optim = config.optim
-  return adamw.schedule(optim.learning_rate, optim.warmup, config.steps)
+  lengths = optim.learning_rate, optim.warmup, config.steps
+  if optim.start or optim.end:
+    return adamw.schedule_between(*lengths, optim.start, optim.end)
+  return adamw.schedule(*lengths)
 
 
 def optimizer(config: Config, rules: Rules) -> optax.GradientTransformation:

@@ -18,7 +18,15 @@ from hyperclip_jax.evals import held_out
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.systems.task import Batch, Metrics
-from hyperclip_jax.training import build, goodput, log, runs, sharding, signals
+from hyperclip_jax.training import (
+  build,
+  goodput,
+  log,
+  runs,
+  sharding,
+  signals,
+  start,
+)
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import health as health_lib
 from hyperclip_jax.training import step as step_lib
@@ -150,10 +158,10 @@ def first_state(
   """
   shapes, shardings = _shapes(run)
   if checkpoints is None or not checkpoints.steps:
-    fresh = {"examples_seen": 0, "window": []}
-    return jax.jit(
-      build.init(run.config, run.task), out_shardings=shardings
-    )(), fresh
+    state = jax.jit(build.init(run.config, run.task), out_shardings=shardings)()
+    if run.config.start:
+      state = start.begin(state, run.config)
+    return state, {"examples_seen": 0, "window": []}
   like = checkpoint.abstract(shapes, shardings)
   state, meta = checkpoints.restore(like)
   runs.check_data(run, meta)

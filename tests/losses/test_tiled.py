@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType
 
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
-from hyperclip_jax.losses import contrastive, tiled
+from hyperclip_jax.losses import contrastive, ring, tiled
 from hyperclip_jax.systems import hycoclip
 from hyperclip_jax.training import build
 from tests import small
@@ -62,7 +62,7 @@ def assert_close(found, wanted, tolerance):
 @pytest.mark.parametrize("repeats", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_equals_naive(space, repeats, dtype, monkeypatch):
-  monkeypatch.setattr(tiled, "TILE", 60)  # one to three columns
+  monkeypatch.setattr(ring, "TILE", 60)  # one to three columns
   make_space = SPACES[space]
   where = jnp.arange(BATCH * repeats) % 5 != 1
   with jax.enable_x64(dtype == "float64"):
@@ -79,7 +79,7 @@ def test_equals_naive(space, repeats, dtype, monkeypatch):
 @pytest.mark.parametrize("devices", [(2, 1), (3, 1), (4, 1), (8, 1), (2, 4)])
 def test_devices(devices, monkeypatch):
   """Tiles of at most seven columns, which divide no device's share."""
-  monkeypatch.setattr(tiled, "TILE", 7 * 2 * BATCH)
+  monkeypatch.setattr(ring, "TILE", 7 * 2 * BATCH)
 
   def run(*shape):
     contrast = functools.partial(tiled.cross_entropy, mesh(*shape))
@@ -178,9 +178,9 @@ def test_gradients_equal_naive_at_the_root_and_on_the_ray():
 def test_matches_in_pieces_are_those_at_once(monkeypatch):
   given = arguments("float32", repeats=3)
   contrast = functools.partial(tiled.cross_entropy, mesh(2))
-  monkeypatch.setattr(tiled, "TILE", 2**12)
+  monkeypatch.setattr(ring, "TILE", 2**12)
   at_once = gradients(contrast, Lorentz)(*given)
-  monkeypatch.setattr(tiled, "TILE", 60)
+  monkeypatch.setattr(ring, "TILE", 60)
   assert_close(gradients(contrast, Lorentz)(*given), at_once, 1e-5)
 
 
@@ -214,7 +214,7 @@ def test_memory_is_linear_in_the_batch():
 
 @pytest.mark.parametrize("system", ["meru", "clip"])
 def test_losses_of_systems_without_parts_equal_naive(system, monkeypatch):
-  monkeypatch.setattr(tiled, "TILE", 60)
+  monkeypatch.setattr(ring, "TILE", 60)
   config = small.config(system)
   scalars, x, y = arguments("float32")
   params = {name: jnp.log(value) for name, value in scalars.items()}

@@ -12,7 +12,7 @@ from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.data.records.boxes import WHOLE
 from hyperclip_jax.data.records.record import Part, Record
 from hyperclip_jax.geometry.spaces import Lorentz, Product
-from hyperclip_jax.losses import contrastive, tiled
+from hyperclip_jax.losses import contrastive, ring, tiled
 from hyperclip_jax.systems import hycoclip, phyclip, uncha
 from hyperclip_jax.training import build, runs, sharding, train
 from tests import small
@@ -118,7 +118,7 @@ LOSSES = {"uncha": of_uncha, "phyclip": of_phyclip}
 @pytest.mark.parametrize("name", LOSSES)
 def test_devices_and_tiles_share_one_global_mean(name, monkeypatch):
   """Of unequal numbers of boxes, with gradients."""
-  monkeypatch.setattr(tiled, "TILE", 7 * BATCH)
+  monkeypatch.setattr(ring, "TILE", 7 * BATCH)
 
   def run(contrast):
     def loss(points, curv):

@@ -16,7 +16,7 @@ from hyperclip_jax.data.feed import pipeline
 from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.data.prepare import run
 from hyperclip_jax.data.prepare.manifest import Options
-from hyperclip_jax.losses import tiled
+from hyperclip_jax.losses import ring
 from hyperclip_jax.reports import run as report
 from hyperclip_jax.training import build, claim, log, runs, sharding, train
 from tests import small
@@ -71,7 +71,7 @@ def test_two_seeds_differ_and_one_repeats(tmp_path):
 
 def test_model_axis_splits_layers_and_trains_alike(tmp_path, monkeypatch):
   """With all logits of the contrastive loss at once, and in tiles."""
-  monkeypatch.setattr(tiled, "TILE", 10)
+  monkeypatch.setattr(ring, "TILE", 10)
   config = small.config(steps=small.MANY)
   plain, _ = run_steps(runs.prepare(config, tmp_path), 4)
   config.mesh.model = 2
