@@ -58,6 +58,7 @@ def assert_close(found, wanted, tolerance):
   jax.tree.map(check, found, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("repeats", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -76,6 +77,7 @@ def test_equals_naive(space, repeats, dtype, monkeypatch):
   assert x_grad[where].any(axis=1).sum() >= where.sum() - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [(2, 1), (3, 1), (4, 1), (8, 1), (2, 4)])
 def test_devices(devices, monkeypatch):
   """Tiles of at most seven columns, which divide no device's share."""

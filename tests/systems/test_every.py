@@ -14,6 +14,7 @@ from hyperclip_jax.training import log, runs, sharding, train
 from tests import golden_files, small
 
 pytestmark = [
+  pytest.mark.slow,
   pytest.mark.usefixtures("standard_promotion"),
   pytest.mark.parametrize("name", systems.names()),
 ]

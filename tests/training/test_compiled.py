@@ -122,6 +122,7 @@ def test_unrolled_blocks_leave_no_loop(tmp_path, fsdp, data, model):
   assert loops(True) == 0
 
 
+@pytest.mark.slow
 def test_state_is_donated_and_each_bucket_compiles_once(tmp_path):
   run = make_run(tmp_path, system="clip")
   state, _ = train.first_state(run)

@@ -46,6 +46,7 @@ def assert_same(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.slow
 def test_two_seeds_differ_and_one_repeats(tmp_path):
   def losses(seed):
     config = small.config("clip")
@@ -69,6 +70,7 @@ def test_two_seeds_differ_and_one_repeats(tmp_path):
   assert (losses(1) != first).all()
 
 
+@pytest.mark.slow
 def test_model_axis_splits_layers_and_trains_alike(tmp_path, monkeypatch):
   """With all logits of the contrastive loss at once, and in tiles."""
   monkeypatch.setattr(ring, "TILE", 10)
@@ -198,6 +200,7 @@ def test_a_workdir_in_use_is_refused(tmp_path, monkeypatch):
   assert not (tmp_path / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_photographs_go_through_loader_step_and_report(tmp_path):
   photos.write(tmp_path)
   config = small.config(steps=2)
@@ -218,6 +221,7 @@ def test_photographs_go_through_loader_step_and_report(tmp_path):
     assert record.caption in page
 
 
+@pytest.mark.slow
 def test_bfloat16_towers_train(tmp_path):
   config = small.config(steps=small.MANY)
   exact, _ = run_steps(runs.prepare(config, tmp_path), 3)
@@ -232,6 +236,7 @@ def test_bfloat16_towers_train(tmp_path):
   assert (rounded["loss"] != exact["loss"]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["processed", "prepared", "prepared_crops"])
 def test_a_run_trains_from_each_layout(layout, tmp_path):
   """Raw tars are what all other tests train from."""
