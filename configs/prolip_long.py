@@ -22,6 +22,7 @@ def get_config() -> Config:
   config.batch_size = 8_192
   config.optim.learning_rate = 1e-6
   config.optim.warmup = 200
+  config.optim.start = 5e-9
   config.optim.weight_decay = 0.01
   config.model.text.context = 256
   config.model.inclusion_eps = -100.0

@@ -8,6 +8,11 @@ from hyperclip_jax.data.embedded import shapes
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training.config import Config
 
+# XLA takes far longer to compile a step than to make some, and the number of
+# steps is in its schedule: tests that make a few take this many or the default,
+# whose programs are compiled once for all.
+MANY = 50
+
 
 @functools.cache
 def shapes_folder() -> str:

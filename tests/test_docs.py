@@ -7,7 +7,17 @@ import re
 
 import pytest
 
-from hyperclip_jax.geometry import gaussian, lorentz, poincare
+from hyperclip_jax.geometry import (
+  beta,
+  boosts,
+  gaussian,
+  hyperplanes,
+  klein,
+  lorentz,
+  means,
+  poincare,
+  wrapped_normal,
+)
 from hyperclip_jax.losses import (
   contrastive,
   entailment,
@@ -42,15 +52,21 @@ def test_the_method_page_maps_equations_to_functions():
 @pytest.mark.parametrize(
   "module",
   [
+    beta,
+    boosts,
     gaussian,
+    hyperplanes,
+    klein,
     lorentz,
+    means,
     poincare,
-    entailment,
+    wrapped_normal,
     contrastive,
-    selfsup,
-    tiled,
-    sigmoid,
+    entailment,
     inclusion,
+    selfsup,
+    sigmoid,
+    tiled,
   ],
 )
 def test_the_method_page_has_every_function_of(module):

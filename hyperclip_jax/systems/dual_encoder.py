@@ -379,7 +379,6 @@ def embed(
     batch has it; and the variables as they are.
   """
   del key
-  space = e.space(variables["params"])
   outputs: dict[str, dict[str, Array]] = {
     name: {"valid": view["valid"]} if "valid" in view else {}
     for name, view in batch.items()
@@ -389,7 +388,7 @@ def embed(
     for names in _alike(rows):
       sizes = [counts[name] for name in names]
       together = _interleave([rows[name] for name in names], sizes)
-      points = space.lift(tower(variables, together))
+      points = e.space(variables["params"]).lift(tower(variables, together))
       for name, part in zip(names, _deal(points, sizes), strict=True):
         outputs[name][kind] = part
   return outputs, variables

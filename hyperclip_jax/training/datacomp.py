@@ -19,6 +19,7 @@ def recipe(system: str, pairs: float = 12.8e9) -> Config:
   config.steps = 616 * round(1280 * pairs / 12.8e9)
   config.optim.learning_rate = 5e-4
   config.optim.warmup = 10_000
+  config.optim.start = 5e-8  # of the first step: the peak over the warmup
   config.optim.b2 = 0.95
   config.optim.eps = 1e-6
   config.optim.weight_decay = 0.2

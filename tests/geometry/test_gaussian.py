@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hyperclip_jax.geometry import gaussian, spaces
+from hyperclip_jax.geometry import space as space_lib
 from hyperclip_jax.geometry.gaussian import Gaussian
 from tests import golden_files
 
@@ -66,9 +67,9 @@ def test_classes_equal_official(golden):
   image = gaussian.join(golden["image_mean"], golden["image_l"])
   u = Gaussian().uncertainty(image)
   assert_relative(u, golden["uncertainty/image"])
-  scores = 100.0 * Gaussian().pairwise(image, found)
+  scores = 100 * Gaussian().pairwise(image, found)
   assert_relative(scores + 50 * u[:, None], golden["zero_shot/score_unc"])
-  cosines = 100.0 * Gaussian("cosine").pairwise(image, found)
+  cosines = 100 * Gaussian("cosine").pairwise(image, found)
   assert_relative(cosines, golden["zero_shot/score"])
 
 
@@ -190,7 +191,7 @@ def _all_methods(space, x, y):
 
 @pytest.mark.parametrize("score", gaussian.SCORES)
 def test_both_backends_agree(score, monkeypatch):
-  monkeypatch.setattr(spaces, "BLOCK", 20)
+  monkeypatch.setattr(space_lib, "BLOCK", 20)
   space, x, y = Gaussian(score), rows(7), rows(7, seed=1)
   assert isinstance(space, spaces.Space)
   with jax.enable_x64(True):
@@ -214,6 +215,16 @@ def test_scores_are_inner_products_and_rank_as_nearness(score):
   np.testing.assert_allclose(
     1 - space.pairs(x[:1], y), distance / (2 if score == "csd" else 1)
   )
+
+
+@pytest.mark.parametrize("score", gaussian.SCORES)
+def test_files_know_it(score):
+  space = Gaussian(score)
+  described = spaces.to_json(space)
+  assert described == {"name": "gaussian", "score": score}
+  assert spaces.from_json(described) == space
+  with pytest.raises(ValueError, match="score is dot: expected one of csd"):
+    spaces.from_json(described | {"score": "dot"})
 
 
 def test_a_path_stays_on_the_sphere_and_joins_its_ends():

@@ -13,6 +13,8 @@ from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.losses import contrastive, ring, tiled
 from hyperclip_jax.losses.entailment import entailment
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 SPACES = {"lorentz": Lorentz, "sphere": lambda curv: Sphere()}
 
 

@@ -25,7 +25,7 @@ def _model(config):
   from hyperclip_jax.inference.model import HyperCLIP
   from hyperclip_jax.training import build
 
-  variables = build.encoder(config).init(jax.random.key(7))
+  variables = jax.jit(build.encoder(config).init)(jax.random.key(7))
   return HyperCLIP(config.system, config_lib.options(config), variables)
 
 

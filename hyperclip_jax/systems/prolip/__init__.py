@@ -54,14 +54,14 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
 
   Args:
     o: options of the system.
-    view: crops and distortions; texts fill the last of its lengths.
+    view: crops and distortions; texts always fill the context.
     mesh: devices that share a batch.
 
   Returns:
     Task for the trainer.
   """
   e, pairs = encoder(o), sigmoid.on(mesh, o.contrast)
-  view = view._replace(count=1, lengths=(view.lengths or (0,))[-1:])
+  view = view._replace(count=1, lengths=(o.text.context,))
 
   def loss(params: PyTree, outputs: PyTree, step):
     del step

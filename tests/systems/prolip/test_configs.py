@@ -7,8 +7,8 @@ import pytest
 
 from hyperclip_jax.systems import prolip
 from hyperclip_jax.systems.task import variable_shapes
+from hyperclip_jax.training import build, config_tree
 from hyperclip_jax.training import config as config_lib
-from hyperclip_jax.training import config_tree
 
 CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
 COUNTS = {"vitb": 197.9e6, "vitl": 642.8e6, "so400m": 866.3e6, "vith": 988.5e6}
@@ -37,4 +37,7 @@ def test_the_recipe_is_the_published_one():
     10_000,
     0.2,
   )
+  rate = build.schedule(config)
+  for step, wanted in ((0, 5e-8), (4_999, 2.5e-4), (9_999, 5e-4)):
+    assert float(rate(step)) == pytest.approx(wanted, rel=1e-5)
   assert (optim.b1, optim.b2, optim.eps) == (0.9, 0.95, 1e-6)

@@ -339,3 +339,40 @@ def test_training_equals_official(name, dtype):
     assert_relative(
       gaussian.log_vars(row), mini[f"{place}/final_{kind}_l"], loose
     )
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+def test_any_number_of_devices_has_one_loss(devices, losses):
+  """Each term once, on aligned pairs; the official ring repeats them."""
+  o = settings(losses, 0, "reference")
+  mesh = jax.make_mesh(
+    (devices, 1),
+    ("data", "model"),
+    (jax.sharding.AxisType.Auto,) * 2,
+    devices=jax.devices()[:devices],
+  )
+
+  def gradients(pairs):
+    def loss(rows):
+      scale, bias = jnp.float64(14.0), jnp.float64(-10.0)
+      return prolip.terms(scale, bias, rows, o, pairs)
+
+    return jax.jit(
+      jax.value_and_grad(loss, has_aux=True, allow_int=True),
+      compiler_options=FAST,
+    )
+
+  with jax.enable_x64(True):
+    rows = outputs(golden.wide(inputs(losses, 0)))
+    wanted = jax.device_get(gradients(sigmoid.pairs)(rows))
+    sharding = jax.sharding.NamedSharding(
+      mesh, jax.sharding.PartitionSpec("data")
+    )
+    split = jax.device_put(rows, sharding)
+    found = jax.device_get(gradients(sigmoid.on(mesh, "tiled"))(split))
+  for name in ("whole", "masked"):
+    for kind in KINDS:
+      assert_relative(found[1][name][kind], wanted[1][name][kind], 1e-12)
+  assert_relative(found[0][0], wanted[0][0], 1e-12)
+  for name, value in wanted[0][1].items():
+    np.testing.assert_allclose(found[0][1][name], value, rtol=1e-12)

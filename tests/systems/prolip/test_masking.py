@@ -1,11 +1,17 @@
 """Masks of images and texts."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hyperclip_jax.data.feed.views import View
+from hyperclip_jax.systems import prolip
 from hyperclip_jax.systems.prolip import masking
+from hyperclip_jax.training import sharding
+from tests.systems.prolip import golden
 
 TOKENS = jnp.asarray(
   np.random.default_rng(0).integers(0, 9, (400, 16)), jnp.int32
@@ -53,3 +59,36 @@ def test_some_examples_are_masked():
   assert masking.rows(15, 0.125) == 1
   assert masking.rows(2, 0.125) == 1
   assert masking.rows(2, 0.0) == 0
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_batch_is_embedded_with_the_masked_forms_of_its_first_examples():
+  o, variables = golden.model()
+  mini = golden.mini()
+  batch = {
+    "whole": {
+      "image": jnp.asarray(golden.pixels(mini, np.float32)[0]),
+      "text": jnp.asarray(mini["tokens"][0]),
+    }
+  }
+
+  def embed(key, **options):
+    changed = dataclasses.replace(o, masked_share=0.25, **options)
+    task = prolip.task(changed, View(lengths=(8, 16)), sharding.make_mesh())
+    assert task.views["whole"].lengths == (16,)
+    return jax.jit(task.embed)(variables, batch, jax.random.key(key))[0]
+
+  same = embed(0, text_mask=0.0, image_keep_ratio=1.0)
+  masked = same["masked"]
+  np.testing.assert_array_equal(masked["valid"], np.arange(16) < 4)
+  for kind in ("image", "text"):
+    whole = same["whole"][kind]
+    np.testing.assert_allclose(masked[kind][:4], whole[:4], atol=2e-5)
+    assert not masked[kind][4:].any()
+  first, again, other = (embed(key) for key in (0, 0, 1))
+  for kind in ("image", "text"):
+    rows = first["masked"][kind]
+    assert np.abs(rows[:4] - first["whole"][kind][:4]).max() > 1e-3
+    np.testing.assert_array_equal(rows, again["masked"][kind])
+    assert np.any(rows != other["masked"][kind])
+  assert "masked" not in embed(0, masked_weight=0.0)

@@ -1,5 +1,6 @@
 """ProLIP in use: rows of Gaussians, a tokenizer of its own, releases."""
 
+import copy
 import dataclasses
 import json
 import shutil
@@ -62,11 +63,15 @@ def test_search_by_either_score(model, pictures):
   (hits, *_) = model.search(rows, index, k=3)
   wanted = np.sort(model.similarity(rows, index.embeddings)[0])[::-1]
   np.testing.assert_allclose([hit.score for hit in hits], wanted, rtol=1e-6)
-  cosine = model.space.by("cosine")
-  other = hyperclip_jax.Index(index.embeddings, TEXTS, cosine)
-  (hits, *_) = other.search(rows, 3)
-  wanted = np.sort(cosine.similarity(rows, index.embeddings)[0])[::-1]
+  other = copy.copy(model)
+  other.space = model.space.by("cosine")
+  with pytest.raises(ValueError, match="the index is another model's"):
+    other.search(rows, index)
+  (hits, *_) = other.search(rows, other.index_texts(TEXTS), k=3)
+  wanted = np.sort(other.similarity(rows, index.embeddings)[0])[::-1]
   np.testing.assert_allclose([hit.score for hit in hits], wanted, rtol=1e-6)
+  found = other.classify(pictures, TEXTS).probabilities
+  assert np.any(found != model.classify(pictures, TEXTS).probabilities)
 
 
 def test_inclusion_is_the_entailment_score(model):
