@@ -1,6 +1,8 @@
 """A small HyCoCLIP on the embedded shapes, on two CPU cores in minutes.
 
 python -m hyperclip_jax.main --config=configs/shapes_tiny.py --workdir=DIR
+
+After a colon stands another system: `:clip`, `:meru` or `:rocket`.
 """
 
 from hyperclip_jax.training.config import Config, Shapes, add_shapes, paper
@@ -15,10 +17,19 @@ def get_config(system: str = "hycoclip") -> Config:
     # 800 steps; 500,000 steps recover from that.
     config.model.entail_weight = 0.02
 
+  if "strong" in config.model:
+    # Captions name colours and places, which strong views must not change.
+    config.model.strong.crop_scale = (0.6, 1.0)
+    config.model.strong.distortions.update(flip=0.0, hue=0.0, grayscale=0.0)
+    config.model.projector_hidden = 128
+    config.model.barlow.update(hidden=128, out=256)
+    config.model.siam.update(hidden=128, out=32)
+    config.model.swap.update(hidden=128, out=32, prototypes=128)
+
   config.model.image_size = 48
-  config.model.vision.update(
-    width=128, depth=3, heads=4, patch=24, init_std=0.1
-  )
+  config.model.vision.update(width=128, depth=3, heads=4, patch=24)
+  if "init_std" in config.model.vision:
+    config.model.vision.init_std = 0.1
   config.model.text.update(width=64, depth=2, heads=2, context=24)
   config.model.embed_dim = 64
   config.model.dtype = "float32"

@@ -114,6 +114,18 @@ def path(default: str = "", several: bool = False) -> Any:
   return dataclasses.field(default=default, metadata={"several": several})
 
 
+def file(name: str, default: str = "") -> Any:
+  """A field that names a file that is a part of a model, or "".
+
+  A run or release holds a copy of it, beside the description of the model.
+
+  Args:
+    name: name of the copy, such as "tokenizer.json".
+    default: path, or "hf-hub:org/name" of a repository that has such a file.
+  """
+  return dataclasses.field(default=default, metadata={"file": name})
+
+
 @dataclasses.dataclass(frozen=True)
 class Section:
   """Base of all sections."""
@@ -208,10 +220,12 @@ def lasting(section: Any) -> dict[str, Any]:
   found = {}
   for field in dataclasses.fields(section):
     value = getattr(section, field.name)
+    if field.metadata.get("training"):
+      continue
     if dataclasses.is_dataclass(value):
       inside = lasting(value)
       found |= {f"{field.name}.{name}": inside[name] for name in inside}
-    elif not field.metadata.get("training"):
+    else:
       found[field.name] = value
   return found
 
@@ -222,6 +236,15 @@ def paths(cls: type[Section]) -> dict[str, bool]:
     field.name: field.metadata["several"]
     for field in dataclasses.fields(cls)
     if "several" in field.metadata
+  }
+
+
+def files(section: Any) -> dict[str, str]:
+  """Fields of a section, or its class, that name files -> names of copies."""
+  return {
+    field.name: field.metadata["file"]
+    for field in dataclasses.fields(section)
+    if "file" in field.metadata
   }
 
 

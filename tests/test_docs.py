@@ -7,8 +7,25 @@ import re
 
 import pytest
 
-from hyperclip_jax.geometry import lorentz, poincare
-from hyperclip_jax.losses import contrastive, entailment, tiled
+from hyperclip_jax.geometry import (
+  beta,
+  boosts,
+  gaussian,
+  hyperplanes,
+  klein,
+  lorentz,
+  means,
+  poincare,
+  wrapped_normal,
+)
+from hyperclip_jax.losses import (
+  contrastive,
+  entailment,
+  inclusion,
+  selfsup,
+  sigmoid,
+  tiled,
+)
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 NAMES = {
@@ -33,7 +50,24 @@ def test_the_method_page_maps_equations_to_functions():
 
 
 @pytest.mark.parametrize(
-  "module", [lorentz, poincare, entailment, contrastive, tiled]
+  "module",
+  [
+    beta,
+    boosts,
+    gaussian,
+    hyperplanes,
+    klein,
+    lorentz,
+    means,
+    poincare,
+    wrapped_normal,
+    contrastive,
+    entailment,
+    inclusion,
+    selfsup,
+    sigmoid,
+    tiled,
+  ],
 )
 def test_the_method_page_has_every_function_of(module):
   functions = {

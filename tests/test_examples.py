@@ -13,15 +13,16 @@ import pytest
 import hyperclip_jax
 from hyperclip_jax import geometry, losses, optim
 from hyperclip_jax.geometry import spaces
+from hyperclip_jax.nn import hyperbolic
 
 # Every module of these packages has examples.
-PACKAGES = (geometry, losses, optim)
+PACKAGES = (geometry, losses, optim, hyperbolic)
 WITHOUT = {"hyperclip_jax.losses.tiled"}  # it needs a mesh of devices
 MODULES = {
   f"{package.__name__}.{module.name}"
   for package in PACKAGES
   for module in pkgutil.iter_modules(package.__path__)
-} - WITHOUT
+} - WITHOUT | {"hyperclip_jax.nn.separation"}
 
 
 def run(name, **values):

@@ -2,11 +2,12 @@
 
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from hyperclip_jax.files import shown
+from hyperclip_jax.files import HUB, shown
 
-PREFIX = "hf-hub:"
+PREFIX = HUB
 FORMS = f"{PREFIX}org/name, {PREFIX}org/name/FILE.pth, either with @revision"
 LOGIN = "if it is private or gated: hf auth login"
 RIGHTS = {"RepositoryNotFoundError", "GatedRepoError"}  # of huggingface_hub
@@ -49,12 +50,15 @@ def parse(source: str) -> Address:
   return Address(found["repository"], file, found["revision"])
 
 
-def download(source: str, files: list[str]) -> pathlib.Path:
+def download(
+  source: str, files: list[str], others: Sequence[str] = ()
+) -> pathlib.Path:
   """Downloads a model into the cache of `huggingface_hub`.
 
   Args:
     source: address in one of the forms of `FORMS`.
     files: names of the files that a released model consists of.
+    others: names of files that it may have, too.
 
   Returns:
     Folder that holds `files`, or the one file that the address names.
@@ -74,7 +78,9 @@ def download(source: str, files: list[str]) -> pathlib.Path:
         hub.hf_hub_download(repository, file, revision=revision)
       )
     folder = pathlib.Path(
-      hub.snapshot_download(repository, revision=revision, allow_patterns=files)
+      hub.snapshot_download(
+        repository, revision=revision, allow_patterns=[*files, *others]
+      )
     )
     missing = [name for name in files if not (folder / name).is_file()]
     held = hub.list_repo_files(repository, revision=revision) if missing else []

@@ -20,6 +20,7 @@ from hyperclip_jax.files import shown, write_whole
 
 FORMAT, VERSION = "hyperclip-jax", 2
 MODEL_FILE, WEIGHTS_FILE = "model.json", "model.safetensors"
+OTHER_FILES = ("tokenizer.json",)  # named by the options of some systems
 OLD_FILE = "config.json"  # in releases of version 1, and in runs
 MAX_CONFIG = 1_000_000  # bytes
 SHOWN = 4  # keys of each kind listed in a message
@@ -62,7 +63,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def describe(folder: pathlib.Path, system: str, options: Any) -> None:
-  """Writes the model.json of a folder.
+  """Writes the model.json of a folder, and copies the files of the options.
 
   Args:
     folder: folder of a run or release.
@@ -71,18 +72,29 @@ def describe(folder: pathlib.Path, system: str, options: Any) -> None:
 
   Raises:
     FileExistsError: the folder contains another model.json.
-    OSError: it cannot be written, such as for lack of disk space.
+    ImportError: a file of the options is on the hub, and the extra `hub` is
+      missing.
+    OSError: it cannot be written, such as for lack of disk space, or a file of
+      the options cannot be read.
   """
   path = folder / MODEL_FILE
   if path.exists() and read_json(path).get("format") != FORMAT:
     raise FileExistsError(
       f"{path} belongs to another program: give another folder"
     )
+  values = dataclasses.asdict(options)
+  for field, name in sections.files(options).items():
+    if not values[field]:
+      continue
+    source = files.fetched(values[field], name)
+    if not (folder / name).exists() or not source.samefile(folder / name):
+      write_whole(folder / name, files.read_bytes(source))
+    values[field] = name
   description = {
     "format": FORMAT,
     "format_version": VERSION,
     "system": system,
-    "options": dataclasses.asdict(options),
+    "options": values,
   }
   write_whole(path, json.dumps(description, indent=2) + "\n")
 
@@ -120,9 +132,36 @@ def described(folder: pathlib.Path, trust_system: bool) -> tuple[str, Any]:
     if not isinstance(system, str) or not isinstance(values, Mapping):
       raise ValueError('"system" must be a text and "options" an object')
     module = systems.find(system, trust_system)
-    return system, sections.build(module.Options, values)
+    options = sections.build(module.Options, values)
+    return system, with_files(options, folder)
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
+
+
+def with_files(options: Any, folder: pathlib.Path) -> Any:
+  """Options whose files are the copies that a folder holds.
+
+  Args:
+    options: options as a folder describes them; other files than those beside
+      them may not be read.
+    folder: folder of a run or release.
+
+  Raises:
+    ValueError: a file lies elsewhere, but for the hub.
+  """
+  found = {}
+  for field, name in sections.files(options).items():
+    value = getattr(options, field)
+    if not value:
+      continue
+    if (folder / name).exists() or value == name:
+      found[field] = str(folder / name)
+    elif not value.startswith(files.HUB):
+      raise ValueError(
+        f"{field} must be {name!r}, beside this file, or {files.HUB}org/name, "
+        f"found {shown(repr(value))}"
+      )
+  return dataclasses.replace(options, **found)
 
 
 def upgraded(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -1,5 +1,25 @@
 """Hyperbolic geometry as pure functions on arrays."""
 
-from hyperclip_jax.geometry import lorentz, poincare
+from hyperclip_jax.geometry import (
+  beta,
+  boosts,
+  hyperplanes,
+  klein,
+  lorentz,
+  manifolds,
+  means,
+  poincare,
+  wrapped_normal,
+)
 
-__all__ = ["lorentz", "poincare"]
+__all__ = [
+  "beta",
+  "boosts",
+  "hyperplanes",
+  "klein",
+  "lorentz",
+  "manifolds",
+  "means",
+  "poincare",
+  "wrapped_normal",
+]

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from hyperclip_jax.geometry import numerics
 from hyperclip_jax.geometry.numerics import Array, Scalar
-from hyperclip_jax.geometry.space import Paired, Rows, by_rows, mean_of, wide
+from hyperclip_jax.geometry.space import Paired, Rows, average, by_rows, wide
 
 NEARNESS = ("squared", "distance")
 
@@ -57,7 +57,7 @@ class Euclid:
 
   def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
     """Averages features row by row, and scales them."""
-    return self.lift(mean_of(map(wide, tangents)))
+    return self.lift(average(map(wide, tangents)))
 
   def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Minus the distance or its square, row by row."""

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from hyperclip_jax.geometry import lorentz, numerics, poincare
 from hyperclip_jax.geometry.numerics import Array, Scalar
-from hyperclip_jax.geometry.space import Paired, Rows, by_rows, mean_of, wide
+from hyperclip_jax.geometry.space import Paired, Rows, average, by_rows, wide
 
 
 @jax.tree_util.register_dataclass
@@ -46,7 +46,7 @@ class Lorentz:
 
   def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
     """Averages tangent vectors row by row, and lifts them (MERU, 4.1)."""
-    return self.lift(mean_of(map(wide, tangents)))
+    return self.lift(average(map(wide, tangents)))
 
   def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Minus the geodesic distance, row by row."""

@@ -60,8 +60,8 @@ def inner(
 
 
 def pairwise_inner(
-  x: Float[Array, "n dim"], y: Float[Array, "m dim"], curv: Scalar
-) -> Float[Array, "n m"]:
+  x: Float[Array, "*batch n dim"], y: Float[Array, "*batch m dim"], curv: Scalar
+) -> Float[Array, "*batch n m"]:
   """Computes Lorentz inner products of all pairs, by one matrix product.
 
   The terms x.y and t_x t_y grow with the times, so a float32 result has an
@@ -85,7 +85,7 @@ def pairwise_inner(
     >>> pairwise_inner(jnp.zeros((2, 3)), jnp.zeros((4, 3)), 1.0).shape
     (2, 4)
   """
-  times = time(x, curv)[:, None] * time(y, curv)[None, :]
+  times = time(x, curv)[..., :, None] * time(y, curv)[..., None, :]
   return numerics.products(x, y) - times
 
 
@@ -118,8 +118,8 @@ def dist(
 
 
 def pairwise_dist(
-  x: Float[Array, "n dim"], y: Float[Array, "m dim"], curv: Scalar
-) -> Float[Array, "n m"]:
+  x: Float[Array, "*batch n dim"], y: Float[Array, "*batch m dim"], curv: Scalar
+) -> Float[Array, "*batch n m"]:
   """Computes geodesic distances of all pairs, from one matrix product.
 
   With the excess time tau = t - 1/sqrt(c), cosh(sqrt(c) d) - 1 equals
@@ -145,8 +145,8 @@ def pairwise_dist(
            [2.]], dtype=float32)
   """
   tau_x, tau_y = (
-    stable.excess_time(x, curv)[:, None],
-    stable.excess_time(y, curv)[None, :],
+    stable.excess_time(x, curv)[..., :, None],
+    stable.excess_time(y, curv)[..., None, :],
   )
   xy = numerics.products(x, y)
   angle = numerics.acosh1p(stable.excess_of_times(tau_x, tau_y, xy, curv))

@@ -65,8 +65,8 @@ def dot(
 
 
 def products(
-  x: Float[Array, "n dim"], y: Float[Array, "m dim"]
-) -> Float[Array, "n m"]:
+  x: Float[Array, "*batch n dim"], y: Float[Array, "*batch m dim"]
+) -> Float[Array, "*batch n m"]:
   """Computes scalar products of all pairs of rows, in full precision.
 
   Args:
@@ -77,8 +77,9 @@ def products(
     Scalar products.
   """
   if namespace(x, y) is np:
-    return x @ y.T
-  return jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
+    return x @ np.swapaxes(y, -1, -2)
+  y = jnp.swapaxes(y, -1, -2)
+  return jnp.matmul(x, y, precision=jax.lax.Precision.HIGHEST)
 
 
 def sqrt(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -109,6 +110,24 @@ def norm(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
     Array([0., 0.], dtype=float32)
   """
   return sqrt(dot(x, x))
+
+
+def asinh(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+  """Computes asinh(x) of JAX arrays; it has a slope where x^2 overflows.
+
+  Examples:
+    >>> asinh(jnp.float32(1e30)).round(2)
+    Array(69.77, dtype=float32)
+    >>> (1e30 * jax.grad(asinh)(1e30)).round(2)
+    Array(1., dtype=float32, weak_type=True)
+  """
+  # The derivative has x^2 + 1. asinh(x) = asinh(x / 2^n) + n log(2), to the
+  # last digit, of numbers whose square is too large.
+  info = jnp.finfo(jnp.result_type(x))
+  power = int(0.42 * info.maxexp)
+  far = jnp.abs(x) > float(info.max) ** 0.5
+  near = jnp.arcsinh(jnp.where(far, x * 2.0**-power, x))
+  return near + jnp.where(far, jnp.sign(x) * (power * math.log(2)), 0)
 
 
 def acosh1p(u: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -146,6 +165,19 @@ def sinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
 def asinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   """Computes asinh(r) / r for r2 = r^2 >= 0; 1 at 0."""
   return _even_quotient(namespace(r2).arcsinh, _ASINHC, r2)
+
+
+def log_sinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+  """Computes log(sinh(r) / r) of a JAX array r2 = r^2 >= 0, without overflow.
+
+  Examples:
+    >>> log_sinhc(jnp.float32(1e4)).round(2)  # 100 - log(200)
+    Array(94.7, dtype=float32)
+  """
+  far = r2 > 100
+  r = jnp.sqrt(jnp.where(far, r2, 1))
+  large = r - jnp.log(2 * r) + jnp.log1p(-jnp.exp(-2 * r))
+  return jnp.where(far, large, jnp.log(sinhc(jnp.where(far, 0, r2))))
 
 
 def atan2(

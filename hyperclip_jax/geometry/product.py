@@ -20,7 +20,7 @@ from jaxtyping import Float
 from hyperclip_jax.geometry import lorentz, numerics
 from hyperclip_jax.geometry.hyperboloid import Lorentz
 from hyperclip_jax.geometry.numerics import Array, Scalar
-from hyperclip_jax.geometry.space import Paired, Rows, by_rows, mean_of, wide
+from hyperclip_jax.geometry.space import Paired, Rows, average, by_rows, wide
 
 NORMS = ("l1", "l2")
 SCORES = ("distance", "inner_sum")
@@ -72,7 +72,7 @@ class Product:
 
   def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
     """Averages tangent vectors row by row, and lifts them."""
-    return self.lift(mean_of(map(wide, tangents)))
+    return self.lift(average(map(wide, tangents)))
 
   def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Minus the product distance, row by row."""

@@ -245,7 +245,7 @@ def by_rows(
   return results[0] if len(results) == 1 else np.concatenate(results)
 
 
-def mean_of(sets: Iterable[Array]) -> Array:
+def average(sets: Iterable[Array]) -> Array:
   """Mean of the arrays, of which one is held at a time; NaN of none."""
   total, count = np.float64(np.nan), 0
   for count, rows in enumerate(sets, 1):

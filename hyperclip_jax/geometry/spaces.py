@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from hyperclip_jax.files import shown
+from hyperclip_jax.geometry import gaussian
 from hyperclip_jax.geometry.angular import Angular
+from hyperclip_jax.geometry.ensemble import Ensemble
 from hyperclip_jax.geometry.euclid import NEARNESS, Euclid
+from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.geometry.hyperboloid import Lorentz
 from hyperclip_jax.geometry.product import NORMS, SCORES, Product
 from hyperclip_jax.geometry.space import Space, alike, on_host
@@ -19,7 +22,9 @@ from hyperclip_jax.geometry.sphere import Sphere
 __all__ = [
   "KINDS",
   "Angular",
+  "Ensemble",
   "Euclid",
+  "Gaussian",
   "Lorentz",
   "Product",
   "Space",
@@ -91,6 +96,13 @@ def _number(name: str, value: Any) -> float:
   return float(value)
 
 
+def _fraction(name: str, value: Any) -> float:
+  number = isinstance(value, int | float) and not isinstance(value, bool)
+  if not (number and 0 <= value <= 1):
+    raise ValueError(f"the space's {name} is {shown(value)}: expected 0 to 1")
+  return float(value)
+
+
 def _numbers(name: str, value: Any) -> np.ndarray:
   if not isinstance(value, list) or not 1 <= len(value) <= MOST_FACTORS:
     raise ValueError(f"the space's {name} is {shown(value)}: expected numbers")
@@ -118,6 +130,8 @@ KINDS: Mapping[str, tuple[Any, Mapping[str, Callable[[str, Any], Any]]]] = {
     Euclid,
     {"nearness": _one_of(*NEARNESS), "min_radius": _number},
   ),
+  "gaussian": (Gaussian, {"score": _one_of(*gaussian.SCORES)}),
+  "ensemble": (Ensemble, {"weight": _fraction}),
   "product": (
     Product,
     {"curv": _numbers, "norm": _one_of(*NORMS), "score": _one_of(*SCORES)},

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from hyperclip_jax.geometry import numerics
 from hyperclip_jax.geometry.numerics import Array, Scalar
-from hyperclip_jax.geometry.space import Paired, Rows, by_rows, mean_of, wide
+from hyperclip_jax.geometry.space import Paired, Rows, average, by_rows, wide
 
 
 @jax.tree_util.register_dataclass
@@ -40,7 +40,7 @@ class Sphere:
 
   def mean(self, tangents: Iterable[Rows]) -> Float[Array, "n dim"]:
     """Averages unit vectors row by row, and scales to unit length (CLIP)."""
-    return self.lift(mean_of(self.lift(rows) for rows in tangents))
+    return self.lift(average(self.lift(rows) for rows in tangents))
 
   def pairs(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Cosines, row by row."""

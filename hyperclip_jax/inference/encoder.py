@@ -9,6 +9,7 @@ device: the results do not depend on their number.
 import functools
 import hashlib
 import os
+import pathlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float32, Int
 
 from hyperclip_jax import sections
-from hyperclip_jax.data.feed.tokenizer import cut
+from hyperclip_jax.data.feed.tokenizer import AnyTokenizer, cut
 from hyperclip_jax.data.records.images import Pixels, center_square
 from hyperclip_jax.files import shown
 from hyperclip_jax.inference import inputs, reading
@@ -69,7 +70,6 @@ class BatchEncoder:
       raise ValueError(f"batch_size is {batch_size}: give at least 1")
     self._encoder, self._variables = encoder, variables
     self._batch_size = batch_size
-    self._tokenizer = encoder.tokenizer()
 
   def images(self, images: Sequence[Any]) -> Features:
     """Encodes images as returned by `inputs.images`; a bad one is an error."""
@@ -108,10 +108,13 @@ class BatchEncoder:
   def texts(self, texts: Sequence[str]) -> Features:
     """Encodes texts; one warning counts those that were truncated."""
     context = self._encoder.context
-    # One more column shows which texts do not fit.
+    # One more column shows which texts do not fit: their end token moves there.
+    # Padding may be end tokens, too.
+    end = self._tokenizer.end
     tokens = self._tokenizer(texts, context + 1)
-    over = np.flatnonzero(tokens[:, context])
-    tokens[over, context - 1] = self._tokenizer.end
+    ends = tokens[:, context - 1 :] == end
+    over = np.flatnonzero(ends[:, 1] & ~ends[:, 0])
+    tokens[over, context - 1] = end
     if len(over):
       warnings.warn(
         f"{len(over)} of {len(texts)} texts are longer than the {context} "
@@ -119,7 +122,8 @@ class BatchEncoder:
         f"{shown(repr(texts[over[0]]), 60)}",
         stacklevel=3,
       )
-    lengths = [*(n for n in TEXT_LENGTHS if n < context), context]
+    shorter = () if self._encoder.whole_context else TEXT_LENGTHS
+    lengths = [*(n for n in shorter if n < context), context]
     groups = self._alike(tokens[:, :context], lengths)
     rows = (cut(tokens[group, :context], lengths) for group in groups)
     batches = bar(rows, "texts", len(groups))
@@ -185,6 +189,11 @@ class BatchEncoder:
     return np.concatenate([*parts, np.asarray(last[0])[: last[1]]])
 
   @functools.cached_property
+  def _tokenizer(self) -> AnyTokenizer:
+    """Loaded with the first texts: images need none."""
+    return self._encoder.tokenizer()
+
+  @functools.cached_property
   def _everywhere(self) -> tuple[Variables, Callable[[np.ndarray], jax.Array]]:
     """Copies the variables to all local devices.
 
@@ -213,7 +222,12 @@ def fingerprint(options: Any, variables: Variables) -> str:
   Returns:
     The digits.
   """
-  found = hashlib.sha256(repr(sections.lasting(options)).encode())
+  kept = sections.lasting(options)
+  for name in sections.files(options):
+    path = pathlib.Path(kept[name])
+    if path.is_file():  # what it holds counts, not where it lies
+      kept[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+  found = hashlib.sha256(repr(kept).encode())
   for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
     array = np.asarray(leaf)
     name = jax.tree_util.keystr(path)

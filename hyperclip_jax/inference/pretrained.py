@@ -49,7 +49,9 @@ def load(
       or its weights are not finite.
   """
   if str(source).startswith(hub.PREFIX):
-    path = hub.download(str(source), [MODEL_FILE, WEIGHTS_FILE])
+    path = hub.download(
+      str(source), [MODEL_FILE, WEIGHTS_FILE], release.OTHER_FILES
+    )
   else:
     path = files.expanded(source)
   if path.is_file():

@@ -11,20 +11,14 @@ itself, autodiff would keep every tile of the forward pass.
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float
 
-from hyperclip_jax.losses import contrastive, rows
+from hyperclip_jax.losses import contrastive, ring, rows
 from hyperclip_jax.losses.contrastive import Nearness, Scales
-
-# Logits of a tile at most, of which ten or so arrays are alive at once: 16 MiB
-# each in float32. A tile has all rows of its device, so few of its columns.
-TILE = 2**22
 
 # Logits a device from which `on` chooses tiles: those of a batch of 4,096 on
 # one. With gradients, HyCoCLIP's needs 2.3 GB of temporaries in the naive form
@@ -32,9 +26,6 @@ TILE = 2**22
 # batch that many devices share stays naive for longer: embeddings are gathered
 # at once, while tiles take as many turns round as there are devices.
 TILED_FROM = 4096**2
-
-_AXIS = "data"  # of the mesh, that rows are split over
-_ROWS, _ALL = PartitionSpec(_AXIS), PartitionSpec()
 
 
 def cross_entropy(
@@ -75,25 +66,25 @@ def _losses(mesh, space, scale, x, y, weights):
 
 
 def _forward(mesh, space, scale, x, y, weights):
-  @_on_each_device(mesh, _specs(scale), _ROWS)
+  @ring.on_each_device(mesh, _specs(scale), ring.ROWS)
   def stream(space, scale, x, y, weights):
     positives = _matches(space, scale, x, y)
     of_match, of_columns = weights or (0.0, None)
-    matches, columns = _columns(y, len(x), of_columns)
+    matches, columns = ring.columns_of(y, len(x), of_columns)
 
     # Logits are relative to that of the match, which is 0 and waits for the
     # end: no digits are lost to large logits, nor those of small losses to 1.
     def add(carry, tile):
       top, total = carry
       logits = _logits(space, scale, x, tile) - positives[:, None]
-      logits = jnp.where(_negative(matches, tile), logits, -jnp.inf)
+      logits = jnp.where(ring.negative(matches, tile), logits, -jnp.inf)
       new_top = jnp.maximum(top, jnp.max(logits, axis=1))
       tile_total = jnp.sum(jnp.exp(logits - new_top[:, None]), axis=1)
       return (new_top, total * jnp.exp(top - new_top) + tile_total), None
 
     begin = jnp.zeros_like(positives), jnp.zeros_like(positives)
-    columns = _tiles(columns, len(x))
-    (top, total), _ = _over_all_columns(add, begin, columns, mesh)
+    columns = ring.tiles(columns, len(x))
+    (top, total), _ = ring.over_all_columns(add, begin, columns, mesh)
     return of_match + jax.nn.softplus(top + jnp.log(total) - of_match)
 
   losses = stream(space, scale, x, y, weights)
@@ -104,13 +95,13 @@ def _backward(mesh, saved, grad):
   scale = saved[1]
   specs = _specs(scale)
 
-  @_on_each_device(mesh, (*specs, _ROWS, _ROWS), specs[:-1])
+  @ring.on_each_device(mesh, (*specs, ring.ROWS, ring.ROWS), specs[:-1])
   def stream(space, scale, x, y, weights, losses, grad):
     of_match, of_columns = weights or (0.0, None)
     positives, vjp = jax.vjp(_matches, space, scale, x, y)
     # The softmax at a match is exp(-loss), times its count.
     dspace, dscale, dx, dy = vjp(grad * jnp.expm1(of_match - losses))
-    matches, columns = _columns(y, len(x), of_columns)
+    matches, columns = ring.columns_of(y, len(x), of_columns)
 
     def add(carry, tile):
       def logits_of(space, scale, x, y):
@@ -118,18 +109,22 @@ def _backward(mesh, saved, grad):
 
       logits, vjp = jax.vjp(logits_of, space, scale, x, tile.y)
       softmax = jnp.exp(logits - positives[:, None] - losses[:, None])
-      weights = jnp.where(_negative(matches, tile), softmax * grad[:, None], 0)
+      weights = jnp.where(
+        ring.negative(matches, tile), softmax * grad[:, None], 0
+      )
       dspace, dscale, dx, dy = vjp(weights)
       carry = jax.tree.map(jnp.add, carry, (dspace, dscale, dx))
       return carry, tile.dy + dy
 
     begin = dspace, dscale, dx
-    columns = _tiles(columns._replace(dy=dy), len(x))
-    (dspace, dscale, dx), columns = _over_all_columns(add, begin, columns, mesh)
+    columns = ring.tiles(columns._replace(dy=dy), len(x))
+    (dspace, dscale, dx), columns = ring.over_all_columns(
+      add, begin, columns, mesh
+    )
     dy = columns.dy.reshape(-1, dy.shape[1])[: len(dy)]
-    dspace = jax.lax.psum(dspace, _AXIS)
+    dspace = jax.lax.psum(dspace, ring.AXIS)
     if not jnp.ndim(scale):
-      dscale = jax.lax.psum(dscale, _AXIS)
+      dscale = jax.lax.psum(dscale, ring.AXIS)
     return dspace, dscale, dx, dy
 
   *_, weights, _ = saved
@@ -144,7 +139,7 @@ def _matches(space, scale, x, y):
 
   Left to itself, XLA would make those of all terms of a loss at once.
   """
-  pieces = math.gcd(len(y), 2 ** int(math.log2(max(1, x.size // TILE))))
+  pieces = math.gcd(len(y), 2 ** int(math.log2(max(1, x.size // ring.TILE))))
   if pieces == 1:
     return contrastive.matches(space, scale, x, y)
 
@@ -159,91 +154,19 @@ def _matches(space, scale, x, y):
 
 def _specs(scale):
   """Which arguments of `_losses` are split: space, scale, x, y, weights."""
-  return _ALL, _ROWS if jnp.ndim(scale) else _ALL, _ROWS, _ROWS, _ROWS
+  return (
+    ring.ALL,
+    ring.ROWS if jnp.ndim(scale) else ring.ALL,
+    ring.ROWS,
+    ring.ROWS,
+    ring.ROWS,
+  )
 
 
 def _logits(space, scale, x, tile):
   """Logits of a tile, with the logs of its columns' counts."""
   logits = contrastive.by_row(scale) * space.pairwise(x, tile.y)
   return logits if tile.weight is None else logits + tile.weight[None, :]
-
-
-class _Columns(NamedTuple):
-  """A device's columns, tiles of them, or one tile.
-
-  Attributes:
-    y: points.
-    number: in the global batch, from 1; 0 fills up the last tile.
-    weight: logs of their counts; None for once each.
-    dy: their gradients so far; None in the forward pass.
-  """
-
-  y: Float[Array, "*tiles width dim"]
-  number: Int[Array, "*tiles width"]
-  weight: Float[Array, "*tiles width"] | None = None
-  dy: Float[Array, "*tiles width dim"] | None = None
-
-
-def _columns(y, row_count, weight):
-  """The number of each row's match, and the columns of this device."""
-  first = 1 + jax.lax.axis_index(_AXIS) * len(y)
-  number = first + jnp.arange(len(y), dtype=jnp.int32)
-  return jnp.repeat(number, row_count // len(y)), _Columns(y, number, weight)
-
-
-def _tiles(columns, row_count):
-  """Columns (b, ...) as tiles, (tiles, width, ...), filled up with zeros."""
-  tiles = -(-row_count * len(columns.y) // TILE)
-  padding = -len(columns.y) % tiles
-
-  def split(values):
-    widths = [(0, padding)] + [(0, 0)] * (values.ndim - 1)
-    return jnp.pad(values, widths).reshape(tiles, -1, *values.shape[1:])
-
-  return jax.tree.map(split, columns)
-
-
-def _negative(matches, tile):
-  """(rows, width) bools: a column that is neither the match nor filler."""
-  number = tile.number[None, :]
-  return (number != matches[:, None]) & (number > 0)
-
-
-def _over_all_columns(add, carry, columns, mesh):
-  """Folds every device's columns into the carry, tile by tile.
-
-  Args:
-    add: (carry, tile) -> carry, and the tile's gradients so far.
-    carry: what stays on the device.
-    columns: what travels: after as many passes as devices it is home again.
-    mesh: of the devices.
-
-  Returns:
-    The carry and the columns.
-  """
-  devices = mesh.shape[_AXIS]
-  onward = [(i, (i + 1) % devices) for i in range(devices)]
-
-  def visit(state, _):
-    carry, columns = state
-    carry, dy = jax.lax.scan(add, carry, columns)
-    columns = columns._replace(dy=dy)
-    return (carry, jax.lax.ppermute(columns, _AXIS, onward)), None
-
-  if devices == 1:  # the columns stay, and are not copied
-    return visit((carry, columns), None)[0]
-  return jax.lax.scan(visit, (carry, columns), length=devices)[0]
-
-
-def _on_each_device(mesh, in_specs, out_specs) -> Callable[..., Any]:
-  """shard_map; sums over devices are written out, outside the loops."""
-  return functools.partial(
-    jax.shard_map,
-    mesh=mesh,
-    in_specs=in_specs,
-    out_specs=out_specs,
-    check_vma=False,
-  )
 
 
 def on(mesh: Mesh, how: str = "auto") -> contrastive.Contrast:
@@ -262,7 +185,7 @@ def on(mesh: Mesh, how: str = "auto") -> contrastive.Contrast:
     return tiled if how == "tiled" else contrastive.cross_entropy
 
   def chosen(space, scale, x, y, where=None, counts=None):
-    many = len(y) ** 2 // mesh.shape[_AXIS] >= TILED_FROM
+    many = len(y) ** 2 // mesh.shape[ring.AXIS] >= TILED_FROM
     contrast = tiled if many else contrastive.cross_entropy
     return contrast(space, scale, x, y, where, counts)
 

@@ -1,1 +1,5 @@
-"""Flax Linen layers of the image and text towers."""
+"""Flax Linen layers: image and text towers, hyperbolic layers, heads."""
+
+from hyperclip_jax.nn.separation import MaxSeparation
+
+__all__ = ["MaxSeparation"]

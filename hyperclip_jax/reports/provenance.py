@@ -50,9 +50,7 @@ def towers(model: HyperCLIP) -> str:
   o = model.options
   words = []
   if hasattr(o, "vision"):
-    words.append(
-      f"vision {o.vision.depth} x {o.vision.width}, patch {o.vision.patch}"
-    )
+    words.append(f"vision {o.vision}")
   words.append(f"{model.image_size} px")
   if hasattr(o, "text"):
     words.append(f"text {o.text.depth} x {o.text.width}")

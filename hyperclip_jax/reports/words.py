@@ -13,6 +13,12 @@ MEANINGS = (
     "higher",
   ),
   (
+    r"top1_(z|h|w[\d.]+)$",
+    "Top-1 accuracy, {}",
+    "by the weak projector (z), the strong one (h), or both with a weight of z",
+    "higher",
+  ),
+  (
     r"top5$",
     "Top-5 accuracy",
     "images whose right class is among the five nearest, mean over classes",

@@ -57,6 +57,10 @@ class Vision(Section):
   patch: int = number(VIT["B"]["patch"], most=MOST)
   init_std: float = number(0.02, training=True)
 
+  def __str__(self) -> str:
+    """Formats the sizes for reports."""
+    return f"{self.depth} x {self.width}, patch {self.patch}"
+
   def problems(self):
     if self.width % self.heads:
       yield f"heads must divide the width {self.width}, found {self.heads}"
@@ -375,7 +379,6 @@ def embed(
     batch has it; and the variables as they are.
   """
   del key
-  space = e.space(variables["params"])
   outputs: dict[str, dict[str, Array]] = {
     name: {"valid": view["valid"]} if "valid" in view else {}
     for name, view in batch.items()
@@ -385,7 +388,7 @@ def embed(
     for names in _alike(rows):
       sizes = [counts[name] for name in names]
       together = _interleave([rows[name] for name in names], sizes)
-      points = space.lift(tower(variables, together))
+      points = e.space(variables["params"]).lift(tower(variables, together))
       for name, part in zip(names, _deal(points, sizes), strict=True):
         outputs[name][kind] = part
   return outputs, variables

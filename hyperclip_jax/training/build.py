@@ -52,7 +52,10 @@ def task(config: Config, mesh: Mesh) -> Task:
 def schedule(config: Config) -> optax.Schedule:
   """Builds the learning-rate schedule, a function of the step."""
   optim = config.optim
-  return adamw.schedule(optim.learning_rate, optim.warmup, config.steps)
+  lengths = optim.learning_rate, optim.warmup, config.steps
+  if optim.start or optim.end:
+    return adamw.schedule_between(*lengths, optim.start, optim.end)
+  return adamw.schedule(*lengths)
 
 
 def optimizer(config: Config, rules: Rules) -> optax.GradientTransformation:

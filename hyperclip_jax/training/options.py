@@ -21,6 +21,8 @@ class Optim(Section):
 
   learning_rate: float = number(5e-4, most=1)
   warmup: int = number(4_000, least=0)
+  start: float = number(0.0, least=0)  # rate of the first step, and the one
+  end: float = number(0.0, least=0)  # after the last; see `adamw.schedule*`
   b1: float = number(0.9, least=0, most=0.999999)
   b2: float = number(0.98, least=0, most=0.999999)
   eps: float = number(1e-8, least=1e-12)
@@ -28,6 +30,12 @@ class Optim(Section):
   decay_norm_and_bias: bool = False  # True as in the official code
 
   def problems(self):
+    for name in ("start", "end"):
+      if getattr(self, name) > self.learning_rate:
+        yield (
+          f"{name} must be at most the learning_rate {self.learning_rate}, "
+          f"found {getattr(self, name)}"
+        )
     if self.learning_rate * self.weight_decay > 1:
       yield (
         "weight_decay must be at most 1 / config.optim.learning_rate, "
@@ -154,6 +162,8 @@ class Training(Section):
   micro_batches: int = number(1)  # to embed a batch in; the loss sees all
   system: str = "hycoclip"  # module of `hyperclip_jax.systems`
   trust_system: bool = False  # True: or "package.module" of another package
+  start: str = path()  # trained model, as of `load`; "" for random parameters
+  init_from: str = path()  # a trained model, as of `load`; "": at random
   optim: Optim = Optim()
   data: Data = Data()
   mesh: Mesh = Mesh()

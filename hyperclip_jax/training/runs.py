@@ -13,14 +13,13 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from hyperclip_jax import console
+from hyperclip_jax import console, files, sections
 from hyperclip_jax.checkpoints import checkpoint
 from hyperclip_jax.data.embedded import shapes
 from hyperclip_jax.data.records import identity, preview, shards
 from hyperclip_jax.data.records.shards import TarSource
 from hyperclip_jax.evals import held_out
 from hyperclip_jax.files import shown
-from hyperclip_jax.sections import paths
 from hyperclip_jax.systems.task import Task
 from hyperclip_jax.training import (
   build,
@@ -123,12 +122,23 @@ def anchored(config: Config) -> Config:
     section = config.get(name)
     if not isinstance(section, ConfigDict):
       continue  # reported by `validate`
-    for key, several in paths(cls).items():
+    for key, several in sections.paths(cls).items():
       given = section[key]
       if isinstance(given, str) and given:
         patterns = shards.split(given) if several else [given]
         section[key] = ",".join(map(_absolute, patterns))
+  if config.get("start"):
+    config.init_from = _of_model(config.init_from)
+  with contextlib.suppress(AttributeError, KeyError, ValueError):  # `validate`
+    for key in sections.files(build.system(config).Options):
+      if config.model[key]:
+        config.model[key] = _of_model(config.model[key])
   return config
+
+
+def _of_model(path: str) -> str:
+  """An absolute path, unless the hub is meant."""
+  return path if path.startswith(files.HUB) else _absolute(path)
 
 
 def _absolute(path: str) -> str:

@@ -27,6 +27,7 @@ from hyperclip_jax.training import (
   same_data,
   sharding,
   signals,
+  start,
 )
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import health as health_lib
@@ -169,10 +170,10 @@ def first_state(
   """
   shapes, shardings = _shapes(run)
   if checkpoints is None or not checkpoints.steps:
-    fresh = {"examples_seen": 0, "window": []}
-    return jax.jit(
-      build.init(run.config, run.task), out_shardings=shardings
-    )(), fresh
+    state = jax.jit(build.init(run.config, run.task), out_shardings=shardings)()
+    if run.config.init_from:
+      state = start.begin(state, run.config)
+    return state, {"examples_seen": 0, "window": []}
   like = checkpoint.abstract(shapes, shardings)
   state, meta = checkpoints.restore(like)
   allowed = run.config.checkpoint.allow_data_change

@@ -70,7 +70,7 @@ def test_a_checkpoint_is_written_whole_in_a_new_folder(tmp_path, monkeypatch):
 def test_a_model_of_ours_becomes_an_official_one(tmp_path):
   config = small.config("meru")
   options = config_lib.options(config)
-  variables = build.encoder(config).init(jax.random.key(0))
+  variables = jax.jit(build.encoder(config).init)(jax.random.key(0))
   wanted = Release("meru", options, variables)
   torch_checkpoint.save(tmp_path / "a.pth", wanted)
   found = torch_checkpoint.load(tmp_path / "a.pth", 2, 2)

@@ -14,7 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperclip_jax.geometry import lorentz, poincare
+from hyperclip_jax.geometry import (
+  boosts,
+  hyperplanes,
+  klein,
+  lorentz,
+  means,
+  poincare,
+  wrapped_normal,
+)
 
 CURVS = (0.1, 0.5, 1.0, 2.5)
 RADII = (0.0, 1e-6, 1e-3, 0.1, 1.0, 4.0, 8.0, 10.0)
@@ -48,6 +56,42 @@ def _geodesic(x, y, curv):
   return lorentz.geodesic(x, y, curv / 3, curv)  # curv / 3: t gets a gradient
 
 
+def _gyration(x, y, curv):
+  return boosts.gyration(x, y, jnp.arctan(x - 2 * y), curv)
+
+
+def _logits(x, y, curv):
+  # The last normal is 0; an offset gets a gradient too.
+  z = jnp.stack([jnp.arctan(y), jnp.zeros_like(y)], axis=-1)
+  return hyperplanes.logits(x, z, jnp.arctan(y[:2]), curv)
+
+
+def _fully_connected(x, y, curv):
+  z = jnp.stack([jnp.arctan(y), jnp.zeros_like(y)], axis=-1)
+  return hyperplanes.fully_connected(x, z, jnp.arctan(y[:2]), curv)
+
+
+def _busemann(x, y, curv):
+  return hyperplanes.busemann(x, jnp.eye(x.size, dtype=x.dtype), curv)
+
+
+def _mean(x, y, curv):
+  points = jnp.stack([x, y, x])
+  return means.frechet_mean(points, curv, jnp.ones_like(x[:3]))
+
+
+def _variance(x, y, curv):
+  return means.variance(jnp.stack([x, y]), x, curv)
+
+
+def _log_prob(x, y, curv):
+  return wrapped_normal.log_prob(x, y, jnp.ones_like(x), curv)
+
+
+def _ball_transport(x, y, curv):
+  return poincare.ptransp(x, y, x - y, curv)
+
+
 def _rows(function, x, y, curv):
   return function(x[None], y[None], curv)
 
@@ -78,6 +122,12 @@ FUNCTIONS = {
     _rows, lorentz.pairwise_exterior_angle
   ),
   "poincare.from_lorentz": functools.partial(_last, poincare.from_lorentz),
+  "klein.from_lorentz": functools.partial(_last, klein.from_lorentz),
+  "add": boosts.add,
+  "gyration": _gyration,
+  "logits": _logits,
+  "busemann": _busemann,
+  "frechet_variance": _variance,
 }
 # Exponentials of, and points of, a ball: not for the farthest pairs.
 NEAR_FUNCTIONS = {
@@ -85,6 +135,14 @@ NEAR_FUNCTIONS = {
   "expmap": _expmap,
   "poincare.to_lorentz": functools.partial(_last, poincare.to_lorentz),
   "poincare.dist": poincare.dist,
+  "poincare.add": poincare.add,
+  "poincare.logmap": poincare.logmap,
+  "poincare.expmap": poincare.expmap,
+  "poincare.ptransp": _ball_transport,
+  "klein.to_lorentz": functools.partial(_last, klein.to_lorentz),
+  "fully_connected": _fully_connected,
+  "frechet_mean": _mean,
+  "wrapped_normal": _log_prob,
 }
 
 
@@ -159,7 +217,7 @@ def test_finite_on_the_grid(name, dtype, grid):
 @pytest.mark.parametrize("name", NEAR_FUNCTIONS)
 def test_finite_on_the_near_grid(name, dtype, grid):
   # Tangent vectors of length 6 / sqrt(c) and less; for the ball, |p| < 1.
-  reach = 0.99 if name.startswith("poincare") else 6.0
+  reach = 0.99 if name.startswith(("poincare", "klein")) else 6.0
   for curv, (x, y, names) in grid.items():
     x, y = (_within(reach / np.sqrt(curv), a) for a in (x, y))
     bad = _broken(NEAR_FUNCTIONS[name], x, y, curv, dtype)

@@ -50,7 +50,7 @@ def saved_run(folder, system, spoil=lambda state: None):
   """A run at step 0; returns its state."""
   config = small.config(system)
   task = build.task(config, sharding.make_mesh())
-  state = build.init(config, task)()
+  state = jax.jit(build.init(config, task))()
   spoil(state)
   (folder / "config.json").write_text(config.to_json())
   release.describe(folder, system, config_lib.options(config))
@@ -303,7 +303,7 @@ def test_a_run_from_before_systems_is_read(name, tmp_path):
   )
   # As it was saved then: parameters beside the step, not among variables.
   task = build.task(wanted, sharding.make_mesh())
-  state = build.init(wanted, task)()
+  state = jax.jit(build.init(wanted, task))()
   old = {"step": state.step, "params": state.params, "opt_state": ()}
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(_Old(**old), {})
@@ -482,7 +482,11 @@ class FakeHub:
     return found
 
   def snapshot_download(self, name, revision, allow_patterns):
-    assert allow_patterns == ["model.json", "model.safetensors"]
+    assert allow_patterns == [
+      "model.json",
+      "model.safetensors",
+      "tokenizer.json",
+    ]
     if name == "org/down":
       raise OSError("503 Server Error")
     return str(self._found(name, revision))

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
-from hyperclip_jax.losses import contrastive, tiled
+from hyperclip_jax.losses import contrastive, ring, tiled
 from hyperclip_jax.losses.entailment import entailment
+
+pytestmark = pytest.mark.usefixtures("optimized")
 
 SPACES = {"lorentz": Lorentz, "sphere": lambda curv: Sphere()}
 
@@ -124,7 +126,7 @@ def weighted_losses():
 @pytest.mark.parametrize("form", ["naive", "tiled"])
 def test_counts_are_copies_of_candidates(form, monkeypatch):
   """Against the definition, with the candidates repeated one by one."""
-  monkeypatch.setattr(tiled, "TILE", 9)
+  monkeypatch.setattr(ring, "TILE", 9)
   counts = np.array([2, 0, 1, 3, 0, 1])
   where = np.repeat(counts > 0, 2)
   with jax.enable_x64(True):

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType
 
 from hyperclip_jax.geometry.spaces import Lorentz, Product
-from hyperclip_jax.losses import contrastive, tiled
+from hyperclip_jax.losses import contrastive, ring, tiled
 from hyperclip_jax.systems import hycoclip, uncha
 from tests import golden_files
 
@@ -66,7 +66,7 @@ def contrasts():
 @pytest.mark.parametrize("form", ["naive", "tiled"])
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_phyclip(number, form, monkeypatch):
-  monkeypatch.setattr(tiled, "TILE", 8)
+  monkeypatch.setattr(ring, "TILE", 8)
   given, wanted = case("phyclip", number)
   kinds = [k for k in ("image", "text", "box_image", "box_text") if k in given]
   names = ("curv", "visual_alpha", "textual_alpha", "logit_scale")
@@ -146,7 +146,7 @@ def test_phyclip(number, form, monkeypatch):
 @pytest.mark.parametrize("form", ["naive", "tiled"])
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_uncha(number, form, monkeypatch):
-  monkeypatch.setattr(tiled, "TILE", 8)
+  monkeypatch.setattr(ring, "TILE", 8)
   given, wanted = case("uncha", number)
   mask = given["box_mask"]
   scales = {"whole": "global", "cross": "global_local", "local": "local"}

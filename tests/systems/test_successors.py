@@ -1,6 +1,7 @@
 """What the successors of HyCoCLIP promise beyond their golden numbers."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.data.records.boxes import WHOLE
 from hyperclip_jax.data.records.record import Part, Record
 from hyperclip_jax.geometry.spaces import Lorentz, Product
-from hyperclip_jax.losses import contrastive, tiled
+from hyperclip_jax.losses import contrastive, ring, tiled
 from hyperclip_jax.systems import hycoclip, phyclip, uncha
 from hyperclip_jax.training import build, runs, sharding, train
 from tests import small
@@ -47,12 +48,12 @@ def test_curvatures_decay_only_where_asked_for(decay):
     (1, 1), ("data", "model"), (AxisType.Auto,) * 2, devices=jax.devices()[:1]
   )
   task = build.task(config, mesh)
-  params = jax.eval_shape(task.init, jax.random.key(0))["params"]
+  params: Any = jax.eval_shape(task.init, jax.random.key(0))["params"]
   assert params["curv"].shape == params["visual_alpha"].shape == (2,)
   params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), params)
-  optimizer = build.optimizer(config, task.rules)
+  optimizer: Any = build.optimizer(config, task.rules)
   zero = jax.tree.map(jnp.zeros_like, params)
-  state = optimizer.init(params)
+  state, changes = optimizer.init(params), {}
   for _ in range(2):  # the first is at a rate of 0
     changes, state = optimizer.update(zero, state, params)
   for name in ("curv", "visual_alpha", "textual_alpha"):
@@ -118,7 +119,7 @@ LOSSES = {"uncha": of_uncha, "phyclip": of_phyclip}
 @pytest.mark.parametrize("name", LOSSES)
 def test_devices_and_tiles_share_one_global_mean(name, monkeypatch):
   """Of unequal numbers of boxes, with gradients."""
-  monkeypatch.setattr(tiled, "TILE", 7 * BATCH)
+  monkeypatch.setattr(ring, "TILE", 7 * BATCH)
 
   def run(contrast):
     def loss(points, curv):

@@ -18,7 +18,7 @@ from hyperclip_jax.data.records import images
 from hyperclip_jax.evals import encoding, paper
 from hyperclip_jax.evals.datasets import labelled
 from hyperclip_jax.evals.datasets.labelled import Labelled
-from hyperclip_jax.evals.metrics.zero_shot import hits
+from hyperclip_jax.evals.metrics.zero_shot import by_weight, hits
 from hyperclip_jax.evals.rates import classified
 from hyperclip_jax.evals.tasks import MissingData, Results, Task, left
 from hyperclip_jax.files import read_json, shown
@@ -301,9 +301,9 @@ def _task(data_set: DataSet) -> Task:
   def run(model: Model, data: pathlib.Path) -> Results:
     found = encoded(model, data, data_set)
     prompts = templates(data_set.name)
-    right = hits(model, found.embeddings, found.labels, found.names, prompts)
-    rates = classified(right, found.labels, len(found.names))
-    return rates | left(found.left_out)
+    classes = found.embeddings, found.labels, found.names, prompts
+    rates = classified(hits(model, *classes), found.labels, len(found.names))
+    return rates | by_weight(model, *classes) | left(found.left_out)
 
   return Task(data_set.name, run, paper.numbers(data_set.name))
 

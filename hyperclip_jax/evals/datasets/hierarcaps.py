@@ -30,6 +30,7 @@ from jaxtyping import Float, Int
 from hyperclip_jax.data.records.images import center_square
 from hyperclip_jax.evals.datasets.files import Source, require, unique
 from hyperclip_jax.evals.encoding import encode_files
+from hyperclip_jax.evals.metrics import gaussian_walk
 from hyperclip_jax.evals.metrics.caption_entailment import (
   Chain,
   Chains,
@@ -38,6 +39,8 @@ from hyperclip_jax.evals.metrics.caption_entailment import (
 )
 from hyperclip_jax.evals.tasks import Results, Task, left, within
 from hyperclip_jax.files import inside, read_text, shown
+from hyperclip_jax.geometry import gaussian
+from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.inference.protocol import Model
 
 LEVELS = 4
@@ -73,8 +76,9 @@ def hierarcaps(model: Model, folder: pathlib.Path) -> Results:
 
   Returns:
     entailment_..., from `entailment_of_captions`; image_entailment_..., from
-    `entailment_of_images`; precision and recall of `traversal`; d_corr; and
-    counts. Chains whose image cannot be read are left out.
+    `entailment_of_images`; precision and recall of `traversal`; d_corr; counts;
+    and for Gaussians walk_..., `gaussian_walk.walk` towards each root. Chains
+    whose image cannot be read are left out.
 
   Raises:
     MissingData: a file is missing; the message says where to get it.
@@ -100,9 +104,35 @@ def hierarcaps(model: Model, folder: pathlib.Path) -> Results:
     **{f"{g}_{name}": v for g, of in groups.items() for name, v in of.items()},
     **traversal(model, images, chains, radii, data.chains, owners),
     "d_corr": d_corr(radii),
+    **_walks(model, images, captions, texts, data.chains, owners),
     "images": float(len(images)),
     "texts": float(len(data.chains) * LEVELS),
     **left(left_out),
+  }
+
+
+def _walks(
+  model: Model,
+  images: Float[np.ndarray, "images dim"],
+  embeddings: Float[np.ndarray, "texts dim"],
+  texts: Sequence[str],
+  captions: Sequence[Chain],
+  owners: Int[np.ndarray, "chains"],
+) -> dict[str, float]:
+  """Walks towards each of ProLIP's roots, from each chain's image.
+
+  Other models than of Gaussians have none.
+  """
+  if not isinstance(model.space, Gaussian):
+    return {}
+  starts = images[owners]
+  roots = gaussian_walk.roots(starts, embeddings, model.encode_text([""])[0])
+  return {
+    f"walk_{root}_{name}": value
+    for root, means in roots.items()
+    for name, value in gaussian_walk.walk(
+      starts, embeddings, texts, captions, means
+    ).items()
   }
 
 
@@ -218,10 +248,16 @@ def _chain(text: str | None) -> Chain:
 def _radii(
   model: Model, embeddings: Float[np.ndarray, "texts dim"]
 ) -> Float[np.ndarray, "texts"]:
-  """Measures distances from the root; CLIP's root is the empty caption."""
+  """Measures distances from the root; CLIP's root is the empty caption.
+
+  For Gaussians it is the distance of the means.
+  """
   if model.space.rooted:
     return model.distance_to_root(embeddings)
-  return np.linalg.norm(embeddings - model.encode_text([""]), axis=1)
+  apart = embeddings - model.encode_text([""])
+  if isinstance(model.space, Gaussian):
+    apart = gaussian.means(apart)
+  return np.linalg.norm(apart, axis=1)
 
 
 def _running_argmax(

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from hyperclip_jax.evals.rates import classified
+from hyperclip_jax.geometry import ensemble
+from hyperclip_jax.geometry.ensemble import Ensemble
 from hyperclip_jax.inference.classify import class_embeddings
 from hyperclip_jax.inference.protocol import Model
 
@@ -97,6 +99,40 @@ def hits(
     images = model.encode_image(images)
   classes = class_embeddings(model, names, templates)
   return _nearest(model, images, classes, 5) == truth[:, None]
+
+
+def by_weight(
+  model: Model,
+  images: Float[np.ndarray, "images dim"],
+  labels: Integer[np.ndarray, "images"],
+  names: Sequence[str],
+  templates: Sequence[str],
+) -> dict[str, float]:
+  """Mean per-class accuracy by each projector of an ensemble, and by both.
+
+  Args:
+    model: The model.
+    images: Embeddings of images, of a weight that is neither 0 nor 1.
+    labels: For each image, the index of its class in `names`.
+    names: One name a class.
+    templates: Prompts with one `{}` for the name.
+
+  Returns:
+    top1_z and top1_h by the weak and the strong projector, and top1_w0.1 to
+    top1_w0.9 by weights of the weak one; nothing if the model has one
+    projector, or uses one.
+  """
+  space = model.space
+  if not isinstance(space, Ensemble) or not 0 < space.weight < 1:
+    return {}
+  classes = class_embeddings(model, names, templates)
+  found = {}
+  for weight, scores in ensemble.scores(images, classes).items():
+    right = scores.argmax(axis=1)[:, None] == np.asarray(labels)[:, None]
+    name = {0.0: "h", 1.0: "z"}.get(weight, f"w{weight:g}")
+    rates = classified(right, np.asarray(labels), len(names))
+    found[f"top1_{name}"] = rates["top1"]
+  return found
 
 
 def _nearest(model, images, classes, k):

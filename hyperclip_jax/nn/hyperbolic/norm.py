@@ -1,0 +1,87 @@
+"""Batch normalisation of points."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from hyperclip_jax.geometry import boosts, lorentz, means, numerics
+from hyperclip_jax.geometry.numerics import Scalar, dot
+from hyperclip_jax.nn.hyperbolic import tangent
+from hyperclip_jax.nn.hyperbolic.linear import wide
+
+
+class BatchNorm(nn.Module):
+  """Moves the mean of a batch to a trained point, and scales its spread.
+
+  With the mean mu of all points of the batch and their mean squared distance V
+  from it, x becomes exp_b(sqrt(scale / (V + epsilon)) P log_mu(x)): the vector
+  from mu to x, transported to b by gyr[b, -mu]. Unlike HypLL's layer and
+  Poincare ResNet's it keeps running statistics. Under `jit` the mean is that of
+  the batch on all devices.
+
+  Attributes:
+    use_running_average: whether to use the running statistics; here or when
+      called.
+    momentum: weight of the old running statistics in an update.
+    epsilon: number added to V.
+    mean: "midpoint", the centroid, or "frechet", for which the mean of the
+      result is b exactly, at the price of an iteration.
+
+  Examples:
+    >>> layer, x = BatchNorm(use_running_average=False), jnp.ones((5, 2))
+    >>> variables = layer.init(jax.random.key(0), x, 1.0)
+    >>> y, _ = layer.apply(variables, x, 1.0, mutable=["batch_stats"])
+    >>> y.shape
+    (5, 2)
+  """
+
+  use_running_average: bool | None = None
+  momentum: float = 0.9
+  epsilon: float = 1e-6
+  mean: Literal["midpoint", "frechet"] = "midpoint"
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, "*batch dim"],
+    curv: Scalar,
+    use_running_average: bool | None = None,
+  ) -> Float[Array, "*batch dim"]:
+    running = nn.merge_param(
+      "use_running_average", self.use_running_average, use_running_average
+    )
+    x, dim = wide(x), x.shape[-1]
+    bias = self.param("bias", nn.initializers.zeros, (dim,)).astype(x.dtype)
+    scale = self.param("scale", nn.initializers.ones, ()).astype(x.dtype)
+    old_mean = self.variable("batch_stats", "mean", jnp.zeros, (dim,), x.dtype)
+    old_var = self.variable("batch_stats", "var", jnp.ones, (), x.dtype)
+
+    rows = x.reshape(-1, dim)
+    if running:
+      mu = old_mean.value
+    elif self.mean == "frechet":
+      mu = means.frechet_mean(rows, curv)
+    else:
+      mu = lorentz.centroid(rows, curv)
+    seen = boosts.add(-mu[None], rows, curv)
+    stretch = numerics.asinhc(curv * dot(seen, seen))  # log_0 seen / seen
+    if running:
+      var = old_var.value
+    else:
+      var = jnp.mean(stretch**2 * dot(seen, seen))
+      if not self.is_initializing():
+        self._keep(old_mean, old_var, mu, var, curv)
+    size = numerics.sqrt(scale / (var + self.epsilon))
+    y = tangent.from_tangent((size / 2 * stretch)[:, None] * seen, curv)
+    centre = tangent.from_tangent(bias, curv)[None]
+    y = boosts.gyration(centre, -mu[None], y, curv)
+    return boosts.add(centre, y, curv).reshape(x.shape)
+
+  def _keep(self, old_mean, old_var, mu, var, curv):
+    """Updates the running statistics, on the geodesic from old to new."""
+    weights = jnp.asarray([self.momentum, 1 - self.momentum], mu.dtype)
+    both = jnp.stack([old_mean.value, mu])
+    old_mean.value = lorentz.centroid(both, curv, weights)
+    old_var.value = self.momentum * old_var.value + (1 - self.momentum) * var

@@ -1,0 +1,272 @@
+"""Poincare ResNet against the published code, and that code corrected."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hyperclip_jax.nn.hyperbolic import resnet, tangent
+from tests import golden_files
+
+VARIANTS = {
+  "official": ("published", "width"),
+  "lambda_fixed": ("exact", "width"),
+  "all_fixed": ("exact", "channels"),
+}
+GROUPS = {
+  "group1": "group1",
+  "group2": "group2_first",
+  "group3": "group3_first",
+}
+LAYERS = {
+  "conv1": "conv1",
+  "conv2": "conv2",
+  "bn1": "norm1",
+  "bn2": "norm2",
+  "downsample": "downsample",
+}
+
+
+@pytest.fixture(scope="module")
+def golden():
+  return golden_files.arrays("hyperbolic_layers/poincare_resnet_mini")
+
+
+@pytest.fixture(autouse=True)
+def float64(standard_promotion):
+  with jax.enable_x64(True):
+    yield
+
+
+def _net(variant):
+  lambda_variant, skip_axis = VARIANTS[variant]
+  return resnet.PoincareResNet(
+    num_classes=5,
+    depth=8,
+    widths=(4, 8, 16),
+    lambda_variant=lambda_variant,
+    skip_axis=skip_axis,
+  )
+
+
+def _layer(key):
+  """Where a layer of the published code is in our parameters."""
+  if key in ("conv", "fc"):
+    return ({"conv": "conv", "fc": "head"}[key],)
+  if key == "bn":
+    return ("norm",)
+  group, _, layer = key.split(".")
+  return GROUPS[group], LAYERS[layer]
+
+
+def _params(arrays):
+  """Parameters, or their gradients, from those of the published code."""
+  params = {}
+  for key, value in arrays.items():
+    *path, name = key.split(".")
+    path = [p for p in path if p != "norm"]
+    if name not in ("weights", "z", "bias", "mean", "var"):
+      continue
+    if path[-1:] == ["ball"]:
+      continue
+    where = _layer(".".join(path))
+    value = jnp.asarray(value)
+    if name == "weights":
+      size = 1 if where[-1] == "downsample" else 3
+      value = value.reshape(-1, size, size, value.shape[-1])
+      value = jnp.moveaxis(value, 0, 2)
+    if where[0] == "group1":  # scanned, so stacked
+      value = value[None]
+    ours = {"weights": "kernel", "z": "kernel", "mean": "bias", "var": "scale"}
+    at = params
+    for part in where:
+      at = at.setdefault(part, {})
+    at[ours.get(name, name)] = value
+  return params
+
+
+def _under(golden, prefix):
+  return {
+    key.removeprefix(prefix): value
+    for key, value in golden.items()
+    if key.startswith(prefix)
+  }
+
+
+@pytest.fixture(scope="module")
+def start(golden):
+  with jax.enable_x64(True):
+    params = _params(_under(golden, "weights/"))
+    images = jnp.moveaxis(jnp.asarray(golden["x"]), 1, -1)
+    labels = jnp.asarray(golden["labels"])
+    variables = _net("all_fixed").init(
+      jax.random.key(0), images, 0.1, train=True
+    )
+    assert jax.tree.map(jnp.shape, variables["params"]) == jax.tree.map(
+      jnp.shape, params
+    )
+    return params, variables["batch_stats"], images, labels
+
+
+@functools.cache
+def _step(variant):
+  """The compiled loss, its gradients, and the activations."""
+  net = _net(variant)
+
+  def loss(params, c, stats, images, labels):
+    logits, state = net.apply(
+      {"params": params, "batch_stats": stats},
+      images,
+      c,
+      train=True,
+      mutable=["batch_stats", "intermediates"],
+      capture_intermediates=True,
+    )
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return each.mean(), (logits, state["intermediates"])
+
+  return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+
+
+def _assert_close(found, expected, rtol=1e-9, name=""):
+  atol = rtol * np.abs(expected).max()
+  np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=name)
+
+
+def _activations(seen):
+  def of(*path, index=None):
+    at = seen
+    for part in path:
+      at = at[part]
+    at = at["__call__"][0]
+    at = at if index is None else at[index]
+    return jnp.moveaxis(tangent.to_tangent(at, 0.1), -1, 1)
+
+  return {
+    "conv": of("conv"),
+    "bn": of("norm"),
+    "group1": of("group1", index=0),
+    "group2": of("group2_first"),
+    "group3": of("group3_first"),
+  }
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_values_and_gradients(golden, start, variant):
+  params, stats, images, labels = start
+  (value, (logits, seen)), (grads, grad_c) = _step(variant)(
+    params, jnp.asarray(0.1), stats, images, labels
+  )
+  expected = _under(golden, f"{variant}/")
+  _assert_close(logits, expected["logits"])
+  _assert_close(value, expected["loss"])
+  acts = _activations(seen)
+  acts["avg_pool"] = seen["pooled"][0][:, :, None, None]
+  acts["fc"] = logits
+  for name, found in acts.items():
+    _assert_close(found, expected[f"acts/{name}"], name=name)
+  truth = _params(_under(golden, f"{variant}/grad/"))
+  assert jax.tree.structure(grads) == jax.tree.structure(truth)
+  for (path, a), b in zip(
+    jax.tree_util.tree_leaves_with_path(grads),
+    jax.tree.leaves(truth),
+    strict=True,
+  ):
+    _assert_close(a, b, name=str(path))
+  if variant == "all_fixed":
+    balls = _under(golden, "all_fixed/curvature_grad/")
+    total = sum(g for key, g in balls.items() if key != "loss")
+    np.testing.assert_allclose(grad_c, total, rtol=1e-9)
+
+
+def _momentum_from_the_raw_gradient():
+  """SGD as geoopt does it: the first gradient is in its buffer, undecayed."""
+
+  def init(params):
+    return jnp.zeros([], jnp.int32), jax.tree.map(jnp.zeros_like, params)
+
+  def update(grads, state, params):
+    count, buffer = state
+    start = jax.tree.map(
+      lambda g, m: jnp.where(count == 0, g, m), grads, buffer
+    )
+    buffer = jax.tree.map(
+      lambda m, g, p: 0.9 * m + g + 1e-4 * p, start, grads, params
+    )
+    return jax.tree.map(lambda m: -0.003 * m, buffer), (count + 1, buffer)
+
+  return optax.GradientTransformation(init, update)
+
+
+def _decayed(optimizer):
+  return optax.chain(optax.add_decayed_weights(1e-4), optimizer)
+
+
+RUNS = {
+  "sgd": _momentum_from_the_raw_gradient(),
+  "adam": _decayed(optax.adam(1e-3)),
+  "torch_sgd": _decayed(optax.sgd(0.003, momentum=0.9)),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_training(golden, start, variant, run):
+  params, stats, images, labels = start
+  # The published backward clamps the denominators of short vectors.
+  optimizer, rtol = RUNS[run], 1e-5 if variant == "official" else 1e-9
+  update = jax.jit(optimizer.update)
+  state, losses = optimizer.init(params), []
+  for _ in range(10):
+    (value, _), (grads, _) = _step(variant)(
+      params, jnp.asarray(0.1), stats, images, labels
+    )
+    updates, state = update(grads, state, params)
+    params = optax.apply_updates(params, updates)
+    losses.append(value)
+  prefix = f"{variant}/train_{run}/"
+  np.testing.assert_allclose(losses, golden[f"{prefix}loss"], rtol=rtol)
+  final = _params(_under(golden, f"{prefix}final/"))
+  for layer, leaves in final.items():
+    for name, expected in leaves.items():
+      _assert_close(params[layer][name], expected, rtol, f"{layer}/{name}")
+
+
+def test_evaluation_does_not_depend_on_the_batch(start):
+  params, stats, images, _ = start
+  net = _net("all_fixed")
+  apply = jax.jit(functools.partial(net.apply, train=False))
+  variables = {"params": params, "batch_stats": stats}
+  images = images[:, :8, :8]  # any size
+  whole = apply(variables, images, 0.1)
+  alone = apply(variables, images[2:3], 0.1)
+  np.testing.assert_allclose(whole[2:3], alone, rtol=1e-10)
+
+
+@pytest.mark.parametrize("depth", [7, 2])
+def test_a_depth_that_no_resnet_has(depth):
+  with pytest.raises(ValueError, match=f"6 n \\+ 2, n >= 1; found {depth}"):
+    resnet.PoincareResNet(5, depth).init(
+      jax.random.key(0), jnp.zeros((1, 8, 8, 3)), 0.1, train=False
+    )
+
+
+def test_depth_is_scanned():
+  """ResNet-32 has the parameters of ResNet-20's groups, longer."""
+  images = jnp.zeros((1, 8, 8, 3))
+
+  def shapes_of(depth):
+    net = resnet.PoincareResNet(10, depth)
+    init = functools.partial(net.init, train=False)
+    return jax.eval_shape(init, jax.random.key(0), images, 0.1)["params"]
+
+  shapes = [shapes_of(depth) for depth in (20, 32)]
+  assert shapes[0].keys() == shapes[1].keys()
+  lengths = [
+    [s[f"group{g}"]["conv1"]["kernel"].shape[0] for g in (1, 2, 3)]
+    for s in shapes
+  ]
+  assert lengths == [[3, 2, 2], [5, 4, 4]]
