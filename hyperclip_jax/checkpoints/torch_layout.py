@@ -52,27 +52,44 @@ class Leaf(NamedTuple):
 SYSTEMS = ("clip", "hycoclip", "meru")  # of the official code
 
 
-def scalars(system: str, o: dual_encoder.Options) -> list[str]:
-  """Lists a system's scalar parameters, which have their official names.
+def scalars(system: str, o: dual_encoder.Options) -> dict[str, Leaf]:
+  """Maps the official names of a system's scalar parameters to our leaves.
+
+  A system whose official code derives from HyCoCLIP's gives the names by
+  `official_scalars(options)`: name -> our name and row, or None if unused.
 
   Args:
     system: name of the system.
     o: options of the system.
 
   Returns:
-    Names in the official order.
+    Name -> leaf, in the official order.
 
   Raises:
-    ValueError: the official code has no such system.
+    ValueError: no official code has such a system.
   """
-  if system not in SYSTEMS:
+  if system == "clip":
+    return {name: Leaf((name,)) for name in dual_encoder.LOGIT_SCALE}
+  if system in SYSTEMS:
+    names = dual_encoder.hyperbolic_scalars(o.embed_dim)
+    return {name: Leaf((name,)) for name in names}
+  named = getattr(systems.find(system), "official_scalars", None)
+  if named is None:
     raise ValueError(
       f"the official code has no {system}: its .pth files are of "
       f"{', '.join(SYSTEMS)}"
     )
-  if system == "clip":
-    return list(dual_encoder.LOGIT_SCALE)
-  return list(dual_encoder.hyperbolic_scalars(o.embed_dim))
+  return {
+    name: Leaf((ours[0],), ours[1])
+    for name, ours in named(o).items()
+    if ours is not None
+  }
+
+
+def unused(system: str, o: dual_encoder.Options) -> list[str]:
+  """Lists scalars that the official code stores and does not use."""
+  named = getattr(systems.find(system), "official_scalars", None)
+  return [n for n, ours in named(o).items() if ours is None] if named else []
 
 
 def layout(system: str, o: dual_encoder.Options) -> dict[str, Leaf]:
@@ -87,7 +104,7 @@ def layout(system: str, o: dual_encoder.Options) -> dict[str, Leaf]:
   """
   patch = ("vision", "patch_embed")
   return (
-    {name: Leaf((name,)) for name in scalars(system, o)}
+    scalars(system, o)
     | {
       "visual.cls_token": Leaf(("vision", "cls"), turn="cls"),
       "visual.patch_embed.proj.weight": Leaf((*patch, "kernel"), turn="patch"),

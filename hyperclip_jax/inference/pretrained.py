@@ -7,7 +7,13 @@ import numpy as np
 from flax import traverse_util
 
 from hyperclip_jax import files, systems
-from hyperclip_jax.checkpoints import checkpoint, hub, release, torch_checkpoint
+from hyperclip_jax.checkpoints import (
+  checkpoint,
+  hub,
+  official,
+  release,
+  torch_checkpoint,
+)
 from hyperclip_jax.checkpoints.release import (
   MODEL_FILE,
   OLD_FILE,
@@ -27,11 +33,11 @@ def load(
 
   Args:
     source: workdir of a training run (its newest checkpoint), folder written by
-      `save_pretrained`, official `.pth`, or one of the latter two on the hub:
-      `hf-hub:org/name` or `hf-hub:org/name/FILE.pth`, with `@revision` after
-      the name to pin a branch, tag or commit. A hyperbolic `.pth` is taken for
-      MERU's if its file name contains "meru", otherwise for HyCoCLIP's, which
-      is used in the same way.
+      `save_pretrained`, or published for ProLIP, official `.pth`, or one of
+      these on the hub: `hf-hub:org/name` or `hf-hub:org/name/FILE.pth`, with
+      `@revision` after the name to pin a branch, tag or commit. A `.pth` of
+      MERU or HyCoCLIP is taken for MERU's if its file name contains "meru",
+      otherwise for HyCoCLIP's, which is used in the same way.
     vision_heads: attention heads of the image tower of a `.pth`, if its width
       is not one of the published models'.
     text_heads: attention heads of the text tower, likewise.
@@ -49,9 +55,8 @@ def load(
       or its weights are not finite.
   """
   if str(source).startswith(hub.PREFIX):
-    path = hub.download(
-      str(source), [MODEL_FILE, WEIGHTS_FILE], release.OTHER_FILES
-    )
+    others = (MODEL_FILE, OLD_FILE, *release.OTHER_FILES)
+    path = hub.download(str(source), [WEIGHTS_FILE], others)
   else:
     path = files.expanded(source)
   if path.is_file():
@@ -65,6 +70,10 @@ def load(
     )
   if vision_heads or text_heads:
     raise ValueError(f"{source}: heads are only needed for a .pth")
+  if not (path / MODEL_FILE).exists():
+    published = official.folder(path)
+    if published is not None:
+      return HyperCLIP(*published)
   if not any((path / name).exists() for name in (MODEL_FILE, OLD_FILE)):
     raise FileNotFoundError(
       f"{path / MODEL_FILE}: no such file; neither a run nor a released model"

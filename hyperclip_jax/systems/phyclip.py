@@ -55,6 +55,26 @@ def _scalars(o: Options) -> dict[str, dual_encoder.Scalar]:
   return dual_encoder.hyperbolic_scalars(o.factor_width, factors)
 
 
+def official_scalars(o: Options) -> dict[str, tuple[str, int | None] | None]:
+  """Maps official names of scalars to ours, and rows of them.
+
+  The official code also stores HyCoCLIP's, and does not use them.
+  """
+  names = {
+    "curvs": "curv",
+    "visual_concept_alphas": "visual_alpha",
+    "textual_concept_alphas": "textual_alpha",
+  }
+  factors = range(o.embed_dim // o.factor_width)
+  found: dict[str, tuple[str, int | None] | None] = {
+    "logit_scale": ("logit_scale", None),
+    **dict.fromkeys(names.values()),
+  }
+  for name, ours in names.items():
+    found |= {f"{name}.{row}": (ours, row) for row in factors}
+  return found
+
+
 def encoder(o: Options) -> Encoder:
   """Makes the encoder: two towers into a product of hyperboloids."""
 

@@ -258,6 +258,15 @@ def terms(
   }
 
 
+def official_scalars(o: Options) -> dict[str, tuple[str, int | None]]:
+  """Maps official names of scalars to ours."""
+  names = {
+    "logit_scale": "logit_scale_global",
+    "logit_scale_cross": "logit_scale_global_local",
+  }
+  return {names.get(n, n): (n, None) for n in scalars(o.embed_dim)}
+
+
 def encoder(o: dual_encoder.Options) -> Encoder:
   """Makes the encoder: two towers onto a hyperboloid."""
   return dual_encoder.encoder(o, meru.space_of, scalars(o.embed_dim))

@@ -95,6 +95,11 @@ def load(
   system, options, variables = torch_checkpoint.load(
     path, vision_heads, text_heads
   )
+  if system not in torch_layout.SYSTEMS:
+    raise ValueError(
+      f"{path}: the optimiser's state of {system} is not known; "
+      "torch_checkpoint.load reads the weights"
+    )
   checkpoint = torch_checkpoint.read(path)
   try:
     optimizer, scheduler = checkpoint["optimizer"], checkpoint["scheduler"]
