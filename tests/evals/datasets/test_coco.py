@@ -41,7 +41,12 @@ def test_missing_files_are_named(folder, tmp_path):
     ("categories", "name", ..., "category number 0: KeyError: 'name'"),
     ("annotations", "bbox", [1, 2, 3], "annotation number 0: "),
     ("annotations", "bbox", [1, 2, -3, 4], "annotation number 0: .*not a box"),
-    ("annotations", "bbox", [1, 2, 1e999, 4], "annotation number 0: .*not a box"),
+    (
+      "annotations",
+      "bbox",
+      [1, 2, 1e999, 4],
+      "annotation number 0: .*not a box",
+    ),
     ("annotations", "bbox", None, "annotation number 0: .*None is not a box"),
     (
       "annotations",
