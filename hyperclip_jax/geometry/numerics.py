@@ -231,8 +231,14 @@ def _even_quotient(function, series, r2):
   xp = namespace(r2)
   small = r2 < _SERIES_BELOW
   r2_small = xp.where(small, r2, 0)
-  value_small = xp.full_like(r2, series[-1])
-  for coefficient in reversed(series[:-1]):
+  rounding = float(xp.finfo(xp.result_type(r2)).eps) / 8
+  first, *rest = (
+    coefficient
+    for k, coefficient in enumerate(series)
+    if abs(coefficient) * _SERIES_BELOW**k > rounding
+  )
+  value_small = xp.full_like(r2, rest[-1])
+  for coefficient in reversed((first, *rest[:-1])):
     value_small = value_small * r2_small + coefficient
   r = xp.sqrt(xp.where(small, 1, r2))
   return xp.where(small, value_small, function(r) / r)
