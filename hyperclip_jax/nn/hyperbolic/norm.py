@@ -77,8 +77,8 @@ class BatchNorm(nn.Module):
     v = (size / 2 * stretch)[:, None] * seen
     centre = lorentz.expmap0(2 * bias, curv)
     y = boosts.add(mu[None], tangent.from_tangent(-v, curv), curv)
-    # Point reflection at mu, of which that is half, and at the middle between mu
-    # and the centre is transport from one to the other.
+    # The reflection at mu, which the minus is, and that at the middle between
+    # mu and the centre are together the transport from one to the other.
     cosh = curv * (
       stable.time(mu, curv) * stable.time(centre, curv) - dot(mu, centre)
     )
