@@ -113,8 +113,8 @@ def test_products_in_bfloat16_and_points_in_float32():
     y, variables = _run(layer, x, 1.0)
     exact = jax.jit(layer.clone(dtype=None).apply)(variables, x, 1.0)
     assert y.dtype == jnp.float32
-    np.testing.assert_allclose(y, exact, rtol=0.1, atol=0.05)
-    assert jnp.any(y != exact)
+    error = jnp.linalg.norm(y - exact) / jnp.linalg.norm(exact)
+    assert 1e-5 < error < 2e-2  # bfloat16 rounds to 4e-3
 
 
 @pytest.mark.parametrize("mean", ["midpoint", "frechet"])
@@ -123,7 +123,7 @@ def test_batch_norm_moves_and_scales(mean):
     x = _points(50, 3, dtype=np.float64)
     layer = hyperbolic.BatchNorm(mean=mean)
     bias = jnp.asarray([0.3, -0.2, 0.1])
-    variables = layer.init(jax.random.key(0), x, 1.0, False)
+    variables = _run(layer.clone(use_running_average=True), x, 1.0)[1]
     params = {"bias": bias, "scale": jnp.asarray(0.5)}
     variables = {**variables, "params": params}
 
@@ -163,7 +163,7 @@ def test_batch_norm_of_a_batch_on_eight_devices():
   rows = jax.NamedSharding(mesh, jax.P("data"))
   x = _points(64, 5)
   layer = hyperbolic.BatchNorm(use_running_average=False)
-  variables = layer.init(jax.random.key(0), x, 1.0)
+  variables = _run(layer, x, 1.0)[1]
 
   @jax.jit
   def apply(x):
