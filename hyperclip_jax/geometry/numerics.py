@@ -112,6 +112,29 @@ def norm(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
   return sqrt(dot(x, x))
 
 
+def shorten(
+  x: Float[Array, "*batch dim"], longest: Scalar
+) -> Float[Array, "*batch dim"]:
+  """Scales rows of a JAX array that are longer than `longest` to that length.
+
+  Args:
+    x: rows.
+    longest: positive.
+
+  Returns:
+    Rows; the derivative of one that is scaled has no part along it.
+
+  Examples:
+    >>> shorten(jnp.array([[3.0, 4.0], [0.3, 0.4]]), 0.5).round(4)
+    Array([[0.3, 0.4],
+           [0.3, 0.4]], dtype=float32)
+  """
+  length = norm(x)
+  far = length > longest
+  scale = jnp.where(far, longest / jnp.where(far, length, 1), 1)
+  return scale[..., None] * x
+
+
 def asinh(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   """Computes asinh(x) of JAX arrays; it has a slope where x^2 overflows.
 
