@@ -125,9 +125,9 @@ def shorten(
     Rows; the derivative of one that is scaled has no part along it.
 
   Examples:
-    >>> shorten(jnp.array([[3.0, 4.0], [0.3, 0.4]]), 0.5).round(4)
-    Array([[0.3, 0.4],
-           [0.3, 0.4]], dtype=float32)
+    >>> shorten(jnp.array([[3.0, 4.0], [0.6, 0.8]]), 2.5)
+    Array([[1.5, 2. ],
+           [0.6, 0.8]], dtype=float32)
   """
   length = norm(x)
   far = length > longest

@@ -283,12 +283,13 @@ def _transformation(
     ]
     rows = list(zip(grads, leaves, kinds, strict=True))
     plain = [(g, x) for g, x, m in rows if m is None]
-    moved, flat_state = [], ()
+    moved: Any = []
+    flat_state: Any = ()
     if flat:
       moved, flat_state = flat.update(
         [g for g, _ in plain], state.flat, [x for _, x in plain]
       )
-    rate = learning_rate
+    rate: Any = learning_rate
     if callable(learning_rate):
       rate = learning_rate(state.count)
     count, old, moments = state.count + 1, iter(state.moments), []
