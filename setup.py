@@ -48,7 +48,7 @@ EXTRAS["test"] = [
   "networkx",
   "pyright",
   "pytest",
-  "pytest-xdist",
+  "pytest-xdist>=3.7",
   "pyyaml",
   "ruff",
   "scikit-learn",

@@ -1,1 +1,1 @@
-"""Measurements; RESULTS.md says what they found."""
+"""Benchmarks; their results are in RESULTS.md."""

@@ -1,9 +1,9 @@
-"""What a save costs: the time a run stands still, and the work behind it.
+"""Measures how long saving a checkpoint blocks a run, and its total work.
 
 JAX_PLATFORMS=cpu python -m benchmarks.checkpoints --config=configs/FILE.py
 
-With --windows=N it also trains, from N windows of `checkpoint.every` steps
-that begin with a save and N without one, in turn: what a save adds to them.
+With --windows=N it also trains for N windows of `checkpoint.every` steps that
+start with a save and N without, alternating, to see what a save adds to them.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from hyperclip_jax.training.step import TrainState
 
 
 def read_config(path: str) -> Config:
+  """Reads a config file."""
   spec = importlib.util.spec_from_file_location("run_file", path)
   assert spec is not None
   assert spec.loader is not None
@@ -34,9 +35,16 @@ def read_config(path: str) -> Config:
 
 
 def measure_saves(state: TrainState, workdir: pathlib.Path, saves: int) -> None:
+  """Times saves of a state, and prints their medians.
+
+  Args:
+    state: state to save.
+    workdir: folder for the checkpoints.
+    saves: number of saves.
+  """
   blocked, behind, cpu, hashing = [], [], [], []
   with checkpoint.Checkpoints(workdir, keep=2) as checkpoints:
-    for _ in range(saves + 1):  # the first makes folders and caches
+    for _ in range(saves + 1):  # the first creates folders and caches
       state = dataclasses.replace(state, step=state.step + 1)
       begin, work = time.monotonic(), time.process_time()
       checkpoints.save(state, {})
@@ -61,6 +69,13 @@ def measure_saves(state: TrainState, workdir: pathlib.Path, saves: int) -> None:
 def measure_training(
   config: Config, workdir: pathlib.Path, windows: int
 ) -> None:
+  """Times steps with and without saves, and prints their medians.
+
+  Args:
+    config: config of the run.
+    workdir: folder for the checkpoints.
+    windows: number of windows of each kind.
+  """
   run = runs.prepare(config, workdir)
   step, (state, meta) = train.make_step(run), train.first_state(run)
   batches = train.make_batches(run, 0, Faults(0.0))
@@ -94,6 +109,7 @@ def measure_training(
 
 
 def main() -> None:
+  """Runs the benchmark."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--config", required=True)
   parser.add_argument("--saves", type=int, default=7)

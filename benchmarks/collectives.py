@@ -1,4 +1,4 @@
-"""What an XLA program sends between devices, read from its text."""
+"""Sums what an XLA program sends between devices, from its text."""
 
 import math
 import re
@@ -16,13 +16,20 @@ CONSTANT = re.compile(r" s32\[\]\S* constant\((\d+)\)")
 
 
 def collectives(program: str, devices: int) -> Counter[str]:
-  """Bytes of each kind of collective in a run of XLA's program.
+  """Sums the bytes of each kind of collective in one run of an XLA program.
 
-  They are those of the whole result, of a reduce-scatter the whole input. What
-  a loop sends counts as often as it runs.
+  The bytes are those of the whole result, or for a reduce-scatter of the whole
+  input. Collectives in a loop count as often as the loop runs.
+
+  Args:
+    program: text of the compiled program.
+    devices: number of devices of the program.
+
+  Returns:
+    Bytes by kind of collective.
 
   Raises:
-    ValueError: it is unknown how often a loop runs.
+    ValueError: the number of iterations of a loop is unknown.
   """
   bodies: dict[str, list[str]] = {}
   entry = ""
@@ -39,7 +46,7 @@ def collectives(program: str, devices: int) -> Counter[str]:
     (condition,) = CONDITION.findall(loop)
     bounds = CONSTANT.findall("\n".join(bodies[condition]))
     if len(bounds) != 1:
-      raise ValueError(f"how often does this loop run? {loop.strip()[:200]}")
+      raise ValueError(f"unknown number of iterations: {loop.strip()[:200]}")
     return int(bounds[0])
 
   sent: dict[str, tuple[str, int]] = {}
@@ -49,9 +56,11 @@ def collectives(program: str, devices: int) -> Counter[str]:
       if found := COLLECTIVE.search(line):
         kind = found[2]
         size = times * _bytes(found[1], kind, bool(found[3]), devices)
-        if name.startswith("all-reduce-scatter"):  # a TPU's way to write it
+        if name.startswith(
+          "all-reduce-scatter"
+        ):  # name of a reduce-scatter on TPUs
           kind = "reduce-scatter"
-        # A TPU spreads one over several fusions, of which some are in a loop.
+        # on TPUs it is spread over several fusions, some of which are in a loop
         chained = CHANNEL.search(line)
         channel = chained[1] if chained else f"unchained {len(sent)}"
         sent[channel] = kind, min(size, sent.get(channel, (kind, size))[1])
@@ -67,11 +76,11 @@ def collectives(program: str, devices: int) -> Counter[str]:
 
 
 def _bytes(shapes: str, kind: str, started: bool, devices: int) -> int:
-  """The whole that a collective's result tells of."""
+  """Returns the bytes of a collective's whole result."""
   sizes = [
     SIZES.get(dtype, 1) * math.prod(int(d) for d in dims.split(",") if d)
     for dtype, dims in re.findall(r"(\w+)\[([\d,]*)\]", shapes)
-    if (dtype, dims) != ("u32", "")  # words that a permute keeps for itself
+    if (dtype, dims) != ("u32", "")  # bookkeeping of a permute
   ]
   if started and kind != "all-reduce":  # (inputs, outputs)
     half = len(sizes) // 2

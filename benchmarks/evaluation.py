@@ -1,16 +1,16 @@
-"""Images a second of an evaluation, against those of the bare encoder.
+"""Compares the speed of an evaluation with that of the bare encoder.
 
   python -m benchmarks.evaluation [--size B] [--images 1000] [--rounds 3]
 
-- bare: the image tower and its lift on a full batch that lies on all local
-  devices, 64 rows each, jitted.
+- bare: the image tower and its lift, jitted, on a full batch that is already on
+  all local devices, 64 rows each.
 - evaluation: the same from JPEG files (640 x 480): read, decoded, resized and
-  cut by threads, copied to the devices, embedded, and fetched. The padding of
-  the last batch counts against it.
+  cropped by threads, copied to the devices, embedded, and fetched. The padding
+  of the last batch counts against it.
 
-One after the other in every round; medians over rounds. CPU seconds are those
-of this process; on a busy machine whose device is the CPU they say more than
-the clock. The model is HyCoCLIP as in the paper, untrained.
+Both run in every round; medians over rounds. CPU seconds are those of this
+process; on a busy machine whose device is the CPU they are more reliable than
+wall time. The model is HyCoCLIP as in the paper, untrained.
 """
 
 import argparse
@@ -31,11 +31,19 @@ from hyperclip_jax.evals import encoding
 from hyperclip_jax.training import build
 from hyperclip_jax.training import config as config_lib
 
-BATCH = 64  # rows a device
+BATCH = 64  # rows per device
 
 
 def write(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
-  """JPEG files of 640 x 480 with about as much detail as photographs."""
+  """Writes JPEG files of 640 x 480 with about as much detail as photographs.
+
+  Args:
+    folder: folder to write to.
+    count: number of files.
+
+  Returns:
+    Paths of the files.
+  """
   rng = np.random.default_rng(0)
   paths = []
   for i in range(count):
@@ -47,6 +55,7 @@ def write(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
 
 
 def main() -> None:
+  """Runs the benchmark."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--size", default="B", choices=["S", "B", "L"])
   parser.add_argument("--images", type=int, default=1000)
@@ -77,7 +86,7 @@ def main() -> None:
       return images.center_square(encoding.decode_file(paths[number]), size)
 
     jax.block_until_ready(bare(copied, batch))
-    encoding.encode(model, rows, read)  # Compiles.
+    encoding.encode(model, rows, read)  # compiles
     batches = -(-flags.images // rows)
 
     def run_bare() -> None:
@@ -94,7 +103,7 @@ def main() -> None:
       two = seconds(run_evaluation) / flags.images
       rounds.append((one, two))
       wall, cpu = one / two
-      print(f"a round: {wall:.1%}, {cpu:.1%} by CPU seconds", flush=True)
+      print(f"round: {wall:.1%}, {cpu:.1%} by CPU seconds", flush=True)
   bare_s, evaluation_s = np.median(rounds, axis=0)
   for name, (wall, cpu) in (("bare", bare_s), ("evaluation", evaluation_s)):
     print(f"{name:>10}  {1 / wall:9.1f} images/s  {1e3 * cpu:9.2f} CPU ms each")
@@ -107,7 +116,7 @@ def main() -> None:
 
 
 def seconds(run: Callable[[], None]) -> np.ndarray:
-  """Wall and CPU seconds of a call."""
+  """Measures wall and CPU seconds of a call."""
   start = np.array([time.perf_counter(), time.process_time()])
   run()
   return np.array([time.perf_counter(), time.process_time()]) - start

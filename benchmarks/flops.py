@@ -1,15 +1,24 @@
-"""Floating-point operations of the towers' matmuls, two a multiply-add."""
+"""Floating-point operations of the towers' matmuls, two for a multiply-add."""
 
 from hyperclip_jax.systems.dual_encoder import Options
 
 
 def transformer(width: int, depth: int, length: int) -> int:
-  """Forward pass of one sequence; attention counted in full, not halved."""
+  """Counts the forward pass of one sequence; attention in full, not halved.
+
+  Args:
+    width: width of the transformer.
+    depth: number of blocks.
+    length: number of tokens.
+
+  Returns:
+    Number of operations.
+  """
   return depth * (24 * length * width**2 + 4 * length**2 * width)
 
 
 def image(o: Options) -> int:
-  """Forward pass of one image."""
+  """Counts the forward pass of one image."""
   vision = o.vision
   patches = (o.image_size // vision.patch) ** 2
   return (
@@ -20,7 +29,15 @@ def image(o: Options) -> int:
 
 
 def text(o: Options, length: int) -> int:
-  """Forward pass of one text cut to `length` tokens."""
+  """Counts the forward pass of one text.
+
+  Args:
+    o: sizes of the towers.
+    length: number of tokens.
+
+  Returns:
+    Number of operations.
+  """
   tower = o.text
   return (
     transformer(tower.width, tower.depth, length)
@@ -29,12 +46,15 @@ def text(o: Options, length: int) -> int:
 
 
 def train_step(o: Options, text_lengths: list[int], batch_size: int) -> int:
-  """One update: a backward pass costs twice its forward pass.
+  """Counts one update; a backward pass costs twice its forward pass.
 
   Args:
     o: sizes of the towers.
-    text_lengths: padded lengths of each text of an example; each has an image.
-    batch_size: examples.
+    text_lengths: padded length of each text of an example; each has an image.
+    batch_size: number of examples.
+
+  Returns:
+    Number of operations.
   """
   forward = sum(image(o) + text(o, length) for length in text_lengths)
   return 3 * batch_size * forward

@@ -135,10 +135,15 @@ def _resnet_step() -> tuple[Callable[[], None], float]:
 
 def _hypll(name: str) -> Callable[[], None] | None:
   """Returns the same work in HypLL, or None if it has no such layer."""
-  import hypll.nn as hnn
+  import hypll.nn as hnn  # pyright: ignore[reportMissingImports]
   import torch
-  from hypll.manifolds.poincare_ball import Curvature, PoincareBall
-  from hypll.tensors import TangentTensor
+  from hypll.manifolds.poincare_ball import (  # pyright: ignore[reportMissingImports]
+    Curvature,
+    PoincareBall,
+  )
+  from hypll.tensors import (  # pyright: ignore[reportMissingImports]
+    TangentTensor,
+  )
 
   torch.set_num_threads(1)
   ball = PoincareBall(Curvature(value=CURV, constraining_strategy=lambda c: c))

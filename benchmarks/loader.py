@@ -1,20 +1,20 @@
-"""Samples a second on one core: the loader against the official chain.
+"""Compares the loader with the official data pipeline on one core.
 
   python -m benchmarks.loader [--side 224] [--records 512] [--rounds 5]
     [--output FILE.json]
 
-Four ways to read the same processed shard, one after the other in every round,
-on one core; medians over rounds:
+Four ways to read the same processed shard run in every round, on one core;
+medians of samples per second over rounds:
 
-- loader: this library's batches, all of it (read, decode, boxes, tokens).
+- loader: this library's batches in full (read, decode, boxes, tokens).
 - prepared: the same of a prepared shard of such images, where each is stored
   once and its parts are boxes.
-- official: a re-creation of the official chain with Pillow: walk the tar,
-  decode the child and every parent, random resized crop to 224 of the child and
-  of one parent, float arrays; texts are not even tokenised.
-- decode: the two JPEGs of each sample to pixels, and nothing else.
+- official: the official pipeline, rebuilt with Pillow: read the tar, decode the
+  child and every parent, random resized crop to 224 of the child and of one
+  parent, float arrays; texts are not tokenised.
+- decode: only the two JPEGs of each sample to pixels.
 
-The images are cuts of the photographs that scikit-image ships.
+The images are crops of photographs that ship with scikit-image.
 """
 
 import argparse
@@ -46,14 +46,20 @@ from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.record import Part, Record
 from hyperclip_jax.data.records.shards import TarSource
 
-CROP = 224  # pixels, of what the official chain makes
+CROP = 224  # side in pixels of the official pipeline's crops
 BATCH = 64
-# A shuffle over few records is slow, as it is made for many.
+# A shuffle of few records is slow, since it is designed for many.
 COPIES = 50
 
 
 def write_processed(path: pathlib.Path, records: int, side: int) -> None:
-  """HyCoCLIP's layout: squares, JPEG 95, 1 to 4 parents (mean 1.9)."""
+  """Writes HyCoCLIP's layout: squares, JPEG 95, 1 to 4 parents (mean 1.9).
+
+  Args:
+    path: tar to write.
+    records: number of records.
+    side: side of the images in pixels.
+  """
   rng = np.random.default_rng(0)
   source = TarSource([str(photos.write(path.parent / "photos"))])
   found = [source[i] for i in range(len(source))]
@@ -72,7 +78,12 @@ def write_processed(path: pathlib.Path, records: int, side: int) -> None:
 
 
 def write_raw(path: pathlib.Path, processed: pathlib.Path) -> None:
-  """Raw GRIT of a processed shard's images, with as many random boxes."""
+  """Writes the images of a processed shard as raw GRIT with random boxes.
+
+  Args:
+    path: tar to write.
+    processed: processed shard, which has as many parents as boxes.
+  """
   rng = np.random.default_rng(1)
   source = TarSource([str(processed)])
   with tarfile.open(path, "w") as tar:
@@ -98,7 +109,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def _cut(
   rng: np.random.Generator, photo: np.ndarray, share: float, side: int
 ) -> bytes:
-  """A random square of a photograph, as a JPEG of `side` pixels."""
+  """Cuts a random square out of a photograph, as a JPEG of `side` pixels."""
   cut = int(min(photo.shape[:2]) * share)
   top, left = (int(rng.integers(n - cut + 1)) for n in photo.shape[:2])
   square = Image.fromarray(photo[top : top + cut, left : left + cut])
@@ -107,7 +118,16 @@ def _cut(
 
 
 def loader(source: TarSource, count: int, side: int) -> Callable[[], None]:
-  """This library's batches, made by one thread: so many more at each call."""
+  """Makes a function that takes `count` batches of the loader, in one thread.
+
+  Args:
+    source: records.
+    count: number of samples in each call.
+    side: side of the canvases in pixels.
+
+  Returns:
+    Function to time.
+  """
   views = {"whole": View(), "part": View()}
   make = pipeline.MakeBatch(
     [source],
@@ -135,13 +155,18 @@ def loader(source: TarSource, count: int, side: int) -> Callable[[], None]:
 
 
 def _show(record: Record, numbers: np.ndarray) -> dict[str, list[Part]]:
-  """The whole and one of its parts, as HyCoCLIP sees them."""
+  """Selects the whole image and one of its parts, as in HyCoCLIP."""
   one = whole(record)
   return {"whole": [one], "part": choose(record.parts or (one,), numbers)}
 
 
 def official(path: pathlib.Path, rng: np.random.Generator) -> None:
-  """As HyCoCLIP's own pipeline: every parent is decoded, one is used."""
+  """Reads a shard like HyCoCLIP's own pipeline, which decodes every parent.
+
+  Args:
+    path: processed shard.
+    rng: random numbers of the crops.
+  """
   for members in _groups(path):
     child = Image.open(io.BytesIO(members["child.jpg"])).convert("RGB")
     count = int(members["numparents.txt"])
@@ -162,7 +187,7 @@ def official(path: pathlib.Path, rng: np.random.Generator) -> None:
 def _random_resized_crop(
   rng: np.random.Generator, width: int, height: int
 ) -> tuple[int, int, int, int]:
-  """torchvision's, for a square that every first try fits."""
+  """Draws torchvision's crop, for a square that every first attempt fits."""
   area = width * height * rng.uniform(0.5, 1.0)
   aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
   w = min(width, round(np.sqrt(area * aspect)))
@@ -175,7 +200,7 @@ def _random_resized_crop(
 
 
 def _groups(path: pathlib.Path) -> Iterator[dict[str, bytes]]:
-  """A tar, streamed as webdataset does."""
+  """Streams the records of a tar like webdataset."""
   with tarfile.open(path, "r|") as tar:
     named = ((m.name.split(".", 1), tar.extractfile(m)) for m in tar)
     read = ((name, file.read()) for name, file in named if file)
@@ -184,28 +209,45 @@ def _groups(path: pathlib.Path) -> Iterator[dict[str, bytes]]:
 
 
 def decode(pairs: list[tuple[bytes, bytes]]) -> None:
-  """Two JPEGs a sample."""
+  """Decodes two JPEGs for each sample."""
   for pair in pairs:
     for data in pair:
       simplejpeg.decode_jpeg(data)
 
 
 def rate(work: Callable[[], None], count: int) -> float:
-  """Samples a second of processor time, all threads together."""
+  """Measures samples per second of processor time, of all threads together.
+
+  Args:
+    work: function to time.
+    count: number of samples in a call.
+
+  Returns:
+    Samples per second.
+  """
   start = time.process_time()
   work()
-  time.sleep(0.3)  # until as many batches are made as were taken
+  time.sleep(0.3)  # waits for as many batches to be made as were taken
   return count / (time.process_time() - start)
 
 
 def resident() -> float:
-  """Megabytes of memory that this process holds."""
+  """Returns the resident memory of this process in megabytes."""
   pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
   return pages * resource.getpagesize() / 2**20
 
 
 def measure(records: int, rounds: int, side: int) -> dict[str, float]:
-  """Medians of samples a second by way; memory over an epoch of the loader."""
+  """Measures all ways, and the growth of memory over an epoch of the loader.
+
+  Args:
+    records: number of records in the shard.
+    rounds: number of rounds.
+    side: side of the images in pixels.
+
+  Returns:
+    Medians of samples per second by way, and memory in MB.
+  """
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / "00000.tar"
     write_processed(path, records, side)
@@ -224,7 +266,7 @@ def measure(records: int, rounds: int, side: int) -> dict[str, float]:
       "official": lambda: official(path, rng),
       "decode": lambda: decode(pairs),
     }
-    for work in ways.values():  # warm
+    for work in ways.values():  # warms up
       work()
       rates = {name: [] for name in ways}
     for _ in range(rounds):
@@ -245,6 +287,7 @@ def measure(records: int, rounds: int, side: int) -> dict[str, float]:
 
 
 def main() -> None:
+  """Runs the benchmark."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--side", type=int, default=224, help="of the images")
   parser.add_argument("--records", type=int, default=512)

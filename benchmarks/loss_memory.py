@@ -1,12 +1,12 @@
-"""Memory and time of the naive and of the tiled contrastive loss.
+"""Compares memory and time of the naive and the tiled contrastive loss.
 
   python -m benchmarks.loss_memory [--system hycoclip] [--dim 512]
     [--memory 1024 ...] [--time 1024 ...] [--rounds 5] [--output FILE.json]
 
-The loss and all its gradients, of float32 embeddings on one device. Memory is
-XLA's own count of the temporaries of the compiled program, which is not run.
-Time is of batches that are run, naive and tiled in turn in every round, after
-one round that is not counted; medians of wall-clock seconds.
+Both compute the loss and all its gradients from float32 embeddings on one
+device. Memory is XLA's own count of temporaries of the compiled program, which
+is not run. Time is the median of wall-clock seconds over rounds in which naive
+and tiled alternate, after one round that is not counted.
 """
 
 import argparse
@@ -27,11 +27,11 @@ from hyperclip_jax.geometry.spaces import Lorentz, Space, Sphere
 from hyperclip_jax.losses import contrastive, tiled
 
 SYSTEMS = ("hycoclip", "meru", "clip")
-CURV, LOGIT_SCALE = 1.0, 1 / 0.07  # as a model begins
+CURV, LOGIT_SCALE = 1.0, 1 / 0.07  # initial values of a model
 
 
 def one_device() -> Mesh:
-  """The mesh of a run on one device."""
+  """Returns the mesh of a run on one device."""
   axes = (AxisType.Auto,) * 2
   return jax.make_mesh(
     (1, 1), ("data", "model"), axes, devices=jax.devices()[:1]
@@ -39,7 +39,15 @@ def one_device() -> Mesh:
 
 
 def gradients(system: str, contrast: contrastive.Contrast) -> Callable:
-  """Jitted (outputs, space, scale) -> loss and gradients."""
+  """Jits a function (outputs, space, scale) that returns loss and gradients.
+
+  Args:
+    system: name of the system.
+    contrast: contrastive loss to use.
+
+  Returns:
+    Jitted function.
+  """
 
   def loss(outputs: Any, space: Space, scale: jax.Array) -> jax.Array:
     return systems.find(system).terms(space, scale, outputs, contrast)[0]
@@ -48,7 +56,16 @@ def gradients(system: str, contrast: contrastive.Contrast) -> Callable:
 
 
 def arguments(system: str, batch: int, dim: int) -> tuple[Any, Space, Any]:
-  """Outputs with pairs nearer than chance, a space and a scale."""
+  """Makes outputs whose pairs are nearer than chance, a space and a scale.
+
+  Args:
+    system: name of the system.
+    batch: number of examples.
+    dim: width of the embeddings.
+
+  Returns:
+    Arguments of the function from `gradients`.
+  """
   keys = jax.random.split(jax.random.key(0), 5)
   shared, *own = (jax.random.normal(key, (batch, dim)) for key in keys)
   points = [(shared + noise) / (2 * dim) ** 0.5 for noise in own]
@@ -64,7 +81,17 @@ def arguments(system: str, batch: int, dim: int) -> tuple[Any, Space, Any]:
 
 
 def temporaries(function: Callable, system: str, batch: int, dim: int) -> int:
-  """Bytes, for shapes alone."""
+  """Compiles a function for shapes.
+
+  Args:
+    function: function from `gradients`.
+    system: name of the system.
+    batch: number of examples.
+    dim: width of the embeddings.
+
+  Returns:
+    Bytes of temporaries.
+  """
   make = functools.partial(arguments, system, batch, dim)
   compiled = function.lower(*jax.eval_shape(make)).compile()
   return compiled.memory_analysis().temp_size_in_bytes
@@ -77,7 +104,18 @@ def seconds(
   dim: int,
   rounds: int,
 ) -> dict[str, float]:
-  """Median seconds of each, taken in turn."""
+  """Times functions, alternating.
+
+  Args:
+    functions: functions from `gradients`, by name.
+    system: name of the system.
+    batch: number of examples.
+    dim: width of the embeddings.
+    rounds: number of rounds.
+
+  Returns:
+    Median seconds by name.
+  """
   given = arguments(system, batch, dim)
   taken: dict[str, list[float]] = {name: [] for name in functions}
   for _ in range(1 + rounds):
@@ -89,6 +127,7 @@ def seconds(
 
 
 def main() -> None:
+  """Runs the benchmark."""
   parser = argparse.ArgumentParser()
   parser.add_argument("--system", choices=SYSTEMS, default="hycoclip")
   parser.add_argument("--dim", type=int, default=512)

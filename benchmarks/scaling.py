@@ -1,24 +1,25 @@
-"""What the training step sends between devices, and how well it would scale.
+"""Estimates communication and scaling of the training step.
 
   python -m benchmarks.scaling [--size B] [--batch 96] [--dtype bfloat16]
     [--texts 77 16] [--devices 1 8 256] [--platforms gpu tpu cpu]
     [--set NAME=VALUE] [--output FILE.json]
 
-The step with `--batch` examples a device is compiled for each number of
-devices, not run. XLA's program tells the memory that a device needs, and the
-bytes of its collectives. None of the devices need be there:
+The step, with `--batch` examples per device, is compiled for each number of
+devices but not run. XLA's program shows the memory that a device needs, and the
+bytes of its collectives. None of the devices need to exist:
 
-- gpu: H200s, 8 a node; wants `pip install "jax[cuda13]"` (or cuda12). A100s and
-  H100s would send the same.
-- tpu: slices of v5e, two of them for 512; wants `pip install "jax[tpu]"`.
-- cpu: simulated devices, where neither is installed. XLA sums gradients in
-  float32 there, elsewhere in the towers' dtype.
+- gpu: H200s, 8 on a node; needs `pip install "jax[cuda13]"` (or cuda12). The
+  program for A100s and H100s would send the same.
+- tpu: slices of v5e, two of them for 512; needs `pip install "jax[tpu]"`.
+- cpu: simulated devices, if neither is installed. On them XLA sums gradients in
+  float32, elsewhere in the towers' dtype.
 
-The efficiency is predicted from that, not measured. Assumed: MACHINES; that a
-device computes at MFU of its peak, alone as among others; rings, in which an
-all-reduce moves 2 (n - 1) / n of its bytes and any other (n - 1) / n; latency
-left out. `worst` hides nothing of it, `best` all that fits beside the backward
-pass, which is two thirds of the step.
+The efficiency is predicted from that, not measured. Assumptions: MACHINES; a
+device computes at MFU of its peak, alone and among others; rings, in which an
+all-reduce moves 2 (n - 1) / n of its bytes and any other collective
+(n - 1) / n; no latency. `worst` overlaps none of the communication with
+computation, `best` as much as fits into the backward pass, which is two thirds
+of the step.
 """
 
 import argparse
@@ -45,14 +46,14 @@ from hyperclip_jax.training import config as config_lib
 
 
 class Machine(NamedTuple):
-  """Makers' figures.
+  """Manufacturer's figures of a machine.
 
   Attributes:
-    platform: whose program it runs; that of "cpu" stands for all.
+    platform: platform whose program is used; that of "cpu" stands for all.
     peak: bfloat16 FLOP/s.
-    inside: bytes/s of a ring inside a node, each way.
-    between: of one over several nodes, whose devices send together.
-    node: devices.
+    inside: bytes/s of a ring inside a node, in each direction.
+    between: bytes/s of a ring over several nodes, whose devices send together.
+    node: number of devices in a node.
   """
 
   platform: str
@@ -71,9 +72,9 @@ PLUGINS = {
   "gpu": ("jax_cuda13_plugin", "jax_cuda12_plugin"),
   "tpu": ("libtpu",),
 }
-MFU = {"S": 0.30, "B": 0.42, "L": 0.50}  # the gates, not measured
+MFU = {"S": 0.30, "B": 0.42, "L": 0.50}  # required, not measured
 
-# What XLA must know of a GPU that is not there.
+# Description of a GPU, for XLA to compile without one.
 H200 = """
 gpu_device_info {
   cuda_compute_capability { major: 9 }
@@ -103,7 +104,15 @@ runtime_version { major: 12 minor: 8 }
 
 
 def make_mesh(platform: str, devices: int) -> Mesh:
-  """So many devices, all on the axis `data`; none of them need exist."""
+  """Makes a mesh of devices on the axis `data`; none of them need to exist.
+
+  Args:
+    platform: "gpu", "tpu" or "cpu".
+    devices: number of devices.
+
+  Returns:
+    Mesh.
+  """
   if platform == "cpu":
     found = jax.devices("cpu")[:devices]
   elif platform == "gpu":
@@ -130,7 +139,7 @@ def make_mesh(platform: str, devices: int) -> Mesh:
 
 @contextlib.contextmanager
 def tracing_for(platform: str):
-  """The model asks JAX where it runs: attention is cuDNN's on a GPU."""
+  """Makes JAX report a platform, since attention uses cuDNN on a GPU."""
   if platform != "gpu":
     yield
     return
@@ -143,7 +152,15 @@ def tracing_for(platform: str):
 
 
 def compiled(mesh: Mesh, flags: argparse.Namespace) -> Any:
-  """The step on a mesh, `flags.batch` examples a device."""
+  """Compiles the step.
+
+  Args:
+    mesh: mesh of devices.
+    flags: flags of the benchmark, such as `batch`, the examples per device.
+
+  Returns:
+    Compiled program.
+  """
   rows = flags.batch * mesh.size
   config, one = (
     step.make_config(
@@ -173,7 +190,7 @@ def compiled(mesh: Mesh, flags: argparse.Namespace) -> Any:
 
 
 def memory(program: Any) -> int:
-  """Bytes a device needs at once; the state is donated."""
+  """Returns the peak memory of a device in bytes; the state is donated."""
   plan = program.memory_analysis()
   return (
     plan.argument_size_in_bytes
@@ -186,13 +203,16 @@ def memory(program: Any) -> int:
 def efficiency(
   machine: Machine, compute: float, devices: int, sent: dict[str, int]
 ) -> tuple[float, float]:
-  """(worst, best) share of `devices` times the speed of one.
+  """Predicts the efficiency, relative to `devices` times the speed of one.
 
   Args:
-    machine: of which there are so many devices.
-    compute: seconds a step without any sending.
-    devices: how many.
+    machine: kind of machine.
+    compute: seconds of a step without communication.
+    devices: number of devices.
     sent: bytes of each kind of collective.
+
+  Returns:
+    Worst and best efficiency.
   """
   moved = sum(
     (2 if kind == "all-reduce" else 1) * size * (devices - 1) / devices
@@ -205,6 +225,7 @@ def efficiency(
 
 
 def main() -> None:
+  """Runs the benchmark."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   add = parser.add_argument
   powers = [2**i for i in range(10)]
@@ -214,7 +235,7 @@ def main() -> None:
     if any(map(importlib.util.find_spec, plugins))
   ]
   add("--size", default="B", choices=list(MFU))
-  add("--batch", type=int, default=96, help="examples a device")
+  add("--batch", type=int, default=96, help="examples per device")
   add("--dtype", default="bfloat16")
   add("--texts", type=int, nargs=2, default=[77, 16], help="caption, box text")
   add("--devices", type=int, nargs="+", default=powers, choices=powers)
@@ -222,7 +243,7 @@ def main() -> None:
   add("--set", nargs="*", default=[], help="config values, NAME=VALUE")
   add("--output", type=pathlib.Path)
   flags = parser.parse_args()
-  os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no TPU to ask about
+  os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no TPU to query
   jax.config.update("jax_platforms", "cpu")
   jax.config.update("jax_num_cpu_devices", max(flags.devices))
 

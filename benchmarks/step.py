@@ -1,21 +1,21 @@
-"""Time, memory and MFU of the training step; against PyTorch where asked.
+"""Measures time, memory and MFU of the training step, also against PyTorch.
 
   python -m benchmarks.step --size S B L [--batch 768] [--dtype bfloat16]
     [--texts 77 77] [--system hycoclip] [--devices N] [--set NAME=VALUE]
     [--variants NAME:KEY=VALUE,...] [--torch] [--compile]
     [--official CHECKOUT] [--output FILE.json]
 
-- hyperclip: `train.make_step` on a batch that lies on the device; crops of the
-  uint8 canvases included. Each of `--variants`, such as
+- hyperclip: `train.make_step` on a batch that is already on the device,
+  including crops of the uint8 canvases. Each of `--variants`, such as
   `scan:model.remat=dots unroll:model.unroll=True`, is one more.
 - torch: the same towers and loss in plain PyTorch, on the cropped pixels and
   with the same weights, eager; `--compile` adds torch.compile.
 - official: HyCoCLIP's own code, likewise.
 
-All take turns in every round, after two steps each that do not count. MFU is
-the share of the matmul rate that is measured in the same rounds, by the FLOPs
-of benchmarks/flops.py. XLA's own count stands beside; it counts the
-body of a loop over layers once.
+All alternate in every round, after two steps each that are not counted. MFU is
+relative to the matmul rate measured in the same rounds, with the FLOPs of
+benchmarks/flops.py. XLA's own count is shown too; it counts the body of a loop
+over layers once.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from hyperclip_jax.training.config import Config
 
 WITH_PARTS = ("hycoclip",)
 
-Work = Callable[[int], float]  # so many steps, and the loss of the last
+Work = Callable[[int], float]  # number of steps -> loss of the last
 
 COLUMNS = {
   "way": "",
@@ -62,7 +62,19 @@ def make_config(
   texts: list[int],
   values: list[str],
 ) -> Config:
-  """The paper's recipe with what the flags change."""
+  """Makes the paper's recipe with the changes of the flags.
+
+  Args:
+    size: "S", "B" or "L".
+    system: name of the system.
+    batch: number of examples.
+    dtype: dtype of the towers.
+    texts: lengths of the texts.
+    values: config values, NAME=VALUE.
+
+  Returns:
+    Config.
+  """
   config = config_lib.paper(system, size)
   config.batch_size = batch
   config.model.dtype = dtype
@@ -78,7 +90,15 @@ def make_config(
 
 
 def make_batch(config: Config, texts: list[int]) -> pipeline.Batch:
-  """Random canvases, crops and tokens; the end token is the last."""
+  """Makes random canvases, crops and tokens, with the end token last.
+
+  Args:
+    config: config of the run.
+    texts: lengths of the texts of each view.
+
+  Returns:
+    Batch on the host.
+  """
   rng = np.random.default_rng(0)
   rows, side = config.batch_size, config.data.canvas
   end = config.model.text.vocab - 1
@@ -94,13 +114,13 @@ def make_batch(config: Config, texts: list[int]) -> pipeline.Batch:
       "text": ids,
     }
 
-  # Systems that train on parts see one an example.
+  # systems that train on parts get one for each example
   names = ("whole", "part")[: 1 + (config.system in WITH_PARTS)]
   return dict(zip(names, map(view, texts), strict=False))
 
 
 class HyperCLIP:
-  """The training step, compiled, with a state of its own."""
+  """The compiled training step, with its state."""
 
   def __init__(self, config: Config, texts: list[int], devices: int):
     mesh = Mesh(
@@ -120,12 +140,13 @@ class HyperCLIP:
     self.compile_seconds = time.perf_counter() - start
 
   def work(self, steps: int) -> float:
+    """Takes steps, and returns the loss of the last."""
     for _ in range(steps):
       self.state, metrics = self.step(self.state, self.batch)
     return float(metrics["loss"])
 
   def memory(self) -> dict[str, int]:
-    """Bytes a device: by XLA's plan, and as the device saw it where it can."""
+    """Returns bytes on a device, as planned by XLA and, if known, as used."""
     plan = self.step.memory_analysis()
     seen = jax.devices()[0].memory_stats() or {}
     peak = {"peak_bytes": seen.get("peak_bytes_in_use")}
@@ -135,14 +156,15 @@ class HyperCLIP:
     } | {name: value for name, value in peak.items() if value}
 
   def xla_flops(self) -> float:
+    """Returns XLA's count of operations."""
     return float((self.step.cost_analysis() or {}).get("flops", 0.0))
 
   def calls(self) -> dict[str, int]:
-    """How often the program calls each library: cuDNN, cuBLAS, Triton."""
+    """Counts the program's calls of each library: cuDNN, cuBLAS, Triton."""
     return library_calls(self.step.as_text() or "")
 
   def about(self) -> dict[str, Any]:
-    """What compilation took and made."""
+    """Describes the compiled program."""
     return {
       "lower_seconds": self.lower_seconds,
       "compile_seconds": self.compile_seconds,
@@ -153,7 +175,7 @@ class HyperCLIP:
 
 
 def library_calls(program: str) -> dict[str, int]:
-  """Custom calls of an XLA program by target, and its Triton fusions.
+  """Counts custom calls of an XLA program by target, and its Triton fusions.
 
   The body of a loop counts once.
   """
@@ -165,7 +187,18 @@ def library_calls(program: str) -> dict[str, int]:
 def torch_ways(
   config: Config, size: str, ours: HyperCLIP, compiled: bool, checkout: str
 ) -> dict[str, Work]:
-  """PyTorch's steps on the pixels and weights of `ours`."""
+  """Makes PyTorch's steps on the pixels and weights of `ours`.
+
+  Args:
+    config: config of the run.
+    size: "S", "B" or "L".
+    ours: step to compare with.
+    compiled: whether to add torch.compile.
+    checkout: checkout of HyCoCLIP's own code, or "".
+
+  Returns:
+    Steps by name.
+  """
   import torch
 
   from benchmarks import torch_step
@@ -218,7 +251,15 @@ def torch_ways(
 
 
 def matmul(dtype: str, side: int) -> Work:
-  """A square product on one device; `side`**3 multiply-adds a step."""
+  """Makes a step of one square matrix product on one device.
+
+  Args:
+    dtype: dtype of the matrices.
+    side: their side; a step has `side`**3 multiply-adds.
+
+  Returns:
+    Steps to time.
+  """
   x = jax.random.normal(jax.random.key(0), (side, side), dtype)
   product = jax.jit(lambda a, b: a @ b)
 
@@ -234,10 +275,18 @@ def matmul(dtype: str, side: int) -> Work:
 def measure(
   ways: dict[str, Work], rounds: int, steps: int
 ) -> dict[str, dict[str, float]]:
-  """Medians over rounds, the least, and processor seconds, a step.
+  """Times steps, alternating.
 
-  The first two steps of each do not count, but the first one's loss is kept:
-  it is that of the same weights and batch.
+  The first two steps of each are not counted, but the loss of the first is
+  kept, since it is that of the same weights and batch.
+
+  Args:
+    ways: steps by name.
+    rounds: number of rounds.
+    steps: number of steps in a round.
+
+  Returns:
+    Median and least wall seconds, and processor seconds, of a step by name.
   """
   walls: dict[str, list[float]] = {name: [] for name in ways}
   cpus: dict[str, list[float]] = {name: [] for name in ways}
@@ -268,7 +317,15 @@ def variant(text: str) -> tuple[str, list[str]]:
 
 
 def benchmark(size: str, flags: argparse.Namespace) -> dict[str, Any]:
-  """One size of the image tower, all ways in turn."""
+  """Measures one size of the image tower, all ways alternating.
+
+  Args:
+    size: "S", "B" or "L".
+    flags: flags of the benchmark.
+
+  Returns:
+    Results.
+  """
   devices = flags.devices or jax.device_count()
   variants = dict(map(variant, flags.variants)) or {"hyperclip": []}
   ours: dict[str, HyperCLIP] = {}
@@ -320,7 +377,7 @@ def benchmark(size: str, flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-  """A line a way, and what is common to a size above."""
+  """Formats a line for each way, below what is common to a size."""
   lines = []
   for result in results:
     lines.append(
@@ -348,6 +405,7 @@ def table(results: list[dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the benchmark."""
   gpu = jax.default_backend() == "gpu"
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   add = parser.add_argument

@@ -1,9 +1,9 @@
-"""A training step in PyTorch, for benchmarks/step.py to be timed against.
+"""A training step in PyTorch, as a reference for benchmarks/step.py.
 
 - `Model`: the towers and losses in plain PyTorch, of the same shapes and with
   the official parameter names, so that converted weights fit.
 - `official`: HyCoCLIP's own model from a checkout of its repository, which
-  wants timm, torchvision and loguru.
+  needs timm, torchvision and loguru.
 """
 
 import collections
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from hyperclip_jax.systems.dual_encoder import Options
 
-# What a model reads: images and texts, box_images and box_texts or None.
+# input of a model: images, texts, and box_images and box_texts or None
 Batch = dict[str, torch.Tensor]
 
 
@@ -30,7 +30,7 @@ def _mlp(width: int, first: str, second: str) -> nn.Module:
 
 
 class ImageAttention(nn.Module):
-  """As timm's: one qkv projection, fused attention."""
+  """Attention as in timm: one qkv projection, fused attention."""
 
   def __init__(self, width: int, heads: int):
     super().__init__()
@@ -121,7 +121,7 @@ class Text(nn.Module):
 
 
 class Model(nn.Module):
-  """Towers, projections, lift and loss; the loss of a batch."""
+  """Towers, projections, lift and loss; returns the loss of a batch."""
 
   def __init__(
     self,
@@ -224,21 +224,24 @@ def official(
   objective: str,
   weights: dict[str, torch.Tensor],
 ) -> nn.Module:
-  """HyCoCLIP's own model from the root of a checkout.
+  """Loads HyCoCLIP's own model from the root of a checkout.
 
   Args:
-    path: the checkout.
+    path: checkout.
     options: sizes of our model.
     vit: "S", "B" or "L".
     objective: "hycoclip", "meru" or "clip".
-    weights: by official names.
+    weights: weights by official name.
+
+  Returns:
+    Module that returns the loss of a batch.
   """
   sys.path.insert(0, str(path))
   models = importlib.import_module("hycoclip.models")
   images = importlib.import_module("hycoclip.encoders.image_encoders")
   texts = importlib.import_module("hycoclip.encoders.text_encoders")
   text = options.text
-  # timm's small one has 6 heads; theirs has 12.
+  # timm's small model has 6 heads, HyCoCLIP's has 12
   sizes = {"S": "small_mocov3", "B": "base", "L": "large"}
   visual = images.build_timm_vit(
     arch=f"vit_{sizes[vit]}_patch16_224",
@@ -262,7 +265,7 @@ def official(
 
 
 class _Official(nn.Module):
-  """Reads a `Batch`, as `Model` does."""
+  """Adapts the official model to a `Batch`, like `Model`."""
 
   def __init__(self, model: nn.Module):
     super().__init__()
@@ -278,7 +281,17 @@ class _Official(nn.Module):
 def step(
   model: nn.Module, batch: Batch, bfloat16: bool, compiled: bool
 ) -> Callable[[], torch.Tensor]:
-  """One AdamW step at each call, on the batch's device; returns the loss."""
+  """Makes a function that takes one AdamW step on the batch's device.
+
+  Args:
+    model: model that returns the loss of a batch.
+    batch: batch for all steps.
+    bfloat16: whether to use autocast.
+    compiled: whether to use torch.compile.
+
+  Returns:
+    Function that returns the loss.
+  """
   device = next(iter(batch.values())).device
   model = model.to(device).train()
   parameters = list(model.parameters())

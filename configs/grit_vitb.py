@@ -4,9 +4,9 @@ python -m hyperclip_jax.main --config=configs/grit_vitb.py --workdir=DIR \
   --config.data.shards='/data/grit/*.tar' \
   --config.data.held_out='/data/held_out/*.tar'
 
-Evaluation and report measure the shards of `data.held_out`, which must be none
-of `data.shards`. Without them they measure a sample of the training records,
-and name their numbers `train_sample/...`.
+Evaluation and report use the shards of `data.held_out`, which must not be among
+`data.shards`. Without them they use a sample of the training records, and their
+results are named `train_sample/...`.
 
 The paper reports (GRIT, batch 768, 500,000 steps), zero-shot, mean per class:
 ImageNet 45.8, CIFAR-10 88.8, CIFAR-100 60.1; COCO t2i R@5 58.4, i2t R@5 72.0;

@@ -1,6 +1,8 @@
 """A small HyCoCLIP on the embedded shapes, on two CPU cores in minutes.
 
 python -m hyperclip_jax.main --config=configs/shapes_tiny.py --workdir=DIR
+
+After a colon stands another system: `:clip`, `:meru` or `:rocket`.
 """
 
 from hyperclip_jax.training.config import Config, Shapes, add_shapes, paper
@@ -11,14 +13,23 @@ def get_config(system: str = "hycoclip") -> Config:
   config.steps = 800
   config.batch_size = 128
   if "entail_weight" in config.model:
-    # The paper's 0.2 draws texts to the root long before 800 steps have told
-    # them apart; 500,000 steps get over that.
+    # The paper's 0.2 pulls texts to the root long before they are separated in
+    # 800 steps; 500,000 steps recover from that.
     config.model.entail_weight = 0.02
 
+  if "strong" in config.model:
+    # Captions name colours and places, which strong views must not change.
+    config.model.strong.crop_scale = (0.6, 1.0)
+    config.model.strong.distortions.update(flip=0.0, hue=0.0, grayscale=0.0)
+    config.model.projector_hidden = 128
+    config.model.barlow.update(hidden=128, out=256)
+    config.model.siam.update(hidden=128, out=32)
+    config.model.swap.update(hidden=128, out=32, prototypes=128)
+
   config.model.image_size = 48
-  config.model.vision.update(
-    width=128, depth=3, heads=4, patch=24, init_std=0.1
-  )
+  config.model.vision.update(width=128, depth=3, heads=4, patch=24)
+  if "init_std" in config.model.vision:
+    config.model.vision.init_std = 0.1
   config.model.text.update(width=64, depth=2, heads=2, context=24)
   config.model.embed_dim = 64
   config.model.dtype = "float32"
@@ -29,7 +40,7 @@ def get_config(system: str = "hycoclip") -> Config:
 
   config.data.canvas = 64
   config.data.min_side = 8
-  config.data.crop_scale = (0.9, 1.0)  # a crop must not lose what is named
+  config.data.crop_scale = (0.9, 1.0)  # crops must keep the named objects
   config.data.text_buckets = (16, 24)
   config.data.threads = 2
   config.data.prefetch = 2

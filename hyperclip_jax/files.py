@@ -11,6 +11,7 @@ from typing import Any
 
 MOST_TEXT = 2**28  # largest text file in bytes
 SHOWN = 200  # characters of an untrusted name in a message
+HUB = "hf-hub:"  # before a repository's name
 _JOINERS = "\u200c\u200d"  # not printable, but part of emoji and of Persian
 
 
@@ -72,6 +73,42 @@ def lock(folder: str | os.PathLike[str]) -> Iterator[bool]:
 def expanded(path: str | os.PathLike[str]) -> pathlib.Path:
   """Expands a leading `~` or `~user` in a path, as a shell does."""
   return pathlib.Path(os.path.expanduser(path))
+
+
+def fetched(source: str, name: str) -> pathlib.Path:
+  """Finds a file by its path, or in a repository of the Hugging Face hub.
+
+  Args:
+    source: path of a file, or "hf-hub:org/name[@revision]".
+    name: name of the file in a repository.
+
+  Returns:
+    Path of the file, which may not exist; downloads lie in the hub's cache.
+
+  Raises:
+    ImportError: the extra `hub` is not installed.
+    OSError: the hub has no such file, or cannot be reached.
+  """
+  if not source.startswith(HUB):
+    return expanded(source)
+  try:
+    import huggingface_hub
+  except ImportError as error:
+    raise ImportError(
+      f"{shown(source)}: the hub needs an extra: pip install "
+      f"'hyperclip-jax[hub]', or give the path of a {name}"
+    ) from error
+  repository, _, revision = source.removeprefix(HUB).partition("@")
+  try:
+    found = huggingface_hub.hf_hub_download(
+      repository, name, revision=revision or None
+    )
+  except Exception as error:  # from the hub, from HTTP, or for the name
+    raise OSError(
+      f"{shown(source)}: {name} was not fetched: "
+      f"{shown(' '.join(str(error).split()))}; give the path of a {name}"
+    ) from error
+  return pathlib.Path(found)
 
 
 def read_bytes(path: pathlib.Path, most: int = MOST_TEXT) -> bytes:
@@ -171,7 +208,9 @@ def inside(folder: pathlib.Path, name: Any) -> pathlib.Path:
   """
   parts = pathlib.PurePosixPath(name).parts if isinstance(name, str) else ()
   if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
-    raise ValueError(f"{shown(repr(name))} is no file inside {shown(folder)}")
+    raise ValueError(
+      f"{shown(repr(name))} is not a file inside {shown(folder)}"
+    )
   return folder.joinpath(*parts)
 
 

@@ -1,7 +1,7 @@
 """Sections of settings: frozen dataclasses that check themselves.
 
-A section's fields say what they may hold, so that to construct it is to check
-it; a `ConfigDict` or JSON object is its `dataclasses.asdict`:
+Each field declares its valid values, so that constructing a section checks it.
+A `ConfigDict` or JSON object is its `dataclasses.asdict`:
 
   @dataclasses.dataclass(frozen=True)
   class Options(Section):
@@ -22,7 +22,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from hyperclip_jax.files import shown
 
 MOST_INT = 2**63 - 1
-ALIKE = 0.7  # of 1, as difflib counts: what is less like is not suggested
+ALIKE = 0.65  # smallest difflib ratio of a name that is suggested
 WANTED = {
   bool: "true or false",
   int: "a whole number",
@@ -35,10 +35,10 @@ S = TypeVar("S", bound="Section")
 
 
 class SectionError(ValueError):
-  """Values that a section cannot hold.
+  """Invalid values of a section.
 
   Attributes:
-    problems: a sentence for each, which starts with the name of the field.
+    problems: one sentence for each, which starts with the name of the field.
   """
 
   def __init__(self, problems: Iterable[str]):
@@ -54,14 +54,17 @@ def number(
   most: float | int = math.inf,
   training: bool = False,
 ) -> Any:
-  """A field that holds a finite number, by default a positive one.
+  """Declares a field for a finite number, by default a positive one.
 
   Args:
     default: an int for whole numbers, or a float.
     least: smallest value.
-    above: what the value must be greater than; 0 where `least` is not given.
-    most: greatest value.
-    training: whether it matters in training alone.
+    above: exclusive lower bound; 0 if `least` is not given either.
+    most: largest value.
+    training: whether it only matters in training.
+
+  Returns:
+    Dataclass field.
   """
   if least is None and above is None:
     above = 0
@@ -71,46 +74,68 @@ def number(
 
 
 def choice(default: str, choices: Iterable[str], training: bool = False) -> Any:
-  """A field that holds one of several texts.
+  """Declares a field for one of several texts.
 
   Args:
-    default: one of them.
-    choices: the texts.
-    training: whether it matters in training alone.
+    default: default text.
+    choices: valid texts.
+    training: whether it only matters in training.
+
+  Returns:
+    Dataclass field.
   """
   meta = {"choices": tuple(choices), "training": training}
   return dataclasses.field(default=default, metadata=meta)
 
 
 def switch(default: bool, training: bool = False) -> Any:
-  """A field that is true or false.
+  """Declares a field for true or false.
 
   Args:
-    default: which.
-    training: whether it matters in training alone.
+    default: default value.
+    training: whether it only matters in training.
+
+  Returns:
+    Dataclass field.
   """
   return dataclasses.field(default=default, metadata={"training": training})
 
 
 def path(default: str = "", several: bool = False) -> Any:
-  """A field that holds a path; see `paths`.
+  """Declares a field for a path; see `paths`.
 
   Args:
-    default: path.
+    default: default path.
     several: whether it may be several globs, joined by commas.
+
+  Returns:
+    Dataclass field.
   """
   return dataclasses.field(default=default, metadata={"several": several})
 
 
+def file(name: str, default: str = "") -> Any:
+  """A field that names a file that is a part of a model, or "".
+
+  A run or release holds a copy of it, beside the description of the model.
+
+  Args:
+    name: name of the copy, such as "tokenizer.json".
+    default: path, or "hf-hub:org/name" of a repository that has such a file.
+  """
+  return dataclasses.field(default=default, metadata={"file": name})
+
+
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """What sections have in common."""
+  """Base of all sections."""
 
   def __post_init__(self):
-    """Checks every field; whole numbers become floats, lists tuples.
+    """Checks every field; converts whole numbers to floats and lists to tuples.
 
     Raises:
-      SectionError: names every bad field, the value found and what is wanted.
+      SectionError: lists every bad field with the value found and what is
+        wanted.
     """
     for name, kind in get_type_hints(type(self)).items():
       object.__setattr__(self, name, _settled(getattr(self, name), kind))
@@ -119,19 +144,24 @@ class Section:
       raise SectionError(found)
 
   def problems(self) -> Iterable[str]:
-    """What is wrong beyond single fields, where each of those is good."""
+    """Yields problems beyond single fields, once each field is valid."""
     return ()
 
 
 def build(cls: type[S], values: Any) -> S:
-  """A section from a tree of values; what is absent takes its default.
+  """Builds a section from a tree of values; missing ones take their defaults.
 
   Args:
     cls: class of the section.
-    values: dict or ConfigDict, field -> value; of nested sections, a tree.
+    values: dict or ConfigDict, field -> value, with a tree for a nested
+      section.
+
+  Returns:
+    Section.
 
   Raises:
-    SectionError: a name is unknown or a value bad; names in it are dotted.
+    SectionError: a name is unknown or a value invalid; the message has dotted
+      names.
   """
   fields = {f.name: f for f in dataclasses.fields(cls)}
   hints = get_type_hints(cls)
@@ -165,7 +195,15 @@ def build(cls: type[S], values: Any) -> S:
 
 
 def names(cls: type[Section], prefix: str = "") -> list[str]:
-  """Dotted names of all values of a section."""
+  """Lists the dotted names of all values of a section.
+
+  Args:
+    cls: class of the section.
+    prefix: text before each name.
+
+  Returns:
+    Names in the order of the fields.
+  """
   hints = get_type_hints(cls)
   found = []
   for field in dataclasses.fields(cls):
@@ -178,20 +216,22 @@ def names(cls: type[Section], prefix: str = "") -> list[str]:
 
 
 def lasting(section: Any) -> dict[str, Any]:
-  """The values of a section that matter after training, too, by dotted name."""
+  """Returns the values that also matter after training, by dotted name."""
   found = {}
   for field in dataclasses.fields(section):
     value = getattr(section, field.name)
+    if field.metadata.get("training"):
+      continue
     if dataclasses.is_dataclass(value):
       inside = lasting(value)
       found |= {f"{field.name}.{name}": inside[name] for name in inside}
-    elif not field.metadata.get("training"):
+    else:
       found[field.name] = value
   return found
 
 
 def paths(cls: type[Section]) -> dict[str, bool]:
-  """Fields of a section that hold paths -> whether they may hold several."""
+  """Maps fields of a section that are paths to whether they may be several."""
   return {
     field.name: field.metadata["several"]
     for field in dataclasses.fields(cls)
@@ -199,22 +239,42 @@ def paths(cls: type[Section]) -> dict[str, bool]:
   }
 
 
+def files(section: Any) -> dict[str, str]:
+  """Fields of a section, or its class, that name files -> names of copies."""
+  return {
+    field.name: field.metadata["file"]
+    for field in dataclasses.fields(section)
+    if "file" in field.metadata
+  }
+
+
 def unknown(name: str, known: Iterable[str]) -> str:
-  """What to say of a name that is not known."""
+  """Formats an error for an unknown name.
+
+  Args:
+    name: name as written.
+    known: names that exist.
+
+  Returns:
+    Message, with a suggestion if a name is similar.
+  """
   guess = closest(name, known)
   hint = f", did you mean {guess}?" if guess else ""
   return f"{shown(name)}: no such value{hint}"
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:
-  """The dotted name that was probably meant, or None.
+  """Finds the name that was probably meant.
 
-  Initials count as a match (`lr` for `learning_rate`), names of the same
+  Initials count as a match (`lr` for `learning_rate`), and names of the same
   section come first.
 
   Args:
-    name: dotted name as written.
-    names: the dotted names that exist.
+    name: name as written, dotted or plain.
+    names: names that exist.
+
+  Returns:
+    The name, or None if no name is similar.
   """
   section, _, key = name.rpartition(".")
   names = list(names)
@@ -275,7 +335,7 @@ def _range_problems(
 
 
 def _settled(value: Any, kind: Any) -> Any:
-  """A value as a field holds it: floats for whole numbers, tuples for lists."""
+  """Converts whole numbers to floats and lists to tuples, as in fields."""
   if isinstance(value, (list, tuple)):
     (item, *_) = get_args(kind) or (None,)
     return tuple(_settled(one, item) for one in value)

@@ -134,7 +134,7 @@ def make(options: argparse.Namespace, todo: Sequence[jobs.Job]) -> Plan:
   resources = jobs.pairs(options.resource, "--resource")
   volumes = jobs.pairs(options.volume, "--volume")
   if options.executor == "local":
-    # A relative workdir lies in the folder of the image.
+    # a relative workdir is inside the folder of the image
     volumes[options.workdir] = posixpath.join(FOLDER, options.workdir)
   elif volumes:
     raise ValueError("--volume needs --executor=local")

@@ -5,6 +5,7 @@ GPU, with JAX_DEFAULT_MATMUL_PRECISION=highest as the tolerances want it.
 """
 
 import atexit
+import collections
 import os
 import shutil
 import tempfile
@@ -28,7 +29,11 @@ os.environ["MPLBACKEND"] = "Agg"
 # workers of pytest-xdist share what their parent has made.
 os.environ.setdefault("HYPERCLIP_TEST_CACHE", tempfile.mkdtemp())
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["HYPERCLIP_TEST_CACHE"]
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+# Most of the time of most tests is compilation, of programs that run a few
+# times: these are less optimized. Tests of numbers use the fixture `optimized`.
+if os.environ["JAX_PLATFORMS"] == "cpu":
+  os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 import jax
 import pytest
@@ -41,8 +46,31 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
   )
 
 
+def pytest_configure(config):
+  config.option.loadscopereorder = False  # pytest-xdist's, by number of tests
+
+
+def pytest_collection_modifyitems(items):
+  """Files with slow tests come first, so that workers end together."""
+  slow = collections.Counter(
+    item.path for item in items if item.get_closest_marker("slow")
+  )
+  items.sort(key=lambda item: -slow[item.path])
+
+
 @pytest.fixture
 def standard_promotion():
   """For what runs optax or bfloat16 flax layers, which promote on purpose."""
   with jax.numpy_dtype_promotion("standard"):
     yield
+
+
+@pytest.fixture(scope="module")
+def optimized():
+  """Programs of a module are compiled as they are for users."""
+  name = "jax_disable_most_optimizations"
+  before = jax.config.read(name)
+  jax.config.update(name, False)
+  jax.clear_caches()
+  yield
+  jax.config.update(name, before)

@@ -8,6 +8,11 @@ from hyperclip_jax.data.embedded import shapes
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training.config import Config
 
+# XLA takes far longer to compile a step than to make some, and the number of
+# steps is in its schedule: tests that make a few take this many or the default,
+# whose programs are compiled once for all.
+MANY = 50
+
 
 @functools.cache
 def shapes_folder() -> str:
@@ -23,10 +28,20 @@ def config(system: str = "hycoclip", steps: int = 6) -> Config:
   c.steps = steps
   c.batch_size = 16
   c.model.image_size = 32
-  c.model.vision.update(width=32, depth=2, heads=2, patch=8, init_std=0.1)
+  c.model.vision.update(width=32, depth=2, heads=2, patch=8)
+  if "init_std" in c.model.vision:
+    c.model.vision.init_std = 0.1
   c.model.text.update(width=32, depth=2, heads=2, context=32)
   c.model.embed_dim = 16
+  if "text_mask" in c.model:
+    # The width of texts; masks that do not depend on how a batch is split.
+    c.model.update(embed_dim=32, text_mask=1.0, image_keep_ratio=1.0)
   c.model.dtype = "float32"
+  if "projector_hidden" in c.model:
+    c.model.projector_hidden = 32
+    c.model.barlow.update(hidden=16, out=24)
+    c.model.siam.update(hidden=16, out=8)
+    c.model.swap.update(hidden=16, out=8, prototypes=12)
   c.optim.learning_rate = 1e-3
   c.optim.warmup = 2
   c.data.canvas = 32

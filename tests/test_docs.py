@@ -10,6 +10,7 @@ import pytest
 from hyperclip_jax.geometry import (
   beta,
   boosts,
+  gaussian,
   hyperplanes,
   klein,
   lorentz,
@@ -17,7 +18,14 @@ from hyperclip_jax.geometry import (
   poincare,
   wrapped_normal,
 )
-from hyperclip_jax.losses import contrastive, entailment, tiled
+from hyperclip_jax.losses import (
+  contrastive,
+  entailment,
+  inclusion,
+  selfsup,
+  sigmoid,
+  tiled,
+)
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 NAMES = {
@@ -44,16 +52,20 @@ def test_the_method_page_maps_equations_to_functions():
 @pytest.mark.parametrize(
   "module",
   [
-    lorentz,
-    poincare,
     beta,
     boosts,
+    gaussian,
     hyperplanes,
     klein,
+    lorentz,
     means,
+    poincare,
     wrapped_normal,
-    entailment,
     contrastive,
+    entailment,
+    inclusion,
+    selfsup,
+    sigmoid,
     tiled,
   ],
 )

@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import sys
 
 import pytest
 from hypothesis import given
@@ -57,7 +58,7 @@ def test_damaged_json_is_named(tmp_path, content, match):
 def test_names_lead_nowhere_else(tmp_path):
   assert files.inside(tmp_path, "a/b.jpg") == tmp_path / "a" / "b.jpg"
   for name in ("/etc/passwd", "../x", "a/../../x", "", ".", "a\0b", 3, None):
-    with pytest.raises(ValueError, match="no file inside"):
+    with pytest.raises(ValueError, match="not a file inside"):
       files.inside(tmp_path, name)
 
 
@@ -141,3 +142,34 @@ def test_neither_links_nor_names_lead_out_of_a_folder(tmp_path):
   for name in ("far", "loop", "up/out", "pipe", "sub", "gone", "../out", "\0"):
     assert files.file_in(folder, f"{folder}/{name}") is None
   assert files.file_in(tmp_path / "gone", folder / "a") is None
+
+
+class Hub:
+  """Stands in for `huggingface_hub`."""
+
+  def __init__(self, folder):
+    self.folder = folder
+
+  def hf_hub_download(self, repository, name, revision):
+    path = self.folder / repository / (revision or "main") / name
+    if not path.exists():
+      raise KeyError(f"404 Client Error: {name}")
+    return str(path)
+
+
+def test_a_file_of_the_hub_or_of_this_machine(monkeypatch, tmp_path):
+  monkeypatch.setitem(sys.modules, "huggingface_hub", Hub(tmp_path))
+  for revision in ("main", "v1"):
+    (tmp_path / "org/name" / revision).mkdir(parents=True)
+    (tmp_path / "org/name" / revision / "t.json").touch()
+  place = tmp_path / "org/name"
+  found = files.fetched("hf-hub:org/name", "t.json")
+  assert found == place / "main/t.json"
+  found = files.fetched("hf-hub:org/name@v1", "t.json")
+  assert found == place / "v1/t.json"
+  assert files.fetched("a/b.json", "t.json") == pathlib.Path("a/b.json")
+  with pytest.raises(OSError, match=r"hf-hub:org/no: t\.json was not fetched"):
+    files.fetched("hf-hub:org/no", "t.json")
+  monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+  with pytest.raises(ImportError, match="hyperclip-jax\\[hub\\]"):
+    files.fetched("hf-hub:org/name", "t.json")

@@ -214,7 +214,7 @@ def test_workdir_at_home_and_data_that_have_moved(tmp_path, monkeypatch):
   given = refused(
     "--mode=eval", "--workdir=~", "--config=a.py", "--config.shapes.folder=/new"
   )
-  assert f"run in {tmp_path}, and takes where its data lie: " in given
+  assert f"run in {tmp_path}, and takes only the paths of its data: " in given
   assert "--config.shapes.folder=/new" in given
 
 
@@ -252,22 +252,17 @@ def test_main_is_train_or_the_command_of_mode():
 
 
 def test_batch_that_devices_do_not_divide(config_file, tmp_path):
-  done = run(
+  found = refused(
     f"--config={config_file}", f"--workdir={tmp_path / 'run'}",
-    "--config.batch_size=15", devices=2,
+    "--config.batch_size=15",
   )  # fmt: skip
-  assert done.returncode != 0
-  assert "multiple of the 2 devices" in done.stderr
+  assert "multiple of the 8 devices" in found
 
 
 def test_missing_config_and_unknown_system(config_file, tmp_path):
   workdir = f"--workdir={tmp_path / 'run'}"
-  missing = run("--config=configs/no_such.py", workdir)
-  unknown = run(f"--config={config_file}:siglip", workdir)
-  for done, message in ((missing, "no_such.py"), (unknown, "siglip")):
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+  assert "no_such.py" in refused("--config=configs/no_such.py", workdir)
+  assert "siglip" in refused(f"--config={config_file}:siglip", workdir)
 
 
 @pytest.mark.parametrize(
@@ -280,13 +275,11 @@ def test_missing_config_and_unknown_system(config_file, tmp_path):
 )
 def test_bad_shards(kind, message, tmp_path, request):
   shards = kind if "*" in kind else request.getfixturevalue(kind)
-  done = run(
-    "--config=configs/grit_vits.py", f"--workdir={tmp_path / 'run'}",
+  found = refused(
+    f"--config={ROOT}/configs/grit_vits.py", f"--workdir={tmp_path / 'run'}",
     f"--config.data.shards={shards}",
   )  # fmt: skip
-  assert done.returncode != 0
-  assert message in done.stderr
-  assert "Traceback" not in done.stderr
+  assert message in found
 
 
 def test_too_many_bad_records_end_a_run_with_a_message(config_file, tmp_path):
@@ -311,7 +304,7 @@ def test_train_report_eval_and_dry_run(config_file, tmp_path):
   config, workdir = f"--config={config_file}", f"--workdir={tmp_path / 'run'}"
   dry = run(config, workdir, "--dry_run")
   assert dry.returncode == 0, dry.stderr
-  for word in ("parameters", "memory a device", "FLOPs", "one step", "uint8"):
+  for word in ("parameters", "memory per device", "FLOPs", "one step", "uint8"):
     assert word in dry.stderr
   assert not (tmp_path / "run").exists()
 
@@ -334,8 +327,8 @@ def test_train_report_eval_and_dry_run(config_file, tmp_path):
 @pytest.mark.slow
 def test_interrupted_run_is_saved_and_goes_on(config_file, tmp_path):
   args = [
-    f"--config={config_file}", f"--workdir={tmp_path}", "--config.steps=2000",
-    "--config.checkpoint.every=100000",
+    f"--config={config_file}:clip", f"--workdir={tmp_path}",
+    "--config.steps=2000", "--config.checkpoint.every=100000",
   ]  # fmt: skip
   process = subprocess.Popen(
     command(*args), cwd=ROOT, env=environment(), stderr=subprocess.PIPE,
@@ -349,7 +342,7 @@ def test_interrupted_run_is_saved_and_goes_on(config_file, tmp_path):
   rest = process.stderr.read()
   process.stderr.close()
   assert process.wait(timeout=120) == 0
-  assert "is saved, the same command goes on" in rest
+  assert "is saved; run the same command again" in rest
   saved = log.read(tmp_path)[-1]["step"]
   args[-2] = f"--config.steps={saved + 2}"
   args.append("--config.checkpoint.allow_steps_change")
@@ -386,7 +379,7 @@ def test_a_run_that_is_stopped_while_it_starts_ends_with_its_code(
   process.send_signal(signal.SIGTERM)
   _, stderr = process.communicate(timeout=120)
   assert process.returncode == 75
-  assert stderr == "SIGTERM: ended; the same command, started again, goes on\n"
+  assert stderr == "SIGTERM: ended; run the same command again to continue\n"
   assert not list(tmp_path.iterdir())
 
 
@@ -405,7 +398,7 @@ def test_a_run_is_stopped_in_its_report_and_then_loses_its_reader(
   rest = process.stderr.read()
   process.stderr.close()
   assert process.wait(timeout=120) == 75
-  assert "SIGTERM: ended; the same command, started again, goes on" in rest
+  assert "SIGTERM: ended; run the same command again to continue" in rest
   assert not (tmp_path / "report.html").exists()
   assert not (tmp_path / "running.json").exists()
   shutil.rmtree(tmp_path / "checkpoints/6")
@@ -465,7 +458,7 @@ def test_two_processes_train_as_one(config_file, tmp_path):
 @pytest.mark.slow
 def test_a_signal_to_one_process_saves_and_ends_both(config_file, tmp_path):
   first, second = pair(
-    f"--config={config_file}", f"--workdir={tmp_path}",
+    f"--config={config_file}:clip", f"--workdir={tmp_path}",
     "--config.steps=100000", "--config.checkpoint.every=100000",
     "--stopped_code=75",
   )  # fmt: skip

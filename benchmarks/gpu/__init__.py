@@ -1,1 +1,1 @@
-"""The validation of this code on a GPU; see `__main__`."""
+"""Validation of this code on a GPU; see `__main__`."""

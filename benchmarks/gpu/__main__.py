@@ -2,11 +2,11 @@
 
   python -m benchmarks.gpu --output DIR [--minutes 9] [--rehearse] [--only NAME]
 
-Run it from the checkout, with what `pip install -e '.[gpu,test]'` installs. The
-blocks of `blocks.plan` run one after the other, each in processes of its own
-and under its own time limit. DIR gets results.json and results.md, written
-anew after every block, and log.txt with all that was printed. Blocks that the
-time does not suffice for are named as such.
+Run it from the checkout, after `pip install -e '.[gpu,test]'`. The blocks of
+`blocks.plan` run one after the other, each in its own processes and with its
+own time limit. DIR gets results.json and results.md, rewritten after every
+block, and log.txt with everything printed. Blocks that do not fit in the time
+are listed.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from typing import Any
 from benchmarks.gpu import table
 from benchmarks.gpu.blocks import Block, plan
 
-LEAST = 15.0  # seconds that are worth starting a block for
-REHEARSAL = {  # on a CPU, where nearly all of the time is compilation
+LEAST = 15.0  # seconds that must be left to start a block
+REHEARSAL = {  # on a CPU, where compilation takes nearly all of the time
   "JAX_PLATFORMS": "cpu",
   "XLA_FLAGS": "--xla_backend_optimization_level=0 "
   "--xla_llvm_disable_expensive_passes=true",
@@ -43,7 +43,10 @@ print(json.dumps(found))
 
 
 def card() -> tuple[str, float]:
-  """Name, driver and memory (GiB) of the first GPU; "" and 0 without one."""
+  """Returns name with driver, and memory in GiB, of the first GPU.
+
+  Without a GPU they are "" and 0.
+  """
   query = ["--query-gpu=name,driver_version,memory.total"]
   try:
     text = subprocess.run(
@@ -61,7 +64,17 @@ def card() -> tuple[str, float]:
 def run(
   block: Block, limit: float, folder: pathlib.Path, env: dict[str, str]
 ) -> dict[str, Any]:
-  """Runs a block to its end, or to its limit; keeps what it had written."""
+  """Runs a block to its end or its time limit.
+
+  Args:
+    block: block to run.
+    limit: time limit in seconds.
+    folder: folder of the log and the results.
+    env: environment variables of all blocks.
+
+  Returns:
+    Outcome, seconds and results, as far as it wrote them.
+  """
   output = folder / "block.json"
   output.unlink(missing_ok=True)
   command = [sys.executable, "-m", block.module, *block.flags]
@@ -83,7 +96,7 @@ def run(
     except subprocess.TimeoutExpired:
       outcome = f"stopped after {limit:.0f} s"
     finally:
-      # Its own processes, too: what they hold of the card is wanted next.
+      # ends its children too: the next block needs their GPU memory
       with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
       process.wait()
@@ -102,10 +115,13 @@ def run(
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs the plan; the exit code is 1 if a block failed or a result is wrong.
+  """Runs the plan.
 
   Args:
-    argv: the flags, those of the process if None.
+    argv: flags; those of the process if None.
+
+  Returns:
+    Exit code: 1 if a block failed or a result is wrong.
   """
   parser = argparse.ArgumentParser(
     prog="python -m benchmarks.gpu", description=__doc__.splitlines()[0]
@@ -164,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _good(row: dict[str, Any]) -> bool:
-  """Whether a block ended well, and right where it says what is right."""
+  """Checks that a block succeeded, and that its checks did."""
   found = row["results"] or {}
   if row["name"] == "right":
     return row["outcome"] == "done" and all(c["ok"] for c in found["checks"])

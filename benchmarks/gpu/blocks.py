@@ -1,11 +1,11 @@
-"""What a validation runs: commands in the order of their worth."""
+"""Blocks of a validation, in order of importance."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 LARGE_CARD = 120  # GiB from which batch 768 fits unrolled, without remat
 
-# Of a rehearsal: everything runs, nothing is measured.
+# sizes for a rehearsal, which runs everything and measures nothing
 TINY = (
   "model.image_size=32",
   "model.vision.width=64",
@@ -31,11 +31,11 @@ class Block(NamedTuple):
 
   Attributes:
     name: key of its results.
-    seconds: the longest it may take.
-    module: what `python -m` runs.
-    flags: its flags; `--output` is added where the module writes results.
-    env: environment variables beside those of the kit.
-    writes: whether it takes `--output`.
+    seconds: time limit.
+    module: module for `python -m`.
+    flags: flags of the module, except `--output`.
+    env: further environment variables.
+    writes: whether the module takes `--output`.
   """
 
   name: str
@@ -47,11 +47,14 @@ class Block(NamedTuple):
 
 
 def plan(gibibytes: float, rehearse: bool) -> list[Block]:
-  """The blocks for a card.
+  """Lists the blocks for a GPU.
 
   Args:
-    gibibytes: memory of the card.
-    rehearse: tiny sizes, for a CPU.
+    gibibytes: memory of the GPU.
+    rehearse: whether to use tiny sizes, for a CPU.
+
+  Returns:
+    Blocks in order of importance.
   """
   return _rehearsal() if rehearse else _validation(gibibytes)
 

@@ -1,12 +1,12 @@
-"""Does the loader keep the device busy? From JPEG shards to the step.
+"""Measures whether the loader keeps the device busy, from JPEG shards to steps.
 
   python -m benchmarks.gpu.fed --output FILE.json [--size B] [--batch 768]
     [--threads 1 4 8 16] [--set NAME=VALUE]
 
-- loader: samples a second by the clock with each number of threads, on shards
-  of HyCoCLIP's layout, two JPEGs of 224 pixels a sample.
-- training: steps on those batches against steps on one batch that lies on the
-  device, in turn.
+- loader: samples per second of wall time with each number of threads, on shards
+  of HyCoCLIP's layout, two JPEGs of 224 pixels in a sample.
+- training: steps on those batches alternate with steps on one batch that stays
+  on the device.
 """
 
 import argparse
@@ -29,7 +29,17 @@ from hyperclip_jax.training.config import Config
 def rates(
   config: Config, source: TarSource, threads: list[int], seconds: float
 ) -> dict[str, float]:
-  """Samples a second of the loader, by the number of its threads."""
+  """Measures the loader with several numbers of threads.
+
+  Args:
+    config: config of the run.
+    source: records.
+    threads: numbers of threads.
+    seconds: duration of each measurement.
+
+  Returns:
+    Samples per second by number of threads.
+  """
   found = {}
   for count in threads:
     config.data.threads = count
@@ -47,7 +57,18 @@ def rates(
 def training(
   config: Config, source: TarSource, texts: list[int], rounds: int, steps: int
 ) -> dict[str, float]:
-  """Samples a second of steps that are fed, and of steps that are not."""
+  """Compares steps fed by the loader with steps on one batch.
+
+  Args:
+    config: config of the run.
+    source: records.
+    texts: lengths of the texts.
+    rounds: number of rounds.
+    steps: number of steps in a round.
+
+  Returns:
+    Samples per second of each.
+  """
   ours = step.HyperCLIP(config, texts, 1)
   batches = _batches(config, source)
   mesh = sharding.make_mesh()
@@ -57,7 +78,7 @@ def training(
       ours.state, metrics = run(ours.state, sharding.to_global(batch, mesh))
     return float(metrics["loss"])
 
-  # Texts of real batches have other lengths: one program for each.
+  # real batches have texts of several lengths, with a program for each
   run = train.make_step(runs.Run(config, pathlib.Path(), [source], mesh))
   walls: dict[str, list[float]] = {"fed": [], "resident": []}
   ways = {"fed": fed, "resident": ours.work}
@@ -81,6 +102,7 @@ def _batches(config: Config, source: TarSource) -> Any:
 
 
 def main() -> None:
+  """Runs the benchmark."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   add = parser.add_argument
   add("--output", type=pathlib.Path, required=True)
@@ -98,7 +120,7 @@ def main() -> None:
   config = step.make_config(
     flags.size, "hycoclip", flags.batch, flags.dtype, texts, flags.set
   )
-  # One text length, so that both ways run one program.
+  # one text length, so that both ways run the same program
   config.data.text_buckets = (config.model.text.context,)
   texts = [config.model.text.context] * 2
   found: dict[str, Any] = {"cores": len(os.sched_getaffinity(0))}

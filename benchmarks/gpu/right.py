@@ -1,11 +1,11 @@
-"""Are results on this device right? Golden numbers, and bfloat16.
+"""Checks results on this device against golden numbers, and bfloat16.
 
   python -m benchmarks.gpu.right --output FILE.json [--objectives NAME ...]
     [--cases N] [--small KEY=VALUE ...]
 
-Each check has the worst error that was found and the largest that is right.
-JAX_DEFAULT_MATMUL_PRECISION says how matmuls round: run it with "highest" for
-the verdict, and without for what TF32 does.
+Each check has the largest error found and the largest allowed.
+JAX_DEFAULT_MATMUL_PRECISION sets the rounding of matmuls: use "highest" for the
+verdict, and leave it unset to see the effect of TF32.
 """
 
 import argparse
@@ -26,10 +26,10 @@ class Check(NamedTuple):
   """One comparison.
 
   Attributes:
-    name: what is compared.
-    error: the worst found.
-    limit: the largest that is right.
-    worst: where it was found.
+    name: name of what is compared.
+    error: largest error found.
+    limit: largest error allowed.
+    worst: where the largest error was found.
   """
 
   name: str
@@ -38,18 +38,22 @@ class Check(NamedTuple):
   worst: str = ""
 
   def row(self) -> dict[str, Any]:
+    """Converts the check to a row of the results."""
     return self._asdict() | {"ok": bool(self.error <= self.limit)}
 
 
 def checks(
   objectives: Sequence[str], cases: Sequence[str], small: list[str]
 ) -> Iterator[Check]:
-  """All checks, the cheapest first.
+  """Runs all checks, the cheapest first.
 
   Args:
     objectives: some of "hycoclip", "meru" and "clip".
-    cases: of the golden losses.
+    cases: names of golden losses.
     small: settings that make the bfloat16 step small, or none.
+
+  Yields:
+    Checks.
   """
   for name in objectives:
     pairs = golden_runs.features(name)
@@ -73,7 +77,7 @@ def _worst(
   name: str, limit: float, pairs: Iterable[Pair], error_of: Any
 ) -> Check:
   errors = {pair.name: float(error_of(*pair[1:])) for pair in pairs}
-  # NaN is the worst of all, and not the largest for `max`.
+  # NaN is the worst, although `max` does not see it
   worst = max(errors, key=lambda key: (np.isnan(errors[key]), errors[key]))
   return Check(name, errors[worst], limit, worst)
 
@@ -87,12 +91,12 @@ def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def _of_largest(found: np.ndarray, wanted: np.ndarray) -> float:
-  # Gradients of saturated losses are rounding of logits near 100.
+  # gradients of saturated losses are rounding errors of logits near 100
   return _absolute(found, wanted) / max(np.max(np.abs(wanted)), 1e-7)
 
 
 def _bfloat16(small: list[str]) -> Check:
-  """The first losses of S/16 with towers in bfloat16 and in float32."""
+  """Compares the first losses of S/16 with towers in bfloat16 and float32."""
 
   def losses(dtype: str) -> np.ndarray:
     config = step.make_config("S", "hycoclip", 16, dtype, [77, 16], small)
@@ -104,11 +108,12 @@ def _bfloat16(small: list[str]) -> Check:
 
 
 def main() -> None:
+  """Runs the checks."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   add = parser.add_argument
   add("--output", type=pathlib.Path, required=True)
   add("--objectives", nargs="+", default=golden_files.OBJECTIVES)
-  add("--cases", type=int, help="so many golden losses; all by default")
+  add("--cases", type=int, help="number of golden losses; all by default")
   add("--small", nargs="*", default=[], help="config values of the step")
   flags = parser.parse_args()
   rows = []

@@ -1,11 +1,12 @@
-"""Is a run the same twice, and after a stop? Does the main job end well?
+"""Checks that a run is reproducible, resumes exactly, and learns.
 
   python -m benchmarks.gpu.sure --output FILE.json [--steps 40]
     [--set NAME=VALUE]
 
-- twice: two runs of the embedded data have the same losses and parameters, bit
-  for bit. A GPU needs XLA_FLAGS=--xla_gpu_deterministic_ops=true for it.
-- resumed: so has one that lost its last checkpoint and went on from the middle.
+- twice: two runs on the embedded data have the same losses and parameters, bit
+  for bit. On a GPU this needs XLA_FLAGS=--xla_gpu_deterministic_ops=true.
+- resumed: likewise one that lost its last checkpoint and was resumed from the
+  middle.
 - main: the README's main job, with its zero-shot accuracy.
 """
 
@@ -26,7 +27,16 @@ import hyperclip_jax
 
 
 def run(folder: pathlib.Path, workdir: str, values: list[str]) -> float:
-  """Trains on the embedded data; returns the seconds it took."""
+  """Trains on the embedded data.
+
+  Args:
+    folder: folder of the data and runs.
+    workdir: name of the run's folder.
+    values: config values, NAME=VALUE.
+
+  Returns:
+    Seconds that it took.
+  """
   start = time.perf_counter()
   subprocess.run(
     [
@@ -42,13 +52,21 @@ def run(folder: pathlib.Path, workdir: str, values: list[str]) -> float:
 
 
 def rows(workdir: pathlib.Path) -> list[dict[str, float]]:
-  """The run's metrics, one row a log."""
+  """Reads the metrics of a run, one row for each log line."""
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   return [json.loads(line) for line in lines]
 
 
 def difference(one: pathlib.Path, other: pathlib.Path) -> str:
-  """The first loss or parameter that is not the same, or ""."""
+  """Compares the losses and parameters of two runs.
+
+  Args:
+    one: workdir of a run.
+    other: workdir of the other run.
+
+  Returns:
+    The first loss or parameter that differs, or "".
+  """
 
   def losses(workdir):
     return {r["step"]: r["loss"] for r in rows(workdir) if "loss" in r}
@@ -69,6 +87,7 @@ def difference(one: pathlib.Path, other: pathlib.Path) -> str:
 
 
 def main() -> None:
+  """Runs the checks."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   add = parser.add_argument
   add("--output", type=pathlib.Path, required=True)

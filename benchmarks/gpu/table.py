@@ -1,16 +1,16 @@
-"""A validation's results as Markdown."""
+"""Formats the results of a validation as Markdown."""
 
 from collections.abc import Iterator
 from typing import Any
 
-# Least share of the card's own matmul rate, of a step of batch 768 on one H200.
+# Smallest MFU, relative to the measured matmul rate, at batch 768 on one H200.
 GATES = {"S": 0.30, "B": 0.42, "L": 0.50}
 
 Results = dict[str, Any]
 
 
 def markdown(results: Results) -> str:
-  """All that was found, for RESULTS.md; what did not run is named."""
+  """Formats all results for RESULTS.md, including blocks that did not run."""
   return "\n".join(_lines(results)) + "\n"
 
 
@@ -103,7 +103,7 @@ def _fed(found: Results) -> Iterator[str]:
 
 
 def _sure(found: Results) -> Iterator[str]:
-  yield "### Sure"
+  yield "### Reproducible"
   yield ""
   for name in ("twice", "resumed"):
     if name in found:

@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: the state, and what is needed to go on from it."""
+"""Saves and restores checkpoints with Orbax."""
 
 import pathlib
 from typing import Any, TypeVar
@@ -18,15 +18,15 @@ ITEMS = ("state", "meta")
 
 
 class CheckpointError(OSError):
-  """A checkpoint that cannot be written, or none that can be read."""
+  """A checkpoint cannot be written, or no good one can be read."""
 
 
 class Checkpoints:
-  """The checkpoints of one workdir, saved asynchronously.
+  """Checkpoints of one workdir, saved asynchronously.
 
-  Each holds the whole training state, `meta`, a JSON dict of what else a run
-  goes on from, and the digests of their files. It takes its name when all of
-  that is written, so a step is there whole or not at all.
+  Each contains the whole training state, `meta`, a JSON dict of what else is
+  needed to resume, and digests of their files. Its folder is renamed when all
+  of that is written, so a step is complete or absent.
   """
 
   def __init__(
@@ -39,10 +39,11 @@ class Checkpoints:
     """Opens a workdir's checkpoints.
 
     Args:
-      workdir: of the run.
-      keep: so many of the newest steps are kept.
-      keep_every: those whose number it divides are kept as well; 0 for none.
-      read_only: leave all as it is, for a run may be writing there.
+      workdir: folder of the run.
+      keep: number of newest steps to keep.
+      keep_every: steps divisible by it are kept as well; 0 for none.
+      read_only: whether to leave all files as they are, since a run may be
+        writing there.
     """
     self._folder = workdir.absolute() / FOLDER
     self._read_only = read_only
@@ -63,14 +64,18 @@ class Checkpoints:
 
   @property
   def steps(self) -> list[int]:
-    """The steps that are there, ascending, good or bad."""
+    """Steps that exist, ascending, good or bad."""
     return steps(self._folder.parent)
 
   def save(self, state: Any, meta: dict[str, Any]) -> None:
     """Starts to save; `state` may be donated once this returns.
 
+    Args:
+      state: tree of arrays, with the step under `step`.
+      meta: JSON dict.
+
     Raises:
-      CheckpointError: this step or the one before cannot be written.
+      CheckpointError: this step or the previous one cannot be written.
     """
     self.wait()
     self._saving = int(state.step)
@@ -82,19 +87,19 @@ class Checkpoints:
     except (OSError, ValueError) as error:
       raise self._unwritten(error) from error
     if not saved:
-      raise self._unwritten(ValueError("a newer step is there already"))
+      raise self._unwritten(ValueError("a newer step exists already"))
 
   def check(self) -> None:
-    """Looks whether the last save failed; waits for nothing.
+    """Checks without waiting whether the last save failed.
 
     Raises:
-      CheckpointError: it did.
+      CheckpointError: it failed.
     """
     if not self._manager.is_saving_in_progress():
       self.wait()
 
   def wait(self) -> None:
-    """Waits for what is being saved.
+    """Waits for a save in progress.
 
     Raises:
       CheckpointError: it failed.
@@ -105,17 +110,19 @@ class Checkpoints:
       raise self._unwritten(error) from error
 
   def restore(self, like: State) -> tuple[State, dict[str, Any]]:
-    """The newest good state and its meta.
+    """Restores the newest good step.
 
-    Steps whose files are not as they were written are passed over with a
-    warning, and moved aside unless read only.
+    Damaged steps are skipped with a warning, and moved aside unless read only.
 
     Args:
       like: shapes, dtypes and shardings wanted (`jax.ShapeDtypeStruct`s).
 
+    Returns:
+      State and metadata.
+
     Raises:
       FileNotFoundError: there is no step.
-      CheckpointError: there is no good one.
+      CheckpointError: there is no good step.
     """
     step = self.newest_good()
     if "variables" not in _saved(self._folder / str(step)):
@@ -136,7 +143,7 @@ class Checkpoints:
     return self
 
   def __exit__(self, kind: type[BaseException] | None, *_) -> None:
-    """Waits for what is being saved; an error on its way out goes first."""
+    """Waits for a save in progress; an earlier error takes precedence."""
     try:
       self.wait()
     except CheckpointError as error:
@@ -146,11 +153,11 @@ class Checkpoints:
     self._manager.close()
 
   def newest_good(self) -> int:
-    """The newest good step: the first process looks, all agree.
+    """Finds the newest good step, the same on all processes.
 
     Raises:
       FileNotFoundError: there is no step.
-      CheckpointError: there is no good one.
+      CheckpointError: there is no good step.
     """
     found = self.steps
     if not found:
@@ -176,26 +183,26 @@ class Checkpoints:
       for step in bad:
         _move_aside(self._folder / str(step))
       multihost_utils.sync_global_devices("bad steps are moved")
-      self._manager.reload()  # it saves no step older than one it knows
+      self._manager.reload()  # it refuses to save steps older than one it knows
     return good
 
   def _unwritten(self, error: Exception) -> CheckpointError:
     return CheckpointError(
       f"step {self._saving} cannot be saved in {self._folder}: {error}\n"
-      f"Steps {self.steps} are safe: free some room, mend the storage or see "
-      "why a peer died, and the same command goes on from the last"
+      f"Steps {self.steps} are safe: free some disk space, repair the storage "
+      "or see why a peer died, then run the same command to continue"
     )
 
   def _write_digests(self) -> None:
-    """What Orbax calls when all is written and the name is to be taken."""
+    """Callback of Orbax before a complete checkpoint is renamed."""
     (folder,) = self._folder.glob(f"{self._saving}.orbax-checkpoint-tmp*")
     digests.write(folder, ITEMS)
 
 
 def steps(workdir: pathlib.Path) -> list[int]:
-  """The steps that a workdir has, ascending, good or bad.
+  """Lists the steps of a workdir, ascending, good or bad.
 
-  Anything but a folder named by a number is a stranger's, or half a save.
+  Folders whose name is not a number are ignored: unfinished saves, for example.
   """
   folder = workdir / FOLDER
   if not folder.is_dir():
@@ -205,7 +212,13 @@ def steps(workdir: pathlib.Path) -> list[int]:
 
 
 def verify(workdir: pathlib.Path) -> dict[int, str | None]:
-  """What is wrong with each step of a workdir; None if it is good.
+  """Checks all steps of a workdir.
+
+  Args:
+    workdir: folder of the run.
+
+  Returns:
+    For each step its fault, or None if it is good.
 
   Raises:
     FileNotFoundError: there is no step.
@@ -219,19 +232,19 @@ def verify(workdir: pathlib.Path) -> dict[int, str | None]:
 def restore_variables(
   workdir: pathlib.Path, shapes: Any
 ) -> tuple[int, dict[str, Any]]:
-  """Reads the variables of the newest good checkpoint, and no optimizer state.
+  """Reads the variables of the newest good checkpoint, without optimizer state.
 
   Args:
-    workdir: folder of the run, which may be writing there.
+    workdir: folder of the run, which may still be training.
     shapes: tree of `jax.ShapeDtypeStruct`s of the variables.
 
   Returns:
-    The step, and arrays on the first local device.
+    Step, and arrays on the first local device.
 
   Raises:
     FileNotFoundError: there is no step.
-    CheckpointError: there is no good one.
-    ValueError: its variables are others than those wanted.
+    CheckpointError: there is no good step.
+    ValueError: its variables differ from `shapes`.
   """
   with Checkpoints(workdir, read_only=True) as checkpoints:
     step = checkpoints.newest_good()
@@ -250,8 +263,8 @@ def restore_variables(
   found = {"params": saved.get("params")} if old else saved["variables"]
   if _shapes_of(found) != _shapes_of(like["variables"]):
     raise ValueError(
-      f"{folder}: holds other variables than the model of {workdir} has: "
-      "were its files replaced?"
+      f"{folder}: its variables are not those of the model in {workdir}: "
+      "were files replaced?"
     )
   with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
     wanted = like["variables"] if old else like
@@ -265,13 +278,13 @@ def restore_variables(
 
 
 def _saved(folder: pathlib.Path) -> dict[str, Any]:
-  """The tree of what a step has saved, without its values."""
+  """Returns the tree structure of a saved step, without values."""
   handler: Any = ocp.PyTreeCheckpointHandler()
   return handler.metadata(folder / ITEMS[0]).tree
 
 
 def _shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
-  """Path -> shape of each leaf, however a tree's dicts are made."""
+  """Maps the path of each leaf to its shape, for any kind of dict."""
   leaves = jax.tree_util.tree_flatten_with_path(
     tree, is_leaf=lambda leaf: hasattr(leaf, "shape")
   )[0]
@@ -282,7 +295,15 @@ def _shapes_of(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 def abstract(state: State, shardings: Any) -> State:
-  """Shapes and dtypes of a state, placed by `shardings`."""
+  """Returns the shapes and dtypes of a state.
+
+  Args:
+    state: tree of arrays or shapes.
+    shardings: tree of shardings.
+
+  Returns:
+    Tree of `jax.ShapeDtypeStruct`s with these shardings.
+  """
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
       leaf.shape, leaf.dtype, sharding=sharding
@@ -293,7 +314,7 @@ def abstract(state: State, shardings: Any) -> State:
 
 
 def _move_aside(folder: pathlib.Path) -> None:
-  """Renames N to bad-N, which no run reads; the user may look or remove it."""
+  """Renames N to bad-N, which no run reads, so that it can be inspected."""
   aside = folder.with_name(f"bad-{folder.name}")
   while aside.exists():
     aside = aside.with_name(f"{aside.name}-again")

@@ -11,17 +11,17 @@ import zipfile
 HEAD = 4096  # bytes to read
 LFS = b"version https://git-lfs.github.com/spec/"
 PAGES = (b"<!doctype html", b"<html", b"<?xml")
-# torch.save before PyTorch 1.6 wrote a pickled magic number first.
+# before PyTorch 1.6, torch.save wrote a pickled magic number first
 OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 ZIP = b"PK\x03\x04"
 
 AGAIN = "download or copy it again"
 KINDS = {
-  OLD_TORCH: "a PyTorch file of before 1.6: torch.save it again by a newer one",
+  OLD_TORCH: "a file of PyTorch before 1.6: save it again with a newer one",
   b"\xff\xd8\xff": "an image, not a model",
   b"\x89PNG": "an image, not a model",
   b"GIF8": "an image, not a model",
-  b"\x89HDF": "an HDF5 file, which is not read",
+  b"\x89HDF": "an HDF5 file, which is not supported",
   b"\x93NUMPY": "a NumPy array, not a model",
   b"\x1f\x8b": "compressed by gzip: gunzip it",
   b"\x80": "a pickle, which can run any code: nothing in it was run",
@@ -67,19 +67,17 @@ def mistaken(path: pathlib.Path) -> str | None:
   if head[257:262] == b"ustar":
     return "a tar archive, not a model"
   if b'"hyperclip-jax index' in head:
-    return "an index, not a model: read it by Index.load or --index"
+    return "an index, not a model: read it with Index.load or --index"
   length = int.from_bytes(head[:8], "little")
   if head[8:9] == b"{" and length <= os.path.getsize(path):
     return (
       "a safetensors file, such as the weights of a released model: give the "
-      "folder that holds it and its config.json"
+      "folder that contains it and its model.json"
     )
   if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-    return "JSON, such as the config.json of a model: give its folder"
+    return "JSON, such as the model.json of a model: give its folder"
   if not head.startswith(ZIP):
-    return (
-      "neither an archive of torch.save nor another file that is known here"
-    )
+    return "neither an archive of torch.save nor any other known kind of file"
   if not zipfile.is_zipfile(path):
     return f"truncated, as the end of its archive is missing: {AGAIN}"
   return None

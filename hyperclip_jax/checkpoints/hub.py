@@ -2,15 +2,16 @@
 
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from hyperclip_jax.files import shown
+from hyperclip_jax.files import HUB, shown
 
-PREFIX = "hf-hub:"
+PREFIX = HUB
 FORMS = f"{PREFIX}org/name, {PREFIX}org/name/FILE.pth, either with @revision"
 LOGIN = "if it is private or gated: hf auth login"
 RIGHTS = {"RepositoryNotFoundError", "GatedRepoError"}  # of huggingface_hub
-FEW = 8  # files of a repository that a message lists
+FEW = 8  # files of a repository listed in a message
 
 _PTH = r"[^@]+\.(?:pth|pt|ckpt)"
 _ADDRESS = re.compile(
@@ -49,12 +50,15 @@ def parse(source: str) -> Address:
   return Address(found["repository"], file, found["revision"])
 
 
-def download(source: str, files: list[str]) -> pathlib.Path:
+def download(
+  source: str, files: list[str], others: Sequence[str] = ()
+) -> pathlib.Path:
   """Downloads a model into the cache of `huggingface_hub`.
 
   Args:
     source: address in one of the forms of `FORMS`.
     files: names of the files that a released model consists of.
+    others: names of files that it may have, too.
 
   Returns:
     Folder that holds `files`, or the one file that the address names.
@@ -74,15 +78,17 @@ def download(source: str, files: list[str]) -> pathlib.Path:
         hub.hf_hub_download(repository, file, revision=revision)
       )
     folder = pathlib.Path(
-      hub.snapshot_download(repository, revision=revision, allow_patterns=files)
+      hub.snapshot_download(
+        repository, revision=revision, allow_patterns=[*files, *others]
+      )
     )
     missing = [name for name in files if not (folder / name).is_file()]
     held = hub.list_repo_files(repository, revision=revision) if missing else []
   except Exception as error:  # from the hub, from HTTP, or for the name
-    raise OSError(f"{source}: not fetched: {_reason(error)}") from error
+    raise OSError(f"{source}: not downloaded: {_reason(error)}") from error
   if missing:
     raise FileNotFoundError(
-      f"{source}: holds no {' and no '.join(missing)}{_instead(address, held)}"
+      f"{source}: has no {' and no '.join(missing)}{_instead(address, held)}"
     )
   return folder
 
@@ -133,7 +139,7 @@ def _instead(address: Address, held: list[str]) -> str:
   files = [name for name in held if re.fullmatch(_PTH, name)]
   if not files:
     names = ", ".join(shown(name) for name in held[:FEW])
-    return f"; it holds {names or 'nothing'}"
+    return f"; it has {names or 'no files'}"
   give = f"{PREFIX}{address.repository}/{shown(files[0])}"
   pin = f"@{address.revision}" if address.revision else ""
   return f", but {shown(files[0])}: give {give}{pin}"

@@ -1,8 +1,8 @@
 """The release format: a folder of `model.json` and `model.safetensors`.
 
-model.json names the system and its options, which are all that the weights do
-not say. A training run writes it at its start, so that runs and releases are
-read alike; only where the weights lie differs.
+model.json names the system and its options, which the weights do not contain. A
+training run writes it when it starts, so that runs and releases are loaded
+alike; only their weights are stored differently.
 """
 
 import dataclasses
@@ -20,9 +20,10 @@ from hyperclip_jax.files import shown, write_whole
 
 FORMAT, VERSION = "hyperclip-jax", 2
 MODEL_FILE, WEIGHTS_FILE = "model.json", "model.safetensors"
-OLD_FILE = "config.json"  # of releases of version 1, and of runs
+OTHER_FILES = ("tokenizer.json",)  # named by the options of some systems
+OLD_FILE = "config.json"  # in releases of version 1, and in runs
 MAX_CONFIG = 1_000_000  # bytes
-SHOWN = 4  # keys of each kind in a message
+SHOWN = 4  # keys of each kind listed in a message
 
 
 class Release(NamedTuple):
@@ -30,8 +31,8 @@ class Release(NamedTuple):
 
   Attributes:
     system: name of its system.
-    options: the system's `Options`.
-    variables: float32 arrays, the trained ones under "params".
+    options: `Options` of the system.
+    variables: float32 arrays, with the trained ones under "params".
   """
 
   system: str
@@ -42,58 +43,77 @@ class Release(NamedTuple):
 def read_json(path: pathlib.Path) -> dict[str, Any]:
   """Reads a model.json or config.json.
 
+  Args:
+    path: file to read; it may be untrusted.
+
+  Returns:
+    The object.
+
   Raises:
-    FileNotFoundError: there is none.
-    ValueError: it is no JSON object.
+    FileNotFoundError: it does not exist.
+    ValueError: it is not a JSON object.
   """
   absent = file_kinds.absent(path)
   if absent:
     raise ValueError(f"{path}: {absent}")
   config = files.read_json(path, MAX_CONFIG)
   if not isinstance(config, dict):
-    raise ValueError(f"{path}: no JSON object")
+    raise ValueError(f"{path}: not a JSON object")
   return config
 
 
 def describe(folder: pathlib.Path, system: str, options: Any) -> None:
-  """Writes the model.json of a folder.
+  """Writes the model.json of a folder, and copies the files of the options.
 
   Args:
     folder: folder of a run or release.
     system: name of the system.
-    options: its options.
+    options: options of the system.
 
   Raises:
-    FileExistsError: the folder holds another model.json.
-    OSError: it cannot be written, such as for want of room.
+    FileExistsError: the folder contains another model.json.
+    ImportError: a file of the options is on the hub, and the extra `hub` is
+      missing.
+    OSError: it cannot be written, such as for lack of disk space, or a file of
+      the options cannot be read.
   """
   path = folder / MODEL_FILE
   if path.exists() and read_json(path).get("format") != FORMAT:
     raise FileExistsError(
       f"{path} belongs to another program: give another folder"
     )
+  values = dataclasses.asdict(options)
+  for field, name in sections.files(options).items():
+    if not values[field]:
+      continue
+    source = files.fetched(values[field], name)
+    if not (folder / name).exists() or not source.samefile(folder / name):
+      write_whole(folder / name, files.read_bytes(source))
+    values[field] = name
   description = {
     "format": FORMAT,
     "format_version": VERSION,
     "system": system,
-    "options": dataclasses.asdict(options),
+    "options": values,
   }
   write_whole(path, json.dumps(description, indent=2) + "\n")
 
 
 def described(folder: pathlib.Path, trust_system: bool) -> tuple[str, Any]:
-  """The system and the options of a folder's model.
+  """Reads the system and options of a folder's model.
 
-  Options that are missing take their defaults, so that older files stay
-  readable.
+  Missing options take their defaults, so that older files stay readable.
 
   Args:
     folder: folder of a run or release.
     trust_system: whether a system of another package may be imported.
 
+  Returns:
+    Name of the system, and its `Options`.
+
   Raises:
     FileNotFoundError: there is neither a model.json nor an older config.json.
-    ValueError: it is not of this format, or its options fit no system.
+    ValueError: it is not of this format, or its options do not fit the system.
   """
   path = folder / MODEL_FILE
   if path.exists() or not (folder / OLD_FILE).exists():
@@ -112,16 +132,46 @@ def described(folder: pathlib.Path, trust_system: bool) -> tuple[str, Any]:
     if not isinstance(system, str) or not isinstance(values, Mapping):
       raise ValueError('"system" must be a text and "options" an object')
     module = systems.find(system, trust_system)
-    return system, sections.build(module.Options, values)
+    options = sections.build(module.Options, values)
+    return system, with_files(options, folder)
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
 
 
-def upgraded(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-  """System and options of a config.json from before systems had names.
+def with_files(options: Any, folder: pathlib.Path) -> Any:
+  """Options whose files are the copies that a folder holds.
 
   Args:
-    config: of a release of version 1, or of a run.
+    options: options as a folder describes them; other files than those beside
+      them may not be read.
+    folder: folder of a run or release.
+
+  Raises:
+    ValueError: a file lies elsewhere, but for the hub.
+  """
+  found = {}
+  for field, name in sections.files(options).items():
+    value = getattr(options, field)
+    if not value:
+      continue
+    if (folder / name).exists() or value == name:
+      found[field] = str(folder / name)
+    elif not value.startswith(files.HUB):
+      raise ValueError(
+        f"{field} must be {name!r}, beside this file, or {files.HUB}org/name, "
+        f"found {shown(repr(value))}"
+      )
+  return dataclasses.replace(options, **found)
+
+
+def upgraded(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+  """Converts a config.json from before systems had names.
+
+  Args:
+    config: content of the file, from a release of version 1 or a run.
+
+  Returns:
+    Name of the system, and its options.
 
   Raises:
     ValueError: it is neither.
@@ -134,7 +184,7 @@ def upgraded(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
   old = isinstance(objective, str) and isinstance(model, Mapping)
   if not old or not isinstance(arguments, Mapping):
     raise ValueError(
-      "neither of a training run nor of a released model; found the keys "
+      "neither a training run nor a released model; found the keys "
       f"{', '.join(shown(key) for key in sorted(map(str, config))[:8])}"
     )
   above = ("image_size", "pixel_mean", "pixel_std")
@@ -143,15 +193,15 @@ def upgraded(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def write(folder: str | pathlib.Path, release: Release) -> None:
-  """Writes a release; one that is there already is replaced.
+  """Writes a release, replacing an existing one.
 
   Args:
-    folder: folder to write to, made where it is missing.
+    folder: folder to write to; created if missing.
     release: model to write.
 
   Raises:
-    FileExistsError: the folder holds a run, or another program's model.json.
-    OSError: it cannot be written, such as for want of room.
+    FileExistsError: the folder contains a run, or another program's model.json.
+    OSError: it cannot be written, such as for lack of disk space.
   """
   folder = files.expanded(folder)
   if (folder / OLD_FILE).exists():
@@ -171,16 +221,19 @@ def read_weights(folder: pathlib.Path, shapes: Any) -> Any:
 
   Args:
     folder: folder of the release.
-    shapes: tree of `jax.ShapeDtypeStruct`s to be filled.
+    shapes: tree of `jax.ShapeDtypeStruct`s of the variables.
+
+  Returns:
+    Tree of float32 arrays.
 
   Raises:
     FileNotFoundError: there are no weights.
-    ValueError: they do not fit, or are not finite; keys missing and unexpected
-      are listed.
+    ValueError: they do not fit, which lists keys missing and unexpected, or are
+      not finite.
   """
   path = folder / WEIGHTS_FILE
   wanted: dict[str, Any] = traverse_util.flatten_dict(dict(shapes), sep=".")
-  if not (folder / MODEL_FILE).exists():  # version 1 holds parameters alone
+  if not (folder / MODEL_FILE).exists():  # version 1 has parameters only
     wanted = {k.removeprefix("params."): v for k, v in wanted.items()}
   with tensors.opened(path) as file:
     if set(file.keys()) != wanted.keys():
@@ -191,7 +244,7 @@ def read_weights(folder: pathlib.Path, shapes: Any) -> Any:
       if found != ("F32", leaf.shape):
         raise ValueError(
           f"{path}: key {name!r} is {found[0]} {shown(found[1])}, "
-          f"the model wants F32 {leaf.shape}"
+          f"the model needs F32 {leaf.shape}"
         )
     flat = [file.get_tensor(name) for name in wanted]
   try:
@@ -204,7 +257,15 @@ def read_weights(folder: pathlib.Path, shapes: Any) -> Any:
 
 
 def differing(found: Iterable[str], wanted: Iterable[str]) -> str:
-  """The first keys missing and unexpected, for a message."""
+  """Lists the first keys missing and unexpected, for a message.
+
+  Args:
+    found: keys found.
+    wanted: keys wanted.
+
+  Returns:
+    One line.
+  """
 
   def few(names: set[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -216,15 +277,18 @@ def differing(found: Iterable[str], wanted: Iterable[str]) -> str:
 
 
 def check_finite(weights: Mapping[str, np.ndarray]) -> None:
-  """Refuses weights that hold NaN or infinity.
+  """Checks that weights are finite.
+
+  Args:
+    weights: arrays by key.
 
   Raises:
-    ValueError: the first key that does.
+    ValueError: a weight is NaN or infinite; the message names the first key.
   """
   for name, array in weights.items():
     bad = array.size - np.count_nonzero(np.isfinite(array))
     if bad:
       raise ValueError(
-        f"key {shown(name)} holds NaN or infinity in {bad:,} of "
-        f"{array.size:,} values: the file is damaged, or its training diverged"
+        f"key {shown(name)} is NaN or infinite in {bad:,} of {array.size:,} "
+        "values: the file is damaged, or its training diverged"
       )

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from hyperclip_jax import files, sections, systems
-from hyperclip_jax.checkpoints import file_kinds, torch_layout
+from hyperclip_jax.checkpoints import file_kinds, official, torch_layout
 from hyperclip_jax.checkpoints.release import Release, check_finite, differing
 from hyperclip_jax.checkpoints.torch_layout import State
 from hyperclip_jax.files import shown
@@ -25,6 +25,7 @@ VISION_HEADS = {384: 12, 768: 12, 1024: 16}
 TEXT_HEADS = {512: 8}
 
 BUFFERS = ("pixel_mean", "pixel_std", "visual.pos_embed")
+COUNTER = "num_batches_tracked"  # of a BatchNorm, an integer
 MASK = "textual.attn_mask"  # which causal attention needs not
 # What the sizes of the model are read from.
 SIZED_BY = {
@@ -47,7 +48,7 @@ def load(
   vision_heads: int | None = None,
   text_heads: int | None = None,
 ) -> Release:
-  """Reads an official checkpoint of CLIP, MERU or HyCoCLIP.
+  """Reads an official checkpoint of CLIP, MERU, HyCoCLIP or a successor.
 
   Floats of other widths are cast to float32, and the names of wrappers, such
   as `module.`, taken off.
@@ -65,19 +66,32 @@ def load(
       not finite; keys missing and unexpected are listed.
   """
   state = state_dict(path, read(path))
-  hyperbolic = (
-    "meru" if "meru" in pathlib.Path(path).name.lower() else "hycoclip"
-  )
+  heads = {"vision_heads": vision_heads, "text_heads": text_heads}
   try:
-    system = hyperbolic if "curv" in state else "clip"
+    if own := official.find(state):
+      given = {name: count for name, count in heads.items() if count}
+      floats = {n: x for n, x in state.items() if not n.endswith(COUNTER)}
+      return official.release(own, arrays(floats), given or None)
+    system = _system(pathlib.Path(path).name, state)
     return convert(arrays(state), system, vision_heads, text_heads)
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
 
 
-def save(path: str | pathlib.Path, official: Release) -> None:
+def _system(file: str, state: Mapping[str, Any]) -> str:
+  """Tells the systems that share HyCoCLIP's layout apart by their scalars."""
+  if "curvs.0" in state:
+    return "phyclip"
+  if "logit_scale_local" in state:
+    return "uncha"
+  if "curv" not in state:
+    return "clip"
+  return "meru" if "meru" in file.lower() else "hycoclip"
+
+
+def save(path: str | pathlib.Path, model: Release) -> None:
   """Writes a checkpoint that the official code loads; `load` undoes it."""
-  write(path, {"model": tensors(official), "iteration": 0})
+  write(path, {"model": tensors(model), "iteration": 0})
 
 
 def read(path: str | pathlib.Path) -> dict[str, Any]:
@@ -203,7 +217,7 @@ def convert(
 
   Args:
     state: arrays by their official names.
-    system: whose they are: "clip", "meru" or "hycoclip".
+    system: name of the system, such as "hycoclip".
     vision_heads: attention heads of the image tower, where its width is not
       one of the published models'.
     text_heads: likewise of the text tower.
@@ -234,11 +248,15 @@ def convert(
     "embed_dim": state["visual_proj.weight"].shape[0],
     "dtype": "float32",
   }
+  if system == "phyclip":
+    factors = sum(name.startswith("curvs.") for name in state)
+    values["factor_width"] = values["embed_dim"] // factors
   cls = systems.find(system).Options
   options: Any = sections.build(cls, values)
   wanted = torch_layout.shapes(system, options)
   names = {*wanted, *BUFFERS}
-  if names != state.keys() - {MASK}:
+  spare = {MASK, *torch_layout.unused(system, options)}
+  if names != state.keys() - spare:
     raise ValueError(_foreign(state, names))
   wanted |= {"pixel_mean": (3, 1, 1), "pixel_std": (3, 1, 1)}
   for name, shape in wanted.items():
@@ -254,14 +272,14 @@ def convert(
   return Release(system, options, {"params": params})
 
 
-def tensors(official: Release) -> dict[str, Any]:
+def tensors(model: Release) -> dict[str, Any]:
   """The official state dict: parameters and buffers as tensors.
 
   Raises:
     ValueError: the official code has no such system.
   """
   torch = import_torch()
-  system, o, variables = official
+  system, o, variables = model
   torch_layout.scalars(system, o)  # refuses other systems
   tree = jax.tree.map(np.asarray, variables["params"])
   side = o.image_size // o.vision.patch
@@ -274,6 +292,7 @@ def tensors(official: Release) -> dict[str, Any]:
   } | {
     "pixel_mean": torch.tensor(o.pixel_mean).view(3, 1, 1),
     "pixel_std": torch.tensor(o.pixel_std).view(3, 1, 1),
+    **{name: torch.zeros(()) for name in torch_layout.unused(system, o)},
     "visual.pos_embed": cls_and_patches[None],
     MASK: torch.ones(o.text.context, o.text.context).triu(1).bool(),
   }
@@ -356,5 +375,6 @@ def _check_positions(found_PD: np.ndarray, width: int) -> None:
 
 def _foreign(state: State, wanted: Iterable[str]) -> str:
   return (
-    f"no official CLIP, MERU or HyCoCLIP checkpoint: {differing(state, wanted)}"
+    "no official checkpoint of CLIP, MERU, HyCoCLIP or a successor: "
+    f"{differing(state, wanted)}"
   )

@@ -1,6 +1,6 @@
-"""Which official parameter is which leaf of ours, both ways.
+"""Maps parameters of the official code to leaves of ours, and back.
 
-Moments of an optimiser are trees like the parameters and go the same way.
+Moments of an optimiser are trees like the parameters and are mapped alike.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from hyperclip_jax.systems import dual_encoder, task
 
 State = Mapping[str, np.ndarray]
 
-# Official modules of a block in the official order -> ours.
+# modules of a block in the official order -> ours
 VISION_BLOCK = {
   "norm1": "norm1",
   "attn.qkv": "qkv",
@@ -35,12 +35,13 @@ TEXT_BLOCK = {
 
 
 class Leaf(NamedTuple):
-  """Where an official parameter lives in our tree.
+  """Location of an official parameter in our tree.
 
   Attributes:
     path: keys from the root.
-    layer: its row in a leaf stacked over depth; None for one that is not.
-    turn: "same", "transpose", "cls" or "patch": how the array is laid out.
+    layer: row in a leaf stacked over depth; None for a leaf that is not
+      stacked.
+    turn: change of layout: "same", "transpose", "cls" or "patch".
   """
 
   path: tuple[str, ...]
@@ -48,30 +49,62 @@ class Leaf(NamedTuple):
   turn: str = "same"
 
 
-SYSTEMS = ("clip", "hycoclip", "meru")  # that the official code has
+SYSTEMS = ("clip", "hycoclip", "meru")  # of the official code
 
 
-def scalars(system: str, o: dual_encoder.Options) -> list[str]:
-  """Names of a system's scalar parameters, which are the official ones.
+def scalars(system: str, o: dual_encoder.Options) -> dict[str, Leaf]:
+  """Maps the official names of a system's scalar parameters to our leaves.
+
+  A system whose official code derives from HyCoCLIP's gives the names by
+  `official_scalars(options)`: name -> our name and row, or None if unused.
+
+  Args:
+    system: name of the system.
+    o: options of the system.
+
+  Returns:
+    Name -> leaf, in the official order.
 
   Raises:
-    ValueError: the official code has no such system.
+    ValueError: no official code has such a system.
   """
-  if system not in SYSTEMS:
+  if system == "clip":
+    return {name: Leaf((name,)) for name in dual_encoder.LOGIT_SCALE}
+  if system in SYSTEMS:
+    names = dual_encoder.hyperbolic_scalars(o.embed_dim)
+    return {name: Leaf((name,)) for name in names}
+  named = getattr(systems.find(system), "official_scalars", None)
+  if named is None:
     raise ValueError(
-      f"the official code has no {system}: its .pth files hold "
+      f"the official code has no {system}: its .pth files are of "
       f"{', '.join(SYSTEMS)}"
     )
-  if system == "clip":
-    return list(dual_encoder.LOGIT_SCALE)
-  return list(dual_encoder.hyperbolic_scalars(o.embed_dim))
+  return {
+    name: Leaf((ours[0],), ours[1])
+    for name, ours in named(o).items()
+    if ours is not None
+  }
+
+
+def unused(system: str, o: dual_encoder.Options) -> list[str]:
+  """Lists scalars that the official code stores and does not use."""
+  named = getattr(systems.find(system), "official_scalars", None)
+  return [n for n, ours in named(o).items() if ours is None] if named else []
 
 
 def layout(system: str, o: dual_encoder.Options) -> dict[str, Leaf]:
-  """Official name -> our leaf, in the order of the official state dict."""
+  """Maps each official name to our leaf.
+
+  Args:
+    system: name of the system.
+    o: options of the system.
+
+  Returns:
+    Name -> leaf, in the order of the official state dict.
+  """
   patch = ("vision", "patch_embed")
   return (
-    {name: Leaf((name,)) for name in scalars(system, o)}
+    scalars(system, o)
     | {
       "visual.cls_token": Leaf(("vision", "cls"), turn="cls"),
       "visual.patch_embed.proj.weight": Leaf((*patch, "kernel"), turn="patch"),
@@ -95,7 +128,16 @@ def layout(system: str, o: dual_encoder.Options) -> dict[str, Leaf]:
 def to_tree(
   state: State, system: str, o: dual_encoder.Options
 ) -> dict[str, Any]:
-  """Official arrays by name -> a tree like our parameters."""
+  """Converts official arrays to a tree like our parameters.
+
+  Args:
+    state: arrays by official name.
+    system: name of the system.
+    o: options of the system.
+
+  Returns:
+    Tree of arrays.
+  """
   flat: dict[tuple[str, ...], Any] = {}
   for name, leaf in layout(system, o).items():
     array = _turn(state[name], leaf.turn)
@@ -111,7 +153,16 @@ def to_tree(
 
 
 def to_state(tree: Any, system: str, o: dual_encoder.Options) -> dict[str, Any]:
-  """A tree like our parameters -> official arrays by name."""
+  """Converts a tree like our parameters to official arrays.
+
+  Args:
+    tree: tree of arrays.
+    system: name of the system.
+    o: options of the system.
+
+  Returns:
+    Arrays by official name.
+  """
   flat: Any = traverse_util.flatten_dict(tree)
   state = {}
   for name, leaf in layout(system, o).items():
@@ -123,7 +174,15 @@ def to_state(tree: Any, system: str, o: dual_encoder.Options) -> dict[str, Any]:
 
 
 def shapes(system: str, o: dual_encoder.Options) -> dict[str, tuple[int, ...]]:
-  """Official name -> shape of every parameter; nothing is allocated."""
+  """Computes the shape of every official parameter without allocating it.
+
+  Args:
+    system: name of the system.
+    o: options of the system.
+
+  Returns:
+    Official name -> shape.
+  """
   encoder = systems.find(system).encoder(o)
   params = task.variable_shapes(encoder)["params"]
   state = jax.eval_shape(lambda tree: to_state(tree, system, o), params)
@@ -156,7 +215,7 @@ def _blocks(
       if ours.startswith("norm"):
         yield from _norm(name, path, layer)
       else:
-        # nn.MultiheadAttention writes in_proj_weight, all else .weight
+        # nn.MultiheadAttention has in_proj_weight, other modules .weight
         separator = "_" if name.endswith("in_proj") else "."
         kernel = Leaf((*path, "kernel"), layer, "transpose")
         yield f"{name}{separator}weight", kernel

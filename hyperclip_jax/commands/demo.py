@@ -124,7 +124,7 @@ def respond(
     things: index of what walks may meet.
     folder: folder of uploads; a picture outside of it is not opened.
     path: path of the picture as sent by the browser, or None.
-    text: phrases, one a line.
+    text: phrases, one per line.
 
   Returns:
     HTML of the answer.
@@ -136,7 +136,7 @@ def respond(
   if path is None:
     return answer.problem("There is no picture: drop one.")
   if not phrases:
-    return answer.problem("There are no phrases: type some, one a line.")
+    return answer.problem("There are no phrases: type some, one per line.")
   if len(phrases) > MOST_PHRASES:
     return answer.problem(
       f"{len(phrases)} phrases are more than {MOST_PHRASES}: make an index."
@@ -257,7 +257,7 @@ def _pictures(
       found.append(None)
   if outside:
     print(
-      f"{outside} pictures of the index lie outside of {folder} and are not "
+      f"{outside} pictures of the index are outside of {folder} and are not "
       "shown: give --pictures=FOLDER",
       file=sys.stderr,
     )
@@ -275,6 +275,5 @@ def _reason(error: OSError | ValueError) -> str:
   if isinstance(error, TooLargeError):
     return str(error)
   return (
-    "cannot decode it: want a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM that is "
-    "whole"
+    "cannot decode it: want a complete JPEG, PNG, WebP, GIF, BMP, TIFF or PPM"
   )

@@ -57,7 +57,7 @@ def fail(error: Exception | str) -> NoReturn:
 
 
 def usage() -> str:
-  """Lists the commands, one a line."""
+  """Lists the commands, one per line."""
   wide = max(map(len, COMMANDS))
   rows = [f"  {name:{wide}}  {c.purpose}" for name, c in COMMANDS.items()]
   return "\n".join(
@@ -127,7 +127,7 @@ def parsed(name: str, argv: Sequence[str]) -> argparse.Namespace:
     if command.overrides is not None and key not in command.overrides
   ]
   if command.overrides and any("--config" in text for text in problems):
-    problems.append(_where_data_lie(name, values))
+    problems.append(_data_flags(name, values))
   if not problems and left:
     problems = [
       f"stray arguments: {' '.join(left)}; write --NAME=VALUE, and quote globs"
@@ -176,12 +176,12 @@ def _config_value(flag: str, config: str | None) -> str:
   return f", did you mean --config.{near}?" if near else ""
 
 
-def _where_data_lie(name: str, values: argparse.Namespace) -> str:
-  """Explains what a command on a run accepts: the place of its data."""
+def _data_flags(name: str, values: argparse.Namespace) -> str:
+  """Explains which flags of the config a command on a run accepts."""
   taken = COMMANDS[name].overrides or ()
   kept = [f"--config.{k}={v}" for k, v in values.overrides if k in taken]
   folder = values.workdir or "--workdir"
   return (
-    f"{name} reads the config of the run in {folder}, and takes where its data "
-    f"lie: {' '.join(kept) or '--config.shapes.folder=DIR'}"
+    f"{name} reads the config of the run in {folder}, and takes only the paths "
+    f"of its data: {' '.join(kept) or '--config.shapes.folder=DIR'}"
   )

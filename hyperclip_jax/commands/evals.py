@@ -48,6 +48,6 @@ def _say_where(output: pathlib.Path, outcomes: list[runner.Outcome]) -> None:
   if absent:
     print(
       f"{absent} of {len(outcomes)} tasks lack their data: "
-      f"{output / evaluation.PAGE} says where to get it and how to lay it out"
+      f"{output / evaluation.PAGE} says where to get it and how to arrange it"
     )
   print(f"written: {output / evaluation.PAGE}")

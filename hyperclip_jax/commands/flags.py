@@ -58,27 +58,27 @@ def _list(name: str, purpose: str, needed: bool = False) -> Flag:
 _PROCESSES = (
   Flag(
     "coordinator",
-    "address of process 0 where there are several; 'auto': by the environment",
+    "address of process 0 of several; 'auto': from the environment",
     "HOST:PORT",
   ),
-  Flag("processes", "how many processes there are", "N", whole(1)),
-  Flag("process", "number of this one, from 0", "I", whole(0)),
+  Flag("processes", "number of processes", "N", whole(1)),
+  Flag("process", "number of this process, from 0", "I", whole(0)),
   Flag(
     "stopped_code",
-    "exit code where a signal stopped the command and the same one goes on",
+    "exit code when a signal has stopped the command, to be run again",
     "CODE",
     whole(0),
   ),
 )
 
-# What classify, search and traverse share.
-_TOP = Flag("top", "how many answers", "N", whole(1), default=5)
+# flags of classify, search and traverse
+_TOP = Flag("top", "number of answers", "N", whole(1), default=5)
 _USE = (
   Flag("json", "print JSON"),
   Flag("strict", "end with exit code 1 if an image was left out"),
   Flag(
     "vision_heads",
-    "attention heads of the image tower of a .pth of no published width",
+    "attention heads of the image tower of a .pth of unpublished width",
     "N",
     whole(1),
   ),
@@ -97,15 +97,15 @@ _TRAIN = (
   Flag(
     "config", "config file, FILE.py or FILE.py:ARGUMENT", "FILE", needed=True
   ),
-  _WORKDIR._replace(purpose="folder of the run; a run that is there goes on"),
-  Flag("dry_run", "print sizes and costs, read a batch, take one step, end"),
+  _WORKDIR._replace(purpose="folder of the run; an existing run is resumed"),
+  Flag("dry_run", "print sizes and costs, read a batch, take one step, exit"),
   *_PROCESSES,
 )
 
 _PREPARE = (
   Flag("input", "tars and JSONs, or globs of them", "GLOB", many=True),
-  Flag("output", "folder to fill, or to go on filling", "DIR", path),
-  Flag("verify", "check a prepared folder, and end", "DIR", path),
+  Flag("output", "output folder; an interrupted run is resumed", "DIR", path),
+  Flag("verify", "check a prepared folder, and exit", "DIR", path),
   Flag("images", "folder of a JSON's images (that of the JSON)", "DIR", path),
   Flag("crops", "store a crop for each part, too"),
   Flag("require_boxes", "drop records without parts"),
@@ -124,7 +124,7 @@ _PREPARE = (
     one_of("xyxy", "xywh"),
     default="",
   ),
-  Flag("upright", "turn images as EXIF says: boxes were measured on them so"),
+  Flag("upright", "turn images as EXIF says: boxes refer to upright images"),
   Flag("min_side", "smallest side of a box in pixels", "N", whole(0), 32),
   Flag(
     "long_side",
@@ -142,23 +142,23 @@ _PREPARE = (
     one_of("fail", "skip"),
     "fail",
   ),
-  Flag("jobs", "processes (one a core)", "N", whole(1)),
-  Flag("beam_args", "make the shards by Beam: '--runner=... ...'", "FLAGS"),
+  Flag("jobs", "processes (one per core)", "N", whole(1)),
+  Flag("beam_args", "make the shards with Beam: '--runner=... ...'", "FLAGS"),
 )
 
 _SHAPES = (
-  _output("folder to make"),
+  _output("folder to create"),
   Flag("train", "scenes to train on", "N", whole(0), 10_240),
   Flag("val", "scenes of all classes", "N", whole(0), 512),
   Flag("objects", "scenes of one object", "N", whole(0), 960),
   Flag("image_size", "side of the images in pixels", "N", whole(1), 64),
-  Flag("seed", "seed of everything random", "N", whole(0), 0),
-  Flag("shard_size", "records a tar", "N", whole(1), 2_048),
+  Flag("seed", "seed of all random numbers", "N", whole(0), 0),
+  Flag("shard_size", "records per tar", "N", whole(1), 2_048),
 )
 
 COMMANDS = {
   "train": Command(
-    "trains a model, or goes on with a run",
+    "trains a model, or resumes a run",
     "train:train",
     _TRAIN,
     overrides=None,
@@ -171,7 +171,7 @@ COMMANDS = {
     "evaluates the newest checkpoint of a run and rewrites its report",
     "train:evaluate",
     (_WORKDIR, *_PROCESSES),
-    # Beside the model: where the data lie.
+    # only paths of the data may change
     overrides=(
       "data.held_out",
       "data.index_folder",
@@ -181,13 +181,13 @@ COMMANDS = {
       "shapes.folder",
     ),
     details=(
-      "If the data of the run have moved, say where they are: "
+      "If the data of the run have moved, give their new place: "
       "--config.shapes.folder=DIR, --config.data.held_out=GLOB or "
       "--config.data.shards=GLOB."
     ),
   ),
   "verify": Command(
-    "looks for damage to the checkpoints of a run",
+    "checks the checkpoints of a run for damage",
     "train:verify",
     (_WORKDIR, *_PROCESSES),
   ),
@@ -217,7 +217,7 @@ COMMANDS = {
       _list("images", "images to search in"),
       Flag(
         "index",
-        "index to make of these, or to read without any",
+        "index to write from these, or to read if none are given",
         "FILE",
       ),
       _TOP,
@@ -231,14 +231,14 @@ COMMANDS = {
     (
       _MODEL,
       _list("images", "paths and globs of images", needed=True),
-      Flag("to", "where the walks end: root, or an image", "FILE", str, "root"),
-      _list("texts", "texts to meet"),
+      Flag("to", "end of the walks: root, or an image", "FILE", str, "root"),
+      _list("texts", "texts to look up along the walk"),
       Flag(
         "index",
-        "index to make of the texts, or to read without any",
+        "index to write from the texts, or to read if none are given",
         "FILE",
       ),
-      Flag("steps", "points of a walk", "N", whole(2), 50),
+      Flag("steps", "number of points on a walk", "N", whole(2), 50),
       *_USE,
     ),
     details=_LISTS,
@@ -254,21 +254,20 @@ COMMANDS = {
       _TRUST,
     ),
     details=(
-      "Writes results.json, results.md and results.html, beside the numbers of "
-      "the papers. The same command goes on where it was. docs/evaluation.md "
-      "names the tasks and says how to lay out their data."
+      "Writes results.json, results.md and results.html, with the numbers of "
+      "the papers for comparison. The same command resumes an interrupted one. "
+      "docs/evaluation.md lists the tasks and the layouts of their data."
     ),
   ),
   "demo": Command(
-    "opens a local page to look at what a model makes of a picture",
+    "opens a local page to explore pictures with a model",
     "demo:demo",
     (
       _MODEL,
       Flag("index", "index that the model made", "FILE", path),
       Flag(
         "pictures",
-        "folder whose pictures may be shown, of those that the index names "
-        "(that of the index)",
+        "folder of the index's pictures, which may be shown (the index's own)",
         "DIR",
         path,
       ),
@@ -276,7 +275,7 @@ COMMANDS = {
       _TRUST,
     ),
     details=(
-      "The page is served to this machine alone: to see one that runs on HOST, "
+      "The page is served to this machine only: to see one that runs on HOST, "
       "ssh -L 7860:localhost:7860 HOST. Needs the extra `demo`."
     ),
   ),
@@ -287,13 +286,14 @@ COMMANDS = {
     details=(
       "hyperclip prepare --input 'raw/*.tar' --output prepared\n"
       "hyperclip prepare --verify prepared\n"
-      "Inputs are raw GRIT tars (with img2dataset's parquets where these hold "
-      "the boxes), HyCoCLIP's processed tars and grounded JSONs; docs/data.md "
-      "says what is left out. The same command goes on where it was."
+      "Inputs are raw GRIT tars (with img2dataset's parquet files if these "
+      "hold the boxes), HyCoCLIP's processed tars and grounded JSONs; "
+      "docs/data.md says what is left out. The same command resumes an "
+      "interrupted one."
     ),
   ),
   "index": Command(
-    "makes the offset indices of tars ahead of their first use",
+    "builds the offset indices of tars ahead of their first use",
     "index:index",
     (
       _SHARDS,
@@ -301,12 +301,14 @@ COMMANDS = {
     ),
   ),
   "report": Command(
-    "writes a page on what is in a data set",
+    "writes a page about the content of a data set",
     "report:report",
     (
       _SHARDS,
       _output("HTML file to write", "FILE"),
-      Flag("limit", "most records to sample", "N", whole(1), 20_000),
+      Flag(
+        "limit", "largest number of records to sample", "N", whole(1), 20_000
+      ),
       Flag("seed", "seed of the sample", "N", whole(0), 0),
       Flag(
         "min_side",
@@ -325,7 +327,7 @@ COMMANDS = {
   "photos": Command(
     "writes eight annotated photographs as a raw GRIT shard",
     "embedded:photos",
-    (_output("folder to fill"),),
+    (_output("output folder"),),
     details="Needs the extra `photos`.",
   ),
 }

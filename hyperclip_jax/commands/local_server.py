@@ -64,7 +64,7 @@ class LocalOnly:
     elif kind == "http":
       plain = [(b"content-type", b"text/plain")]
       start = {"type": "http.response.start", "status": 403, "headers": plain}
-      body = b"This page is served to its own machine alone: open localhost.\n"
+      body = b"This page is served to its own machine only: open localhost.\n"
       await send(start)
       await send({"type": "http.response.body", "body": body})
     else:

@@ -1,7 +1,6 @@
-"""Flags as data, and their parser, whose errors say what to write."""
+"""Flags as data, and their parser, whose errors explain how to write a flag."""
 
 import argparse
-import difflib
 import pathlib
 import re
 import textwrap
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from hyperclip_jax import files
 from hyperclip_jax.files import shown
+from hyperclip_jax.sections import closest
 from hyperclip_jax.training.config_tree import FALSE, TRUE
 
 
@@ -80,8 +80,8 @@ def meant(text: str, names: Sequence[str], before: str = "") -> str:
   Returns:
     ", did you mean NAME?", or "" if no name is similar.
   """
-  near = difflib.get_close_matches(text, names, 1)
-  return f", did you mean {before}{near[0]}?" if near else ""
+  near = closest(text, names)
+  return f", did you mean {before}{near}?" if near else ""
 
 
 def parse(

@@ -1,4 +1,4 @@
-"""Evaluations: small functions of (model, data) that return named numbers.
+"""Evaluations: functions of a model and data that return named numbers.
 
 Every rate (accuracy, recall, precision, ...) is a fraction between 0 and 1.
 """

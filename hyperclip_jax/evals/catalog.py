@@ -1,6 +1,5 @@
-"""The tasks of the suite, in the order in which they run."""
+"""All evaluation tasks, in the order in which they run."""
 
-import difflib
 import textwrap
 
 from hyperclip_jax.evals.datasets import (
@@ -16,6 +15,7 @@ from hyperclip_jax.evals.datasets import (
 )
 from hyperclip_jax.evals.tasks import Task
 from hyperclip_jax.files import shown
+from hyperclip_jax.sections import closest
 
 TASKS: tuple[Task, ...] = (
   *classification.TASKS,
@@ -31,7 +31,13 @@ TASKS: tuple[Task, ...] = (
 
 
 def choose(names: str) -> list[Task]:
-  """The tasks of a list such as "imagenet,coco", or of "all".
+  """Looks up the tasks of a list such as "imagenet,coco", or all for "all".
+
+  Args:
+    names: task names joined by commas, as given to `--tasks`.
+
+  Returns:
+    Tasks in the order of TASKS.
 
   Raises:
     ValueError: a name is unknown, or there is none.
@@ -40,11 +46,7 @@ def choose(names: str) -> list[Task]:
   wanted = [name.strip() for name in names.split(",") if name.strip()]
   unknown = [name for name in wanted if name not in known and name != "all"]
   if unknown or not wanted:
-    near = [
-      name
-      for asked in unknown
-      for name in difflib.get_close_matches(asked, known, 1)
-    ]
+    near = [name for asked in unknown if (name := closest(asked, known))]
     hint = f"did you mean {', '.join(near)}? There" if near else "there"
     every = textwrap.fill(", ".join(["all", *known]), 76)
     raise ValueError(

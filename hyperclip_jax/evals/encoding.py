@@ -1,4 +1,4 @@
-"""Images of a data set to embeddings, and the share of each process."""
+"""Encodes the images of a data set, split over processes."""
 
 import pathlib
 from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ from hyperclip_jax.inference.inputs import decode_file
 from hyperclip_jax.inference.progress import bar
 from hyperclip_jax.inference.protocol import Model
 
-# Images in one call of a model. They fill the batches of eight devices; where
-# there are fewer they are the same, so that the numbers are the same too.
+# Images in one call of a model. It fills the batches of eight devices, and does
+# not depend on how many there are, so that the numbers do not either.
 CHUNK = 512
 
 
@@ -26,13 +26,16 @@ def shared(
   encode: Callable[[Sequence[Any]], Float32[np.ndarray, "_ dim"]],
   items: Sequence[Any],
 ) -> Float32[np.ndarray, "n dim"]:
-  """Rows of all items, of which each process encodes its share.
+  """Encodes items with each process taking an equal share.
 
-  Every process must call it, with the same items.
+  Every process must call this function, with the same items.
 
   Args:
-    encode: items -> a row each, such as `Model.encode_image`.
+    encode: function from items to one row each, such as `Model.encode_image`.
     items: images or texts, at least one.
+
+  Returns:
+    Rows of all items, on every process.
   """
   if jax.process_count() == 1:
     return encode(items)
@@ -49,21 +52,22 @@ def encode_files(
   paths: Sequence[pathlib.Path],
   square: Callable[[Pixels, int], Pixels],
 ) -> tuple[Float32[np.ndarray, "good dim"], list[int], dict[pathlib.Path, str]]:
-  """Lifted embeddings of image files, turned upright by their EXIF tag.
+  """Encodes image files, turned upright by their EXIF tag.
 
-  A file that is no image or cannot be read is left out.
+  Files that cannot be read as an image are left out.
 
   Args:
-    model: the model.
-    paths: one or more.
-    square: `images.center_square` or `squash`.
+    model: model to encode with.
+    paths: image files, at least one.
+    square: function of an image and a side length in pixels that returns a
+      square, such as `images.center_square` or `squash`.
 
   Returns:
-    The embeddings of the good images; for each, its place in `paths`; and why
-    each of the others was left out, by its path.
+    Embeddings of the readable images, the index in `paths` of each, and for
+    each other path the reason why it was left out.
 
   Raises:
-    ValueError: none is good; the message names the first.
+    ValueError: no image can be read; the message names the first.
   """
 
   def read(number: int) -> Pixels:
@@ -80,21 +84,22 @@ def encode_files(
 def encode(
   model: Model, count: int, read: Callable[[int], Pixels]
 ) -> tuple[Float32[np.ndarray, "good dim"], list[int], dict[int, str]]:
-  """Lifted embeddings of the images 0 to count - 1, without bad ones.
+  """Encodes the images numbered 0 to count - 1, without those that are bad.
 
   Args:
-    model: the model.
-    count: of images.
-    read: function of a number that returns the image's pixels, called from
-      many threads. Ready squares of the model's size save the encoder's thread
-      the work. An ImageError or OSError leaves the image out.
+    model: model to encode with.
+    count: number of images.
+    read: function of an image's number that returns its pixels, called from
+      many threads. It should return squares of side `model.image_size`; images
+      of other sizes are resized in one thread, which is slower. An ImageError
+      or OSError leaves the image out.
 
   Returns:
-    The embeddings of the good images, their numbers, and why each of the others
-    was left out, by its number.
+    Embeddings of the readable images, the number of each, and for each other
+    number the reason why it was left out.
 
   Raises:
-    ValueError: none is good; the message names the first.
+    ValueError: no image can be read; the message names the first.
   """
 
   def attempt(number: int) -> Pixels | str:
@@ -120,6 +125,14 @@ def encode(
 
 
 def squash(image: Pixels, size: int) -> Pixels:
-  """The whole image as a square, bicubic; its proportions are lost."""
+  """Resizes an image to a square without keeping its aspect ratio.
+
+  Args:
+    image: uint8 pixels (height, width, 3).
+    size: side of the square in pixels.
+
+  Returns:
+    Pixels of the whole image (size, size, 3), resized bicubically.
+  """
   square = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
   return np.asarray(square)

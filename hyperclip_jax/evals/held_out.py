@@ -1,4 +1,4 @@
-"""The evaluation of a run: a sample of records, and what is measured on it."""
+"""Evaluates a model on a sample of training or held-out records."""
 
 import itertools
 import pathlib
@@ -41,13 +41,13 @@ TEMPLATES = ("{}", "a {}", "a picture of a {}")
 
 
 class Classes(NamedTuple):
-  """One-object images and where their classes stand in a hierarchy.
+  """Images of one object each, and a hierarchy above their classes.
 
   Attributes:
     images: uint8 (height, width, 3) each.
-    labels: the class of each image, a leaf.
-    held_out: whether training never showed that class.
-    parents: the hierarchy, node -> its parents.
+    labels: class of each image, a leaf of the hierarchy.
+    held_out: bool (images,), whether the class was kept out of training.
+    parents: hierarchy as a mapping from a node to its parents.
   """
 
   images: Sequence[np.ndarray]
@@ -57,15 +57,17 @@ class Classes(NamedTuple):
 
 
 class Sample(NamedTuple):
-  """Records to evaluate a model on, with pixels; row i is record i.
+  """Decoded records to evaluate a model on; item i of each list is record i.
 
   Attributes:
-    name: prefix of the results, "eval" if the records were held out of
-      training and "train_sample" if they were not.
-    records: as read.
-    image, box_image: uint8 (height, width, 3) each.
-    text, box_text: caption and one phrase of each.
-    classes: None without a labelled set.
+    name: prefix of the results: "eval" if the records were held out of
+      training, else "train_sample".
+    records: records as read.
+    image: uint8 (height, width, 3) pixels of each whole image.
+    text: caption of each image.
+    box_image: uint8 (height, width, 3) pixels of one part of each image.
+    box_text: phrase of that part.
+    classes: labelled objects, or None.
   """
 
   name: Name
@@ -78,13 +80,13 @@ class Sample(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-  """What was measured on a sample.
+  """Results of an evaluation on a sample.
 
   Attributes:
-    results: measures by name, "{sample}/retrieval/i2t_r1".
-    embeddings: by kind; the measures came from them.
-    context: standard errors, chance levels and counts (see `rates`) of the
-      measures, named likewise.
+    results: measures by name, such as "eval/retrieval/i2t_r1".
+    embeddings: float32 (records, dim) rows by kind ("image", "text", ...).
+    context: standard errors, chance levels and counts of the measures, named as
+      in `rates`.
   """
 
   results: dict[str, float]
@@ -104,11 +106,15 @@ def load(
 
   Args:
     folder: embedded data set whose labelled objects are classified, or "".
-    source: records to evaluate.
+    source: records to evaluate on.
     min_side: smallest side of a box in pixels.
-    limit: largest number of records to look at.
+    limit: number of records to look at.
     name: "eval" if training does not see the source, else "train_sample".
-    upright: turn images as their EXIF orientation says, as `data.upright` does.
+    upright: whether to turn images as their EXIF orientation says, like the
+      config's `data.upright`.
+
+  Returns:
+    Decoded records. Bad ones are logged and left out.
 
   Raises:
     ValueError: no record is good.
@@ -139,7 +145,7 @@ def load(
 
 
 def _classes(folder: pathlib.Path, min_side: int) -> Classes:
-  """The labelled objects of the embedded data set."""
+  """Reads the labelled objects of the embedded data set."""
   objects = TarSource(expand(f"{folder}/objects/*.tar"), min_side)
   rows = [objects[i] for i in range(len(objects))]
   parents = read_json(folder / "hierarchy.json")
@@ -152,16 +158,18 @@ def _classes(folder: pathlib.Path, min_side: int) -> Classes:
 
 
 def evaluate(model: Model, data: Sample) -> Evaluation:
-  """Retrieval, distances from the root, and classification if labelled.
+  """Measures retrieval, distances from the root and, if labelled, zero-shot.
 
-  Every process must call it: each encodes its share, and all get the results.
+  Every process must call this function: each encodes a share of the images, and
+  all return the same results.
 
   Args:
     model: model to measure, the same on every process.
-    data: records to measure it on, likewise.
+    data: records to measure on, the same on every process.
 
   Returns:
-    results: "{data.name}/retrieval/t2i_r1" and so on; rates are fractions.
+    Measures, named "{data.name}/retrieval/t2i_r1" and so on, with the
+    embeddings they were computed from. Rates are fractions.
   """
   embeddings = {
     "image": shared(model.encode_image, data.image),
@@ -189,7 +197,7 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
 
 
 def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
-  """Zero-shot accuracy over leaf classes, and how far off in the hierarchy."""
+  """Measures zero-shot accuracy over leaf classes, and hierarchical errors."""
   names = sorted(set(data.labels))
   labels = np.array([names.index(label) for label in data.labels])
   embeddings = shared(model.encode_image, data.images)
@@ -207,7 +215,7 @@ def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
 
 
 def summary(results: dict[str, float]) -> str:
-  """What the results are of and the handful of numbers for a progress line."""
+  """Formats the SUMMARY measures as one line of progress."""
   names = [name.split("/", 1) for name in results]
   numbers = (
     f"{name} {value:.3f}"

@@ -1,4 +1,4 @@
-"""Published numbers to set results beside.
+"""Published numbers, shown next to the results.
 
 All models were trained on GRIT with batches of 768 for 500,000 steps (Pal et
 al., Compositional Entailment Learning for Hyperbolic Vision-Language Models,
@@ -7,7 +7,7 @@ ICLR 2025, arXiv 2410.06912). Rates are fractions.
 
 MODELS = ("CLIP B/16", "MERU B/16", "HyCoCLIP B/16", "HyCoCLIP S/16")
 
-# Task -> metric -> one number a model of MODELS.
+# Task -> metric -> one number for each model of MODELS.
 _NUMBERS = {
   "imagenet": {"top1": (0.406, 0.401, 0.458, 0.417)},
   "cifar10": {"top1": (0.789, 0.786, 0.888, 0.850)},
@@ -31,7 +31,14 @@ _NUMBERS = {
 
 
 def numbers(task: str) -> dict[str, dict[str, float]]:
-  """Metric -> {model of the paper: value}; {} where the paper has none."""
+  """Returns the published numbers of a task.
+
+  Args:
+    task: name of the task.
+
+  Returns:
+    Metric -> {name of the model: value}; empty if none are published.
+  """
   return {
     metric: dict(zip(MODELS, row, strict=True))
     for metric, row in _NUMBERS.get(task, {}).items()

@@ -1,8 +1,8 @@
-"""Rates with their standard errors, and what guessing would reach.
+"""Rates with standard errors and chance levels.
 
-A measure NAME may be followed by NAME_se, its standard error, and NAME_chance,
-the rate of a model that guesses. Errors are those of the images drawn: another
-run of the training differs by more.
+A measure NAME may come with NAME_se, its standard error, and NAME_chance, the
+rate that guessing reaches. The errors reflect which images were drawn; the
+spread between training runs is larger.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,19 +22,19 @@ def classified(
   labels: Integer[np.ndarray, "images"],
   classes: int,
 ) -> dict[str, float]:
-  """Accuracies averaged over classes, as `zero_shot` returns them.
+  """Averages top-1 and top-5 accuracy over classes, with errors and chance.
 
-  The error of a mean over classes takes all classes for equally hard, which is
-  exact where they are and too large where they are not: many have too few
-  images for an error of their own.
+  The standard error assumes that all classes are equally hard, and is too large
+  where they are not: many classes have too few images for an error of their
+  own.
 
   Args:
-    hits: whether the k-th nearest class of an image is the right one.
-    labels: the class of each image.
+    hits: whether the k-th nearest class of each image is the right one.
+    labels: class index of each image.
     classes: number of classes to choose from.
 
   Returns:
-    top1 and top5, each with _se and _chance; images and classes.
+    top1 and top5, each with _se and _chance; numbers of images and classes.
   """
   count = np.bincount(labels)
   present = count > 0
@@ -55,19 +55,21 @@ def retrieved(
   ks: Sequence[int],
   owners: Integer[np.ndarray, "texts"],
 ) -> dict[str, float]:
-  """Recalls at k, as `retrieval` returns them.
+  """Computes recall at k in both directions, with errors and chance.
 
-  Captions of one image count as one draw: where one is found, the others
-  mostly are.
+  For the standard error all captions of one image count as one draw, since
+  their hits are strongly correlated.
 
   Args:
-    i2t: how many wrong captions lie before the nearest right one of an image.
-    t2i: how many wrong images lie before the right one of a caption.
-    ks: the cut-offs.
-    owners: for each caption, the row of its image.
+    i2t: number of wrong captions ranked before the nearest right one, for each
+      image.
+    t2i: number of wrong images ranked before the right one, for each caption.
+    ks: cut-offs k.
+    owners: index of each caption's image.
 
   Returns:
-    i2t_r{k} and t2i_r{k}, each with _se and _chance; images and texts.
+    i2t_r{k} and t2i_r{k}, each with _se and _chance; numbers of images and
+    texts.
   """
   images, texts = len(i2t), len(t2i)
   own = np.bincount(owners, minlength=images)
@@ -76,7 +78,7 @@ def retrieved(
     found[f"i2t_r{k}"], found[f"i2t_r{k}{ERROR}"] = _clustered(
       i2t < k, np.arange(images)
     )
-    # Of n captions k are drawn, and none is one of the image's m.
+    # Probability that k of n captions, drawn without replacement, miss all m.
     draws = np.arange(min(k, texts))[:, None]
     misses = np.clip((texts - own - draws) / (texts - draws), 0, 1).prod(axis=0)
     found[f"i2t_r{k}{CHANCE}"] = float(np.mean(1 - misses))
@@ -89,7 +91,15 @@ def retrieved(
 def means(
   names: Sequence[str], rows: Float[np.ndarray, "rows names"]
 ) -> dict[str, float]:
-  """The mean of each column by its name, and its standard error by NAME_se."""
+  """Averages each column, with standard errors.
+
+  Args:
+    names: name of each column.
+    rows: measurements, one column for each name.
+
+  Returns:
+    Mean of each column as NAME, and its standard error as NAME_se.
+  """
   mean = rows.mean(axis=0).tolist()
   error = (rows.std(axis=0) / np.sqrt(len(rows))).tolist()
   errors = {f"{n}{ERROR}": e for n, e in zip(names, error, strict=True)}
@@ -97,13 +107,22 @@ def means(
 
 
 def halves(name: str, rate: float, count: int) -> dict[str, float]:
-  """The rate at which the better of two is chosen, with error and chance."""
+  """Adds error and chance to the rate of a choice between two.
+
+  Args:
+    name: name of the rate.
+    rate: fraction of right choices.
+    count: number of choices.
+
+  Returns:
+    NAME, NAME_se and NAME_chance, which is 0.5.
+  """
   error = float(np.sqrt(max(rate * (1 - rate), 0) / count))
   return {name: rate, f"{name}{ERROR}": error, f"{name}{CHANCE}": 0.5}
 
 
 def measured(results: Mapping[str, T]) -> dict[str, T]:
-  """The measures alone, without errors, chance levels and counts."""
+  """Selects the measures, without their errors, chance levels and counts."""
   return {
     name: value
     for name, value in results.items()
@@ -115,7 +134,7 @@ def measured(results: Mapping[str, T]) -> dict[str, T]:
 def _clustered(
   hits: Bool[np.ndarray, "rows"], owners: Integer[np.ndarray, "rows"]
 ) -> tuple[float, float]:
-  """The share of hits, and its error where rows of one owner go together."""
+  """Averages hits, with a standard error clustered by owner."""
   rate = float(np.mean(hits))
   apart = np.bincount(owners, hits) - rate * np.bincount(owners)
   return rate, float(np.sqrt(np.sum(apart**2)) / len(hits))

@@ -1,4 +1,4 @@
-"""Grounded records as evaluations read them: whole images and their parts."""
+"""Reads grounded records for evaluation: whole images and one part of each."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ from hyperclip_jax.data.records.shards import TarSource
 
 
 class Row(NamedTuple):
-  """A record and the first of its parts, with pixels.
+  """A decoded record and the first of its parts.
 
-  A record without parts is its own part.
+  The whole image stands in for the part of a record without parts.
 
   Attributes:
     record: record as read.
@@ -28,7 +28,12 @@ class Row(NamedTuple):
 
 
 class Bad(NamedTuple):
-  """A record that is left out, and why."""
+  """A record that cannot be read.
+
+  Attributes:
+    name: name of the record, for messages.
+    reason: why it cannot be read.
+  """
 
   name: str
   reason: str
@@ -38,10 +43,13 @@ def read(source: TarSource, number: int, upright: bool = False) -> Row | Bad:
   """Reads and decodes a record.
 
   Args:
-    source: records.
-    number: place of the record in the source.
-    upright: whether images are turned as their EXIF orientation says, as by
-      `data.upright`.
+    source: records to read from.
+    number: index of the record in the source.
+    upright: whether to turn images as their EXIF orientation says, like the
+      config's `data.upright`.
+
+  Returns:
+    Decoded record, or the reason why it is left out.
   """
   try:
     record = source[number]

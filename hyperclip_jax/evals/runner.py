@@ -1,8 +1,8 @@
-"""Runs tasks one by one and keeps what each of them found.
+"""Runs evaluation tasks and caches their results.
 
-A result is kept in the output folder, under its task's name, with the digest
-of the model, the version of the task and the folder of the data; it counts
-again while all three are the same. Remove a file to measure afresh, as after a
+The output folder keeps each result under its task's name, with the digest of
+the model, the version of the task and the folder of the data. It is reused
+while all three are the same; delete the file to measure again, such as after a
 change of the data.
 """
 
@@ -19,20 +19,20 @@ from hyperclip_jax.evals.tasks import MissingData, Results, Task
 from hyperclip_jax.files import read_json, write_whole
 from hyperclip_jax.inference.protocol import Model
 
-FORMAT = 2  # Of a kept result: raised where all tasks return something new.
-FOLDER = "tasks"  # Of the kept results, in the output folder.
+FORMAT = 2  # of cached results; raised when all tasks return something new
+FOLDER = "tasks"  # of cached results, in the output folder
 
 
 class Outcome(NamedTuple):
-  """What came of a task.
+  """Outcome of a task.
 
   Attributes:
-    task: the task.
-    status: "done"; "missing", its data; or "failed", which is an error.
-    results: of the task, if done.
+    task: task that ran.
+    status: "done"; "missing" if its data is missing; or "failed" on an error.
+    results: results of the task, if done.
     message: what is missing or went wrong.
-    seconds: it took, when it ran.
-    brief: the message on one line.
+    seconds: duration of the run that measured the results.
+    brief: message on one line.
   """
 
   task: Task
@@ -50,14 +50,17 @@ def run(
   output: pathlib.Path,
   digest: str,
 ) -> Iterator[Outcome]:
-  """Yields the outcome of each task; a problem of one does not stop the rest.
+  """Runs tasks one by one; an error in one does not stop the others.
 
   Args:
-    model: the model.
-    tasks: to run, in this order.
+    model: model to evaluate.
+    tasks: tasks to run, in this order.
     data: folder of all data sets.
-    output: results are kept below it.
+    output: folder in which results are cached.
     digest: `HyperCLIP.fingerprint` of the model.
+
+  Yields:
+    Outcome of each task.
   """
   folder = output / FOLDER
   folder.mkdir(parents=True, exist_ok=True)
@@ -84,9 +87,9 @@ def _run(model: Model, task: Task, data: pathlib.Path) -> Outcome:
     return Outcome(task, "missing", {}, str(error), brief=error.brief)
   except (ValueError, OSError) as error:
     return Outcome(task, "failed", {}, str(error))
-  except Exception as error:  # a reader of others, or we, did not foresee it
+  except Exception as error:  # a bug here or in a library must not end the run
     logging.exception("task %s", task.name)
-    message = f"{type(error).__name__}: {error}; its stack is in the log"
+    message = f"{type(error).__name__}: {error}; see the log for its traceback"
     return Outcome(task, "failed", {}, message)
   seconds = round(time.perf_counter() - start, 3)
   return Outcome(task, "done", results, seconds=seconds)
@@ -95,7 +98,7 @@ def _run(model: Model, task: Task, data: pathlib.Path) -> Outcome:
 def _kept(
   path: pathlib.Path, key: dict[str, Any], task: Task
 ) -> Outcome | None:
-  """The outcome of a run before this one, if it was of the same things."""
+  """Returns the cached outcome of a task if its key is still the same."""
   try:
     found = read_json(path)
     if any(found[name] != value for name, value in key.items()):
@@ -105,12 +108,12 @@ def _kept(
     }
     seconds = float(found["seconds"])
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
-    return None  # None yet, or no file of ours: it is written again.
+    return None  # no file yet, or not a cached result: it is written anew
   return Outcome(task, "done", results, seconds=seconds)
 
 
 def _value(value: Any) -> float | list[float] | dict[str, str]:
-  """What `plain` wrote."""
+  """Inverts `plain` for one value."""
   if isinstance(value, dict):
     return {str(name): str(reason) for name, reason in value.items()}
   if isinstance(value, list):
@@ -121,7 +124,7 @@ def _value(value: Any) -> float | list[float] | dict[str, str]:
 def plain(
   results: Results,
 ) -> dict[str, float | list[float] | dict[str, str] | None]:
-  """Results as JSON can hold them: null for what is not finite."""
+  """Converts results to JSON values; NaN and infinity become null."""
   return {
     name: None
     if isinstance(value, (int, float)) and not math.isfinite(value)

@@ -43,7 +43,7 @@ class Classification(NamedTuple):
 
 
 def prompts(labels: Any, templates: Any) -> list[list[str]]:
-  """Makes the prompts of each template, one a label.
+  """Fills templates with labels.
 
   Args:
     labels: list of class names.
@@ -66,7 +66,7 @@ def prompts(labels: Any, templates: Any) -> list[list[str]]:
     rest = template.replace("{}", "", 1)
     if len(rest) == len(template) or "{" in rest or "}" in rest:
       raise ValueError(
-        f"template {template!r} must hold {{}} once, and no other brace"
+        f"template {template!r} must contain {{}} once, and no other brace"
       )
   return [[form.replace("{}", name) for name in names] for form in forms]
 
@@ -83,25 +83,25 @@ def softmax(
 def class_embeddings(
   model: Model, names: Sequence[str], templates: Sequence[str]
 ) -> Float[np.ndarray, "classes dim"]:
-  """Embeds every class as the average of its prompts.
+  """Embeds each class as the mean of its prompts.
 
-  Prompts are averaged as their space says (`Space.mean`): an average of points
-  would leave the manifold.
+  Prompts are averaged by `Space.mean`, since the plain mean of points would
+  leave the manifold.
 
   Args:
-    model: The model.
-    names: One name a class.
-    templates: Prompts with one `{}` for the name, "a photo of a {}.".
+    model: model to embed with.
+    names: name of each class.
+    templates: prompts with one `{}` for the name, such as "a photo of a {}.".
 
   Returns:
-    One lifted embedding a class.
+    One lifted embedding for each class.
 
   Raises:
-    TypeError: Names or templates are no list of strings.
-    ValueError: One is empty, or a template has braces other than one `{}`.
+    TypeError: names or templates are not a list of strings.
+    ValueError: one is empty, or a template has braces other than one `{}`.
   """
   groups = prompts(names, templates)
-  # One at a time: 1,000 x 80 prompts are a lot.
+  # one template at a time: 1,000 x 80 prompts take much memory
   tangents = (model.encode_text(texts, lift=False) for texts in groups)
-  with np.errstate(over="ignore", invalid="ignore"):  # Of a diverged model.
+  with np.errstate(over="ignore", invalid="ignore"):  # of a diverged model
     return model.space.mean(tangents).astype(np.float32)

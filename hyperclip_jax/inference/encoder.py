@@ -1,14 +1,15 @@
-"""A system's towers on the local devices: images and texts to rows, in batches.
+"""Encodes images and texts in batches, on the local devices.
 
-XLA compiles a program for each shape, so there are three sizes of a batch and
-three lengths of a text, and the rows of others are padded. What does not fit
-into one batch is split over all local devices, each of which runs the program
-of one device: the numbers are the same, however many there are.
+XLA compiles a program for each shape, so only three batch sizes and three text
+lengths are used, and other rows are padded. Inputs of more than one batch are
+split over all local devices, each of which runs the same program as a single
+device: the results do not depend on their number.
 """
 
 import functools
 import hashlib
 import os
+import pathlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -20,17 +21,17 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float32, Int
 
 from hyperclip_jax import sections
-from hyperclip_jax.data.feed.tokenizer import cut
+from hyperclip_jax.data.feed.tokenizer import AnyTokenizer, cut
 from hyperclip_jax.data.records.images import Pixels, center_square
 from hyperclip_jax.files import shown
 from hyperclip_jax.inference import inputs, reading
 from hyperclip_jax.inference.progress import bar
 from hyperclip_jax.systems.task import Encoder, Variables
 
-TEXT_LENGTHS = (16, 32)  # and the context
-# One thing is answered at once; some do not cost a whole batch.
+TEXT_LENGTHS = (16, 32)  # and the context length
+# Batch sizes for few inputs, which are not worth padding to a full batch.
 ONE, SOME, MOST_OF_SOME = 1, 8, 32
-BATCH = 64  # rows a device, unless another number is asked for
+BATCH = 64  # default rows per device
 
 Features = Float32[np.ndarray, "n dim"]
 
@@ -40,8 +41,8 @@ class EncodedFiles(NamedTuple):
 
   Attributes:
     embeddings: one row for each file that could be read.
-    names: their paths.
-    left_out: the paths of the others, and why.
+    names: paths of these files.
+    left_out: reason for each other file, by its path.
   """
 
   embeddings: Features
@@ -55,12 +56,12 @@ class BatchEncoder:
   def __init__(
     self, encoder: Encoder, variables: Variables, batch_size: int = BATCH
   ):
-    """Keeps the arguments; the other devices get no copy before it is needed.
+    """Keeps the arguments; other devices get copies when needed.
 
     Args:
       encoder: towers of a system.
-      variables: their variables, on the first local device.
-      batch_size: most rows that a device computes at once.
+      variables: variables of the towers, on the first local device.
+      batch_size: largest number of rows on a device at once.
 
     Raises:
       ValueError: `batch_size` is not positive.
@@ -69,20 +70,19 @@ class BatchEncoder:
       raise ValueError(f"batch_size is {batch_size}: give at least 1")
     self._encoder, self._variables = encoder, variables
     self._batch_size = batch_size
-    self._tokenizer = encoder.tokenizer()
 
   def images(self, images: Sequence[Any]) -> Features:
-    """Features of images of `inputs.images`; the first bad one is an error."""
+    """Encodes images as returned by `inputs.images`; a bad one is an error."""
     groups = reading.groups(images, self._rows(len(images)))
     if any(map(inputs.is_file, images)):
       squares = reading.ahead(groups, self._square)
-    else:  # Threads cost more than they gain where the pixels are there.
+    else:  # already decoded: threads would cost more than they gain
       squares = ([*map(self._square, group)] for group in groups)
     batches = bar(map(np.stack, squares), "images", len(groups))
     return self._encode(self._encoder.image, batches, len(images))
 
   def files(self, paths: Sequence[str | os.PathLike]) -> EncodedFiles:
-    """Features, not lifted, of the files that can be read."""
+    """Encodes the files that can be read, without lifting the features."""
     kept: list[str] = []
     left_out: dict[str, str] = {}
 
@@ -106,20 +106,24 @@ class BatchEncoder:
     return EncodedFiles(features, kept, left_out)
 
   def texts(self, texts: Sequence[str]) -> Features:
-    """Features of texts; one warning counts those that were cut."""
+    """Encodes texts; one warning counts those that were truncated."""
     context = self._encoder.context
-    # A column more shows what does not fit.
+    # One more column shows which texts do not fit: their end token moves there.
+    # Padding may be end tokens, too.
+    end = self._tokenizer.end
     tokens = self._tokenizer(texts, context + 1)
-    over = np.flatnonzero(tokens[:, context])
-    tokens[over, context - 1] = self._tokenizer.end
+    ends = tokens[:, context - 1 :] == end
+    over = np.flatnonzero(ends[:, 1] & ~ends[:, 0])
+    tokens[over, context - 1] = end
     if len(over):
       warnings.warn(
         f"{len(over)} of {len(texts)} texts are longer than the {context} "
-        f"tokens that the model reads and were cut, such as "
+        f"tokens that the model reads and were truncated, such as "
         f"{shown(repr(texts[over[0]]), 60)}",
         stacklevel=3,
       )
-    lengths = [*(n for n in TEXT_LENGTHS if n < context), context]
+    shorter = () if self._encoder.whole_context else TEXT_LENGTHS
+    lengths = [*(n for n in shorter if n < context), context]
     groups = self._alike(tokens[:, :context], lengths)
     rows = (cut(tokens[group, :context], lengths) for group in groups)
     batches = bar(rows, "texts", len(groups))
@@ -130,10 +134,10 @@ class BatchEncoder:
   def _alike(
     self, tokens: Int[np.ndarray, "n context"], lengths: Sequence[int]
   ) -> list[Sequence[int]]:
-    """The numbers of the texts of each batch.
+    """Groups the indices of texts into batches.
 
-    Where there are full batches, those of one length go together. So one long
-    text does not make others costly, and no number depends on the neighbours.
+    If there are several batches, texts of one length go together, so that one
+    long text does not make others costly, and no result depends on other texts.
     """
     count = len(tokens)
     if count <= MOST_OF_SOME:
@@ -150,7 +154,7 @@ class BatchEncoder:
     return center_square(inputs.pixels(image), self._encoder.image_size)
 
   def _rows(self, count: int) -> int:
-    """The rows of the batches that so many are computed in."""
+    """Returns the number of rows of the batches for `count` inputs."""
     if count <= ONE:
       return ONE
     if count <= MOST_OF_SOME:
@@ -164,9 +168,10 @@ class BatchEncoder:
     batches: Iterator[np.ndarray],
     count: int,
   ) -> Features:
-    """The rows of all batches, of which there are `count` or fewer.
+    """Encodes batches, of `count` rows or fewer in all.
 
-    While one is computed the next is read: two at most are on the devices.
+    The next batch is read while one is computed, with at most two on the
+    devices.
     """
     size = self._rows(count)
     variables, put = self._variables, np.asarray
@@ -179,15 +184,22 @@ class BatchEncoder:
         padding = [(0, size - len(rows))] + [(0, 0)] * (rows.ndim - 1)
         whole = np.pad(rows, padding) if len(rows) < size else rows
         out = _apply(tower, variables, put(whole))
-        parts.append(np.asarray(last[0])[: last[1]])  # Waits for it.
+        parts.append(np.asarray(last[0])[: last[1]])  # waits for it
         last = out, len(rows)
     return np.concatenate([*parts, np.asarray(last[0])[: last[1]]])
 
   @functools.cached_property
-  def _everywhere(self) -> tuple[Variables, Callable[[np.ndarray], jax.Array]]:
-    """The variables on all local devices, and what splits rows over them.
+  def _tokenizer(self) -> AnyTokenizer:
+    """Loaded with the first texts: images need none."""
+    return self._encoder.tokenizer()
 
-    The first device's copy is the one that is there already.
+  @functools.cached_property
+  def _everywhere(self) -> tuple[Variables, Callable[[np.ndarray], jax.Array]]:
+    """Copies the variables to all local devices.
+
+    Returns:
+      Variables, without a second copy on the first device, and a function that
+      splits rows over the devices.
     """
     axis_types = (AxisType.Auto,)
     mesh = Mesh(np.array(jax.local_devices()), ("data",), axis_types=axis_types)
@@ -198,16 +210,24 @@ class BatchEncoder:
 
 
 def fingerprint(options: Any, variables: Variables) -> str:
-  """16 hexadecimal digits, of all that a model's embeddings depend on.
+  """Computes 16 hexadecimal digits from all that determines the embeddings.
 
-  Options that matter in training alone, such as `remat`, do not count, nor does
-  the name of the system.
+  Options that only matter in training, such as `remat`, and the name of the
+  system are left out.
 
   Args:
-    options: a system's `Options`.
+    options: `Options` of a system.
     variables: trained variables.
+
+  Returns:
+    The digits.
   """
-  found = hashlib.sha256(repr(sections.lasting(options)).encode())
+  kept = sections.lasting(options)
+  for name in sections.files(options):
+    path = pathlib.Path(kept[name])
+    if path.is_file():  # what it holds counts, not where it lies
+      kept[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+  found = hashlib.sha256(repr(kept).encode())
   for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
     array = np.asarray(leaf)
     name = jax.tree_util.keystr(path)
@@ -220,7 +240,7 @@ def fingerprint(options: Any, variables: Variables) -> str:
 def _apply(
   tower: Callable[..., jax.Array], variables: Variables, x: jax.Array
 ) -> jax.Array:
-  """One program a tower and shape; uint8 pixels become [0, 1]."""
+  """Applies a tower; uint8 pixels become [0, 1]. Compiled once per shape."""
   if x.dtype == jnp.uint8:
     x = x.astype(jnp.float32) / 255
   return tower(variables, x)

@@ -71,20 +71,23 @@ def explore(
   things: Things,
   count: int = 8,
 ) -> Answer:
-  """Looks a picture up among phrases and other things.
+  """Finds what is near a picture, its walk to the root, and cones around it.
 
   Args:
-    model: the model.
-    picture: to look up.
-    phrases: one or more.
-    things: made by the model too; may be none.
-    count: most of the nearest.
+    model: model to use.
+    picture: uint8 pixels (height, width, 3).
+    phrases: phrases to compare, at least one.
+    things: further entries, embedded by the same model; may be empty.
+    count: number of nearest entries to return.
+
+  Returns:
+    Nearest entries, walk, cones and embeddings.
 
   Raises:
-    ValueError: there is no phrase, or the index is another model's.
+    ValueError: there is no phrase, or the index was made by another model.
   """
   if not phrases:
-    raise ValueError("type one phrase or more, one a line")
+    raise ValueError("give at least one phrase, one per line")
   model.check_index(things.index)
   image, texts = model.encode_image([picture]), model.encode_text(phrases)
   known = [i for i, shown in enumerate(things.pictures) if shown is None]
@@ -102,7 +105,7 @@ def explore(
 
 def _cones(model, image, phrases, texts) -> list[Cone]:
   margins = model.entailment_score(texts, image)
-  apertures = model.space.half_aperture(texts)
+  apertures = model.space.half_aperture(texts).reshape(len(texts), -1)
   lengths = np.linalg.norm(texts, axis=1) * np.linalg.norm(image)
   cosines = (texts @ image[0]) / np.maximum(lengths, 1e-12)
   angles = np.arccos(np.clip(cosines, -1, 1))
@@ -114,7 +117,7 @@ def _cones(model, image, phrases, texts) -> list[Cone]:
       float(apexes[i]),
       picture,
       float(angles[i]),
-      float(apertures[i]),
+      float(apertures[i].mean()),
       float(margins[i]),
     )
     for i in np.argsort(margins, kind="stable")

@@ -1,7 +1,7 @@
-"""What a model takes, as users have it: images, texts, rows of embeddings.
+"""Checks the inputs of a model: images, texts, rows of embeddings.
 
-Types are checked before any work and before anything is opened, so that a
-mistake costs one message, whatever stands beside it in a list.
+Types are checked before any work and before any file is opened, so that a
+mistake is reported at once, wherever it is in a list.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from hyperclip_jax.data.records import images as image_lib
 from hyperclip_jax.data.records.images import ImageError, Pixels
 from hyperclip_jax.files import expanded, read_bytes, shown
 
-# Arguments of these kinds are checked here, and wrong ones refused by name.
-Images = Any  # one or many of `IMAGES`; an array (n, h, w, 3) is many
+# Types of arguments, which are checked here and not by annotations.
+Images = Any  # one or several of `IMAGES`; an array (n, h, w, 3) is several
 Texts = Any  # a string, or a list of them
-Rows = Any  # embeddings: floats (n, dim) or one (dim,), of NumPy or its like
+Rows = Any  # embeddings: floats (n, dim) or (dim,), of NumPy or similar
 
 IMAGES = (
   "a path, the bytes of an image file or a file object of them, a PIL image or "
@@ -34,14 +34,17 @@ _ADDRESS = re.compile(r"data:|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def images(given: Images) -> list[Any]:
-  """One image or many, as a list of what `pixels` takes.
+  """Makes a list of one or several images.
 
   Args:
     given: `IMAGES`, or several of them; an array (n, height, width, 3) is n.
 
+  Returns:
+    Images that `pixels` can decode.
+
   Raises:
-    TypeError: it is something else; the message names what and where.
-    ValueError: a string is an address of the web, which is not fetched.
+    TypeError: it is something else; the message says what and where.
+    ValueError: a string is a web address, which is not downloaded.
   """
   if _is_array(given):
     array = _array(given, "an image")
@@ -54,8 +57,8 @@ def images(given: Images) -> list[Any]:
   for i, item in enumerate(items):
     if isinstance(item, str) and _ADDRESS.match(item):
       raise ValueError(
-        f"image {i} is the address {shown(item, 60)}: nothing is fetched; "
-        "download it, and give the path or the bytes"
+        f"image {i} is the address {shown(item, 60)}: nothing is downloaded; "
+        "download it yourself, and give the path or the bytes"
       )
     if not (_is_image(item) or _is_array(item)):
       raise TypeError(f"image {i} is {_described(item)}: an image is {IMAGES}")
@@ -63,7 +66,12 @@ def images(given: Images) -> list[Any]:
 
 
 def paths(given: Any) -> list[Any]:
-  """One path or many, as a list; raises as `images`."""
+  """Makes a list of one or several paths.
+
+  Raises:
+    TypeError: it is something else; the message says what and where.
+    ValueError: a string is a web address, which is not downloaded.
+  """
   items = images(given)
   for i, item in enumerate(items):
     if not isinstance(item, str | os.PathLike):
@@ -72,16 +80,23 @@ def paths(given: Any) -> list[Any]:
 
 
 def is_file(image: Any) -> bool:
-  """Whether an image is encoded, so that threads speed its reading up."""
+  """Checks whether an image is encoded, so that threads can decode it."""
   return _is_image(image) and not isinstance(image, Image.Image)
 
 
 def pixels(image: Any) -> Pixels:
-  """The pixels of an image of `images`, turned as its EXIF tag says.
+  """Decodes an image from `images`, turned upright by its EXIF tag.
+
+  Args:
+    image: one image in any of the forms.
+
+  Returns:
+    uint8 pixels (height, width, 3).
 
   Raises:
-    ImageError: bytes that are no image, or too large; files are named.
-    ValueError: an array of another kind, or without pixels.
+    ImageError: the bytes are not an image, or it is too large; the message
+      names a file.
+    ValueError: an array is of another kind, or empty.
     OSError: a file cannot be read.
   """
   if isinstance(image, str | os.PathLike):
@@ -91,7 +106,7 @@ def pixels(image: Any) -> Pixels:
   if _is_array(image):
     return _of_array(_array(image, "an image"))
   if isinstance(image, io.BytesIO):
-    data: Any = image.getvalue()  # wherever its writer left it
+    data: Any = image.getvalue()  # from the start, whatever its position
   else:
     data = image if isinstance(image, _ENCODED) else image.read()
   if not isinstance(data, _ENCODED):
@@ -102,24 +117,36 @@ def pixels(image: Any) -> Pixels:
 
 
 def decode_file(path: str | os.PathLike[str]) -> Pixels:
-  """The pixels of an image file, turned upright by its EXIF tag.
+  """Decodes an image file, turned upright by its EXIF tag.
+
+  Args:
+    path: file.
+
+  Returns:
+    uint8 pixels (height, width, 3).
 
   Raises:
-    ImageError: it is no image, or too large; the message names the file.
+    ImageError: it is not an image, or too large; the message names the file.
     OSError: it cannot be read.
-    ValueError: it is no regular file.
+    ValueError: it is not a regular file.
   """
   path = os.fspath(path)
   return decode(read_bytes(expanded(path)), path, upright=True)
 
 
 def decode(data: bytes, where: str, upright: bool = False) -> Pixels:
-  """The pixels of an encoded image, or an ImageError that begins with where.
+  """Decodes an image, with its name in error messages.
 
   Args:
-    data: the encoded image.
+    data: encoded image.
     where: name of the image for messages.
     upright: whether to turn it by its EXIF tag. Boxes refer to stored pixels.
+
+  Returns:
+    uint8 pixels (height, width, 3).
+
+  Raises:
+    ImageError: it is not an image, or too large.
   """
   try:
     return image_lib.decode(data, upright=upright)
@@ -128,23 +155,26 @@ def decode(data: bytes, where: str, upright: bool = False) -> Pixels:
 
 
 def texts(given: Texts) -> list[str]:
-  """One text or many, as a list.
+  """Makes a list of one or several texts.
 
   Raises:
-    TypeError: it is something else; the message names what and where.
+    TypeError: it is something else; the message says what and where.
   """
   return [given] if isinstance(given, str) else strings("texts", given)
 
 
 def strings(name: str, given: Any) -> list[str]:
-  """A list of strings; one string alone would be read as its letters.
+  """Checks a list of strings; a single string is not split into letters.
 
   Args:
-    name: of the argument, for messages.
-    given: any iterable but a mapping or a set, which have no order to keep.
+    name: name of the argument, for messages.
+    given: any iterable except mappings and sets, which have no order.
+
+  Returns:
+    List of strings.
 
   Raises:
-    TypeError: it is something else; the message names what and where.
+    TypeError: it is something else; the message says what and where.
   """
   if isinstance(given, str):
     text = shown(repr(given), 40)
@@ -159,17 +189,20 @@ def strings(name: str, given: Any) -> list[str]:
 def rows(
   name: str, given: Rows, dim: int, instead: str = ""
 ) -> Float[np.ndarray, "n dim"]:
-  """Rows of embeddings of a model; one row (dim,) is an array of one.
+  """Converts embeddings to an array with rows.
 
   Args:
-    name: of the argument, for messages.
-    given: an array of floats of any library.
+    name: name of the argument, for messages.
+    given: array of floats of any library; one row (dim,) becomes (1, dim).
     dim: width of the model's embeddings.
-    instead: what to do with other things, for messages.
+    instead: advice for other inputs, for messages.
+
+  Returns:
+    float32 array.
 
   Raises:
-    TypeError: these are no floats.
-    ValueError: the shape is another.
+    TypeError: it is not an array of floats.
+    ValueError: the shape is wrong.
   """
   wrong = f"want embeddings: floats (n, {dim}){instead}"
   if _is_image(given):
@@ -187,7 +220,15 @@ def rows(
 
 
 def finite(name: str, array: Float[np.ndarray, "n dim"]) -> None:
-  """Refuses rows that hold NaN or infinity, which have no neighbours."""
+  """Checks that no row is NaN or infinite, which has no neighbours.
+
+  Args:
+    name: name of the argument, for messages.
+    array: embeddings.
+
+  Raises:
+    ValueError: a row is not finite.
+  """
   bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
   if len(bad):
     raise ValueError(
@@ -197,22 +238,22 @@ def finite(name: str, array: Float[np.ndarray, "n dim"]) -> None:
 
 
 def _is_image(item: Any) -> bool:
-  """Whether it is one image other than an array."""
+  """Checks for a single image other than an array."""
   kinds = (str, os.PathLike, *_ENCODED, Image.Image)
   return isinstance(item, kinds) or hasattr(item, "read")
 
 
 def _is_array(item: Any) -> bool:
-  """Whether it is an array of NumPy, JAX, PyTorch or their like."""
-  others = (Image.Image, np.generic)  # which can become arrays
+  """Checks for an array of NumPy, JAX, PyTorch or a similar library."""
+  others = (Image.Image, np.generic)  # can become arrays but are not
   return hasattr(item, "__array__") and not isinstance(item, others)
 
 
 def _array(given: Any, name: str) -> np.ndarray:
   try:
     return np.asarray(given)
-  except Exception as error:  # each library has its own, as of other devices
-    raise TypeError(f"{name} is no array that NumPy takes: {error}") from error
+  except Exception as error:  # its type differs by library
+    raise TypeError(f"{name} cannot become a NumPy array: {error}") from error
 
 
 def _listed(name: str, given: Any, wanted: str) -> list[Any]:
@@ -224,7 +265,7 @@ def _listed(name: str, given: Any, wanted: str) -> list[Any]:
 
 
 def _described(item: Any) -> str:
-  """A thing by its type, and by its value where that is short."""
+  """Describes a value by its type, and by itself if that is short."""
   if item is None:
     return "None"
   kind = f"of type {type(item).__name__}"
@@ -235,7 +276,7 @@ def _described(item: Any) -> str:
 def _of_pil(image: Image.Image) -> Pixels:
   if not (image.width and image.height):
     raise ValueError(f"an image of {image.width} x {image.height} pixels")
-  with contextlib.suppress(Exception):  # of a broken tag: as it is stored
+  with contextlib.suppress(Exception):  # a broken tag: use the image as stored
     image = ImageOps.exif_transpose(image)
   return np.array(colours.to_rgb(image))
 

@@ -86,10 +86,14 @@ class HyperCLIP:
     """The trained variables of the towers."""
     return self.variables["params"]
 
+  @property
+  def size(self) -> int:
+    """Number of trained parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+
   def __repr__(self) -> str:
-    count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
     return (
-      f"HyperCLIP({self.system}: {count:,} parameters, images of "
+      f"HyperCLIP({self.system}: {self.size:,} parameters, images of "
       f"{self.image_size} x {self.image_size}, texts of "
       f"{self.context} tokens, {self.width} dimensions, "
       f"{self.space})"
@@ -126,7 +130,7 @@ class HyperCLIP:
         root (raw features for CLIP), which may be averaged before `lift`.
 
     Returns:
-      Embeddings, one row an image.
+      Embeddings, one row per image.
 
     Raises:
       TypeError: an image is of another type; the message names it.
@@ -162,7 +166,7 @@ class HyperCLIP:
       lift: whether to lift onto the space, as for `encode_image`.
 
     Returns:
-      Embeddings, one row a text.
+      Embeddings, one row per text.
 
     Raises:
       TypeError: a text is of another type; the message names it.
@@ -220,7 +224,7 @@ class HyperCLIP:
       Probabilities; rows sum to 1.
     """
     x, y = self._rows("images", images), self._rows("classes", classes)
-    return softmax(self.space.logits(x, y, self.logit_scale))
+    return softmax(self.logit_scale * self.space.pairwise(x, y))
 
   def entailment_score(
     self, general: Rows, specific: Rows
@@ -321,7 +325,7 @@ class HyperCLIP:
 
     Args:
       images: images, as for `encode_image`.
-      names: one name an image; None takes paths as names, and numbers others.
+      names: one name per image; None takes paths as names, and numbers others.
 
     Returns:
       Index of the images.
@@ -346,7 +350,7 @@ class HyperCLIP:
 
     Args:
       embeddings: embeddings to search in.
-      names: one name a row.
+      names: one name per row.
 
     Returns:
       Index of the embeddings.

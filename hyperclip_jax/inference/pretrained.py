@@ -1,4 +1,4 @@
-"""Trained models, wherever they lie: runs, releases, the hub, .pth files."""
+"""Loads trained models from runs, releases, the hub and .pth files."""
 
 import pathlib
 from typing import Any
@@ -7,7 +7,13 @@ import numpy as np
 from flax import traverse_util
 
 from hyperclip_jax import files, systems
-from hyperclip_jax.checkpoints import checkpoint, hub, release, torch_checkpoint
+from hyperclip_jax.checkpoints import (
+  checkpoint,
+  hub,
+  official,
+  release,
+  torch_checkpoint,
+)
 from hyperclip_jax.checkpoints.release import (
   MODEL_FILE,
   OLD_FILE,
@@ -23,30 +29,34 @@ def load(
   text_heads: int | None = None,
   trust_system: bool = False,
 ) -> HyperCLIP:
-  """Loads a trained model; pixel mean and std are always its own.
+  """Loads a trained model.
 
   Args:
-    source: the workdir of a training run (its newest checkpoint), a folder of
-      `save_pretrained`, an official `.pth`, or one of the latter two on the
-      hub: `hf-hub:org/name` or `hf-hub:org/name/FILE.pth`, with `@revision`
-      after the name to pin a branch, tag or commit. A `.pth` does not say whose
-      it is where both are hyperbolic: it is MERU's if the file name says so, or
-      else HyCoCLIP's. They are used alike.
-    vision_heads: attention heads of the image tower of a `.pth`, where its
-      width is none of the published ones.
-    text_heads: likewise of the text tower.
+    source: workdir of a training run (its newest checkpoint), folder written by
+      `save_pretrained`, or published for ProLIP, official `.pth`, or one of
+      these on the hub: `hf-hub:org/name` or `hf-hub:org/name/FILE.pth`, with
+      `@revision` after the name to pin a branch, tag or commit. A `.pth` of
+      MERU or HyCoCLIP is taken for MERU's if its file name contains "meru",
+      otherwise for HyCoCLIP's, which is used in the same way.
+    vision_heads: attention heads of the image tower of a `.pth`, if its width
+      is not one of the published models'.
+    text_heads: attention heads of the text tower, likewise.
     trust_system: whether the model may be of a system of another package, which
-      is imported then and may run any code.
+      is then imported and may run any code.
+
+  Returns:
+    Model with the pixel normalisation that it was trained with.
 
   Raises:
-    FileNotFoundError: there is nothing, or a run without a checkpoint yet.
+    FileNotFoundError: there is no model, or a run without a checkpoint yet.
     ImportError: an extra is missing; the message says which.
     OSError: the hub cannot be reached, or has no such model.
-    ValueError: it is no such model, or its weights are not finite; keys missing
-      and unexpected are listed.
+    ValueError: it is not such a model, which lists keys missing and unexpected,
+      or its weights are not finite.
   """
   if str(source).startswith(hub.PREFIX):
-    path = hub.download(str(source), [MODEL_FILE, WEIGHTS_FILE])
+    others = (MODEL_FILE, OLD_FILE, *release.OTHER_FILES)
+    path = hub.download(str(source), [WEIGHTS_FILE], others)
   else:
     path = files.expanded(source)
   if path.is_file():
@@ -59,7 +69,11 @@ def load(
       "or a .pth"
     )
   if vision_heads or text_heads:
-    raise ValueError(f"{source}: heads are for a .pth; this knows its own")
+    raise ValueError(f"{source}: heads are only needed for a .pth")
+  if not (path / MODEL_FILE).exists():
+    published = official.folder(path)
+    if published is not None:
+      return HyperCLIP(*published)
   if not any((path / name).exists() for name in (MODEL_FILE, OLD_FILE)):
     raise FileNotFoundError(
       f"{path / MODEL_FILE}: no such file; neither a run nor a released model"
@@ -77,7 +91,7 @@ def load(
 
 
 def _of_run(workdir: pathlib.Path, shapes: Any) -> Any:
-  """The variables of a run's newest good checkpoint."""
+  """Reads the variables of a run's newest good checkpoint."""
   step, variables = checkpoint.restore_variables(workdir, shapes)
   flat = traverse_util.flatten_dict(dict(variables), sep=".")
   try:
@@ -88,7 +102,7 @@ def _of_run(workdir: pathlib.Path, shapes: Any) -> Any:
 
 
 def _nearby(folder: pathlib.Path) -> str:
-  """Which folder above or below may have been meant, for a message."""
+  """Suggests folders above or below that contain a model, for a message."""
   above = [*folder.resolve().parents][:3]  # run/checkpoints/STEP/state
   found = [f for f in above if (f / MODEL_FILE).is_file()][:1] or [
     path.parent for path in sorted(folder.glob(f"*/{MODEL_FILE}"))[:3]

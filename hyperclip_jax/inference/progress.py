@@ -1,4 +1,4 @@
-"""A progress bar on long work."""
+"""A progress bar for long work."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -6,20 +6,23 @@ from typing import TypeVar
 import jax
 from tqdm import tqdm
 
-QUIET = 4  # batches that go without one
+QUIET = 4  # largest number of batches without a bar
 
 T = TypeVar("T")
 
 
 def bar(batches: Iterable[T], name: str, count: int) -> Iterator[T]:
-  """The batches, with a bar where they are many and somebody watches.
+  """Shows a progress bar, if there are many batches and a terminal.
 
   Args:
-    batches: what is worked on.
-    name: of the work.
-    count: of batches.
+    batches: batches to work on.
+    name: name of the work.
+    count: number of batches.
+
+  Returns:
+    Iterator over the batches.
   """
   hidden = count <= QUIET or jax.process_index() > 0
-  quiet = True if hidden else None  # None: on a terminal alone
+  quiet = True if hidden else None  # None: only on a terminal
   whole = tqdm(batches, name, count, unit="batch", disable=quiet, leave=False)
   return iter(whole)

@@ -1,4 +1,4 @@
-"""Threads that read what the devices encode next."""
+"""Reads ahead with threads while the devices encode."""
 
 import collections
 import concurrent.futures
@@ -7,18 +7,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 THREADS = min(16, os.cpu_count() or 1)
-AHEAD = 256  # items that are read while others are encoded, or one group
+AHEAD = 256  # items read while others are encoded; at least one group
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
 def groups(items: Sequence[S], size: int) -> list[Sequence[S]]:
-  """Splits items, in their order, into groups of `size`; the last may be less.
+  """Splits items, in order, into groups.
 
   Args:
-    items: anything that can be sliced, such as a list or a range.
-    size: items of a group.
+    items: sequence, such as a list or a range.
+    size: number of items in a group; the last may have fewer.
+
+  Returns:
+    Groups.
   """
   return [items[start : start + size] for start in range(0, len(items), size)]
 
@@ -26,14 +29,15 @@ def groups(items: Sequence[S], size: int) -> list[Sequence[S]]:
 def ahead(
   groups: Iterable[Sequence[S]], read: Callable[[S], T]
 ) -> Iterator[list[T]]:
-  """Yields `read` of each item, group by group, in their order.
-
-  Threads read the next groups while the caller works on one.
+  """Reads items in threads, ahead of the caller.
 
   Args:
     groups: groups of items, of any sizes.
     read: function of an item, called from `THREADS` threads. Its first error
       ends the iteration and is raised here.
+
+  Yields:
+    Results of `read` for each group, in order.
   """
   left = iter(groups)
   coming: collections.deque[list[concurrent.futures.Future[T]]]
@@ -53,6 +57,6 @@ def ahead(
         ready = [future.result() for future in coming.popleft()]
         submit()
         yield ready
-    except BaseException:  # also of a caller that wants no more
+    except BaseException:  # including the end of an iteration by the caller
       pool.shutdown(cancel_futures=True)
       raise

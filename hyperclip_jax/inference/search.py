@@ -18,9 +18,9 @@ from hyperclip_jax.inference import inputs
 
 FORMAT = "hyperclip-jax index 2"
 OLD_FORMAT = "hyperclip-jax index 1"  # had a curvature, 0 of CLIP, for a space
-LARGE = 100_000  # rows from which faiss is asked, where it is installed
-SPARE = 16  # candidates beyond k that float32 may have put in a wrong order
-SCORES = 2**25  # held at once: 128 MB
+LARGE = 100_000  # rows from which faiss is used, if it is installed
+SPARE = 16  # candidates beyond k, since float32 may order them wrongly
+SCORES = 2**25  # held in memory at once: 128 MB
 
 
 class Hit(NamedTuple):
@@ -40,8 +40,9 @@ class Hit(NamedTuple):
 class Index:
   """Named embeddings to search in.
 
-  Search is for the largest inner products (see `geometry.spaces`): float32
-  products find candidates, and float64 products rank them.
+  Search is for the highest `Space.similarity`. Where that is an inner product
+  (`Space.by_products`), float32 products find candidates and float64 products
+  rank them; elsewhere all scores are computed in float64.
 
   Attributes:
     embeddings: (n, dim) float32.
@@ -80,7 +81,8 @@ class Index:
     if len(self.names) != len(array):
       raise ValueError(f"{len(self.names)} names for {len(array)} embeddings")
     self.space, self.model = space, model
-    self._keys = _single(space.keys(_single(array)))
+    rows = _single(array)
+    self._keys = _single(space.keys(rows)) if space.by_products else rows
     inputs.finite("embeddings", self._keys)
     self._dim = width
 
@@ -118,7 +120,7 @@ class Index:
     if self.model not in (None, model):
       raise ValueError(
         f"the index is another model's: it was made by {shown(self.model)}, "
-        f"and this one is {model}; make it again"
+        f"and this one is {model}; rebuild it"
       )
 
   def search(self, queries: inputs.Rows, k: int) -> list[list[Hit]]:
@@ -141,12 +143,13 @@ class Index:
       raise ValueError(f"k is {k}: ask for at least 1")
     found = inputs.rows("queries", queries, self._dim)
     inputs.finite("queries", _single(found))
-    wanted = self.space.queries(found.astype(np.float64))
-    single = _single(wanted)
     if not len(self):
       return [[] for _ in found]
+    if not self.space.by_products:
+      return self._among_all(found.astype(np.float64), min(k, len(self)))
+    wanted = self.space.queries(found.astype(np.float64))
     count = min(k + SPARE, len(self))
-    rows = self._candidates(single, count)
+    rows = self._candidates(_single(wanted), count)
     step = max(1, SCORES // (8 * count * wanted.shape[1]))
     return [
       hits
@@ -198,7 +201,9 @@ class Index:
         "embeddings": "F32",
         "names": "U8",
       }:
-        raise ValueError(f"{path}: no index of {FORMAT!r}: holds {kinds}")
+        raise ValueError(
+          f"{path}: not an index of {FORMAT!r}: contains {kinds}"
+        )
       embeddings, packed = (file.get_tensor(n) for n in ("embeddings", "names"))
     try:
       names, space = json.loads(packed.tobytes()), _space(metadata)
@@ -212,8 +217,8 @@ class Index:
       raise ValueError(f"{path}: damaged index: {error}") from error
     if found.model is None:
       warnings.warn(
-        f"{path} does not say which model made it: an answer of another model "
-        "of the same width cannot be noticed; make it again",
+        f"{path} does not say which model made it: another model of the same "
+        "width would not be noticed; rebuild it",
         stacklevel=2,
       )
     return found
@@ -254,6 +259,32 @@ class Index:
     scores = np.einsum(
       "qcd,qd->qc", keys.reshape(*rows.shape, -1), queries, optimize=True
     )
+    return self._best(rows, scores, k)
+
+  def _among_all(
+    self, queries: Float[np.ndarray, "q dim"], k: int
+  ) -> list[list[Hit]]:
+    """Ranks all rows by their scores, for some queries at a time."""
+    step = max(1, SCORES // len(self))
+    hits = []
+    for start in range(0, len(queries), step):
+      scores = self.space.similarity(
+        queries[start : start + step], self.embeddings
+      )
+      # includes all rows that tie with the k-th, to be ordered by row
+      least = -np.partition(-scores, k - 1, axis=1)[:, k - 1]
+      for row_scores, bound in zip(scores, least, strict=True):
+        (rows,) = np.nonzero(row_scores >= bound)
+        hits += self._best(rows[None], row_scores[rows][None], k)
+    return hits
+
+  def _best(
+    self,
+    rows: Int[np.ndarray, "q count"],
+    scores: Float[np.ndarray, "q count"],
+    k: int,
+  ) -> list[list[Hit]]:
+    """Orders candidates by score, ties by row, and keeps the first k."""
     order = np.lexsort((rows, -scores), axis=1)[:, :k]
     rows, scores = (np.take_along_axis(a, order, 1) for a in (rows, scores))
     return [
@@ -273,5 +304,5 @@ def _space(metadata: dict[str, str]) -> Space:
 def _single(
   x: Float[np.ndarray, "n keys"],
 ) -> Float32[np.ndarray, "n keys"]:
-  with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused
+  with np.errstate(over="ignore", invalid="ignore"):  # rejected later
     return np.ascontiguousarray(x, np.float32)

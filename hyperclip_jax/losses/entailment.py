@@ -1,4 +1,4 @@
-"""The entailment cone loss (Ganea et al., 2018; MERU, Desai et al., 2023)."""
+"""Entailment cone losses (Ganea et al., 2018; MERU, Desai et al., 2023)."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -7,15 +7,24 @@ from hyperclip_jax.geometry.numerics import Scalar
 from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.losses import rows
 
+# How far outside of its cone a point lies, in terms of the exterior angle.
+KINDS = ("hard", "leaky", "angle")
+LEAK = 0.1  # of the exterior angle (UNCHA)
 
-def entailment(
+
+def residuals(
   space: Space,
   general: Float[Array, "b dim"],
   specific: Float[Array, "b dim"],
   aperture_scale: Scalar,
-  where: Bool[Array, " b"] | None = None,
-) -> Float[Array, ""]:
-  """Computes the mean of max(0, exterior angle - eta * half aperture).
+  kind: str = "hard",
+) -> Float[Array, " b"]:
+  """Computes how far specific points are from lying in general ones' cones.
+
+  With the exterior angle phi and the half aperture omega it is max(0, phi - eta
+  omega) if "hard" (MERU), that and 0.1 phi if "leaky" (UNCHA), which keeps a
+  gradient inside of the cone, or phi alone if "angle". A product of spaces has
+  the mean over its factors (PHyCLIP).
 
   The angle has a kink where both points and the root lie on one line. The
   gradient is 0 there (`lorentz.exterior_angle`), and at the corner of the
@@ -27,8 +36,49 @@ def entailment(
     specific: points that should lie inside the cones.
     aperture_scale: eta of HyCoCLIP: below 1 a pair must lie deeper in the cone,
       above 1 it may lie outside of it. MERU has 1.
+    kind: "hard", "leaky" or "angle".
+
+  Returns:
+    Residuals in radians, at least 0.
+
+  Raises:
+    TypeError: the space has no cones.
+
+  Examples:
+    >>> space = spaces.Lorentz(1.0)
+    >>> x = space.lift(jnp.array([[0.5, 0.0], [0.0, 0.5]]))
+    >>> residuals(space, x, 2 * x, 1.0).tolist()  # straight outward
+    [0.0, 0.0]
+  """
+  angle = space.exterior_angle(general, specific)
+  if kind == "angle":
+    found = angle
+  else:
+    margin = angle - aperture_scale * space.half_aperture(general)
+    found = jnp.maximum(margin, 0.0)
+    if kind == "leaky":
+      found += LEAK * angle
+  return found if found.ndim == 1 else jnp.mean(found, axis=1)
+
+
+def entailment(
+  space: Space,
+  general: Float[Array, "b dim"],
+  specific: Float[Array, "b dim"],
+  aperture_scale: Scalar,
+  where: Bool[Array, " b"] | None = None,
+  kind: str = "hard",
+) -> Float[Array, ""]:
+  """Computes the mean of `residuals`.
+
+  Args:
+    space: space of the points, with cones.
+    general: cone apexes.
+    specific: points that should lie inside the cones.
+    aperture_scale: eta of HyCoCLIP, the factor of half apertures.
     where: rows to average over; None for all. Other rows may be inf or NaN. The
       mean of no rows is 0.
+    kind: "hard", "leaky" or "angle".
 
   Returns:
     Loss in radians, a scalar.
@@ -49,5 +99,5 @@ def entailment(
     3.086
   """
   general, specific = (rows.blank(x, where) for x in (general, specific))
-  margin = space.cone_margin(general, specific, aperture_scale)
-  return rows.mean(jnp.maximum(margin, 0.0), where)
+  found = residuals(space, general, specific, aperture_scale, kind)
+  return rows.mean(found, where)

@@ -10,21 +10,15 @@ itself, autodiff would keep every tile of the forward pass.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import math
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float
 
-from hyperclip_jax.geometry.numerics import Scalar
-from hyperclip_jax.geometry.spaces import Space
-from hyperclip_jax.losses import contrastive, rows
-
-# Logits of a tile at most, of which ten or so arrays are alive at once: 16 MiB
-# each in float32. A tile has all rows of its device, so few of its columns.
-TILE = 2**22
+from hyperclip_jax.losses import contrastive, ring, rows
+from hyperclip_jax.losses.contrastive import Nearness, Scales
 
 # Logits a device from which `on` chooses tiles: those of a batch of 4,096 on
 # one. With gradients, HyCoCLIP's needs 2.3 GB of temporaries in the naive form
@@ -33,170 +27,146 @@ TILE = 2**22
 # at once, while tiles take as many turns round as there are devices.
 TILED_FROM = 4096**2
 
-_AXIS = "data"  # of the mesh, that rows are split over
-_ROWS, _ALL = PartitionSpec(_AXIS), PartitionSpec()
-
 
 def cross_entropy(
   mesh: Mesh,
-  space: Space,
-  scale: Scalar,
+  space: Nearness,
+  scale: Scales,
   x: Float[Array, "p dim"],
   y: Float[Array, "b dim"],
   where: Bool[Array, " p"] | None = None,
+  counts: Float[Array, " b"] | None = None,
 ) -> Float[Array, ""]:
   """Computes `contrastive.cross_entropy` in tiles; differentiable once.
 
   Args:
     mesh: devices; the axis "data" splits the rows of x and y.
     space: space of the points.
-    scale: factor of nearness, the inverse temperature.
+    scale: factor of nearness, one number or one for each row of x.
     x: points; x[j] matches y[j // K] with p = K b.
     y: candidates.
     where: rows to average over; None for all.
+    counts: how often each candidate counts, without gradient; None for once.
 
   Returns:
     Loss in nats, a scalar.
   """
-  x = rows.blank(x, where)
-  return rows.mean(_losses(mesh, space, scale, x, y), where)
+  x, y = contrastive.blank(x, y, where, counts)
+  weights = None
+  if counts is not None:
+    matched = contrastive.match_counts(len(x), where, counts)
+    weights = jnp.log(matched), jnp.log(counts)
+  return rows.mean(_losses(mesh, space, scale, x, y, weights), where)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _losses(mesh, space, scale, x, y):
-  """Each row's cross entropy, (p,)."""
-  return _forward(mesh, space, scale, x, y)[0]
+def _losses(mesh, space, scale, x, y, weights):
+  """Each row's cross entropy, (p,); weights are logs of counts, or None."""
+  return _forward(mesh, space, scale, x, y, weights)[0]
 
 
-def _forward(mesh, space, scale, x, y):
-  @_on_each_device(mesh, (_ALL, _ALL, _ROWS, _ROWS), _ROWS)
-  def stream(space, scale, x, y):
-    positives = contrastive.matches(space, scale, x, y)
-    matches, columns = _columns(y, len(x))
+def _forward(mesh, space, scale, x, y, weights):
+  @ring.on_each_device(mesh, _specs(scale), ring.ROWS)
+  def stream(space, scale, x, y, weights):
+    positives = _matches(space, scale, x, y)
+    of_match, of_columns = weights or (0.0, None)
+    matches, columns = ring.columns_of(y, len(x), of_columns)
 
     # Logits are relative to that of the match, which is 0 and waits for the
     # end: no digits are lost to large logits, nor those of small losses to 1.
     def add(carry, tile):
       top, total = carry
-      logits = space.logits(x, tile.y, scale) - positives[:, None]
-      logits = jnp.where(_negative(matches, tile), logits, -jnp.inf)
+      logits = _logits(space, scale, x, tile) - positives[:, None]
+      logits = jnp.where(ring.negative(matches, tile), logits, -jnp.inf)
       new_top = jnp.maximum(top, jnp.max(logits, axis=1))
       tile_total = jnp.sum(jnp.exp(logits - new_top[:, None]), axis=1)
-      return (new_top, total * jnp.exp(top - new_top) + tile_total), tile
+      return (new_top, total * jnp.exp(top - new_top) + tile_total), None
 
     begin = jnp.zeros_like(positives), jnp.zeros_like(positives)
-    columns = _tiles(columns, len(x))
-    (top, total), _ = _over_all_columns(add, begin, columns, mesh)
-    return jax.nn.softplus(top + jnp.log(total))
+    columns = ring.tiles(columns, len(x))
+    (top, total), _ = ring.over_all_columns(add, begin, columns, mesh)
+    return of_match + jax.nn.softplus(top + jnp.log(total) - of_match)
 
-  losses = stream(space, scale, x, y)
-  return losses, (space, scale, x, y, losses)
+  losses = stream(space, scale, x, y, weights)
+  return losses, (space, scale, x, y, weights, losses)
 
 
 def _backward(mesh, saved, grad):
-  specs = (_ALL, _ALL, _ROWS, _ROWS)
+  scale = saved[1]
+  specs = _specs(scale)
 
-  @_on_each_device(mesh, (*specs, _ROWS, _ROWS), specs)
-  def stream(space, scale, x, y, losses, grad):
-    positives, vjp = jax.vjp(contrastive.matches, space, scale, x, y)
-    # The softmax at a match is exp(-loss).
-    dspace, dscale, dx, dy = vjp(grad * jnp.expm1(-losses))
-    matches, columns = _columns(y, len(x))
+  @ring.on_each_device(mesh, (*specs, ring.ROWS, ring.ROWS), specs[:-1])
+  def stream(space, scale, x, y, weights, losses, grad):
+    of_match, of_columns = weights or (0.0, None)
+    positives, vjp = jax.vjp(_matches, space, scale, x, y)
+    # The softmax at a match is exp(-loss), times its count.
+    dspace, dscale, dx, dy = vjp(grad * jnp.expm1(of_match - losses))
+    matches, columns = ring.columns_of(y, len(x), of_columns)
 
     def add(carry, tile):
-      logits, vjp = jax.vjp(_logits, space, scale, x, tile.y)
+      def logits_of(space, scale, x, y):
+        return _logits(space, scale, x, tile._replace(y=y))
+
+      logits, vjp = jax.vjp(logits_of, space, scale, x, tile.y)
       softmax = jnp.exp(logits - positives[:, None] - losses[:, None])
-      weights = jnp.where(_negative(matches, tile), softmax * grad[:, None], 0)
+      weights = jnp.where(
+        ring.negative(matches, tile), softmax * grad[:, None], 0
+      )
       dspace, dscale, dx, dy = vjp(weights)
       carry = jax.tree.map(jnp.add, carry, (dspace, dscale, dx))
-      return carry, tile._replace(dy=tile.dy + dy)
+      return carry, tile.dy + dy
 
     begin = dspace, dscale, dx
-    columns = _tiles(columns._replace(dy=dy), len(x))
-    (*dscalars, dx), columns = _over_all_columns(add, begin, columns, mesh)
+    columns = ring.tiles(columns._replace(dy=dy), len(x))
+    (dspace, dscale, dx), columns = ring.over_all_columns(
+      add, begin, columns, mesh
+    )
     dy = columns.dy.reshape(-1, dy.shape[1])[: len(dy)]
-    return *jax.lax.psum(dscalars, _AXIS), dx, dy
+    dspace = jax.lax.psum(dspace, ring.AXIS)
+    if not jnp.ndim(scale):
+      dscale = jax.lax.psum(dscale, ring.AXIS)
+    return dspace, dscale, dx, dy
 
-  return stream(*saved, grad)
+  *_, weights, _ = saved
+  return *stream(*saved, grad), jax.tree.map(jnp.zeros_like, weights)
 
 
 _losses.defvjp(_forward, _backward)
 
 
-def _logits(space, scale, x, y):
-  return space.logits(x, y, scale)
+def _matches(space, scale, x, y):
+  """`contrastive.matches`, some rows at a time: it has several copies of them.
 
-
-class _Columns(NamedTuple):
-  """A device's columns, tiles of them, or one tile.
-
-  Attributes:
-    y: points.
-    number: in the global batch, from 1; 0 fills up the last tile.
-    dy: their gradients so far; None in the forward pass.
+  Left to itself, XLA would make those of all terms of a loss at once.
   """
+  pieces = math.gcd(len(y), 2 ** int(math.log2(max(1, x.size // ring.TILE))))
+  if pieces == 1:
+    return contrastive.matches(space, scale, x, y)
 
-  y: Float[Array, "*tiles width dim"]
-  number: Int[Array, "*tiles width"]
-  dy: Float[Array, "*tiles width dim"] | None = None
+  def split(v):
+    return v.reshape(pieces, -1, *v.shape[1:])
 
-
-def _columns(y, row_count):
-  """The number of each row's match, and the columns of this device."""
-  first = 1 + jax.lax.axis_index(_AXIS) * len(y)
-  number = first + jnp.arange(len(y), dtype=jnp.int32)
-  return jnp.repeat(number, row_count // len(y)), _Columns(y, number)
-
-
-def _tiles(columns, row_count):
-  """Columns (b, ...) as tiles, (tiles, width, ...), filled up with zeros."""
-  tiles = -(-row_count * len(columns.y) // TILE)
-  padding = -len(columns.y) % tiles
-
-  def split(values):
-    widths = [(0, padding)] + [(0, 0)] * (values.ndim - 1)
-    return jnp.pad(values, widths).reshape(tiles, -1, *values.shape[1:])
-
-  return jax.tree.map(split, columns)
+  scales = jnp.broadcast_to(jnp.asarray(scale, x.dtype), len(x))
+  piece = jax.checkpoint(lambda some: contrastive.matches(space, *some))
+  found = jax.lax.map(piece, (split(scales), split(x), split(y)))
+  return found.reshape(-1)
 
 
-def _negative(matches, tile):
-  """(rows, width) bools: a column that is neither the match nor filler."""
-  number = tile.number[None, :]
-  return (number != matches[:, None]) & (number > 0)
-
-
-def _over_all_columns(add, carry, columns, mesh):
-  """Folds every device's columns into the carry, tile by tile.
-
-  Args:
-    add: (carry, tile) -> (carry, tile).
-    carry: what stays on the device.
-    columns: what travels: after as many passes as devices it is home again.
-    mesh: of the devices.
-
-  Returns:
-    The carry and the columns.
-  """
-  devices = mesh.shape[_AXIS]
-  onward = [(i, (i + 1) % devices) for i in range(devices)]
-
-  def visit(state, _):
-    carry, columns = jax.lax.scan(add, *state)
-    return (carry, jax.lax.ppermute(columns, _AXIS, onward)), None
-
-  return jax.lax.scan(visit, (carry, columns), length=devices)[0]
-
-
-def _on_each_device(mesh, in_specs, out_specs) -> Callable[..., Any]:
-  """shard_map; sums over devices are written out, outside the loops."""
-  return functools.partial(
-    jax.shard_map,
-    mesh=mesh,
-    in_specs=in_specs,
-    out_specs=out_specs,
-    check_vma=False,
+def _specs(scale):
+  """Which arguments of `_losses` are split: space, scale, x, y, weights."""
+  return (
+    ring.ALL,
+    ring.ROWS if jnp.ndim(scale) else ring.ALL,
+    ring.ROWS,
+    ring.ROWS,
+    ring.ROWS,
   )
+
+
+def _logits(space, scale, x, tile):
+  """Logits of a tile, with the logs of its columns' counts."""
+  logits = contrastive.by_row(scale) * space.pairwise(x, tile.y)
+  return logits if tile.weight is None else logits + tile.weight[None, :]
 
 
 def on(mesh: Mesh, how: str = "auto") -> contrastive.Contrast:
@@ -214,9 +184,9 @@ def on(mesh: Mesh, how: str = "auto") -> contrastive.Contrast:
   if how != "auto":
     return tiled if how == "tiled" else contrastive.cross_entropy
 
-  def chosen(space, scale, x, y, where=None):
-    many = len(y) ** 2 // mesh.shape[_AXIS] >= TILED_FROM
+  def chosen(space, scale, x, y, where=None, counts=None):
+    many = len(y) ** 2 // mesh.shape[ring.AXIS] >= TILED_FROM
     contrast = tiled if many else contrastive.cross_entropy
-    return contrast(space, scale, x, y, where)
+    return contrast(space, scale, x, y, where, counts)
 
   return chosen

@@ -5,7 +5,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from hyperclip_jax.nn.transformer import InitStd, Transformer
+from hyperclip_jax.nn.transformer import Init, Transformer
 
 
 class TextTransformer(nn.Module):
@@ -23,6 +23,9 @@ class TextTransformer(nn.Module):
     dtype: dtype of the computation; parameters are float32.
     remat: what the backward pass recomputes, a key of `transformer.REMAT`.
     unroll: whether to compile each block by itself instead of one loop.
+    activation: activation of the MLPs, a key of `transformer.ACTIVATIONS`.
+    dropout: rate of the dropout at the entrance of every block, in calls with
+      `train`.
   """
 
   width: int
@@ -33,9 +36,13 @@ class TextTransformer(nn.Module):
   dtype: DTypeLike = jnp.float32
   remat: str = "none"
   unroll: bool = False
+  activation: str = "gelu"
+  dropout: float = 0.0
 
   @nn.compact
-  def __call__(self, tokens_BL: Int[Array, "b l"]) -> Float[Array, "b width"]:
+  def __call__(
+    self, tokens_BL: Int[Array, "b l"], train: bool = False
+  ) -> Float[Array, "b width"]:
     length = tokens_BL.shape[1]
     if length > self.context:
       raise ValueError(
@@ -61,7 +68,7 @@ class TextTransformer(nn.Module):
       self.depth,
       self.heads,
       causal=True,
-      init_std=InitStd(
+      initial=Init(
         qkv=std,
         out=residual_std,
         fc1=(2 * self.width) ** -0.5,
@@ -70,8 +77,10 @@ class TextTransformer(nn.Module):
       dtype=self.dtype,
       remat=self.remat,
       unroll=self.unroll,
+      activation=self.activation,
+      dropout=self.dropout,
       name="transformer",
-    )(x_BLD)
+    )(x_BLD, train)
     # The end token has the largest id of the vocabulary.
     end_B = jnp.argmax(tokens_BL, axis=1)
     return jnp.take_along_axis(x_BLD, end_B[:, None, None], axis=1)[:, 0]

@@ -1,6 +1,7 @@
 """Pre-norm transformer blocks, scanned over depth; both towers use them."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import jax
@@ -18,21 +19,44 @@ REMAT = {
 }
 
 
+def quick_gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+  """Approximates the GELU by x sigmoid(1.702 x), as the published CLIP does."""
+  return x * nn.sigmoid(1.702 * x)
+
+
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+  """Computes the exact GELU (Hendrycks and Gimpel, 2016)."""
+  return nn.gelu(x, approximate=False)
+
+
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+  "gelu": gelu,
+  "quick_gelu": quick_gelu,
+}
+
+Initializer = nn.initializers.Initializer
+
+
 @dataclasses.dataclass(frozen=True)
-class InitStd:
-  """Standard deviations of the normal initialisers of a block's kernels.
+class Init:
+  """Initialisers of a block.
 
   Attributes:
-    qkv: queries, keys and values.
-    out: output projection of the attention.
-    fc1: first layer of the MLP.
-    fc2: second layer of the MLP.
+    qkv: kernel of queries, keys and values: the standard deviation of a normal
+      distribution, or an initialiser.
+    out: the same of the output projection of the attention.
+    fc1: the same of the first layer of the MLP.
+    fc2: the same of the second layer of the MLP.
+    fc1_bias: initialiser of the first layer's bias.
+    fc2_bias: initialiser of the second layer's bias.
   """
 
-  qkv: float
-  out: float
-  fc1: float
-  fc2: float
+  qkv: float | Initializer
+  out: float | Initializer
+  fc1: float | Initializer
+  fc2: float | Initializer
+  fc1_bias: Initializer = nn.initializers.zeros
+  fc2_bias: Initializer = nn.initializers.zeros
 
 
 def attention(
@@ -125,50 +149,64 @@ def even_attention(
 class Block(nn.Module):
   """Applies x + attention(norm(x)), then x + mlp(norm(x)).
 
-  The MLP is four times as wide, with the exact GELU.
-
   Attributes:
     heads: number of attention heads.
     causal: whether a position sees only itself and earlier ones.
-    init_std: standard deviations of the kernel initialisers.
+    initial: initialisers.
     dtype: dtype of the computation; parameters are float32.
+    mlp_ratio: width of the MLP, as a multiple of the input's, rounded down.
+    activation: activation of the MLP, a key of `ACTIVATIONS`.
+    epsilon: epsilon of the LayerNorms.
+    dropout: rate at which numbers of the input are dropped, before anything
+      else; it draws from the stream "dropout" if it is not 0.
   """
 
   heads: int
   causal: bool
-  init_std: InitStd
+  initial: Init
   dtype: DTypeLike
+  activation: str = "gelu"
+  epsilon: float = 1e-5
+  mlp_ratio: float = 4.0
+  dropout: float = 0.0
 
   @nn.compact
   def __call__(self, x_BLD: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
-    width = x_BLD.shape[-1]
+    width, initial = x_BLD.shape[-1], self.initial
+    mlp_width = int(width * self.mlp_ratio)
 
     def norm(name):
-      return nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name=name)
+      return nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name=name)
 
-    def dense(name, features, std):
+    def dense(name, features, kernel, bias=nn.initializers.zeros):
+      if not callable(kernel):
+        kernel = nn.initializers.normal(kernel)
       return nn.Dense(
         features,
         dtype=self.dtype,
-        kernel_init=nn.initializers.normal(std),
+        kernel_init=kernel,
+        bias_init=bias,
         name=name,
       )
 
+    if self.dropout:
+      x_BLD = nn.Dropout(self.dropout, deterministic=False)(x_BLD)
     y_BLD = norm("norm1")(x_BLD)
-    qkv_BLX = dense("qkv", 3 * width, self.init_std.qkv)(y_BLD)
+    qkv_BLX = dense("qkv", 3 * width, initial.qkv)(y_BLD)
     qkv_BL3HK = qkv_BLX.reshape(*x_BLD.shape[:2], 3, self.heads, -1)
     y_BLHK = attention(*jnp.unstack(qkv_BL3HK, axis=2), causal=self.causal)
     y_BLD = y_BLHK.reshape(x_BLD.shape)
-    x_BLD = x_BLD + dense("out", width, self.init_std.out)(y_BLD)
+    x_BLD = x_BLD + dense("out", width, initial.out)(y_BLD)
 
     y_BLD = norm("norm2")(x_BLD)
-    y_BLF = dense("fc1", 4 * width, self.init_std.fc1)(y_BLD)
-    y_BLF = nn.gelu(y_BLF, approximate=False)
-    return x_BLD + dense("fc2", width, self.init_std.fc2)(y_BLF)
+    fc1 = dense("fc1", mlp_width, initial.fc1, initial.fc1_bias)
+    y_BLF = ACTIVATIONS[self.activation](fc1(y_BLD))
+    fc2 = dense("fc2", width, initial.fc2, initial.fc2_bias)
+    return x_BLD + fc2(y_BLF)
 
 
 class Transformer(nn.Module):
-  """Applies `depth` blocks and a LayerNorm.
+  """Applies `depth` blocks, and a LayerNorm unless `final_norm` is False.
 
   The blocks are one scanned block, which is compiled once; their parameters are
   stacked along a leading axis of length `depth`.
@@ -177,28 +215,41 @@ class Transformer(nn.Module):
     depth: number of blocks.
     heads: number of attention heads.
     causal: whether a position sees only itself and earlier ones.
-    init_std: standard deviations of the kernel initialisers.
+    initial: initialisers of a block.
     dtype: dtype of the computation; parameters are float32.
     remat: what the backward pass recomputes, a key of `REMAT`.
     unroll: whether to compile each block by itself, so that residuals are not
       copied into stacks. It needs `remat` "none": without the loop, XLA would
       merge the recomputation with the first computation.
+    mlp_ratio: as of `Block`.
+    activation: as of `Block`.
+    epsilon: as of `Block`.
+    final_norm: whether a LayerNorm follows the blocks.
+    dropout: rate of the dropout at the entrance of every block, in calls with
+      `train`; the stream is "dropout".
   """
 
   depth: int
   heads: int
   causal: bool
-  init_std: InitStd
+  initial: Init
   dtype: DTypeLike
   remat: str
   unroll: bool = False
+  activation: str = "gelu"
+  epsilon: float = 1e-5
+  mlp_ratio: float = 4.0
+  final_norm: bool = True
+  dropout: float = 0.0
 
   @nn.compact
-  def __call__(self, x_BLD: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+  def __call__(
+    self, x_BLD: Float[Array, "b l d"], train: bool = False
+  ) -> Float[Array, "b l d"]:
     blocks = nn.scan(
       lambda block, x, _: (block(x), None),
       variable_axes={"params": 0},
-      split_rngs={"params": True},
+      split_rngs={"params": True, "dropout": True},
       length=self.depth,
       unroll=self.depth if self.unroll else 1,
     )
@@ -208,7 +259,18 @@ class Transformer(nn.Module):
       nn.remat(Block, prevent_cse=False, policy=policy) if policy else Block
     )
     block = kind(
-      self.heads, self.causal, self.init_std, self.dtype, name="blocks"
+      self.heads,
+      self.causal,
+      self.initial,
+      self.dtype,
+      self.activation,
+      self.epsilon,
+      self.mlp_ratio,
+      self.dropout if train else 0.0,
+      name="blocks",
     )
     x_BLD, _ = blocks(block, x_BLD, None)
-    return nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="norm")(x_BLD)
+    if not self.final_norm:
+      return x_BLD
+    norm = nn.LayerNorm(epsilon=self.epsilon, dtype=self.dtype, name="norm")
+    return norm(x_BLD)

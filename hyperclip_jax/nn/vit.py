@@ -1,7 +1,7 @@
-"""The image tower: a vision transformer with fixed sin-cos positions.
+"""The image tower: a vision transformer (Dosovitskiy et al., 2021).
 
-Dosovitskiy et al., 2021 (arXiv 2010.11929); positions and patch initialiser
-as in MoCo v3 (Chen et al., 2021, arXiv 2104.02057).
+Positions are fixed sines and cosines, with the patch initialiser of MoCo v3
+(Chen et al., 2021, arXiv 2104.02057), or learned, as in arXiv 2010.11929.
 """
 
 import jax.numpy as jnp
@@ -10,7 +10,10 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from hyperclip_jax.nn.transformer import InitStd, Transformer
+from hyperclip_jax.nn.initializers import fan_in_uniform
+from hyperclip_jax.nn.transformer import Init, Transformer
+
+POSITIONS = ("sincos", "learned")
 
 
 def sincos_positions(
@@ -52,6 +55,9 @@ class ViT(nn.Module):
     dtype: dtype of the computation; parameters are float32.
     remat: what the backward pass recomputes, a key of `transformer.REMAT`.
     unroll: whether to compile each block by itself instead of one loop.
+    positions: "sincos" for fixed positions of the patches, or "learned" ones of
+      the patches and CLS, for images of one size.
+    epsilon: epsilon of the LayerNorms.
   """
 
   width: int
@@ -62,6 +68,8 @@ class ViT(nn.Module):
   dtype: DTypeLike = jnp.float32
   remat: str = "none"
   unroll: bool = False
+  positions: str = "sincos"
+  epsilon: float = 1e-5
 
   @nn.compact
   def __call__(
@@ -74,27 +82,40 @@ class ViT(nn.Module):
       .transpose(0, 1, 3, 2, 4, 5)
       .reshape(batch, side * side, patch * patch * 3)
     )
+    learned = self.positions == "learned"
+    # MoCo v3's initialiser of the flattened patch, or that of a convolution.
+    xavier, zeros = nn.initializers.xavier_uniform(), nn.initializers.zeros
     x_BPD = nn.Dense(
       self.width,
       dtype=self.dtype,
-      # MoCo v3's xavier_uniform over the flattened patch.
-      kernel_init=nn.initializers.xavier_uniform(),
+      kernel_init=fan_in_uniform() if learned else xavier,
+      bias_init=fan_in_uniform(patches_BPX.shape[-1]) if learned else zeros,
       name="patch_embed",
     )(patches_BPX)
-    positions_PD = sincos_positions(side, self.width)
-    x_BPD = x_BPD + jnp.asarray(positions_PD, self.dtype)[None]
+    if not learned:
+      positions_PD = sincos_positions(side, self.width)
+      x_BPD = x_BPD + jnp.asarray(positions_PD, self.dtype)[None]
 
     cls_D = self.param("cls", nn.initializers.normal(1e-6), (self.width,))
     cls_B1D = jnp.broadcast_to(cls_D.astype(self.dtype), (batch, 1, self.width))
     x_BLD = jnp.concatenate([cls_B1D, x_BPD], axis=1)
+    if learned:
+      positions_LD = self.param(
+        "position_embed",
+        nn.initializers.normal(0.02),
+        (1 + side * side, self.width),
+      )
+      x_BLD = x_BLD + positions_LD.astype(self.dtype)[None]
+    std = self.init_std
     x_BLD = Transformer(
       self.depth,
       self.heads,
       causal=False,
-      init_std=InitStd(*4 * (self.init_std,)),
+      initial=Init(std, std, std, std),
       dtype=self.dtype,
       remat=self.remat,
       unroll=self.unroll,
+      epsilon=self.epsilon,
       name="transformer",
     )(x_BLD)
     return x_BLD[:, 0]

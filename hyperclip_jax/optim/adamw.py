@@ -37,6 +37,40 @@ def schedule(peak: float, warmup: int, steps: int) -> optax.Schedule:
   return learning_rate
 
 
+def schedule_between(
+  peak: float, warmup: int, steps: int, start: float, end: float
+) -> optax.Schedule:
+  """Makes a linear warmup from `start` to `peak`, then a cosine towards `end`.
+
+  The last step of the warmup and the first of the cosine have the peak, and
+  `end` would follow the last step (Mu et al., SLIP, 2022; Fini et al., 2023).
+
+  Args:
+    peak: largest learning rate.
+    warmup: number of warmup steps.
+    steps: number of steps.
+    start: learning rate of the first step, if there is a warmup.
+    end: learning rate after the last step.
+
+  Returns:
+    Schedule: step -> learning rate, float32.
+
+  Examples:
+    >>> rate = schedule_between(1.0, warmup=3, steps=7, start=0.2, end=0.0)
+    >>> [round(float(rate(step)), 2) for step in range(7)]
+    [0.2, 0.6, 1.0, 1.0, 0.85, 0.5, 0.15]
+  """
+
+  def learning_rate(count):
+    count = jnp.asarray(count, jnp.float32)
+    ramp = start + (peak - start) * count / max(warmup - 1, 1)
+    decay = jnp.clip((count - warmup) / max(steps - warmup, 1), 0.0, 1.0)
+    cosine = end + (peak - end) * jnp.cos(jnp.pi / 2 * decay) ** 2
+    return jnp.where(count < warmup, ramp, cosine)
+
+  return learning_rate
+
+
 def decay_mask(
   params: PyTree,
   matrices: Collection[str],

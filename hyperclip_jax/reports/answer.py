@@ -1,4 +1,4 @@
-"""What a model makes of one picture, as the body of a page."""
+"""Renders the exploration of one picture as the body of a page."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from hyperclip_jax.data.records.images import Pixels
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.inference.explore import Answer, Things
 from hyperclip_jax.inference.model import HyperCLIP
-from hyperclip_jax.reports import cones, markup, page, plots
+from hyperclip_jax.reports import cones, maps, markup, page, plots
 from hyperclip_jax.reports.markup import (
   Markup,
   counts,
@@ -21,9 +21,9 @@ from hyperclip_jax.reports.markup import (
 )
 
 MOST_CONES = 8
-LABELS = 8  # Phrases that are named on the map, the nearest ones.
+LABELS = 8  # nearest phrases to label on the map
 
-# The look of reports for answers alone, inside of a page of others.
+# Style of reports, limited to answers, for use inside another page.
 STYLE = f"""
 .answer {{ {markup.STYLE.replace(":root", "&")}
   section:first-child {{ margin-top: 0; }}
@@ -48,11 +48,22 @@ def answer(
   things: Things,
   found: Answer,
 ) -> Markup:
-  """Four sections: the nearest, the walk, the map and the cones."""
+  """Renders four sections: nearest entries, walk, map and cones.
+
+  Args:
+    model: model that was used.
+    picture: uint8 pixels (height, width, 3).
+    phrases: phrases that were compared.
+    things: further entries that were compared.
+    found: result of `explore`.
+
+  Returns:
+    HTML.
+  """
   sections = {
     "Nearest phrases": _nearest(model, found),
     "The way to the root": _walk(model, picture, phrases, things, found),
-    "Where it lies": _map(model, phrases, found),
+    "Map": _map(model, phrases, found),
     "Cones": _cones(model, found),
   }
   return tag(
@@ -66,12 +77,12 @@ def answer(
 
 
 def problem(text: str) -> Markup:
-  """An error for the user."""
+  """Renders an error for the user."""
   return tag("div", tag("p", text, cls="problem", role="alert"), cls="answer")
 
 
 def _nearest(model: HyperCLIP, found: Answer) -> list[Markup]:
-  """A table with the distance, which is easier to read than the score."""
+  """Makes a table of distances, which are easier to read than scores."""
   rows = {
     shortened(hit.name): f"{value:.3f}"
     for hit, value in zip(found.nearest, found.distances, strict=True)
@@ -88,9 +99,9 @@ def _walk(model, picture, phrases, things, found) -> list[Markup]:
   }
   return [
     note(
-      "The shortest way leads from the picture to the root, the most general "
-      "point. These lie nearest on the way, each with the share of the way "
-      "that is left where it is first met."
+      "The geodesic leads from the picture to the root, the most general "
+      "point. These entries are nearest along it, each with the fraction of "
+      "the way that is left where it first is the nearest."
     ),
     page.walk(page.Traversal(picture, "the picture", stops, pictures)),
   ]
@@ -98,7 +109,7 @@ def _walk(model, picture, phrases, things, found) -> list[Markup]:
 
 def _map(model: HyperCLIP, phrases, found: Answer) -> list[Markup]:
   if len(phrases) < 2:
-    return [note("Two phrases or more give directions to draw.")]
+    return [note("The map needs at least two phrases.")]
   image, texts = found.embeddings["image"], found.embeddings["text"]
   order = np.argsort(-model.similarity(image, texts)[0], kind="stable")
   drawn, share = labelled_map(
@@ -108,11 +119,11 @@ def _map(model: HyperCLIP, phrases, found: Answer) -> list[Markup]:
   )
   text = (
     "The Poincaré disk: the root is in the middle. Distances from it are "
-    "true (rings); a line joins the nearest phrase to the picture; angles "
-    f"are a sketch, which holds {share:.0%} of how directions vary."
+    "exact (rings); a line joins the nearest phrase to the picture; angles "
+    f"are approximate and show {share:.0%} of the variance of directions."
     if isinstance(model.space, Lorentz)
-    else f"The first two principal components hold {share:.0%} of the "
-    "variance; this space has no root."
+    else f"The first two principal components explain {share:.0%} of the "
+    "variance."
   )
   uri = plots.data_uri(drawn)
   alt = "Map of the picture and the phrases"
@@ -125,23 +136,23 @@ def labelled_map(
   names: Sequence[str],
   space: Space,
 ) -> tuple[Figure, float]:
-  """`plots.embedding_map` with the names of the first texts, where they fit.
+  """Draws `maps.embedding_map` with labels of the first texts, where they fit.
 
   Args:
     embeddings: lifted points of the kinds "image" and "text".
-    names: of the first texts.
-    space: where they live.
+    names: labels of the first texts.
+    space: space of the embeddings.
 
   Returns:
-    The figure, and the share of variance that it holds.
+    Figure, and the fraction of variance that it shows.
   """
-  drawn, share = plots.embedding_map(embeddings, space)
-  places, _ = plots.positions(embeddings, space)
+  drawn, share = maps.embedding_map(embeddings, space)
+  places, _ = maps.positions(embeddings, space)
   (axes,) = drawn.axes
   half = max(np.abs(axes.get_xlim()))
   taken: list[np.ndarray] = []
   for name, place in zip(names, places["text"], strict=False):
-    # Names over each other cannot be read: that of the nearer text stays.
+    # of overlapping labels that of the nearer text is kept
     apart = (
       np.abs(place - other) > (0.5 * half, 0.07 * half) for other in taken
     )
@@ -158,16 +169,24 @@ def labelled_map(
 
 
 def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
-  if not isinstance(model.space, Lorentz):
+  if not model.space.cones:
     return [note("This model's space has no cones.")]
   holding = sum(cone.margin <= 0 for cone in found.cones)
+  if not isinstance(model.space, Lorentz):
+    return [
+      note(
+        f"{holding} of {len(found.cones)} phrases entail the picture, on "
+        "average over the factors of this model's space, which has too many "
+        "dimensions to draw."
+      )
+    ]
   uri = plots.data_uri(cones.cones(found.cones[:MOST_CONES], model.space))
   return [
     note(
       f"{holding} of {len(found.cones)} phrases entail the picture: it (blue) "
       "lies in the shaded cone behind the phrase (orange). Each disk is the "
       "plane through root, phrase and picture, and is exact. The clearest "
-      "come first."
+      "entailment comes first."
     ),
     figure(uri, "", "Entailment cones of phrases, and the picture"),
   ]

@@ -21,10 +21,10 @@ from hyperclip_jax.data.records.record import Record, RecordError
 from hyperclip_jax.data.records.shards import TarSource
 from hyperclip_jax.reports.tallies import Tally
 
-NAMED = 20  # Bad records to list by name.
-CHUNK = 512  # Records read at a time.
-MOST_TOKENS = 1024  # Longer texts count as this long.
-OCTAVE = 12  # Steps per factor of two in the tally of aspect ratios.
+NAMED = 20  # bad records to list by name
+CHUNK = 512  # records read at a time
+MOST_TOKENS = 1024  # longer texts count as this long
+OCTAVE = 12  # steps per factor of two in the tally of aspect ratios
 
 BAD = {
   RecordError: "malformed texts",
@@ -116,9 +116,9 @@ class Census:
       w, h = (x2 - x1) * width, (y2 - y1) * height
       self.box_widths[round(w)] += 1
       self.box_heights[round(h)] += 1
-      # The slack keeps 0.29 * 100 = 28.999999999999996 at 29.
+      # the slack keeps 0.29 * 100 = 28.999999999999996 at 29
       self.box_areas[int(100 * (x2 - x1) * (y2 - y1) + 1e-6)] += 1
-      octaves = math.log2(w) - math.log2(h)  # The ratio may underflow.
+      octaves = math.log2(w) - math.log2(h)  # the ratio may underflow
       self.box_aspects[round(OCTAVE * octaves)] += 1
 
   def add_bad(self, reason: str, message: str) -> None:
@@ -164,7 +164,7 @@ def count(source: TarSource, numbers: Sequence[int]) -> Census:
     try:
       return _measure(source[number], tokenize)
     except RecordError as error:
-      return BAD[RecordError], str(error)  # It names the record itself.
+      return BAD[RecordError], str(error)  # names the record already
     except (ImageError, OSError) as error:
       kind = ImageError if isinstance(error, ImageError) else OSError
       return BAD[kind], f"{source.name(number)}: {error}"
@@ -187,7 +187,7 @@ def _measure(record: Record, tokenize: Tokenizer) -> Measures:
     if part.crop is None:
       boxes.append(part.box)
     else:
-      images.decode(part.crop)  # A broken one is a bad record.
+      images.decode(part.crop)  # a record with a broken crop is bad
   phrases = [tokenizer.clean(part.text) for part in record.parts]
   texts = [record.caption, *(part.text for part in record.parts)]
   caption, *lengths = tokenize.lengths(texts).clip(max=MOST_TOKENS).tolist()

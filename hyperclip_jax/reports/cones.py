@@ -1,8 +1,8 @@
-"""Pictures of entailment cones, exact in the plane that each one shows.
+"""Draws entailment cones, exact in the plane that each figure shows.
 
-The root, a phrase and a picture span a hyperbolic plane of their own. In its
-Poincare disk the root is the middle, geodesics are circular arcs and angles
-are true, so that a picture is drawn inside a cone if and only if it is in it.
+The root, a phrase and a picture span a hyperbolic plane. In its Poincare disk
+the root is the middle, geodesics are circular arcs and angles are exact, so a
+picture is drawn inside a cone if and only if it is in it.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,20 @@ from hyperclip_jax.reports.markup import shortened
 from hyperclip_jax.reports.plots import FAINT, INK, KINDS, STYLE
 
 COLUMNS = 4
-TITLE = 28  # Characters of a phrase that fit.
+TITLE = 28  # characters of a phrase that fit
 RIM = 0.9999
 
 
 @matplotlib.rc_context(STYLE)
 def cones(found: Sequence[Cone], space: Lorentz) -> Figure:
-  """A small disk for each cone: shaded where the phrase entails.
+  """Draws a small disk for each cone, shaded where the phrase entails.
 
   Args:
-    found: one or more.
-    space: where they live.
+    found: cones, at least one.
+    space: space of the embeddings.
+
+  Returns:
+    Figure.
   """
   rows = -(-len(found) // COLUMNS)
   figure = Figure(figsize=(10, 2.9 * rows))
@@ -89,15 +92,18 @@ def _draw(axes, cone: Cone, space: Lorentz) -> None:
 def outline(
   apex: float, aperture: float, space: Lorentz
 ) -> Complex[np.ndarray, "points"]:
-  """The border of a cone in the disk; its axis points to the right.
+  """Computes the border of a cone in the disk; its axis points to the right.
 
   Rays from the apex are straight in the disk that has it in the middle, which
-  is then moved to have the root there.
+  is then moved to put the root there.
 
   Args:
-    apex: its distance from the root.
+    apex: distance of the apex from the root.
     aperture: half the opening in radians.
-    space: where it lives.
+    space: space of the cone.
+
+  Returns:
+    Points x + iy of the unit disk.
   """
   ray = RIM * np.linspace(0, 1, 64)
   turn = np.linspace(-aperture, aperture, 129)

@@ -1,7 +1,7 @@
 """Reports what a data set contains, on one self-contained HTML page.
 
-It works for any source that the reader takes: raw GRIT, HyCoCLIP's processed
-shards and prepared ones. A sample of records is read and its images decoded.
+It works for all layouts that the reader supports. A sample of records is read
+and its images decoded.
 
   hyperclip report --shards 'DIR/*.tar' --output FILE.html
 """
@@ -19,7 +19,7 @@ from hyperclip_jax.files import write_whole
 from hyperclip_jax.reports import census as census_lib
 from hyperclip_jax.reports import preparation
 from hyperclip_jax.reports.census import Census
-from hyperclip_jax.reports.drawing import drawn
+from hyperclip_jax.reports.drawing import drawn, located
 from hyperclip_jax.reports.markup import (
   Markup,
   counts,
@@ -32,9 +32,9 @@ from hyperclip_jax.reports.markup import (
 from hyperclip_jax.reports.panels import BUCKETS, CONTEXT, panels
 from hyperclip_jax.reports.tallies import share_within
 
-LIMIT = 20_000  # Records in the sample.
-SHEET = 24  # Images on the contact sheet.
-COMMON = 30  # Phrases in the list.
+LIMIT = 20_000  # records in the sample
+SHEET = 24  # images on the contact sheet
+COMMON = 30  # phrases in the list
 
 
 def write_report(
@@ -113,10 +113,10 @@ def _totals(census: Census, min_side: int) -> list[Markup]:
   parts = census.phrase_tokens.total()
   return [
     note(
-      "All but the first number is of the sample. Parts are those that the "
+      "All numbers but the first are of the sample. Parts are those that the "
       "reader keeps: one for each phrase of a record, and from raw records "
-      f"only boxes with sides of {min_side} pixels or more. Phrases are told "
-      "apart after the tokenizer's cleaning (case, spaces, broken encodings)."
+      f"only boxes with sides of {min_side} pixels or more. Phrases are "
+      "compared after the tokenizer's cleaning (case, spaces, encoding faults)."
     ),
     counts(
       {
@@ -150,8 +150,8 @@ def _bad(census: Census, skipped: Mapping[str, str]) -> list[Markup]:
   bad = {"tar left out whole": len(skipped)} | census.bad
   return [
     note(
-      "What cannot be used: how often, and the first of them by name. "
-      "Training replaces such records."
+      "Numbers of unusable records, and the names of the first. Training "
+      "replaces such records."
     ),
     counts({name: f"{n:,}" for name, n in bad.items() if n}),
     tag("ul", *(tag("li", shortened(text)) for text in named), cls="named"),
@@ -162,14 +162,14 @@ def _histograms(census: Census) -> list[Markup]:
   if not census.records:
     return [note("There is no good record to show.")]
   notes = [
-    note("Shares of the sample. Far outliers are counted in the last bar.")
+    note("Fractions of the sample. Far outliers are counted in the last bar.")
   ]
   own = census.phrase_tokens.total() - census.box_areas.total()
   if own:
     notes.append(
       note(
-        f"{own:,} parts are pictures of their own: where they lie in the image "
-        "is not known, and they are not counted as boxes."
+        f"{own:,} parts are stored as crops: their boxes in the image are not "
+        "known, and they are not counted as boxes."
       )
     )
   return [*notes, tag("div", *panels(census), cls="panels")]
@@ -183,9 +183,9 @@ def _buckets(census: Census) -> list[Markup]:
   }
   return [
     note(
-      "A batch of texts is cut to the shortest of these lengths that holds all "
-      "of them, and costs as much. Shares of the texts that fit, the start and "
-      f"the end token counted; what does not fit in {CONTEXT} is cut."
+      "A batch of texts is padded to the shortest of these lengths that fits "
+      "all of them, which determines its cost. Fractions of texts that fit, "
+      f"including start and end token; texts are truncated to {CONTEXT}."
     ),
     counts(rows, ("", "captions", "phrases")),
   ]
@@ -193,7 +193,7 @@ def _buckets(census: Census) -> list[Markup]:
 
 def _phrases(census: Census) -> list[Markup]:
   total = max(census.phrases.total(), 1)
-  # Ties are broken by name, as their order depends on the sample.
+  # ties are broken by name, since their order depends on the sample
   common = sorted(census.phrases.items(), key=lambda pair: (-pair[1], pair[0]))
   items = (
     tag("li", shortened(phrase), tag("small", f" {n:,} ({n / total:.2%})"))
@@ -202,7 +202,7 @@ def _phrases(census: Census) -> list[Markup]:
   if not common:
     return [note("The sample has no phrase.")]
   return [
-    note("How often, and the share of all parts."),
+    note("Number of occurrences, and fraction of all parts."),
     tag("ol", *items, cls="columns"),
   ]
 
@@ -216,7 +216,7 @@ def _sheet(source: TarSource, numbers: Sequence[int]) -> list[Markup]:
     try:
       articles.append(_card(source[number]))
     except (RecordError, ImageError, OSError):
-      continue  # Counted and named by the census.
+      continue  # counted and named by the census
   return [
     note(
       "Some records of the sample with their boxes, their captions and the "
@@ -228,9 +228,7 @@ def _sheet(source: TarSource, numbers: Sequence[int]) -> list[Markup]:
 
 def _card(record: Record) -> Markup:
   picture = images.decode(record.image)
-  parts = [
-    (part.text, part.box if part.crop is None else images.decode(part.crop))
-    for part in record.parts
-  ]
   key = tag("small", shortened(record.key))
-  return tag("article", *drawn(picture, record.caption, parts), key)
+  return tag(
+    "article", *drawn(picture, record.caption, located(record, picture)), key
+  )

@@ -1,10 +1,13 @@
 """Draws a picture with its boxes, caption and phrases as HTML."""
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from hyperclip_jax.data.records.boxes import Box
+from hyperclip_jax.data.records.images import ImageError
+from hyperclip_jax.data.records.record import Record
 from hyperclip_jax.reports.markup import (
   Markup,
   inline_image,
@@ -16,8 +19,8 @@ from hyperclip_jax.reports.plots import LINES
 
 Picture = np.ndarray  # uint8 (height, width, 3)
 
-MOST = 40  # Parts to show.
-# Size of a number on a picture, as shares of the width of the picture.
+MOST = 40  # parts to show
+# Size of a number on a picture, as a fraction of the picture's width.
 WIDE, HIGH = 0.08, 0.055
 
 
@@ -63,17 +66,42 @@ def drawn(
   ]
 
 
+def located(
+  record: Record, whole: Picture, upright: bool = False
+) -> list[tuple[str, Box | Picture]]:
+  """Lists the parts of a record for `drawn`.
+
+  Parts whose stored crop cannot be decoded are left out.
+
+  Args:
+    record: record with its parts.
+    whole: decoded image of the record.
+    upright: whether to turn crops as their EXIF orientation says.
+
+  Returns:
+    Phrase of each part with its box in the image, or with its stored crop.
+  """
+  found = []
+  for part in record.parts:
+    if part.crop is None:
+      found.append((part.text, part.box))
+    else:
+      with contextlib.suppress(ImageError):
+        found.append((part.text, part.pixels(whole, upright)))
+  return found
+
+
 def _free(
   x: float, y: float, high: float, taken: Sequence[tuple[float, float]]
 ) -> tuple[float, float]:
   """Places the number of a box above its corner, or to the right of others."""
   x, y = min(x, 1 - WIDE), max(y - high, 0.0)
-  # A crowded picture may have no free place: the last one tried is used.
+  # a crowded picture may have no free place: the last one tried is used
   for _ in range(50):
     near = [a for a, b in taken if abs(a - x) < WIDE and abs(b - y) < high]
     if not near:
       break
-    x = max(near) + WIDE * 1.001  # Clear of rounding errors.
+    x = max(near) + WIDE * 1.001  # avoids rounding errors
     if x > 1 - WIDE:
       x, y = 0.0, min(y + high, 1 - high)
   return x, y

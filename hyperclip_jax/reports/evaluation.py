@@ -29,31 +29,31 @@ from hyperclip_jax.reports.markup import (
   tag,
 )
 
-MESSAGE = 1000  # Characters of a message on one line.
+MESSAGE = 1000  # characters of a message on one line
 PAGE = "results.html"
 TABLE = "results.md"
 DATA = "results.json"
 SPREAD = tuple(f"_{name}" for name in norms.STATISTICS if name != "mean")
 
 PAPER = (
-  "The columns on the right are those of HyCoCLIP's paper (Pal et al., ICLR "
-  "2025), trained on 20 million pairs; its prompts and its WordNet tree differ "
-  "in places."
+  "The columns on the right are from HyCoCLIP's paper (Pal et al., ICLR 2025), "
+  "whose models were trained on 20 million pairs; some of its prompts and of "
+  "its WordNet tree differ."
 )
 LEFT_OUT = (
-  "These could not be read: the numbers are of the others. Repair or fetch "
+  "These could not be read and are not in the numbers. Repair or download "
   f"them, remove the task's file in {runner.FOLDER}/, and run again."
 )
 LEFT_OUT_SHOWN = 20
 
 
 class About(NamedTuple):
-  """Facts on what was evaluated.
+  """Facts on an evaluation.
 
   Attributes:
     model: model as given on the command line.
     system: name of the system, such as "hycoclip".
-    space: where its embeddings live.
+    space: space of its embeddings.
     digest: fingerprint of the model.
     data: folder of the data sets.
     size: number of parameters, such as "149.6 M parameters".
@@ -129,7 +129,7 @@ def _left_out(outcome: Outcome) -> dict[str, str]:
 
 
 def _groups(outcomes: Sequence[Outcome]) -> list[measures.Group]:
-  """Groups all measures but distances from the root, which are drawn."""
+  """Groups all measures except distances from the root, which are drawn."""
   found = []
   for outcome in outcomes:
     name = outcome.task.name
@@ -179,7 +179,7 @@ def _markdown(about: About, outcomes: Sequence[Outcome]) -> str:
 def _briefs(
   outcomes: Sequence[Outcome],
 ) -> dict[str, list[tuple[str, str]]]:
-  """What is left out, failed or missing: title -> (task, text on one line)."""
+  """Lists what is left out, failed or missing: title -> (task, one line)."""
   found: dict[str, list[tuple[str, str]]] = {}
   for outcome in outcomes:
     name, left_out = outcome.task.name, _left_out(outcome)
@@ -198,9 +198,9 @@ def _briefs(
 
 
 def _inert(text: str) -> str:
-  """Text that Markdown shows as it is, on one line."""
+  """Escapes a text for Markdown, on one line."""
   one = html.escape(" ".join(text.split()), quote=False)
-  # An underscore within a word, as in coco_boxes, does nothing.
+  # An underscore within a word, as in coco_boxes, needs no escape.
   return re.sub(r"[\\|`*\[\]#]|\b_|_\b|(?<=_)_", r"\\\g<0>", one)
 
 
@@ -247,7 +247,7 @@ def _page(about: About, outcomes: Sequence[Outcome]) -> str:
 def _layouts(outcomes: Sequence[Outcome]) -> Markup:
   """Explains, in a folded element, how to obtain each missing data set."""
   messages = [o.message for o in outcomes if o.status == "missing"]
-  summary = tag("summary", "Where to get them, and how to lay them out")
+  summary = tag("summary", "Where to get them, and how to arrange them")
   return tag("details", summary, *(tag("pre", text) for text in messages))
 
 

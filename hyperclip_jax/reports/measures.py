@@ -91,9 +91,7 @@ def table(found: Sequence[Group]) -> Markup:
         )
       )
   whole = tag("table", tag("tbody", *lines), cls="counts measures")
-  return tag(
-    "div", whole, cls="scroll"
-  )  # A phone is narrower than its columns.
+  return tag("div", whole, cls="scroll")  # wider than the screen of a phone
 
 
 def counted(results: Mapping[str, float]) -> str:

@@ -16,7 +16,7 @@ from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.inference.walk import ROOT_ROW, Stop
-from hyperclip_jax.reports import measures, plots, words
+from hyperclip_jax.reports import maps, measures, plots, words
 from hyperclip_jax.reports.drawing import Picture, drawn
 from hyperclip_jax.reports.markup import (
   Markup,
@@ -30,13 +30,13 @@ from hyperclip_jax.reports.markup import (
 
 
 class Traversal(NamedTuple):
-  """The walk from a picture to the root.
+  """Walk from a picture to the root.
 
   Attributes:
-    picture: Where it starts.
-    caption: What describes it.
-    stops: What is met.
-    pictures: Of some rows of the stops, shown instead of their names.
+    picture: picture at the start.
+    caption: description of it.
+    stops: nearest entries on the way.
+    pictures: picture of some rows of the stops, shown instead of their names.
   """
 
   picture: Picture
@@ -46,18 +46,18 @@ class Traversal(NamedTuple):
 
 
 class Example(NamedTuple):
-  """A record of the data and what the model makes of it.
+  """A record, and the captions that the model retrieves for it.
 
   Attributes:
-    picture: The image.
-    caption: Its own caption.
-    parts: (text, box) of its parts.
-    retrieved: The captions nearest to the image, best first.
+    picture: image of the record.
+    caption: its own caption.
+    parts: phrase and box, or crop, of each part.
+    retrieved: captions nearest to the image, best first.
   """
 
   picture: Picture
   caption: str
-  parts: Sequence[tuple[str, Box]] = ()
+  parts: Sequence[tuple[str, Box | Picture]] = ()
   retrieved: Sequence[str] = ()
 
 
@@ -79,28 +79,28 @@ def write_report(
 ) -> None:
   """Writes the report of a run; the same input gives the same bytes.
 
-  Whatever is empty is left out, with a word on what would be there.
+  Empty sections are replaced by a note.
 
   Args:
-    path: Where to, "report.html".
-    title: The name of the run.
-    about: More to know about the run: names and values.
+    path: HTML file to write.
+    title: name of the run.
+    about: further facts by name.
     system: name of the system, such as "hycoclip".
-    date: When the run was made, as it should read.
-    digest: Identifies the configuration.
-    summary: The final results; rates are fractions. Their names start with
-      the sample that they are of, and errors, chance levels and counts may
-      stand among them (see `evals.rates`).
-    history: The rows of metrics.jsonl: {"step": 10, "loss": 3.2, ...}.
-    embeddings: Lifted points (rows, dim) by kind, of the kinds in plots.KINDS;
-      row i of every kind is of the same record.
-    space: Where they live.
-    traversals: Walks to the root.
-    examples: Records to look at.
-    config_text: The configuration, in full.
+    date: date of the run, as shown.
+    digest: digest of the config.
+    summary: final results; rates are fractions. Their names start with the
+      sample that was evaluated, and include errors, chance levels and counts
+      (see `evals.rates`).
+    history: rows of metrics.jsonl: {"step": 10, "loss": 3.2, ...}.
+    embeddings: lifted points (rows, dim) by kind, one of plots.KINDS; row i of
+      every kind belongs to the same record.
+    space: space of the embeddings.
+    traversals: walks to the root.
+    examples: records to show.
+    config_text: the whole config.
 
   Raises:
-    ValueError: An embedding is of an unknown kind.
+    ValueError: an embedding is of an unknown kind.
   """
   if unknown := embeddings.keys() - plots.KINDS.keys():
     raise ValueError(
@@ -156,7 +156,7 @@ def _training(history: plots.History):
     if chosen:
       caption = panel.caption
       if any(name.startswith(f"{held_out.TRAIN_SAMPLE}/") for name in chosen):
-        caption += " Of a sample of the training records."
+        caption += " Measured on a sample of the training records."
       uri = plots.data_uri(plots.curves(history, chosen, panel.quantity))
       alt = f"{panel.title} over training steps"
       panels.append(figure(uri, panel.title, alt, caption))
@@ -177,15 +177,15 @@ def _embeddings(embeddings: plots.Embeddings, space: Space) -> list[Markup]:
   for kind, rows in embeddings.items():
     finite = np.isfinite(rows).all(axis=1, keepdims=True)
     lost += len(rows) - int(np.count_nonzero(finite))
-    if finite.any():  # Row i stays row i: the edges join them.
+    if finite.any():  # row i stays row i, because edges join rows
       clean[kind] = np.where(finite, rows, np.nan)
   if lost:
-    notes.append(note(f"{lost} embeddings are not finite and left out."))
+    notes.append(note(f"{lost} embeddings are not finite and were left out."))
   if not clean:
     return [note("There are no embeddings to show."), *notes]
   distances = norms.distances(space, clean)
   medians = {f"{k}_median": np.nanmedian(v) for k, v in distances.items()}
-  picture, share = plots.embedding_map(clean, space)
+  picture, share = maps.embedding_map(clean, space)
   of_map = words.DISK if isinstance(space, Lorentz) else words.PLANE
   captions = [words.root(space), of_map.format(share=share, space=space)]
   figures = (
@@ -213,9 +213,10 @@ def _walks(traversals: Sequence[Traversal]):
     return [note("No walks were made.")]
   return [
     note(
-      "From each picture the shortest way leads to the root. The chain names "
-      "what lies nearest on it, with the share of the way still to go where it "
-      "is first met. It should turn from the specific to the general."
+      "From each picture the geodesic leads to the root. The chain lists the "
+      "entries nearest along it, each with the fraction of the way that is "
+      "left where it first is the nearest. It should go from specific to "
+      "general."
     ),
     *(walk(traversal) for traversal in traversals),
   ]
@@ -240,8 +241,7 @@ def _examples(examples: Sequence[Example]):
   return [
     note(
       "Each picture with its boxes, its caption, the phrase of every box, and "
-      "the captions that the model puts nearest to it, best first: its own is "
-      "in bold."
+      "the captions nearest to it, best first; its own is in bold."
     ),
     tag("div", *(_example(example) for example in examples), cls="panels"),
   ]

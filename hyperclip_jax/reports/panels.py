@@ -17,11 +17,11 @@ from hyperclip_jax.reports.tallies import (
   share_within,
 )
 
-CONTEXT = 77  # Tokens; CLIP cuts longer texts.
+CONTEXT = 77  # tokens; CLIP truncates longer texts
 BUCKETS = (8, 16, 24, 32, CONTEXT)  # `data.text_buckets` of the paper's recipe
-LONGEST = CONTEXT + 11  # Tokens; the last bar counts longer texts.
-MOST_PARTS = 20  # The last bar counts records with more.
-ASPECTS = {-2: "1:4", -1: "1:2", 0: "1:1", 1: "2:1", 2: "4:1"}  # By log2.
+LONGEST = CONTEXT + 11  # tokens; the last bar counts longer texts
+MOST_PARTS = 20  # the last bar counts records with more
+ASPECTS = {-2: "1:4", -1: "1:2", 0: "1:1", 1: "2:1", 2: "4:1"}  # by log2
 
 
 def panels(census: Census) -> list[Markup]:
@@ -46,7 +46,7 @@ def _parts(tally: Tally) -> Markup:
   plot = histogram({"": tally}, np.arange(last + 2) - 0.5, "parts")
   text = f"{_summary(tally)}."
   if max(tally) > last:
-    text += f" The last bar holds {last} and more."
+    text += f" The last bar counts {last} and more."
   return figure(data_uri(plot), "Parts per image", "Histogram of parts", text)
 
 
@@ -54,7 +54,7 @@ def _lengths(what: str, tally: Tally) -> Markup:
   plot = histogram(
     {"": tally},
     np.arange(LONGEST + 1) + 0.5,
-    "tokens, start and end counted",
+    "tokens, including start and end",
     ticks={bucket: str(bucket) for bucket in BUCKETS},
     marks=[CONTEXT + 0.5],
   )
@@ -62,7 +62,7 @@ def _lengths(what: str, tally: Tally) -> Markup:
   more = " or more" if max(tally) == census_lib.MOST_TOKENS else ""
   text = (
     f"{_summary(tally)}{more}. {cut:.2%} are longer than {CONTEXT} tokens "
-    "(dashed) and are cut; the last bar holds the longest."
+    "(dashed) and are truncated; the last bar counts the longest."
   )
   title = f"{what} lengths"
   return figure(data_uri(plot), title, f"Histogram of {title.lower()}", text)
@@ -90,7 +90,7 @@ def _aspects(tally: Tally) -> Markup:
   width = octave // 4
   plot = histogram(
     {"": tally},
-    np.arange(-10.5, 11) * width,  # One bin is around 1:1.
+    np.arange(-10.5, 11) * width,  # one bin is around 1:1
     "width : height",
     ticks={octave * place: label for place, label in ASPECTS.items()},
   )
@@ -98,7 +98,7 @@ def _aspects(tally: Tally) -> Markup:
   tall = share_within(tally, -octave - 1)
   text = (
     f"{tall:.1%} are more than twice as tall as wide, {wide:.1%} more than "
-    "twice as wide as tall. The outermost bars hold all slimmer ones."
+    "twice as wide as tall. The outermost bars count all slimmer ones."
   )
   alt = "Histogram of box aspect ratios"
   return figure(data_uri(plot), "Box aspect ratios", alt, text)

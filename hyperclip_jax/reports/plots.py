@@ -1,7 +1,8 @@
-"""The figures of a report: each function takes arrays and returns a Figure.
+"""Figures of a report: each function takes arrays and returns a Figure.
 
 Colours are safe for colour-blind readers: one of Okabe and Ito's for each kind
-of embedding (dark for wholes, light for boxes), Paul Tol's "muted" for curves.
+of embedding (dark for whole images and captions, light for boxes), Paul Tol's
+"muted" for curves.
 """
 
 import base64
@@ -15,49 +16,37 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
 from hyperclip_jax.evals.metrics import norms
-from hyperclip_jax.geometry import poincare
-from hyperclip_jax.geometry.spaces import Lorentz, Space
 
-Embeddings = Mapping[str, np.ndarray]  # kind -> (rows, dim) lifted points.
-History = Sequence[Mapping[str, Any]]  # The rows of metrics.jsonl.
+Embeddings = Mapping[str, np.ndarray]  # kind -> lifted points (rows, dim)
+History = Sequence[Mapping[str, Any]]  # rows of metrics.jsonl
 
 
 class Kind(NamedTuple):
-  """How a kind of embedding is shown."""
+  """Appearance of a kind of embedding."""
 
   label: str
   colour: str
   marker: str
 
 
-# In the order in which they should lie, from the root outwards.
+# in the order in which they should lie, from the root outwards
 KINDS = {
   "box_text": Kind("box texts", "#e69f00", "^"),
   "text": Kind("texts", "#d55e00", "^"),
   "box_image": Kind("box images", "#56b4e9", "o"),
   "image": Kind("images", "#0072b2", "o"),
 }
-# General -> specific: what entailment asks to lie inside the cone of what.
-EDGES = (
-  ("text", "image"),
-  ("box_text", "box_image"),
-  ("box_image", "image"),
-  ("box_text", "text"),
-)
-# Paul Tol's "muted", first those that differ most; dashes tell more than nine.
+# Paul Tol's "muted", most distinct first; dashes if there are more than nine
 LINES = (
   *("#332288", "#cc6677", "#117733", "#88ccee", "#aa4499", "#ddcc77"),
   *("#44aa99", "#882255", "#999933"),
 )
 DASHES = ("-", "--", ":")
-LEGEND = 46  # characters of the labels in a row of a legend, with its lines
+LEGEND = 46  # characters that fit in a row of a legend, including its lines
 INK, FAINT = "#2b2f36", "#d9dce1"
-POINTS = 250  # Most points of a kind in a picture: more would be a blot.
-RECORDS = 8  # With their edges drawn.
 
 STYLE: dict[Any, Any] = {
   "axes.axisbelow": True,
@@ -67,15 +56,15 @@ STYLE: dict[Any, Any] = {
   "axes.spines.right": False,
   "axes.spines.top": False,
   "figure.constrained_layout.use": True,
-  "figure.facecolor": "white",  # Not see-through: a notebook may be dark.
+  "figure.facecolor": "white",  # not transparent: a notebook may be dark
   "font.size": 10,
   "grid.color": "#eceef1",
   "grid.linewidth": 0.8,
   "legend.frameon": False,
   "legend.fontsize": 9,
-  "svg.hashsalt": "hyperclip",  # The same input gives the same bytes.
+  "svg.hashsalt": "hyperclip",  # the same input gives the same bytes
   "text.color": INK,
-  "text.parse_math": False,  # A metric may be named with a dollar sign.
+  "text.parse_math": False,  # names of metrics may contain a dollar sign
   "xtick.color": "#6b7280",
   "xtick.labelcolor": INK,
   "ytick.color": "#6b7280",
@@ -85,7 +74,7 @@ STYLE: dict[Any, Any] = {
 
 @matplotlib.rc_context(STYLE)
 def data_uri(figure: Figure) -> str:
-  """The figure as an SVG data URI, free of dates and random ids."""
+  """Encodes a figure as an SVG data URI, without dates and random ids."""
   buffer = io.BytesIO()
   figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
   encoded = base64.b64encode(buffer.getvalue()).decode()
@@ -93,9 +82,16 @@ def data_uri(figure: Figure) -> str:
 
 
 def series(history: History, name: str) -> tuple[np.ndarray, np.ndarray]:
-  """The steps at which a metric was written, and its values (NaN for null).
+  """Extracts the values of a metric.
 
   A resumed run writes some steps twice; the later row counts.
+
+  Args:
+    history: rows of metrics.jsonl.
+    name: name of the metric.
+
+  Returns:
+    Steps, and the value at each (NaN for null).
   """
   found = {row["step"]: row[name] for row in history if name in row}
   steps = sorted(found)
@@ -107,12 +103,15 @@ def series(history: History, name: str) -> tuple[np.ndarray, np.ndarray]:
 def curves(
   history: History, names: Sequence[str], quantity: str = ""
 ) -> Figure:
-  """Metrics over steps, smoothed when dense; crosses mark non-finite values.
+  """Plots metrics over steps, smoothed when dense; crosses mark NaN and inf.
 
   Args:
     history: rows of metrics.jsonl.
     names: metrics to draw, one line each.
     quantity: label of the vertical axis, with its unit.
+
+  Returns:
+    Figure.
   """
   labels = [_label(name) for name in names]
   columns = _columns(labels)
@@ -125,7 +124,7 @@ def curves(
     finite = np.isfinite(values)
     values = np.where(finite, values, np.nan)
     colour, width, alpha = _kind_colour(name) or line, 1.5, 1.0
-    if name == "loss":  # Broad and pale, as it may lie upon one of its terms.
+    if name == "loss":  # broad and pale, since it may cover one of its terms
       colour, width, alpha = INK, 4.5, 0.3
     window = len(values) // 50
     if window > 1:
@@ -154,15 +153,15 @@ def curves(
 
 
 def _label(name: str) -> str:
-  """A metric's name for a legend; the panel says what all have in common."""
+  """Shortens a metric's name for a legend to what differs in the panel."""
   name = re.sub(r"^(eval|train_sample)/|root_distance/", "", name)
   return re.sub(r"_(loss|mean)$", "", name).replace("_", " ")
 
 
 def _columns(labels: Sequence[str]) -> int:
-  """How many columns of a legend fit in the width of a figure."""
+  """Returns the number of legend columns that fit the width of a figure."""
   for columns in range(min(3, len(labels)), 1, -1):
-    height = -(-len(labels) // columns)  # A legend fills column by column.
+    height = -(-len(labels) // columns)  # a legend fills column by column
     widths = [
       max(map(len, labels[start : start + height]))
       for start in range(0, len(labels), height)
@@ -176,10 +175,14 @@ def _columns(labels: Sequence[str]) -> int:
 def distance_histograms(
   found: Mapping[str, Any],
 ) -> Figure:
-  """One histogram a kind over shared bins, each as high as its row.
+  """Draws a histogram for each kind over shared bins, each scaled to its row.
 
   Args:
-    found: What `evals.norms` gives: bin_edges, {kind}_bins, {kind}_median.
+    found: results of `evals.metrics.norms`: bin_edges, {kind}_bins,
+      {kind}_median.
+
+  Returns:
+    Figure.
   """
   kinds = [kind for kind in KINDS if f"{kind}_bins" in found]
   figure = Figure(figsize=(5, 0.7 + len(kinds)))
@@ -203,170 +206,16 @@ def distance_histograms(
   return figure
 
 
-def disk_coordinates(
-  embeddings: Embeddings, space: Lorentz
-) -> tuple[dict[str, np.ndarray], float]:
-  """Places hyperbolic points in the Poincare disk.
-
-  The radius is true, as of `Lorentz.disk_radius`. The angle is a sketch: that
-  of the direction x / |x|, less the mean direction, in the plane of its first
-  two principal components over all kinds.
-
-  Args:
-    embeddings: Lifted points by kind.
-    space: Where they live.
-
-  Returns:
-    Points (rows, 2) by kind, and the share of the variance of the directions
-    that the plane holds.
-  """
-  distances = norms.distances(space, embeddings)
-  flat, share = _plane({kind: _unit(x) for kind, x in embeddings.items()})
-  points = {}
-  for kind, z in flat.items():
-    angle = np.arctan2(z[:, 1], z[:, 0])
-    radius = space.disk_radius(distances[kind])
-    points[kind] = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
-  return points, share
-
-
-def geodesic(ends: Sequence[np.ndarray]) -> Float[np.ndarray, "points 2"]:
-  """Points on the geodesic of the Poincare disk, a circular arc.
-
-  One end is moved to 0, where geodesics are straight, and back.
-  """
-  a, b = (np.array([complex(*end)]) for end in ends)
-  straight = poincare.translate(b, -a) * np.linspace(0, 1, 33)
-  arc = poincare.translate(straight, a)
-  return np.stack([np.real(arc), np.imag(arc)], axis=1)
-
-
-def positions(
-  embeddings: Embeddings, space: Space
-) -> tuple[dict[str, np.ndarray], float]:
-  """Where `embedding_map` puts each row, and the share that it holds."""
-  if isinstance(space, Lorentz):
-    return disk_coordinates(embeddings, space)
-  return _plane(embeddings)
-
-
-@matplotlib.rc_context(STYLE)
-def embedding_map(embeddings: Embeddings, space: Space) -> tuple[Figure, float]:
-  """The embeddings in the plane, and entailment edges of a few records.
-
-  Args:
-    embeddings: Lifted points by kind; row i of every kind is of record i.
-    space: Where they live. A hyperboloid is drawn as a Poincare disk, others
-      in the plane of principal components.
-
-  Returns:
-    The figure, and the share of variance that the picture holds.
-  """
-  points, share = positions(embeddings, space)
-  figure = Figure(figsize=(5, 5.2))
-  axes = figure.subplots()
-  axes.set_aspect("equal")
-  axes.grid(visible=False)
-  for kind, look in KINDS.items():
-    if kind in points:
-      every = max(1, -(-len(points[kind]) // POINTS))
-      axes.scatter(
-        *points[kind][::every].T,
-        s=16,
-        marker=look.marker,
-        color=look.colour,
-        alpha=0.5,
-        linewidths=0,
-        label=look.label,
-      )
-  if isinstance(space, Lorentz):
-    _edges(axes, points, geodesic)
-    _disk_frame(axes, points, space)
-  else:
-    _edges(axes, points, np.stack)
-    axes.set_xlabel("first principal component")
-    axes.set_ylabel("second principal component")
-  figure.legend(
-    loc="outside upper center",
-    ncols=4,
-    columnspacing=1,
-    handletextpad=0.1,
-    markerscale=1.8,
-  )
-  return figure, share
-
-
-def _edges(axes, points, line):
-  """Joins what entails to what is entailed, for records all round the map."""
-  rows = min(len(z) for z in points.values())
-  first = next(iter(points.values()))[:rows]
-  around = np.argsort(np.arctan2(first[:, 1], first[:, 0]), kind="stable")
-  chosen = around[:: max(1, -(-rows // RECORDS))]
-  for general, specific in EDGES:
-    if general in points and specific in points:
-      for i in chosen:
-        path = line([points[general][i], points[specific][i]])
-        axes.plot(*path.T, color=INK, linewidth=0.9, zorder=3)
-  for kind, z in points.items():
-    axes.scatter(
-      *z[chosen].T,
-      s=44,
-      marker=KINDS[kind].marker,
-      color=KINDS[kind].colour,
-      edgecolors="white",
-      linewidths=0.8,
-      zorder=4,
-    )
-
-
-def _disk_frame(axes, points, space):
-  """Rings at round distances, and the edge of the disk if it is in view."""
-  radii = np.linalg.norm(np.concatenate([*points.values()]), axis=1)
-  furthest = np.nanmax(radii)
-  # Close to the rim, the whole disk: else its arcs would show in the corners.
-  view = 1.04 if furthest > 0.6 else 1.15 * furthest + 1e-6
-  reach = space.disk_distance(min(furthest, 1 - 1e-6))
-  for d in MaxNLocator(5).tick_values(0, reach + 1e-6)[1:]:
-    r = space.disk_radius(d)
-    if r < min(view, 0.97):
-      axes.add_patch(Circle((0, 0), r, fill=False, color=FAINT, zorder=0))
-      label = f"{d:.3g}"
-      axes.text(0, r, label, fontsize=9, color=INK, ha="center", va="bottom")
-  axes.add_patch(Circle((0, 0), 1, fill=False, color=INK, zorder=0))
-  axes.plot(0, 0, "+", color=INK, markersize=10)
-  axes.annotate("root", (0, 0), (6, -12), textcoords="offset points")
-  axes.set(xlim=(-view, view), ylim=(-view, view))
-  axes.set_axis_off()
-
-
 def _kind_colour(name: str) -> str | None:
-  """The colour of the kind whose distances a metric is the mean of."""
-  for kind, look in KINDS.items():  # Boxes first: box_text ends in text.
+  """Returns the colour of the kind in a metric of mean distances, or None."""
+  for kind, look in KINDS.items():  # boxes first: box_text ends in text
     if re.search(rf"(^|[/_]){kind}_(mean|median)$", name):
       return look.colour
   return None
 
 
-def _unit(x):
-  norm = np.linalg.norm(x, axis=1, keepdims=True)
-  return x / np.where(norm == 0, 1, norm)
-
-
-def _plane(rows: Embeddings) -> tuple[dict[str, np.ndarray], float]:
-  """Principal components one and two of all kinds together, (rows, 2) each."""
-  everything = np.concatenate([*rows.values()]).astype(np.float64)
-  everything = everything[np.isfinite(everything).all(axis=1)]
-  mean = everything.mean(axis=0)
-  variance, axes = np.linalg.eigh(np.cov(everything.T, bias=True))
-  axes = axes[:, [-1, -2]]
-  # The sign of an eigenvector is arbitrary; fix it.
-  axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
-  share = variance[-2:].sum() / max(variance.sum(), 1e-30)
-  return {kind: (x - mean) @ axes for kind, x in rows.items()}, float(share)
-
-
 def _smooth(values: Float[np.ndarray, "n"], window: int):
-  """Centred moving average over the finite values in the window."""
+  """Averages the finite values in a centred window."""
   ones = np.ones(2 * (window // 2) + 1)
   finite = np.isfinite(values)
   total = np.convolve(np.where(finite, values, 0), ones, "same")

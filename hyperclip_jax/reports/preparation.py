@@ -9,13 +9,13 @@ from typing import Any
 from hyperclip_jax.data.prepare.manifest import FORMAT, MANIFEST
 from hyperclip_jax.reports.markup import Markup, counts, note, shortened, tag
 
-LARGEST = 256 << 20  # Largest manifest in bytes.
+LARGEST = 256 << 20  # largest manifest in bytes
 
 
 def sections(paths: Sequence[str]) -> list[Markup]:
-  """Reports the manifests beside shards; empty where there is none.
+  """Reports the manifests beside shards; empty if there are none.
 
-  A manifest that cannot be read, or is of another program, is only named.
+  A manifest that cannot be read, or is another program's, is only named.
   """
   folders = sorted({os.path.dirname(path) or "." for path in paths})
   found = []
@@ -28,7 +28,7 @@ def sections(paths: Sequence[str]) -> list[Markup]:
     try:
       found += _shown(_read(path))
     except (OSError, ValueError, RecursionError) as error:
-      found.append(note(f"{path} is left out: {error}"))
+      found.append(note(f"{path} was left out: {error}"))
   return found
 
 
@@ -36,7 +36,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
   """Reads a manifest; raises ValueError if it is not of prepared shards."""
   size = path.stat().st_size
   if size > LARGEST:
-    raise ValueError(f"it has {size:,} bytes, the most is {LARGEST:,}")
+    raise ValueError(f"it has {size:,} bytes, more than {LARGEST:,}")
   content = json.loads(path.read_bytes())
   if not isinstance(content, dict) or content.get("format") != FORMAT:
     raise ValueError("it is not the manifest of prepared shards")
@@ -47,7 +47,7 @@ def _shown(manifest: dict[str, Any]) -> list[Markup]:
   totals = manifest.get("totals")
   totals = totals if isinstance(totals, dict) else {}
   shown = [
-    note("What the manifest beside the shards says of all that was prepared."),
+    note("From the manifest beside the shards, on all that was prepared."),
     _table(totals),
   ]
   for name, reasons in totals.items():

@@ -46,13 +46,11 @@ def of_run(
 
 
 def towers(model: HyperCLIP) -> str:
-  """The sizes of the towers, as far as the options name them."""
+  """Formats the sizes of the towers, as far as the options name them."""
   o = model.options
   words = []
   if hasattr(o, "vision"):
-    words.append(
-      f"vision {o.vision.depth} x {o.vision.width}, patch {o.vision.patch}"
-    )
+    words.append(f"vision {o.vision}")
   words.append(f"{model.image_size} px")
   if hasattr(o, "text"):
     words.append(f"text {o.text.depth} x {o.text.width}")
@@ -61,8 +59,7 @@ def towers(model: HyperCLIP) -> str:
 
 def parameters(model: HyperCLIP) -> str:
   """Formats the number of parameters, such as "149.6 M parameters"."""
-  count = sum(leaf.size for leaf in jax.tree.leaves(model.params))
-  return f"{count / 1e6:,.1f} M parameters"
+  return f"{model.size / 1e6:,.1f} M parameters"
 
 
 def devices() -> str:
@@ -77,5 +74,5 @@ def software() -> str:
     try:
       found.append(f"{name} {importlib.metadata.version(name)}")
     except importlib.metadata.PackageNotFoundError:
-      found.append(f"{name} of a checkout")
+      found.append(f"{name} from a checkout")
   return ", ".join(found)

@@ -15,6 +15,7 @@ from hyperclip_jax.inference import walk
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.inference.search import Index
 from hyperclip_jax.reports import page, provenance
+from hyperclip_jax.reports.drawing import located
 from hyperclip_jax.training import log
 from hyperclip_jax.training.config import Config
 
@@ -52,7 +53,7 @@ def write(
     system=model.system,
     date=time.strftime("%Y-%m-%d %H:%M"),
     digest=hashlib.sha256(config_text.encode()).hexdigest()[:12],
-    # Histograms show the distances better than rows of numbers.
+    # histograms show distances better than rows of numbers
     summary={
       name: value
       for name, value in (evaluation.results | evaluation.context).items()
@@ -65,7 +66,7 @@ def write(
     embeddings=evaluation.embeddings,
     space=model.space,
     traversals=_walks(model, data, evaluation),
-    examples=_examples(model, data, evaluation),
+    examples=_examples(model, data, evaluation, config.data.upright),
     config_text=config_text,
   )
   write_whole(
@@ -78,7 +79,7 @@ def write(
 def _walks(
   model: HyperCLIP, data: Sample, evaluation: Evaluation
 ) -> list[page.Traversal]:
-  """Walks from the first images past all texts, concepts and box images."""
+  """Walks from the first images to the root among texts, concepts and boxes."""
   concepts = tuple(data.classes.parents) if data.classes else ()
   texts = list(dict.fromkeys([*concepts, *data.box_text, *data.text]))
   candidates = np.concatenate(
@@ -97,7 +98,7 @@ def _walks(
 
 
 def _examples(
-  model: HyperCLIP, data: Sample, evaluation: Evaluation
+  model: HyperCLIP, data: Sample, evaluation: Evaluation, upright: bool
 ) -> list[page.Example]:
   """Collects the first records with their boxes and nearest captions."""
   scores = model.similarity(
@@ -107,7 +108,7 @@ def _examples(
     page.Example(
       data.image[i],
       data.text[i],
-      [(part.text, part.box) for part in data.records[i].parts],
+      located(data.records[i], data.image[i], upright),
       [data.text[int(j)] for j in np.argsort(-row)[:3]],
     )
     for i, row in enumerate(scores)
@@ -119,12 +120,11 @@ def evaluate(
 ) -> None:
   """Evaluates a trained model and writes its report.
 
-  Every process must call it: all of them evaluate, and process 0
-  writes.
+  Every process must call this function: all evaluate, and process 0 writes.
 
   Args:
-    workdir: folder of the run, which gets the report.
-    config: configuration of the run.
+    workdir: folder of the run, for the report.
+    config: config of the run.
     model: trained model.
     data: records to evaluate on.
   """

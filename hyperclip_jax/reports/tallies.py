@@ -1,4 +1,4 @@
-"""Tallies: counts of whole numbers, whose size does not grow with the data."""
+"""Counts of whole numbers, whose size does not grow with the data."""
 
 import itertools
 from collections import Counter
@@ -13,7 +13,7 @@ from hyperclip_jax.reports import plots
 
 Tally = Counter[int]
 BINS = 40
-COLOURS = ("#0072b2", "#e69f00")  # Okabe and Ito's; for one or two tallies.
+COLOURS = ("#0072b2", "#e69f00")  # Okabe and Ito's; for one or two tallies
 
 
 def quantile(tally: Tally, share: float) -> int:

@@ -13,6 +13,12 @@ MEANINGS = (
     "higher",
   ),
   (
+    r"top1_(z|h|w[\d.]+)$",
+    "Top-1 accuracy, {}",
+    "by the weak projector (z), the strong one (h), or both with a weight of z",
+    "higher",
+  ),
+  (
     r"top5$",
     "Top-5 accuracy",
     "images whose right class is among the five nearest, mean over classes",
@@ -134,7 +140,7 @@ GROUPS = {
   "zero_shot": "Zero-shot classification",
   "zero_shot_held_out": "Zero-shot classification of classes never trained on",
   "retrieval": "Retrieval",
-  "hierarchy": "How far off wrong classes are in the hierarchy",
+  "hierarchy": "Distance of wrong classes in the hierarchy",
   "root_distance": "Distances from the root",
 }
 
@@ -144,14 +150,14 @@ HELD_OUT = (
 )
 TRAIN_SAMPLE = (
   "Measured at the end of the run, on a sample of the training records: "
-  "nothing was held out. These numbers say how well the model fits what it has "
-  "seen, and nothing of new data. For that, set config.data.held_out to shards "
-  "that are not trained on."
+  "nothing was held out. These numbers show how well the model fits what it "
+  "has seen, not how well it does on new data. For that, set "
+  "config.data.held_out to shards that are not trained on."
 )
 SPREAD = (
-  "Rates lie between 0 and 1. After ± stands the standard error: how far the "
-  "number would move with other images drawn; another training run moves it "
-  "further. Chance is what guessing reaches."
+  "Rates are between 0 and 1. After ± comes the standard error due to which "
+  "images were drawn; the spread between training runs is larger. Chance is "
+  "the rate of random guessing."
 )
 
 
@@ -171,70 +177,69 @@ class Panel(NamedTuple):
   caption: str
 
 
-OF = "^(eval|train_sample)/.*"  # how results of evaluations are named
+OF = "^(eval|train_sample)/.*"  # names of evaluation results
 PANELS = (
   Panel(
     "Losses",
     r"loss",
     "loss (nats)",
-    "What training minimises (loss, the broad line) and its terms, before "
-    "their weights. The loss and the contrastive term should fall, then level "
-    "off. Entailment terms need not: they may rise while the contrastive one "
-    "spreads the embeddings out.",
+    "The loss (broad line) and its terms before weighting. The loss and the "
+    "contrastive term should fall, then level off. Entailment terms may rise "
+    "while the contrastive term spreads the embeddings out.",
   ),
   Panel(
     "Logit scale",
     r"logit_scale$",
     "scale",
-    "What similarities are multiplied by before the softmax. It grows as the "
-    "model becomes surer of its matches, up to a bound.",
+    "Factor of similarities before the softmax. It grows as the model becomes "
+    "more confident of its matches, up to a bound.",
   ),
   Panel(
     "Curvature",
     r"curv$",
     "c",
-    "The space has curvature -c; this is c. The smaller, the flatter.",
+    "The space has curvature -c; this is c. Smaller values are flatter.",
   ),
   Panel(
     "Feature scales",
     r"alpha$",
     "factor",
-    "What image and text features are multiplied by before they are placed "
-    "in the space: how far out they can reach.",
+    "Factors of image and text features before they are lifted to the space, "
+    "which determine their distances from the root.",
   ),
   Panel(
     "Zero-shot classification",
     rf"{OF}top\d$",
     "share of pictures",
-    "Share of pictures whose class is found from its name alone, "
-    "at once (top1) or in five guesses (top5).",
+    "Fraction of images whose class is found from its name alone, "
+    "as the first guess (top1) or among five (top5).",
   ),
   Panel(
     "Retrieval",
     rf"{OF}_r\d+$",
     "share found",
-    "Share of pictures that find their caption (i2t) and of captions that "
-    "find their picture (t2i) among the nearest 1, 5, ...",
+    "Fraction of images that find their caption (i2t) and of captions that "
+    "find their image (t2i) among the nearest 1, 5, ...",
   ),
   Panel(
     "Errors: overlap with the truth",
     rf"{OF}(jaccard|precision|recall)$",
     "share of ancestors",
-    "How many ancestors the predicted class has in common with the true one; "
-    "1 is perfect. Wrong answers can be nearly right.",
+    "Overlap of the ancestors of the predicted and of the true class; 1 is "
+    "perfect.",
   ),
   Panel(
     "Errors: steps from the truth",
     rf"{OF}(tie|lca)$",
     "edges",
-    "How far apart the predicted and the true class are in the hierarchy. "
-    "Lower is better.",
+    "Distance of the predicted from the true class in the hierarchy. Lower "
+    "is better.",
   ),
   Panel(
     "Distances from the root",
     rf"{OF}_mean$",
     "distance",
-    "Mean distance of each kind. General kinds should stay nearer.",
+    "Mean distance of each kind. General kinds should be nearer.",
   ),
   Panel(
     "Learning rate",
@@ -246,7 +251,7 @@ PANELS = (
     "Gradient norm",
     r"grad_norm$",
     "norm",
-    "Spikes are steps that went astray.",
+    "Spikes are unstable steps.",
   ),
 )
 
@@ -258,11 +263,11 @@ EDGES = (
 _ROOT = (
   "The root is the most general point of the space. Each row shows one kind, "
   "scaled to its own height; the line and the number are its median. General "
-  "things should lie further left than specific ones: box texts first, images "
+  "kinds should lie further left than specific ones: box texts first, images "
   "last."
 )
 _NO_ROOT = (
-  "This model has no root; the mean direction of all embeddings stands in. "
+  "This model has no root; the mean direction of all embeddings is used. "
   "Each row shows the cosine distance of one kind from it, scaled to its own "
   "height; the line and the number are the median."
 )
@@ -270,17 +275,17 @@ DISK = (
   "The hyperbolic space (curvature -{space.curv:.3g}) as a Poincaré disk: the "
   "root is in the middle, infinity on the rim (out of the picture if all "
   "points lie far inside). The distance from the middle is exact (rings); the "
-  "angle is a sketch, which holds {share:.0%} of how directions vary. "
+  "angle is approximate and shows {share:.0%} of the variance of directions. "
   + EDGES
   + " Lines that run outwards are a hierarchy."
 )
 PLANE = (
-  "The first two principal components of the unit embeddings, which hold "
+  "The first two principal components of the unit embeddings, which explain "
   "{share:.0%} of their variance. This space has no root: the middle means "
   "nothing. " + EDGES
 )
 
 
 def root(space: Space) -> str:
-  """How to read distances from the root."""
+  """Explains how to read distances from the root."""
   return _ROOT if space.rooted else _NO_ROOT

@@ -57,6 +57,10 @@ class Vision(Section):
   patch: int = number(VIT["B"]["patch"], most=MOST)
   init_std: float = number(0.02, training=True)
 
+  def __str__(self) -> str:
+    """Formats the sizes for reports."""
+    return f"{self.depth} x {self.width}, patch {self.patch}"
+
   def problems(self):
     if self.width % self.heads:
       yield f"heads must divide the width {self.width}, found {self.heads}"
@@ -156,20 +160,20 @@ LOGIT_SCALE = {"logit_scale": Scalar(math.log(1 / 0.07), 0.0, 100.0)}
 
 
 def hyperbolic_scalars(
-  width: int, shape: tuple[int, ...] = ()
+  width: int, factors: tuple[int, ...] = ()
 ) -> dict[str, Scalar]:
   """Lists the scalars of a hyperbolic model: temperature, curvature, alphas.
 
   Args:
     width: width of a point, in one space.
-    shape: shape of the curvature, such as (factors,) in a product of spaces.
+    factors: (number,) of spaces in a product, which have scalars of their own.
 
   Returns:
     Scalars by name; the alphas scale features before the lift.
   """
-  alpha = Scalar(-math.log(width) / 2, 0.0, 1.0, shown=False)
+  alpha = Scalar(-math.log(width) / 2, 0.0, 1.0, factors, shown=False)
   return LOGIT_SCALE | {
-    "curv": Scalar(0.0, 0.1, 10.0, shape),
+    "curv": Scalar(0.0, 0.1, 10.0, factors),
     "visual_alpha": alpha,
     "textual_alpha": alpha,
   }
@@ -258,7 +262,8 @@ def encoder(
   """Makes an encoder of two towers that embed in a space.
 
   Features of images are multiplied by exp(visual_alpha), and those of texts by
-  exp(textual_alpha), if there are such scalars (MERU, Desai et al., 2023).
+  exp(textual_alpha), if there are such scalars (MERU, Desai et al., 2023). With
+  several of them, each is for an equal part of the columns.
 
   Args:
     o: options of the towers.
@@ -279,7 +284,10 @@ def encoder(
       features = towers.apply(variables, x, method=method)
       if alpha not in scalars:
         return features
-      return jnp.exp(variables["params"][alpha]) * features
+      factor = jnp.exp(variables["params"][alpha])
+      if factor.ndim:
+        factor = jnp.repeat(factor, o.embed_dim // len(factor))[None, :]
+      return factor * features
 
     return rows
 
@@ -371,7 +379,6 @@ def embed(
     batch has it; and the variables as they are.
   """
   del key
-  space = e.space(variables["params"])
   outputs: dict[str, dict[str, Array]] = {
     name: {"valid": view["valid"]} if "valid" in view else {}
     for name, view in batch.items()
@@ -381,7 +388,7 @@ def embed(
     for names in _alike(rows):
       sizes = [counts[name] for name in names]
       together = _interleave([rows[name] for name in names], sizes)
-      points = space.lift(tower(variables, together))
+      points = e.space(variables["params"]).lift(tower(variables, together))
       for name, part in zip(names, _deal(points, sizes), strict=True):
         outputs[name][kind] = part
   return outputs, variables

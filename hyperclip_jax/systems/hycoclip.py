@@ -18,7 +18,7 @@ from hyperclip_jax.losses.contrastive import Contrast
 from hyperclip_jax.losses.entailment import entailment
 from hyperclip_jax.sections import number
 from hyperclip_jax.systems import dual_encoder, meru
-from hyperclip_jax.systems.task import Task
+from hyperclip_jax.systems.task import Encoder, Task
 
 TITLE = "HyCoCLIP"
 
@@ -58,7 +58,7 @@ def terms(
       same for K boxes an example (one in the paper): row j belongs to example
       j // K. The masks "distinct" and "valid" (b K,) of "part" mark rows whose
       phrase differs from the caption, and rows that hold a box; a missing mask
-      marks all rows.
+      marks all rows. Without "part", the terms are those of whole pairs.
     contrast: implementation of the cross entropy.
     entail_weight: weight of the mean of the inter- and intra-modal sums.
     inter_aperture_scale: eta of pairs of two modalities.
@@ -67,6 +67,9 @@ def terms(
   Returns:
     Loss, a scalar, and its terms.
   """
+  if "part" not in outputs:
+    eta = inter_aperture_scale
+    return meru.terms(space, scale, outputs, contrast, entail_weight, eta)
   image, text = (outputs["whole"][kind] for kind in ("image", "text"))
   part = outputs["part"]
   box_image, box_text = part["image"], part["text"]
@@ -119,7 +122,31 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
   Returns:
     Task for the trainer.
   """
-  e, contrast = encoder(o), tiled.on(mesh, o.contrast)
+  return with_boxes(
+    o, encoder(o), dual_encoder.hyperbolic_scalars(o.embed_dim), view, mesh
+  )
+
+
+def with_boxes(
+  o: Options,
+  e: Encoder,
+  scalars: Mapping[str, dual_encoder.Scalar],
+  view: View,
+  mesh: Mesh,
+) -> Task:
+  """Makes the task of HyCoCLIP's loss in the space of an encoder.
+
+  Args:
+    o: options of the loss.
+    e: encoder of two towers.
+    scalars: scalar parameters of `e`, besides those of the towers.
+    view: boxes an example, crops, distortions and lengths of texts.
+    mesh: devices that share a batch.
+
+  Returns:
+    Task for the trainer.
+  """
+  contrast = tiled.on(mesh, o.contrast)
 
   def loss(params, outputs, step):
     del step
@@ -136,7 +163,7 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
   made = dual_encoder.with_loss(
     e,
     loss,
-    dual_encoder.hyperbolic_scalars(o.embed_dim),
+    scalars,
     Display({"whole": view._replace(count=1), "part": view}, view.count, show),
   )
 

@@ -39,6 +39,7 @@ def terms(
   outputs: Mapping[str, Mapping[str, Array]],
   contrast: Contrast = contrastive.cross_entropy,
   entail_weight: float = 0.2,
+  aperture_scale: float = 1.0,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """Computes contrast by geodesic distance, and entailment by captions.
 
@@ -48,6 +49,7 @@ def terms(
     outputs: {"whole": {"image", "text"}}, points (b, dim).
     contrast: implementation of the cross entropy.
     entail_weight: weight of the entailment term.
+    aperture_scale: eta, the factor of half apertures.
 
   Returns:
     The loss and its terms.
@@ -55,7 +57,7 @@ def terms(
   image, text = (outputs["whole"][kind] for kind in ("image", "text"))
   contrast = functools.partial(contrast, space, scale)
   contrastive_loss = (contrast(image, text) + contrast(text, image)) / 2
-  entailment_loss = entailment(space, text, image, 1.0)
+  entailment_loss = entailment(space, text, image, aperture_scale)
   loss = contrastive_loss + entail_weight * entailment_loss
   return loss, {
     "contrastive_loss": contrastive_loss,

@@ -10,8 +10,12 @@ more than these:
   task(options, view, mesh)  makes a `Task`; `view` is a `View` as `config.data`
                              describes it, `mesh` the devices
 
-An optional TITLE is its name in reports. A module of another package can be a
-system too; its dotted name must be allowed (`--config.trust_system`).
+An optional TITLE is its name in reports. An optional adapted(options,
+variables, wanted) makes variables for the options `wanted` of those of a
+trained model, where a run starts from one (`--config.init_from`).
+
+A module of another package can be a system too; its dotted name must be allowed
+(`--config.trust_system`).
 
 A batch is named views, each a dict of arrays with B * count rows:
 
@@ -31,7 +35,7 @@ import jax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from hyperclip_jax.data.feed.tokenizer import Tokenizer
+from hyperclip_jax.data.feed.tokenizer import AnyTokenizer
 from hyperclip_jax.data.feed.views import Show, View
 from hyperclip_jax.geometry.spaces import Space
 
@@ -55,6 +59,8 @@ class Encoder(NamedTuple):
     context: largest number of tokens in a text.
     image_size: side of an image in pixels.
     width: width of a row.
+    whole_context: whether texts must fill the context, such as where towers
+      attend to padding; otherwise padding may be cut.
   """
 
   init: Callable[[PRNGKeyArray], Variables]
@@ -62,10 +68,11 @@ class Encoder(NamedTuple):
   text: Callable[[Variables, Array], Float[Array, "n width"]]
   space: Callable[[PyTree], Space]
   scale: Callable[[PyTree], Float[Array, ""]]
-  tokenizer: Callable[[], Tokenizer]
+  tokenizer: Callable[[], AnyTokenizer]
   context: int
   image_size: int
   width: int
+  whole_context: bool = False
 
 
 def variable_shapes(encoder: Encoder) -> PyTree:

@@ -1,4 +1,4 @@
-"""From a config to the things it describes; the rest takes plain values."""
+"""Builds what a config describes; other modules take plain values."""
 
 import functools
 from collections.abc import Callable
@@ -20,17 +20,25 @@ from hyperclip_jax.training.step import TrainState
 
 
 def system(config: Config) -> ModuleType:
-  """The module of `config.system`."""
+  """Imports the module of `config.system`."""
   return systems.find(config.system, config.trust_system)
 
 
 def encoder(config: Config) -> Encoder:
-  """The encoder of the config's system."""
+  """Builds the encoder of the config's system."""
   return system(config).encoder(config_lib.options(config))
 
 
 def task(config: Config, mesh: Mesh) -> Task:
-  """The task of the config's system, whose views `config.data` describes."""
+  """Builds the task of the config's system, with its views as in `config.data`.
+
+  Args:
+    config: checked config.
+    mesh: device mesh of the run.
+
+  Returns:
+    Task to train.
+  """
   data = config.data
   view = View(
     count=data.parts_per_image,
@@ -42,13 +50,24 @@ def task(config: Config, mesh: Mesh) -> Task:
 
 
 def schedule(config: Config) -> optax.Schedule:
-  """Step -> learning rate."""
+  """Builds the learning-rate schedule, a function of the step."""
   optim = config.optim
-  return adamw.schedule(optim.learning_rate, optim.warmup, config.steps)
+  lengths = optim.learning_rate, optim.warmup, config.steps
+  if optim.start or optim.end:
+    return adamw.schedule_between(*lengths, optim.start, optim.end)
+  return adamw.schedule(*lengths)
 
 
 def optimizer(config: Config, rules: Rules) -> optax.GradientTransformation:
-  """AdamW on the config's schedule, with a system's weight decay."""
+  """Builds AdamW with the config's schedule.
+
+  Args:
+    config: checked config.
+    rules: rules of the system, for weight decay.
+
+  Returns:
+    Gradient transformation.
+  """
   optim = config.optim
   mask = functools.partial(
     adamw.decay_mask,
@@ -67,6 +86,15 @@ def optimizer(config: Config, rules: Rules) -> optax.GradientTransformation:
 
 
 def init(config: Config, task: Task) -> Callable[[], TrainState]:
-  """Makes the state at step 0; `jax.eval_shape` of it makes nothing."""
+  """Returns a function that initialises the state at step 0.
+
+  Args:
+    config: checked config.
+    task: task of its system.
+
+  Returns:
+    Function without arguments. `jax.eval_shape` of it gives the shapes without
+    computing anything.
+  """
   key = jax.random.key(config.seed)
   return functools.partial(step.init, task, optimizer(config, task.rules), key)

@@ -73,8 +73,8 @@ def _held(workdir: pathlib.Path) -> Iterator[None]:
     before = _read(path)
     if before and not (locked and before.get("host") == mine["host"]):
       console.say(
-        f"{workdir} was in use by {_name(before)}: waiting for {WATCH:g} s "
-        "whether it still is"
+        f"{workdir} was in use by {_name(before)}: waiting {WATCH:g} s "
+        "to see whether it still is"
       )
       if _is_touched(path):
         raise _taken(workdir, before)

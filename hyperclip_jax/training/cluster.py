@@ -92,7 +92,7 @@ def join(
       f"--coordinator=auto found no cluster ({error}): {BY_HAND}"
     ) from error
   except RuntimeError as error:
-    raise ConnectionError(f"no place among the processes: {error}") from error
+    raise ConnectionError(f"cannot join the processes: {error}") from error
   finally:
     watch.cancel()
 

@@ -1,4 +1,4 @@
-"""The configuration of a run: sections that check themselves, and a recipe."""
+"""Config of a run: the paper's recipe, overrides, checks, and reading."""
 
 import dataclasses
 import pathlib
@@ -9,191 +9,31 @@ from ml_collections import ConfigDict
 
 from hyperclip_jax import files, sections, systems
 from hyperclip_jax.checkpoints import release
-from hyperclip_jax.data.feed.distortions import Options as Distortions
-from hyperclip_jax.data.records.shards import split
 from hyperclip_jax.files import shown
-from hyperclip_jax.sections import Section, SectionError, choice, number, path
+from hyperclip_jax.sections import SectionError
 from hyperclip_jax.systems.sizes import VIT
 from hyperclip_jax.training import config_tree
+from hyperclip_jax.training.options import Shapes, Training
 
-# A checker sees a union of every leaf's type behind each attribute otherwise.
+# Any, because a type checker would infer the union of all leaf types.
 if TYPE_CHECKING:
   Config = Any
 else:
   Config = ConfigDict
 
 FILE = "config.json"
-LEAST_SHARE = 1e-5  # of a source; once in `data.feed.order.PERIOD`
-
-
-@dataclasses.dataclass(frozen=True)
-class Optim(Section):
-  """AdamW; within these bounds finite gradients make finite parameters.
-
-  See `step.update`: gradients of a finite norm are below 2e19, and no step of
-  AdamW is longer than 2e31.
-  """
-
-  learning_rate: float = number(5e-4, most=1)
-  warmup: int = number(4_000, least=0)
-  b1: float = number(0.9, least=0, most=0.999999)
-  b2: float = number(0.98, least=0, most=0.999999)
-  eps: float = number(1e-8, least=1e-12)
-  weight_decay: float = number(0.2, least=0)
-  decay_norm_and_bias: bool = False  # True is what the official code does
-
-  def problems(self):
-    if self.learning_rate * self.weight_decay > 1:
-      yield (
-        "weight_decay must be at most 1 / config.optim.learning_rate, "
-        f"found {self.weight_decay}"
-      )
-
-
-@dataclasses.dataclass(frozen=True)
-class Data(Section):
-  """The records, and how they are read."""
-
-  # A folder, glob or braces such as "{000..012}.tar"; commas join them.
-  shards: str = path("data/grit/*.tar", several=True)
-  held_out: str = path(several=True)  # likewise, of records to evaluate
-  canvas: int = number(256)  # images are stored on the device up to this size
-  weights: tuple[float, ...] = ()  # of each pattern; () takes them for one set
-  index_folder: str = path()  # of the shards' indices; "" is beside them
-  on_bad_shard: str = choice("fail", ("fail", "skip"))  # skip leaves them out
-  max_bad: float = number(0.01, least=0)  # share of bad records that ends a run
-  upright: bool = False  # True: images turned as EXIF says, boxes refer to it
-  min_side: int = number(32)  # pixels; boxes with a smaller side are dropped
-  parts_per_image: int = number(1)  # boxes an example at each step
-  crop_scale: tuple[float, ...] = (0.5, 1.0)  # of the random resized crop
-  distortions: Distortions = dataclasses.field(default_factory=Distortions)
-  white_border: bool = False  # True pads to a square as the official shards
-  text_buckets: tuple[int, ...] = (8, 16, 24, 32, 77)  # lengths of texts
-  threads: int = number(16)
-  prefetch: int = number(16)  # batches
-  slow_seconds: float = number(60.0)  # of waiting for a batch, then a warning
-
-  def problems(self):
-    scale, buckets = self.crop_scale, self.text_buckets
-    if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
-      yield (
-        "crop_scale must be two fractions in ascending order, "
-        f"found {shown(scale)}"
-      )
-    if (
-      not buckets
-      or not all(0 < length < 2**31 for length in buckets)
-      or list(buckets) != sorted(set(buckets))
-    ):
-      yield f"text_buckets must be ascending whole numbers, found {buckets}"
-    if not self.shards:
-      yield "shards is empty: give a glob of training shards"
-    yield from self._weights(split(self.shards))
-
-  def _weights(self, globs: list[str]) -> Iterator[str]:
-    weights = self.weights
-    if not weights:
-      return
-    if len(weights) != len(globs) or not all(0 < w <= 1e12 for w in weights):
-      yield (
-        f"weights must be () or positive, one for each of the {len(globs)} "
-        f"globs of data.shards, found {shown(weights)}"
-      )
-    elif min(weights) < LEAST_SHARE * sum(weights):
-      yield (
-        "weights must each be 1 / 100,000 of their sum at least, found "
-        f"{weights}: give the rare more, or leave them out"
-      )
-
-
-@dataclasses.dataclass(frozen=True)
-class Shapes(Section):
-  """The embedded data set: made in its folder, at the first start of a run.
-
-  Train and val are numbers of scenes; objects, of pictures of one thing.
-  """
-
-  folder: str = path("data/shapes")
-  train: int = number(16_384, least=0)
-  val: int = number(512, least=0)
-  objects: int = number(960, least=0)
-  image_size: int = number(64)
-  seed: int = number(0, least=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Mesh(Section):
-  """How devices share the work."""
-
-  model: int = number(1)  # devices that share a layer; the rest share data
-  fsdp: bool = False  # True splits parameters and moments over the rest, too
-
-
-@dataclasses.dataclass(frozen=True)
-class Profile(Section):
-  """Steps to trace."""
-
-  first: int = number(0, least=0)  # 0: none
-  steps: int = number(5)
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoint(Section):
-  """When to save, and what a continuation may change."""
-
-  every: int = number(5_000)  # steps
-  keep: int = number(3)  # the newest, two at least
-  keep_every: int = number(0, least=0)  # and those whose step it divides
-  allow_batch_size_change: bool = False  # goes on from the examples seen
-  allow_steps_change: bool = False  # goes on with the new length's schedule
-  allow_data_change: bool = False  # goes on though the shards changed
-
-  def problems(self):
-    if self.keep == 1:
-      yield (
-        "keep must be at least 2, found 1: a run goes back to the step before "
-        "where the newest was damaged"
-      )
-
-
-@dataclasses.dataclass(frozen=True)
-class Training(Section):
-  """All of a run's config but `model`, whose options are its system's.
-
-  The paper's recipe by default: GRIT, batches of 768, 500,000 steps.
-  """
-
-  seed: int = number(0, least=0, most=2**32 - 1)
-  steps: int = number(500_000)
-  batch_size: int = number(768)
-  micro_batches: int = number(1)  # of a batch's embedding; the loss sees all
-  system: str = "hycoclip"  # module of `hyperclip_jax.systems`
-  trust_system: bool = False  # True: it may be "package.module" of another
-  optim: Optim = Optim()
-  data: Data = Data()
-  mesh: Mesh = Mesh()
-  profile: Profile = Profile()
-  max_bad_steps: int = number(10, least=0)  # skipped in a row, then it ends
-  stall_seconds: float = number(1_800.0, least=0)  # without a step; 0: never
-  log_every: int = number(100)
-  eval_every: int = number(25_000, least=0)
-  checkpoint: Checkpoint = Checkpoint()
-
-  def problems(self):
-    if self.optim.warmup > self.steps:
-      yield (
-        f"optim.warmup must be at most the {self.steps} steps, "
-        f"found {self.optim.warmup}"
-      )
 
 
 def paper(system: str = "hycoclip", vit: str = "B") -> Config:
-  """The HyCoCLIP paper's recipe for a system.
+  """Returns the HyCoCLIP paper's recipe for a system.
 
   Args:
-    system: module of `hyperclip_jax.systems`; what follows the colon in
-      `--config=FILE:SYSTEM`.
+    system: module of `hyperclip_jax.systems`, given on the command line after
+      the colon of `--config=FILE:SYSTEM`.
     vit: "S", "B" or "L".
+
+  Returns:
+    ConfigDict, which may be changed until it is validated.
 
   Raises:
     ValueError: there is no such system.
@@ -206,16 +46,18 @@ def paper(system: str = "hycoclip", vit: str = "B") -> Config:
 
 
 def override(config: Config, overrides: Iterable[config_tree.Override]) -> None:
-  """Sets values of a config by flags, `system` before all others.
+  """Sets values of a config from flags, `system` before all others.
 
-  Another system takes what its options share with the one before.
+  The options of a new system keep the values of those it shares with the old
+  one.
 
   Args:
     config: ConfigDict to change.
     overrides: dotted names and values.
 
   Raises:
-    ValueError: names every override that fits no value of the config.
+    ValueError: an override fits no value of the config; the message lists all
+      such.
   """
   overrides = list(overrides)
   first = [one for one in overrides if one[0] in ("system", "trust_system")]
@@ -234,10 +76,10 @@ def override(config: Config, overrides: Iterable[config_tree.Override]) -> None:
 
 
 def fill(config: Config) -> None:
-  """Gives values that are absent their defaults.
+  """Adds missing values to a config, with their defaults.
 
   Args:
-    config: ConfigDict to change; unknown and bad values stay for `validate`.
+    config: ConfigDict to change; unknown and bad values are left to `validate`.
   """
   try:
     model = _default_options(config)
@@ -258,7 +100,7 @@ def _fill(config: Config, defaults: Mapping[str, Any]) -> None:
 
 
 def _leave_shapes(config: Config) -> None:
-  """Undoes `add_shapes`, where `--config.shapes.folder=` asks for it."""
+  """Undoes `add_shapes` if `--config.shapes.folder=` is empty."""
   del config["shapes"]
   for name, followed in (("shards", "/train"), ("held_out", "/val")):
     if config.data[name] == followed:
@@ -266,14 +108,14 @@ def _leave_shapes(config: Config) -> None:
 
 
 def validate(config: Config, devices: int) -> None:
-  """Refuses what cannot train, before any work.
+  """Checks a config before any work.
 
   Args:
-    config: the tree after overrides.
+    config: tree after overrides.
     devices: number of devices that will share a batch.
 
   Raises:
-    ValueError: names every bad value, and what is wanted.
+    ValueError: a value is bad; the message lists all such, and what is wanted.
   """
   problems = list(_problems(config, devices))
   if problems:
@@ -282,7 +124,7 @@ def validate(config: Config, devices: int) -> None:
 
 
 def options(config: Config) -> Any:
-  """The options of a config's system, checked.
+  """Builds the options of a config's system, and checks them.
 
   Raises:
     ValueError: there is no such system, or an option is bad.
@@ -292,12 +134,17 @@ def options(config: Config) -> Any:
 
 
 def read(workdir: str | pathlib.Path) -> Config:
-  """The config that a run was started with, and defaults for what came later.
+  """Reads the config of a run, with defaults for options added since.
+
+  Args:
+    workdir: folder of the run.
+
+  Returns:
+    ConfigDict.
 
   Raises:
     FileNotFoundError: there is no run.
-    ValueError: the config.json is none of a run, or has values such as none may
-      have.
+    ValueError: config.json does not belong to a run, or has bad values.
   """
   where = files.expanded(workdir) / FILE
   if not where.exists():
@@ -309,7 +156,7 @@ def read(workdir: str | pathlib.Path) -> Config:
     found = _upgraded(found)
   if not {"system", "model", "optim"} <= found.keys():
     raise ValueError(
-      f"{where}: not of a training run; found the keys "
+      f"{where}: not the config of a training run; found the keys "
       f"{', '.join(map(shown, sorted(found)[:8]))}"
     )
   try:
@@ -328,7 +175,7 @@ def read(workdir: str | pathlib.Path) -> Config:
 
 
 def _complete(found: Mapping[str, Any]) -> Config:
-  """A config with defaults for what a tree of values does not have."""
+  """Converts a tree of values to a config, with defaults for missing ones."""
   rest = {k: v for k, v in found.items() if k not in ("model", "shapes")}
   config = dataclasses.asdict(sections.build(Training, rest))
   config["model"] = dataclasses.asdict(options(ConfigDict(dict(found))))
@@ -343,13 +190,13 @@ def _complete(found: Mapping[str, Any]) -> Config:
 
 
 def add_shapes(config: Config, shapes: Shapes) -> None:
-  """Trains on the embedded data set, which is made where it is missing.
+  """Sets a config to train on the embedded data set, drawn if missing.
 
   `data.shards` and `data.held_out` follow `shapes.folder`.
 
   Args:
     config: ConfigDict to change.
-    shapes: what the data set holds.
+    shapes: content of the data set.
   """
   config.shapes = ConfigDict(dataclasses.asdict(shapes), type_safe=True)
   folder = config.shapes.get_ref("folder")
@@ -358,7 +205,7 @@ def add_shapes(config: Config, shapes: Shapes) -> None:
 
 
 def _upgraded(found: Mapping[str, Any]) -> dict[str, Any]:
-  """The config of a run from before systems had names."""
+  """Converts the config of a run from before systems had names."""
   objective = found["objective"]
   system, model = release.upgraded(found)
   rest = {k: v for k, v in found.items() if k not in ("objective", "shapes")}
@@ -383,7 +230,7 @@ def _default_options(config: Config) -> dict[str, Any]:
 
 
 def _common(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-  """The values of `new`, replaced by those of `old` that have its types."""
+  """Replaces values of `new` by those of `old` that have the same types."""
 
   def kept(name: str) -> Any:
     if isinstance(new[name], dict) and isinstance(old.get(name), Mapping):
@@ -416,7 +263,7 @@ def _problems(config: Config, devices: int) -> Iterator[str]:
 
 
 def _built(cls: Any, tree: Any) -> tuple[Any, list[str]]:
-  """A section, or what is wrong with its values."""
+  """Constructs a section, or lists the problems of its values."""
   try:
     return sections.build(cls, tree), []
   except SectionError as error:
@@ -424,7 +271,7 @@ def _built(cls: Any, tree: Any) -> tuple[Any, list[str]]:
 
 
 def _split(config: Training, devices: int) -> Iterator[str]:
-  """How a batch is split over devices."""
+  """Checks how a batch is split over devices."""
   model, size = config.mesh.model, config.batch_size
   share = devices // model
   if devices % model:

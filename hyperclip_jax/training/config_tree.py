@@ -1,4 +1,4 @@
-"""A tree of config values: read from a file and set by flags."""
+"""Trees of config values, read from a file and set by flags."""
 
 import ast
 import importlib.util
@@ -20,7 +20,15 @@ Override = tuple[str, str]  # dotted name, value as text
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-  """(dotted name, value) of every leaf of a ConfigDict."""
+  """Yields (dotted name, value) of every leaf of a ConfigDict.
+
+  Args:
+    config: ConfigDict.
+    prefix: text before each name.
+
+  Yields:
+    Name and value.
+  """
   for name, value in config.items():
     if isinstance(value, ConfigDict):
       yield from leaves(value, f"{prefix}{name}.")
@@ -29,13 +37,16 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def load(spec: str) -> Any:
-  """Runs a config file and returns the ConfigDict that it makes.
+  """Runs a config file.
 
   Args:
     spec: FILE, or FILE:ARGUMENT to call `get_config(ARGUMENT)`.
 
+  Returns:
+    ConfigDict that it returns.
+
   Raises:
-    ValueError, OSError: there is no such file, or it makes no config.
+    ValueError, OSError: there is no such file, or it returns no config.
   """
   name, colon, argument = spec.partition(":")
   path = files.expanded(name)
@@ -51,7 +62,7 @@ def load(spec: str) -> Any:
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     config = module.get_config(*([argument] if colon else []))
-  except Exception as error:  # The file may hold any code.
+  except Exception as error:  # the file may hold any code
     raise ValueError(
       f"--config={shown(spec)}: {_where(error, path)}"
     ) from error
@@ -64,7 +75,7 @@ def load(spec: str) -> Any:
 
 
 def _where(error: Exception, path: pathlib.Path) -> str:
-  """An error of a config file with the file's own line."""
+  """Formats an error of a config file with its line there."""
   frames = traceback.extract_tb(error.__traceback__)
   lines = [f.lineno for f in frames if f.filename == str(path)]
   line = f" (line {lines[-1]})" if lines else ""
@@ -75,8 +86,8 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[Override]]:
   """Separates `--config.NAME=VALUE` from the other arguments.
 
   Args:
-    argv: arguments; the value may be the next one, and is true (or, after
-      `--noconfig.NAME`, false) where none follows.
+    argv: arguments. The value may be the next argument; if none follows it is
+      true, or false after `--noconfig.NAME`.
 
   Returns:
     The other arguments, and the overrides in order.
@@ -103,14 +114,15 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[Override]]:
 
 
 def override(config: Any, overrides: Iterable[Override]) -> None:
-  """Sets values of a config from text; the type of the old value decides.
+  """Sets values of a config from text, converted to the old value's type.
 
   Args:
     config: ConfigDict to change.
     overrides: dotted names and values.
 
   Raises:
-    ValueError: names every override that fits no value of the config.
+    ValueError: an override fits no value of the config; the message lists all
+      such.
   """
   problems = []
   for name, text in overrides:
@@ -124,7 +136,7 @@ def override(config: Any, overrides: Iterable[Override]) -> None:
 
 
 def _find(config: Any, name: str) -> tuple[Any, str]:
-  """The section and the key of a dotted name."""
+  """Finds the section and the key of a dotted name."""
   section, above = config, "config"
   *parents, key = name.split(".")
   for part in parents:
@@ -150,7 +162,7 @@ def _unknown(config: Any, section: Any, above: str, key: str, name: str) -> str:
 
 
 def _parse(text: str, old: Any) -> Any:
-  """The value that a text stands for, of the type of the old one."""
+  """Converts a text to the type of the old value."""
   try:
     match old:
       case bool():

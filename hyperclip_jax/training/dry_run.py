@@ -1,9 +1,9 @@
-"""What a run would cost, before it is started."""
+"""Estimates the cost of a run before it is started."""
 
-import math
 import time
 
 import jax
+import optax
 from clu import parameter_overview
 
 from hyperclip_jax.data.feed.faults import Faults
@@ -13,14 +13,14 @@ from hyperclip_jax.training.log import say
 
 
 def dry_run(run: runs.Run) -> None:
-  """Prints sizes and costs, reads one batch, takes one step; saves nothing."""
+  """Prints costs, reads one batch and takes one step, but saves nothing."""
   config = run.config
   initial, _ = train.first_state(run, None)
   say(parameter_overview.get_parameter_overview(initial.params))
-  say(f"parameters  {_count(initial.params):,}")
+  say(f"parameters  {optax.tree.size(initial.params):,}")
   say(
     f"state       {_gibibytes(initial):.2f} GiB with optimiser moments, "
-    f"{_gibibytes(jax.tree.map(_shard, initial)):.2f} on a device"
+    f"{_gibibytes(jax.tree.map(_shard, initial)):.2f} per device"
   )
 
   say(f"\n{preview.summary(preview.look(run.sources))}")
@@ -39,21 +39,17 @@ def dry_run(run: runs.Run) -> None:
   if memory is not None:
     total = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     say(
-      f"memory a device  {total / 2**30:.2f} GiB, of it "
+      f"memory per device  {total / 2**30:.2f} GiB, of which "
       f"{memory.temp_size_in_bytes / 2**30:.2f} temporary"
     )
   operations = flops.count(step, initial, batch)
-  say(f"matmul FLOPs a step  {operations / 1e12:.3g} T, all devices")
+  say(f"matmul FLOPs per step  {operations / 1e12:.3g} T, all devices")
 
   begin = time.monotonic()
   _, metrics = jax.block_until_ready(compiled(initial, batch))
   say(f"one step in {time.monotonic() - begin:.2f} s")
   for name, value in metrics.items():
     say(f"  {name:30} {float(value):.4f}")
-
-
-def _count(tree) -> int:
-  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def _shard(leaf: jax.Array) -> jax.Array:

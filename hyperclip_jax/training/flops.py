@@ -1,4 +1,4 @@
-"""Floating-point operations of the matmuls of a program."""
+"""Counts the floating-point operations of a program's matmuls."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,14 +8,17 @@ import jax
 
 
 def count(program: Callable[..., Any], *args: Any) -> int:
-  """Counts two a multiply-add, over all devices.
+  """Counts two operations for each multiply-add, over all devices.
 
-  Loops of unknown length count once, and work that is done by itself on each
-  device of a mesh (`shard_map`) as often as there are devices.
+  Loops of unknown length count once. Work inside `shard_map` counts once for
+  each device of the mesh.
 
   Args:
     program: function to trace.
     *args: its arguments, or their shapes.
+
+  Returns:
+    Number of operations.
   """
   return _count(jax.make_jaxpr(program)(*args).jaxpr)
 

@@ -1,9 +1,9 @@
 """Exact gradients of a loss on the whole batch, embedded in micro-batches.
 
-GradCache (Gao et al., 2021, arXiv 2101.06983): the towers' activations of one
-micro-batch at a time are in memory, and every embedding still meets every
-other in the loss. Accumulating gradients of micro-batches' own losses would
-lose the negatives between them.
+GradCache (Gao et al., 2021, arXiv 2101.06983): only one micro-batch's
+activations are in memory at a time, yet every embedding still meets every other
+in the loss. Accumulating gradients of a loss on each micro-batch would lose the
+negatives between them.
 """
 
 from collections.abc import Callable
@@ -27,24 +27,25 @@ def value_and_grad(
 ) -> tuple[tuple[Float[Array, ""], Any], Params]:
   """Value and gradient of `loss_fn(params, embed(params, batch, key))`.
 
-  Embeds the micro-batches, differentiates the loss by the outputs, then embeds
-  each micro-batch again to take that back to the parameters: one more forward
-  pass of the towers.
+  Embeds the micro-batches, differentiates the loss with respect to the outputs,
+  and embeds each micro-batch again to propagate that to the parameters: one
+  more forward pass of the towers.
 
   Args:
-    loss_fn: (params, outputs of the batch) -> (loss, anything beside it).
-    embed: (params, batch, key) -> outputs, row by row: a tree of arrays with a
-      whole number of rows an example; those of floats are differentiated, the
-      others pass.
-    params: differentiated.
-    batch: tree of arrays with a whole number of rows an example.
-    key: for `embed`; each micro-batch gets its own.
+    loss_fn: function of (params, outputs of the batch) that returns (loss,
+      auxiliary outputs).
+    embed: function of (params, batch, key) that returns outputs row by row: a
+      tree of arrays with a whole number of rows for each example. Float leaves
+      are differentiated, others are passed through.
+    params: parameters to differentiate.
+    batch: tree of arrays with a whole number of rows for each example.
+    key: random key, split over the micro-batches.
     micro_batches: number of micro-batches, a divisor of the examples on a
       device.
     examples: number of examples of the batch.
 
   Returns:
-    What `loss_fn` returns, and the gradient.
+    Result of `loss_fn`, and its gradient.
   """
 
   def embed_part(params, index):
@@ -72,7 +73,7 @@ def value_and_grad(
 
 
 def split(outputs: PyTree) -> tuple[PyTree, PyTree]:
-  """Leaves of floats, and the others; None stands for those that are not."""
+  """Splits outputs into float leaves and others, with None for the rest."""
 
   def is_float(leaf):
     return jnp.issubdtype(leaf.dtype, jnp.floating)
@@ -84,7 +85,15 @@ def split(outputs: PyTree) -> tuple[PyTree, PyTree]:
 
 
 def merge(floats: PyTree, others: PyTree) -> PyTree:
-  """Undoes `split`."""
+  """Inverts `split`.
+
+  Args:
+    floats: tree of float leaves.
+    others: tree of the other leaves.
+
+  Returns:
+    Tree of all leaves.
+  """
   return jax.tree.map(
     lambda a, b: b if a is None else a,
     floats,
@@ -94,15 +103,18 @@ def merge(floats: PyTree, others: PyTree) -> PyTree:
 
 
 def part(batch: PyTree, index: Any, count: int, examples: int) -> PyTree:
-  """Every `count`-th example of a batch, from the `index`-th on.
+  """Takes every `count`-th example of a batch, starting with the `index`-th.
 
-  A stride, so that each device's rows stay on it and are shared out evenly.
+  The stride keeps each device's rows on it and balances them.
 
   Args:
-    batch: tree of arrays with a whole number of rows an example.
+    batch: tree of arrays with a whole number of rows for each example.
     index: number less than `count`; may be traced.
     count: number of parts, a divisor of the examples on a device.
     examples: number of examples.
+
+  Returns:
+    Tree with `examples / count` examples.
   """
 
   def take(rows):
@@ -114,11 +126,14 @@ def part(batch: PyTree, index: Any, count: int, examples: int) -> PyTree:
 
 
 def join(parts: PyTree, examples: int) -> PyTree:
-  """Undoes `part`: leaves (count, rows, ...) -> (count * rows, ...).
+  """Inverts `part`: leaves (count, rows, ...) become (count * rows, ...).
 
   Args:
-    parts: what `part` took, stacked.
+    parts: stacked results of `part`.
     examples: number of examples of all parts.
+
+  Returns:
+    Tree of all rows, in the original order.
   """
 
   def merge_rows(rows):

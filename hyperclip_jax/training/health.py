@@ -1,4 +1,4 @@
-"""A run's health: skipped updates, loss spikes, scalars at their bounds."""
+"""Monitors a run: skipped updates, loss spikes, scalars at their bounds."""
 
 import collections
 import json
@@ -12,22 +12,22 @@ from absl import logging
 
 FILE = "skipped.jsonl"
 
-# A spike is so many standard deviations above the mean of so many steps; with
-# fewer than LEAST of them nothing is known yet.
+# A spike is SPIKE standard deviations above the mean of the last WINDOW steps,
+# of which there must be at least LEAST.
 SPIKE = 6.0
 WINDOW, LEAST = 100, 20
 
-# Batches differ, so a loss that depends on them moves: one that stays within
-# FLAT of its value for FLAT_STEPS does not.
+# A loss that depends on the batch fluctuates. One that stays within FLAT of its
+# value for FLAT_STEPS does not depend on it.
 FLAT, FLAT_STEPS = 0.01, 1_000
 
 
 class BadNumbersError(FloatingPointError):
-  """More updates skipped in a row than a run puts up with."""
+  """Too many updates in a row were skipped."""
 
 
 class Health:
-  """Looks at each step's metrics in turn, and says what is not well."""
+  """Checks the metrics of each step, and warns of problems."""
 
   def __init__(
     self,
@@ -36,13 +36,13 @@ class Health:
     names: Callable[[int], list[str]],
     bounds: Mapping[str, tuple[float, float]],
   ):
-    """Begins with nothing known.
+    """Starts without any steps.
 
     Args:
-      workdir: for `FILE`, a row for each update that was skipped.
-      max_bad_steps: updates skipped in a row that are put up with.
-      names: step -> the records of its batch.
-      bounds: metric -> least and greatest value that it may have.
+      workdir: folder for `FILE`, which has a row for each skipped update.
+      max_bad_steps: number of updates in a row that may be skipped.
+      names: function of a step that returns the records of its batch.
+      bounds: metric -> smallest and largest value allowed.
     """
     self._file = workdir / FILE
     self._max = max_bad_steps
@@ -50,21 +50,21 @@ class Health:
     self._bounds = bounds
     self._bad = 0
     self._losses: collections.deque[float] = collections.deque(maxlen=WINDOW)
-    self._quiet = 0  # steps until a spike is told again
+    self._quiet = 0  # steps until the next spike may be reported
     self._at_bound: set[str] = set()
-    self._band = (math.inf, -math.inf)  # of the contrastive term
-    self._flat = 0  # steps that it has stayed in the band
+    self._band = (math.inf, -math.inf)  # range of the contrastive term
+    self._flat = 0  # steps since it left its band
     self._collapsed = False
 
   def look(self, step: int, values: Mapping[str, float]) -> None:
-    """Looks at a step.
+    """Checks a step.
 
     Args:
-      step: its number.
-      values: loss, grad_norm and skipped, and the scalars that the model has.
+      step: number of the step.
+      values: metrics: loss, grad_norm, skipped, and the scalars of the model.
 
     Raises:
-      BadNumbersError: one update too many was skipped.
+      BadNumbersError: too many updates in a row were skipped.
     """
     if values["skipped"]:
       self._skipped(step, values)
@@ -82,7 +82,7 @@ class Health:
     loss, norm = float(values["loss"]), float(values["grad_norm"])
     if jax.process_index() == 0:
       logging.warning(
-        "step %d is skipped, %d in a row: loss %s, gradient norm %s; its "
+        "step %d skipped, %d in a row: loss %s, gradient norm %s; its "
         "records are in %s",
         step,
         self._bad,
@@ -96,16 +96,16 @@ class Health:
     if self._bad > self._max:
       raise BadNumbersError(
         f"{self._bad} updates in a row were not finite, by step {step}: the "
-        "run stops here, and its last checkpoint is good. Lower "
-        "config.optim.learning_rate, use --config.model.dtype=float32, or look "
-        f"at the records in {self._file}"
+        "run ends, and its last checkpoint is good. Lower "
+        "config.optim.learning_rate, use --config.model.dtype=float32, or "
+        f"check the records in {self._file}"
       )
 
   def _look_for_spike(self, step: int, loss: float) -> None:
     self._quiet = max(0, self._quiet - 1)
     if len(self._losses) >= LEAST:
       mean = statistics.fmean(self._losses)
-      # A loss that hardly moves would make anything a spike.
+      # Otherwise anything is a spike of a loss that hardly moves.
       spread = max(statistics.pstdev(self._losses), 0.01 * abs(mean))
       if loss > mean + SPIKE * spread and not self._quiet:
         logging.warning(
@@ -120,7 +120,7 @@ class Health:
     self._losses.append(loss)
 
   def _look_for_collapse(self, step: int, value: float) -> None:
-    """Warns once of embeddings that are all alike: a loss of ln(batch)."""
+    """Warns once if the loss is ln(batch): all embeddings are equal."""
     low, high = min(self._band[0], value), max(self._band[1], value)
     if high - low > FLAT * high:
       low, high, self._flat = value, value, 0
@@ -130,10 +130,10 @@ class Health:
       self._collapsed = True
       logging.warning(
         "step %d: the contrastive loss has been %.4g for %d steps. It is "
-        "ln(batch) = ln(%.0f) where all embeddings are alike, and such a run "
+        "ln(batch) = ln(%.0f) if all embeddings are equal, and such a run "
         "learns nothing: lower config.optim.learning_rate or raise "
-        "config.optim.warmup, and look whether the captions belong to the "
-        "images and differ from each other",
+        "config.optim.warmup, and check that captions match their images "
+        "and differ from each other",
         step,
         value,
         FLAT_STEPS,

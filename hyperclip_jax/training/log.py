@@ -6,7 +6,6 @@ import io
 import json
 import os
 import pathlib
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
@@ -16,6 +15,8 @@ import numpy as np
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tensorboardX.summary import scalar
+
+from hyperclip_jax import console
 
 FILE = "metrics.jsonl"
 AVERAGED = 20  # lines over which the average loss is taken
@@ -51,7 +52,7 @@ class Writer:
       # The process id keeps two starts within a second apart.
       self._events = EventsWriter(f"{folder}/events", f".{os.getpid()}")
       self._file = (self._workdir / FILE).open("a", encoding="utf-8")
-      first = self._step + 1  # TensorBoard hides what is there from here on
+      first = self._step + 1  # existing events from it on are hidden
       self._add(step=first, file_version="brain.Event:2")
       start = _PROTO.SessionLog(status=_PROTO.SessionLog.START)
       self._add(step=first, session_log=start)
@@ -105,7 +106,7 @@ def read(workdir: pathlib.Path, most: int = 2_000) -> list[Row]:
       it every second, fourth, ... row and the last one are kept.
 
   Returns:
-    One row a step, in order. Where a metric was written twice for a step, the
+    one row per step, in order. Where a metric was written twice for a step, the
     later value counts.
   """
   kinds: dict[tuple[int, bytes], _Thinned] = {}
@@ -230,7 +231,7 @@ class Window:
     self._pending.append((step, values))
 
   def rows(self) -> list[dict[str, float]]:
-    """Returns the metrics so far, one row a step; waits for the device.
+    """Returns the metrics so far, one row per step; waits for the device.
 
     The list is a copy: a checkpoint may write it while training continues.
     """
@@ -271,7 +272,7 @@ class Progress:
     Args:
       steps: number of steps of the whole run.
       batch_size: examples in a step, over all devices.
-      trained: `Clock.trained`: () -> (steps so far, seconds that they took).
+      trained: `Clock.trained`, which returns (steps so far, their seconds).
     """
     self._steps = steps
     self._batch_size = batch_size
@@ -315,10 +316,9 @@ class Progress:
 
 
 def say(message: str) -> None:
-  """Prints a line to standard error from process 0; never raises."""
-  if jax.process_index() == 0 and sys.stderr:
-    with contextlib.suppress(OSError, ValueError):
-      print(message, file=sys.stderr, flush=True)
+  """Writes a line to standard error from process 0; see `console.say`."""
+  if jax.process_index() == 0:
+    console.say(message)
 
 
 def duration(seconds: float) -> str:

@@ -1,8 +1,8 @@
-"""Where arrays live: the mesh, parameters, batches.
+"""Placement of arrays on devices: the mesh, parameters, batches.
 
-The mesh has two axes: `data` splits the batch, `model` splits wide layers.
-Axis types are Auto: XLA places the collectives, and the loss over the global
-batch needs no word about devices.
+The mesh has two axes: `data` splits the batch, `model` splits wide layers. Axis
+types are Auto: XLA places the collectives, and the loss over the global batch
+is written as if there were one device.
 """
 
 import math
@@ -15,18 +15,22 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-# Elements from which on a leaf is worth a collective of its own.
+# number of elements from which a leaf is worth a collective of its own
 LARGE = 2**16
 
 
 def make_mesh(model: int = 1) -> Mesh:
-  """All devices as (data, model); `model`, a divisor, of them share a layer."""
+  """Arranges all devices as (data, model).
+
+  Args:
+    model: number of devices that share each layer, a divisor of their number.
+  """
   shape = (jax.device_count() // model, model)
   return jax.make_mesh(shape, ("data", "model"), (AxisType.Auto,) * 2)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Rows split over `data`."""
+  """Returns the sharding of a batch, whose rows are split over `data`."""
   return NamedSharding(mesh, PartitionSpec("data"))
 
 
@@ -36,15 +40,18 @@ def tree_shardings(
   split: Mapping[str, PartitionSpec],
   fsdp: bool = False,
 ) -> Any:
-  """Shardings of a state: wide layers over `model`, the rest replicated.
+  """Returns the shardings of a state: wide layers over `model`, others whole.
 
-  Optimizer moments follow their parameters, as their paths end alike.
+  Optimizer moments are sharded like their parameters, whose paths end alike.
 
   Args:
     mesh: mesh of `make_mesh`.
     tree: state, or its shapes.
-    split: end of a parameter's path -> its axes; those of `systems.task.Rules`.
-    fsdp: whether large leaves are split over `data`, too (`over_data`).
+    split: end of a parameter's path -> its axes; from `systems.task.Rules`.
+    fsdp: whether to split large leaves over `data`, too (`over_data`).
+
+  Returns:
+    Tree of `NamedSharding`s.
   """
   rules = [(re.compile(f"(^|/){k}$"), v) for k, v in split.items()]
 
@@ -64,18 +71,18 @@ def over_data(
 ) -> PartitionSpec:
   """Splits a leaf's last free dimension over `data` as well.
 
-  XLA gathers a layer where it is used (FSDP, Zhao et al., 2023; stage 3 of
-  ZeRO, Rajbhandari et al., 2020). Of a table of embeddings the last dimension
-  is the width: looking up moves a batch's rows, not the table.
+  XLA gathers each layer where it is used (FSDP, Zhao et al., 2023; stage 3 of
+  ZeRO, Rajbhandari et al., 2020). The last dimension of an embedding table is
+  the width, so that a lookup moves a batch's rows and not the table.
 
   Args:
-    shape: of the leaf.
+    shape: shape of the leaf.
     spec: its other axes.
-    devices: on the axis `data`.
+    devices: number of devices on the axis `data`.
 
   Returns:
-    `spec` as it is for leaves below `LARGE`, and where no free dimension is a
-    multiple of `devices`.
+    The new axes; `spec` itself for leaves below `LARGE`, or if no free
+    dimension is a multiple of `devices`.
   """
   axes = [*spec, *[None] * (len(shape) - len(spec))]
   free = [
@@ -88,11 +95,14 @@ def over_data(
 
 
 def rows_over_data(mesh: Mesh) -> Callable[..., Any]:
-  """For `flax.linen.intercept_methods`: layers' outputs are split by rows.
+  """Context manager that splits layers' outputs by rows over `data`.
 
-  Without it XLA may follow the parameters that are split over `data`: move
-  activations, which are larger, and leave the parameters where they are. Layers
-  may return any tree of arrays with rows in front.
+  Otherwise XLA may follow parameters that are split over `data`: it would move
+  activations, which are larger, and leave the parameters in place. Layers may
+  return any tree of arrays with rows in front.
+
+  Args:
+    mesh: mesh of `make_mesh`.
   """
   devices = mesh.shape["data"]
 
@@ -112,14 +122,22 @@ def rows_over_data(mesh: Mesh) -> Callable[..., Any]:
 
 
 def to_global(batch: Any, mesh: Mesh) -> Any:
-  """This process's rows of a tree -> global arrays split over `data`."""
+  """Makes global arrays, split over `data`, from this process's rows.
+
+  Args:
+    batch: tree of arrays with rows in front.
+    mesh: mesh of `make_mesh`.
+
+  Returns:
+    Tree of global arrays.
+  """
   put = jax.make_array_from_process_local_data
   sharding = batch_sharding(mesh)
   return jax.tree.map(lambda rows: put(sharding, rows), batch)
 
 
 def to_host(tree: Any) -> Any:
-  """Whole numpy arrays of global ones; every process must call it."""
+  """Fetches whole numpy arrays of global ones; every process must call it."""
 
   def fetch(leaf: jax.Array) -> np.ndarray:
     if leaf.is_fully_replicated or leaf.is_fully_addressable:

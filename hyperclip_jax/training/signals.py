@@ -240,7 +240,7 @@ def _exit(number: int) -> None:
 
 def _last_words(number: int) -> str:
   name = signal.Signals(number).name
-  return f"{name}: ended; the same command, started again, goes on"
+  return f"{name}: ended; run the same command again to continue"
 
 
 def _exit_code(number: int) -> int:

@@ -1,4 +1,4 @@
-"""The training state and one update of it."""
+"""The training state, and one update of it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +15,11 @@ from hyperclip_jax.training import gradient_cache
 
 @flax.struct.dataclass
 class TrainState:
-  """All that an update changes; also a tree of its shapes or shardings.
+  """State changed by an update; also a tree of its shapes or shardings.
 
   Attributes:
-    step: () int32, updates so far.
-    variables: of the system, the trained ones under "params".
+    step: () int32, number of updates so far.
+    variables: variables of the system, with the trained ones under "params".
     opt_state: state of the optimizer.
   """
 
@@ -29,19 +29,22 @@ class TrainState:
 
   @property
   def params(self) -> PyTree:
-    """The trained variables."""
+    """Trained variables."""
     return self.variables["params"]
 
 
 def init(
   task: Task, optimizer: optax.GradientTransformation, key: PRNGKeyArray
 ) -> TrainState:
-  """Makes a fresh state at step 0.
+  """Initialises a state at step 0.
 
   Args:
-    task: makes the variables.
-    optimizer: makes its state for the parameters.
-    key: seed of the variables.
+    task: task that initialises the variables.
+    optimizer: gradient transformation that initialises its own state.
+    key: random key for the variables.
+
+  Returns:
+    State at step 0.
   """
   variables = task.init(key)
   opt_state = optimizer.init(variables["params"])
@@ -60,26 +63,26 @@ def update(
   """Takes one optimizer step.
 
   Parameters are projected into their bounds after the step rather than clamped
-  before it, so their gradient survives at the bound.
+  before it, so that their gradient does not vanish at the bound.
 
-  An update whose loss or gradient is not finite is skipped: the step counts,
-  for its batch is spent, and variables and optimizer stay as they were. The
-  optimizer counts its own updates, so its schedule is late by those skipped.
+  An update whose loss or gradient is not finite is skipped: the step counts and
+  the batch is used up, but variables and optimizer stay as they were. The
+  optimizer counts its own updates, so its schedule lags by those skipped.
 
   Args:
-    task: embeds the batch and computes the loss.
+    task: task that embeds the batch and computes the loss.
     optimizer: gradient transformation that made `state.opt_state`.
     state: state before the step.
-    batch: what `read` takes; by default views as of `systems.task`.
-    key: of this run; the step is folded into it.
+    batch: argument of `read`; by default views as in `systems.task`.
+    key: random key of the run, into which the step is folded.
     micro_batches: number of parts in which the batch is read and embedded. The
-      results are those of 1 up to rounding, in less memory and more time (see
-      `gradient_cache`); random numbers differ.
-    read: batch -> augmented batch, row by row.
+      results are the same up to rounding, in less memory and more time (see
+      `gradient_cache`), but random numbers differ.
+    read: function from a batch to an augmented one, row by row.
 
   Returns:
-    The next state, and loss, terms and gradient norm of this step (before the
-    update), and "skipped": 1 if it was, else 0.
+    Next state, and metrics: loss, its terms and the gradient norm before the
+    update, and "skipped", 1 if the update was skipped, else 0.
 
   Raises:
     ValueError: the task cannot be embedded in micro-batches.
@@ -122,9 +125,9 @@ def update(
   params: Any = optax.apply_updates(state.params, updates)
   new_variables = task.project({**variables, "params": params})
   metrics = {"loss": loss, **metrics, "grad_norm": optax.tree.norm(grads)}
-  # A norm is finite only if every number is, and none near overflow. To look at
-  # the new parameters as well would keep one more copy of them: that finite
-  # gradients make finite ones is what the config's bounds see to.
+  # The norm is finite only if every element is, and none is near overflow. The
+  # new parameters are not checked, which would take another copy of them:
+  # within the bounds of `options.Optim` finite gradients give finite ones.
   good = jnp.isfinite(loss) & jnp.isfinite(metrics["grad_norm"])
   new_variables, opt_state = jax.tree.map(
     lambda new, old: jnp.where(good, new, old),
@@ -136,7 +139,18 @@ def update(
 
 
 def examples(task: Task, batch: Batch) -> int:
-  """Number of examples of a batch, by the rows of its views."""
+  """Infers the number of examples of a batch from the rows of its views.
+
+  Args:
+    task: task with the views.
+    batch: batch of these views.
+
+  Returns:
+    Number of examples.
+
+  Raises:
+    ValueError: the views disagree.
+  """
   found = {
     (len(leaf), task.views[name].count)
     for name, view in batch.items()
@@ -145,7 +159,7 @@ def examples(task: Task, batch: Batch) -> int:
   counts = {rows // count for rows, count in found if rows % count == 0}
   if len(counts) != 1 or any(rows % count for rows, count in found):
     raise ValueError(
-      f"views of {[count for _, count in sorted(found)]} rows an example hold "
+      f"views of {[count for _, count in sorted(found)]} rows per example have "
       f"{[rows for rows, _ in sorted(found)]} rows"
     )
   return counts.pop()

@@ -1,8 +1,8 @@
-"""A run of the official code in the middle: optimiser, schedule, iteration.
+"""Reads and writes the training state of the official code.
 
-PyTorch's AdamW names its states by number. The official code numbers the
-parameters group by group in the order of the modules: kernels, embeddings and
-the CLS token; then norms and biases; then the scalars, which never decay.
+PyTorch's AdamW numbers its states. The official code numbers the parameters
+group by group, in the order of the modules: kernels, embeddings and the CLS
+token; then norms and biases; then the scalars, which never decay.
 """
 
 import functools
@@ -28,7 +28,7 @@ COUNTED = (optax.ScaleByAdamState, optax.ScaleByScheduleState)
 
 
 class Recipe(NamedTuple):
-  """The optimiser's numbers, as in `config.optim` and `config.steps`."""
+  """Optimiser settings, as in `config.optim` and `config.steps`."""
 
   learning_rate: float
   warmup: int
@@ -40,7 +40,7 @@ class Recipe(NamedTuple):
   decay_norm_and_bias: bool
 
   def optimizer(self) -> optax.GradientTransformation:
-    """AdamW on the schedule; scalars never decay."""
+    """Builds AdamW with its schedule; scalars never decay."""
     mask = functools.partial(
       adamw.decay_mask,
       matrices=dual_encoder.MATRICES,
@@ -62,9 +62,9 @@ class Training(NamedTuple):
 
   Attributes:
     system: "clip", "meru" or "hycoclip".
-    options: its options.
-    recipe: makes the optimizer.
-    state: parameters, optimizer state and step.
+    options: options of the system.
+    recipe: settings of the optimizer.
+    state: variables, optimizer state and step.
   """
 
   system: str
@@ -78,14 +78,28 @@ def load(
   vision_heads: int | None = None,
   text_heads: int | None = None,
 ) -> Training:
-  """Reads an official checkpoint with its optimiser; see torch_checkpoint.
+  """Reads an official checkpoint with its optimiser.
+
+  Args:
+    path: `.pth` file.
+    vision_heads: attention heads of the image tower, if its width is not one of
+      the published models'.
+    text_heads: attention heads of the text tower, likewise.
+
+  Returns:
+    Model, optimizer state and settings.
 
   Raises:
-    ValueError: it holds weights alone, or its optimiser is laid out otherwise.
+    ValueError: it has no optimiser state, or one of another structure.
   """
   system, options, variables = torch_checkpoint.load(
     path, vision_heads, text_heads
   )
+  if system not in torch_layout.SYSTEMS:
+    raise ValueError(
+      f"{path}: the optimiser's state of {system} is not known; "
+      "torch_checkpoint.load reads the weights"
+    )
   checkpoint = torch_checkpoint.read(path)
   try:
     optimizer, scheduler = checkpoint["optimizer"], checkpoint["scheduler"]
@@ -95,7 +109,7 @@ def load(
   except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise ValueError(
       f"{path}: no optimiser state of the official code ({error!r}); "
-      "torch_checkpoint.load reads the weights alone"
+      "torch_checkpoint.load reads weights without one"
     ) from error
 
   def filled(part):
@@ -114,10 +128,14 @@ def load(
 
 
 def save(path: str | pathlib.Path, training: Training) -> None:
-  """Writes a checkpoint that the official code resumes; `load` undoes it.
+  """Writes a checkpoint that the official code can resume; inverts `load`.
 
-  The official code decays the CLS token always, ours only with
+  The official code always decays the CLS token, ours only with
   `decay_norm_and_bias`.
+
+  Args:
+    path: `.pth` file to write.
+    training: model, optimizer state and settings.
   """
   torch = import_torch()
   system, options, recipe, state = training
@@ -172,7 +190,7 @@ def save(path: str | pathlib.Path, training: Training) -> None:
 
 
 def _groups(system: str, options: dual_encoder.Options) -> list[list[str]]:
-  """Official names in the order of the optimiser: three groups."""
+  """Lists official names in the optimiser's order, in three groups."""
   groups: list[list[str]] = [[], [], []]
   for name, leaf in torch_layout.layout(system, options).items():
     if name in SCALARS:
@@ -185,7 +203,7 @@ def _groups(system: str, options: dual_encoder.Options) -> list[list[str]]:
 def _recipe(groups: list[dict[str, Any]], scheduler: dict[str, Any]) -> Recipe:
   decays = [group["weight_decay"] for group in groups]
   if decays[2:] != [0.0] or decays[1] not in (0.0, decays[0]):
-    raise ValueError(f"weight decays of the groups are {decays}")
+    raise ValueError(f"unexpected weight decays of the groups: {decays}")
   return Recipe(
     learning_rate=float(scheduler["base_lrs"][0]),
     warmup=int(scheduler["wsteps"]),
@@ -201,7 +219,7 @@ def _recipe(groups: list[dict[str, Any]], scheduler: dict[str, Any]) -> Recipe:
 def _moments(
   optimizer: dict[str, Any], system: str, options: dual_encoder.Options
 ) -> tuple[int, dict[str, Any], dict[str, Any]]:
-  """(updates, first moments, second moments) as trees of ours."""
+  """Returns (updates, first moments, second moments) as trees like ours."""
   wanted = [len(names) for names in _groups(system, options)]
   found = [len(group["params"]) for group in optimizer["param_groups"]]
   if found != wanted:
@@ -214,7 +232,9 @@ def _moments(
   }
   counts = {int(state["step"]) for state in states.values()}
   if len(counts) != 1:
-    raise ValueError(f"parameters were updated {sorted(counts)} times")
+    raise ValueError(
+      f"parameters have different numbers of updates: {sorted(counts)}"
+    )
   shapes = torch_layout.shapes(system, options)
   trees = []
   for key in ("exp_avg", "exp_avg_sq"):
@@ -230,7 +250,7 @@ def _moments(
 
 
 def _rate(recipe: Recipe, step: int) -> float:
-  """`optim.schedule` in float64, as the official file has it."""
+  """Computes `optim.schedule` in float64, as stored by the official code."""
   if step < recipe.warmup:
     return recipe.learning_rate * step / recipe.warmup
   done = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)

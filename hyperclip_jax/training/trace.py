@@ -39,7 +39,7 @@ class Trace:
 
     Args:
       step: step that is about to run.
-      state: result of the step before, which is waited for.
+      state: result of the previous step, for which it waits.
     """
     if self._running and step == self._end:
       jax.block_until_ready(state)

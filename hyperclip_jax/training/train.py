@@ -1,4 +1,4 @@
-"""Training, from a config to a trained workdir."""
+"""Trains a run from its config to a trained model."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import linen as nn
 
 from hyperclip_jax.checkpoints import checkpoint, release
@@ -17,8 +18,17 @@ from hyperclip_jax.data.records import identity
 from hyperclip_jax.evals import held_out
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.inference.model import HyperCLIP
-from hyperclip_jax.systems.task import Batch, Metrics
-from hyperclip_jax.training import build, goodput, log, runs, sharding, signals
+from hyperclip_jax.systems.task import Batch, Metrics, Task
+from hyperclip_jax.training import (
+  build,
+  goodput,
+  log,
+  runs,
+  same_data,
+  sharding,
+  signals,
+  start,
+)
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import health as health_lib
 from hyperclip_jax.training import step as step_lib
@@ -34,8 +44,11 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 def train(run: Run) -> HyperCLIP | None:
   """Trains from the newest checkpoint, or from scratch, to `config.steps`.
 
+  Args:
+    run: run to train.
+
   Returns:
-    The trained model; None when stopped.
+    The trained model; None if it was stopped.
   """
   clock = goodput.Clock()
   config, mesh = run.config, run.mesh
@@ -55,10 +68,10 @@ def train(run: Run) -> HyperCLIP | None:
     checkpoints = enter(checkpoint.Checkpoints(run.workdir, keep, keep_every))
     state, meta = first_state(run, checkpoints)
     if main_process:
-      runs.remember_data(run)
+      same_data.remember(run.sources, run.workdir)
     begin, examples_seen = int(state.step), meta["examples_seen"]
     if begin < config.steps:
-      log.say(runs.summary(run, _count(state.params), begin))
+      log.say(runs.summary(run, optax.tree.size(state.params), begin))
     writer = log.Writer(run.workdir if main_process else None, begin)
     enter(writer)
     if main_process:
@@ -69,7 +82,7 @@ def train(run: Run) -> HyperCLIP | None:
     watchdog = Watchdog(
       run.workdir, config.stall_seconds, config.data.slow_seconds
     )
-    enter(watchdog)  # the last, to leave first
+    enter(watchdog)  # last, so that it exits first
     health = make_health(run, begin, examples_seen)
     window = log.Window(meta["window"], health.look)
     faults = Faults(
@@ -84,14 +97,14 @@ def train(run: Run) -> HyperCLIP | None:
       if not data or step % config.eval_every or not 0 < step < config.steps:
         return
       variables = sharding.to_host(state.variables)
-      with clock.on("evaluation"):  # on every process, a share on each
+      with clock.on("evaluation"):  # each process evaluates a share
         results = held_out.evaluate(_model(run, variables), data).results
       log.say(f"step {step}  {held_out.summary(results)}")
       writer.write(step, results)
 
     clock.started()
     progress = log.Progress(config.steps, config.batch_size, clock.trained)
-    evaluate(begin)  # the run may have ended before it had done so
+    evaluate(begin)  # the evaluation may be missing if the run ended before
     for step in range(begin + 1, config.steps + 1):
       trace.at(step, state)
       with jax.profiler.StepTraceAnnotation("train", step_num=step):
@@ -102,7 +115,7 @@ def train(run: Run) -> HyperCLIP | None:
         state, step_metrics = clock.step(step_fn, state, batch)
       examples_seen += config.batch_size
       window.add(step, step_metrics)
-      stopped = stop(step)  # asked once: a signal may come at any line
+      stopped = stop(step)  # asked only once: a signal may arrive at any time
       last = step == config.steps
 
       if last or step % config.log_every == 0:
@@ -126,7 +139,7 @@ def train(run: Run) -> HyperCLIP | None:
         writer.write(step, clock.report())
       if stopped:
         checkpoints.wait()
-        log.say(f"stopped; step {step} is saved, the same command goes on")
+        log.say(f"stopped; step {step} is saved; run the same command again")
         return None
       evaluate(step)
       watchdog.stepped()
@@ -139,37 +152,45 @@ def train(run: Run) -> HyperCLIP | None:
 def first_state(
   run: Run, checkpoints: checkpoint.Checkpoints | None = None
 ) -> tuple[TrainState, dict[str, Any]]:
-  """The newest checkpoint's state and meta, or a fresh state and its meta.
+  """Restores the newest checkpoint, or initialises a fresh state.
 
-  The meta holds the "examples_seen" and the "window" of metrics since the last
-  log; that of a checkpoint also the "bad_records" met and a digest of the
-  "data" it was trained on.
+  The metadata contain "examples_seen" and the "window" of metrics since the
+  last log line; those of a checkpoint also the "bad_records" found and a digest
+  of the "data" it was trained on.
+
+  Args:
+    run: run to start or resume.
+    checkpoints: checkpoints of its workdir; None for a fresh state.
+
+  Returns:
+    State on the devices, and metadata.
 
   Raises:
     DataChangedError: the run now reads other data, which is not allowed.
   """
   shapes, shardings = _shapes(run)
   if checkpoints is None or not checkpoints.steps:
-    fresh = {"examples_seen": 0, "window": []}
-    return jax.jit(
-      build.init(run.config, run.task), out_shardings=shardings
-    )(), fresh
+    state = jax.jit(build.init(run.config, run.task), out_shardings=shardings)()
+    if run.config.init_from:
+      state = start.begin(state, run.config)
+    return state, {"examples_seen": 0, "window": []}
   like = checkpoint.abstract(shapes, shardings)
   state, meta = checkpoints.restore(like)
-  runs.check_data(run, meta)
+  allowed = run.config.checkpoint.allow_data_change
+  same_data.check(run.sources, run.workdir, meta, allowed)
   log.say(f"resumed from step {int(state.step)}")
   return state, meta
 
 
 def _shapes(run: Run) -> tuple[TrainState, TrainState]:
-  """The state's shapes and shardings."""
+  """Returns the shapes and the shardings of the state."""
   shapes = jax.eval_shape(build.init(run.config, run.task))
   split, fsdp = run.task.rules.split, run.config.mesh.fsdp
   return shapes, sharding.tree_shardings(run.mesh, shapes, split, fsdp)
 
 
 def make_step(run: Run) -> Step:
-  """The jitted update: augment a batch, embed it, step; donates the state."""
+  """Jits the update: augments a batch, embeds it, steps; donates the state."""
   config, task = run.config, run.task
   optimizer = build.optimizer(config, task.rules)
   schedule, key = build.schedule(config), jax.random.key(config.seed)
@@ -189,8 +210,8 @@ def make_step(run: Run) -> Step:
     metrics["learning_rate"] = jnp.asarray(schedule(state.step))
     return new_state, metrics
 
-  # Left to itself, XLA leaves mesh axes of size 1 out, and the second step,
-  # whose state is then another in name, would be compiled again.
+  # By default XLA drops mesh axes of size 1 from the state's shardings, so that
+  # the second step would be compiled again.
   _, shardings = _shapes(run)
   return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
 
@@ -198,10 +219,19 @@ def make_step(run: Run) -> Step:
 def make_batches(
   run: Run, examples_seen: int, faults: Faults
 ) -> Iterator[pipeline.Batch]:
-  """This process's batches, from a position in the global order on."""
+  """Yields this process's batches from a position in the global order.
+
+  Args:
+    run: run to train.
+    examples_seen: position, in examples over all processes.
+    faults: counts of bad records, which are increased.
+
+  Yields:
+    Batches, before augmentation.
+  """
   config, data = run.config, run.config.data
   task, e = run.task, build.encoder(config)
-  shown = Display(task.views, task.draws, task.show)
+  shown = _display(task)
   if jax.process_count() > 1:
     shown = shown._replace(views=views.of_one_length(shown.views))
   make = pipeline.MakeBatch(
@@ -226,23 +256,32 @@ def make_batches(
 
 
 def make_health(run: Run, step: int, examples_seen: int) -> health_lib.Health:
-  """What looks after the steps of a run from `step` and `examples_seen` on."""
+  """Makes the monitor of a run.
+
+  Args:
+    run: run to train.
+    step: number of steps done.
+    examples_seen: position in the global order after these steps.
+
+  Returns:
+    Monitor, which can name the records of later steps.
+  """
   size, seed, task = run.config.batch_size, run.config.seed, run.task
   weights = tuple(run.config.data.weights) or (1.0,)
 
   def names(which: int) -> list[str]:
     first = examples_seen + (which - step - 1) * size
     positions = range(first, first + size)
-    display = Display(task.views, task.draws, task.show)
-    return pipeline.names(run.sources, weights, seed, positions, display)
+    return pipeline.names(run.sources, weights, seed, positions, _display(task))
 
   return health_lib.Health(
     run.workdir, run.config.max_bad_steps, names, task.rules.bounds
   )
 
 
-def _count(params: Any) -> int:
-  return sum(leaf.size for leaf in jax.tree.leaves(params))
+def _display(task: Task) -> Display:
+  """Selects what the loader needs of a task."""
+  return Display(task.views, task.draws, task.show)
 
 
 def _model(run: Run, variables: Any) -> HyperCLIP:

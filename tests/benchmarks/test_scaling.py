@@ -101,7 +101,7 @@ def test_programs_of_accelerators():
     "collective-permute": 12 * (9 + 3) * 4,
     "reduce-scatter": 8 * 2 * 4 + 8 * 4,
   }
-  with pytest.raises(ValueError, match="how often"):
+  with pytest.raises(ValueError, match="unknown number"):
     count(TPU.replace("constant(12)", "parameter(0)"), 4)
 
 

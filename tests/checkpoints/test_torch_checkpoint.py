@@ -70,7 +70,7 @@ def test_a_checkpoint_is_written_whole_in_a_new_folder(tmp_path, monkeypatch):
 def test_a_model_of_ours_becomes_an_official_one(tmp_path):
   config = small.config("meru")
   options = config_lib.options(config)
-  variables = build.encoder(config).init(jax.random.key(0))
+  variables = jax.jit(build.encoder(config).init)(jax.random.key(0))
   wanted = Release("meru", options, variables)
   torch_checkpoint.save(tmp_path / "a.pth", wanted)
   found = torch_checkpoint.load(tmp_path / "a.pth", 2, 2)
@@ -124,7 +124,7 @@ def test_foreign_state_dict_is_told_by_its_keys(tmp_path):
     (torch.zeros(64, dtype=torch.bool), "bool, not a tensor of floats"),
     (torch.zeros(64).to_sparse(), "a tensor without dense values"),
     (torch.zeros(64, device="meta"), "a tensor without dense values"),
-    (torch.full((64,), float("inf")), r"norm.weight holds NaN .* in 64 of 64"),
+    (torch.full((64,), float("inf")), r"norm.weight is NaN .* in 64 of 64"),
     ("weights", "str, not a tensor of floats"),
     (torch.zeros(1).expand(10**12), "claim 4,000,00.* more than the file"),
   ],

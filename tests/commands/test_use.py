@@ -118,7 +118,7 @@ def test_traverse(command, images, tmp_path):
     ),
     (
       ["classify", "--images=IMAGE", "--labels=a", "--templates=b"],
-      "template 'b' must hold",
+      "template 'b' must contain",
     ),
     (
       ["classify", "--images=TEXT", "--labels=a"],
@@ -146,7 +146,7 @@ def test_traverse(command, images, tmp_path):
         "--labels=a",
         "--templates=a {}, a pet.",
       ],
-      "must hold {} once, and no other brace; commas separate values",
+      "must contain {} once, and no other brace; commas separate values",
     ),
     (["classify", "--images=x,y.png", "--labels=a"], "commas separate"),
     (

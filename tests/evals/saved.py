@@ -2,6 +2,8 @@
 
 import pathlib
 
+import jax
+
 from hyperclip_jax.checkpoints import release
 from hyperclip_jax.checkpoints.checkpoint import Checkpoints
 from hyperclip_jax.training import build, sharding
@@ -18,5 +20,5 @@ def model(folder: pathlib.Path, system: str = "hycoclip") -> pathlib.Path:
   task = build.task(config, sharding.make_mesh())
   with Checkpoints(folder) as checkpoints:
     meta = {"examples_seen": 0, "config": {}}
-    checkpoints.save(build.init(config, task)(), meta)
+    checkpoints.save(jax.jit(build.init(config, task))(), meta)
   return folder

@@ -80,7 +80,7 @@ def test_a_problem_of_one_task_does_not_stop_the_rest(outcomes):
   assert [o.status for o in found] == ["missing", "failed", "done"]
   assert "https://cocodataset.org" in found[0].message
   assert "coco/val2017/" in found[0].message
-  assert found[0].brief == "wants coco/val2017/, from https://cocodataset.org"
+  assert found[0].brief == "needs coco/val2017/, from https://cocodataset.org"
   assert found[1].message == "a.jpg: no image"
   # What is missing is looked for again.
   tasks[0].run.error = None
@@ -94,7 +94,7 @@ def test_a_surprise_does_not_stop_the_rest(outcomes, caplog):
   ]
   found = outcomes(tasks)
   assert [o.status for o in found] == ["failed", "done"]
-  assert found[0].message.startswith("KeyError: 'label'; its stack")
+  assert found[0].message.startswith("KeyError: 'label'; see the log")
   assert "Traceback" in caplog.text
 
 

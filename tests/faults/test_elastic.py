@@ -12,6 +12,7 @@ from jax.sharding import AxisType, Mesh
 from hyperclip_jax.checkpoints import checkpoint
 from hyperclip_jax.data.feed import pipeline
 from hyperclip_jax.data.feed.faults import Faults
+from hyperclip_jax.data.feed.tokenizer import Tokenizer
 from hyperclip_jax.training import runs, sharding, train
 from tests import small
 from tests.faults import processes
@@ -112,6 +113,6 @@ def test_another_batch_size_goes_on_from_the_examples_seen(tmp_path):
   names = pipeline.names(run.sources, (1.0,), config.seed, range(48, 72))
   source = run.sources[0]
   by_name = {source.name(i): source[i].caption for i in range(len(source))}
-  wanted = pipeline.Tokenizer()([by_name[name] for name in names], 32)
+  wanted = Tokenizer()([by_name[name] for name in names], 32)
   width = batch["whole"]["text"].shape[1]
   np.testing.assert_array_equal(batch["whole"]["text"], wanted[:, :width])

@@ -38,3 +38,8 @@ def _make_pair(
 def make_pair() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
   """make_pair(curv, radius, distance, angle, dim=5, count=1, seed=0)."""
   return _make_pair
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_as_for_users(optimized):
+  """Roundings are those of the programs that users have."""

@@ -17,7 +17,7 @@ def test_prompts_of_labels():
   ["a photo", "{} and {}", "{name}", "{} {0}", "{{}}", "a } of {}", "{ {}", ""],
 )
 def test_templates_hold_one_place(template):
-  with pytest.raises(ValueError, match=r"must hold \{\} once, and no other"):
+  with pytest.raises(ValueError, match=r"must contain \{\} once, and no other"):
     classify.prompts(["cat"], ["{}", template])
 
 

@@ -52,7 +52,7 @@ def test_tensors_of_torch_are_arrays():
   (channels_first,) = inputs.images(image.permute(2, 0, 1))
   with pytest.raises(ValueError, match=r"found uint8 \(3, 4, 5\)"):
     inputs.pixels(channels_first)
-  with pytest.raises(TypeError, match="no array that NumPy takes"):
+  with pytest.raises(TypeError, match="cannot become a NumPy array"):
     inputs.images(torch.zeros(3, requires_grad=True))
 
 
@@ -222,7 +222,7 @@ def test_rows_of_any_floats(dtype):
     (np.zeros((2, 4)), ValueError, r"the shape \(2, 4\): want .*\(n, 3\)"),
     (np.zeros((1, 2, 3)), ValueError, r"the shape \(1, 2, 3\)"),
     (np.float32(1), ValueError, r"the shape \(\)"),
-    ([[1.0], [1.0, 2.0]], TypeError, "no array that NumPy takes"),
+    ([[1.0], [1.0, 2.0]], TypeError, "cannot become a NumPy array"),
   ],
 )
 def test_other_rows_are_refused_by_name(given, error, message):

@@ -243,7 +243,7 @@ def test_classify_misuse_is_named(model):
   image = pictures(1)[0]
   with pytest.raises(ValueError, match="labels is empty"):
     model.classify(image, [])
-  with pytest.raises(ValueError, match=r"must hold \{\} once"):
+  with pytest.raises(ValueError, match=r"must contain \{\} once"):
     model.classify(image, ["cat"], ["a photo"])
   with pytest.raises(TypeError, match="labels is the string 'cat'"):
     model.classify(image, "cat")

@@ -50,7 +50,7 @@ def saved_run(folder, system, spoil=lambda state: None):
   """A run at step 0; returns its state."""
   config = small.config(system)
   task = build.task(config, sharding.make_mesh())
-  state = build.init(config, task)()
+  state = jax.jit(build.init(config, task))()
   spoil(state)
   (folder / "config.json").write_text(config.to_json())
   release.describe(folder, system, config_lib.options(config))
@@ -187,7 +187,7 @@ def test_wrong_shape_or_dtype_is_named(dtype, folder):
   )
   kind = "F16" if dtype == np.float16 else "F32"
   with pytest.raises(
-    ValueError, match=rf"visual_proj.kernel' is {kind} .*wants F32 \(64, 32\)"
+    ValueError, match=rf"visual_proj.kernel' is {kind} .*needs F32 \(64, 32\)"
   ):
     hyperclip_jax.load(folder)
 
@@ -242,9 +242,7 @@ def test_strangers_are_told(tmp_path):
   with pytest.raises(FileNotFoundError, match=r"model\.json: no such file"):
     hyperclip_jax.load(tmp_path)
   (tmp_path / "config.json").write_text('{"model_type": "clip"}')
-  with pytest.raises(
-    ValueError, match=r"neither of a training run.*model_type"
-  ):
+  with pytest.raises(ValueError, match=r"neither a training run.*model_type"):
     hyperclip_jax.load(tmp_path)
   (tmp_path / "config.json").write_text("{" * 100_000)
   with pytest.raises(ValueError, match="not JSON"):
@@ -305,7 +303,7 @@ def test_a_run_from_before_systems_is_read(name, tmp_path):
   )
   # As it was saved then: parameters beside the step, not among variables.
   task = build.task(wanted, sharding.make_mesh())
-  state = build.init(wanted, task)()
+  state = jax.jit(build.init(wanted, task))()
   old = {"step": state.step, "params": state.params, "opt_state": ()}
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(_Old(**old), {})
@@ -328,7 +326,7 @@ class _Old:
 
 
 def test_heads_are_of_official_files_alone(folder):
-  with pytest.raises(ValueError, match=r"heads are for a \.pth"):
+  with pytest.raises(ValueError, match=r"heads are only needed for a \.pth"):
     hyperclip_jax.load(folder, vision_heads=4)
 
 
@@ -338,7 +336,7 @@ def test_weights_that_are_not_finite_are_refused(folder):
 
   edit_weights(folder, change)
   message = (
-    r"safetensors: key params.visual_proj.kernel holds NaN .* in 1 of 2,048"
+    r"safetensors: key params.visual_proj.kernel is NaN .* in 1 of 2,048"
   )
   with pytest.raises(ValueError, match=message):
     hyperclip_jax.load(folder)
@@ -350,7 +348,7 @@ def test_a_run_that_diverged_is_refused(tmp_path):
 
   saved_run(tmp_path, "clip", spoil)
   with pytest.raises(
-    ValueError, match=r"step 0: key params.visual_proj.kernel holds"
+    ValueError, match=r"step 0: key params.visual_proj.kernel is NaN"
   ):
     hyperclip_jax.load(tmp_path)
 
@@ -484,7 +482,12 @@ class FakeHub:
     return found
 
   def snapshot_download(self, name, revision, allow_patterns):
-    assert allow_patterns == ["model.json", "model.safetensors"]
+    assert sorted(allow_patterns) == [
+      "config.json",
+      "model.json",
+      "model.safetensors",
+      "tokenizer.json",
+    ]
     if name == "org/down":
       raise OSError("503 Server Error")
     return str(self._found(name, revision))
@@ -529,7 +532,9 @@ def test_a_revision_is_pinned(revision, golden, hub, tmp_path):
   other.save_pretrained(tmp_path / f"org/name@{revision.replace('/', '-')}")
   assert hyperclip_jax.load(f"hf-hub:org/name@{revision}").system == "clip"
   assert hyperclip_jax.load("hf-hub:org/name@main").system == "hycoclip"
-  with pytest.raises(OSError, match=r"name@gone: not fetched.*Revision Not F"):
+  with pytest.raises(
+    OSError, match=r"name@gone: not downloaded.*Revision Not F"
+  ):
     hyperclip_jax.load("hf-hub:org/name@gone")
 
 
@@ -537,8 +542,8 @@ def test_an_official_file_on_the_hub(hub, tmp_path):
   folder = tmp_path / "org" / "official"
   (folder / "x").mkdir(parents=True)
   (folder / "README.md").write_text("")
-  message = r"org/official: holds no model\.json and no model\.safe"
-  with pytest.raises(FileNotFoundError, match=message + r".*; it holds README"):
+  message = r"org/official: has no model\.safe"
+  with pytest.raises(FileNotFoundError, match=message + r".*; it has README"):
     hyperclip_jax.load("hf-hub:org/official")
   source = golden_files.FOLDER / "meru_mini_init.pth"
   shutil.copy(source, folder / "x" / "meru.pth")
@@ -552,7 +557,7 @@ def test_an_official_file_on_the_hub(hub, tmp_path):
 
 def test_rights_are_named_where_they_may_be_missing(hub):
   with pytest.raises(
-    OSError, match=r"none: not fetched: 404 .*auth login"
+    OSError, match=r"none: not downloaded: 404 .*auth login"
   ) as e:
     hyperclip_jax.load("hf-hub:org/none")
   assert "\n" not in str(e.value)

@@ -171,9 +171,9 @@ def test_indices_of_the_first_format_are_read(curv, space, tmp_path):
 @pytest.mark.parametrize(
   ("arrays", "metadata", "message"),
   [
-    ({"kernel": np.zeros(3, np.float32)}, {}, "no index of"),
-    ({}, {"format": "other"}, "no index of"),
-    ({"embeddings": np.zeros((2, 3), np.float64)}, {}, "no index of"),
+    ({"kernel": np.zeros(3, np.float32)}, {}, "not an index of"),
+    ({}, {"format": "other"}, "not an index of"),
+    ({"embeddings": np.zeros((2, 3), np.float64)}, {}, "not an index of"),
     ({}, {"space": "much"}, "damaged index: JSONDecodeError"),
     ({}, {"space": "[" * 10**5}, "damaged index: RecursionError"),
     ({}, {"space": '{"name": "torus"}'}, "damaged index.*space is"),

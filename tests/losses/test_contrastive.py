@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
-from hyperclip_jax.losses import contrastive
+from hyperclip_jax.losses import contrastive, ring, tiled
 from hyperclip_jax.losses.entailment import entailment
+
+pytestmark = pytest.mark.usefixtures("optimized")
 
 SPACES = {"lorentz": Lorentz, "sphere": lambda curv: Sphere()}
 
@@ -107,6 +109,78 @@ def test_rows_left_out_may_hold_anything(filler):
     found, wanted = function(scalars, other, y), function(scalars, x, y)
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
     assert not found[1][1][~where].any()
+
+
+def weighted_losses():
+  """name -> function with the arguments of `cross_entropy`, of both forms."""
+  axes = (jax.sharding.AxisType.Auto,) * 2
+  mesh = jax.make_mesh(
+    (2, 1), ("data", "model"), axes, devices=jax.devices()[:2]
+  )
+  return {
+    "naive": contrastive.cross_entropy,
+    "tiled": functools.partial(tiled.cross_entropy, mesh),
+  }
+
+
+@pytest.mark.parametrize("form", ["naive", "tiled"])
+def test_counts_are_copies_of_candidates(form, monkeypatch):
+  """Against the definition, with the candidates repeated one by one."""
+  monkeypatch.setattr(ring, "TILE", 9)
+  counts = np.array([2, 0, 1, 3, 0, 1])
+  where = np.repeat(counts > 0, 2)
+  with jax.enable_x64(True):
+    rng = np.random.default_rng(0)
+    x, y = (
+      jnp.asarray(rng.normal(size=(12, 4))),
+      jnp.asarray(rng.normal(size=(6, 4))),
+    )
+    scales = jnp.asarray(rng.uniform(1, 9, 12))
+
+    def defined(curv, scales, x, y):
+      space = Lorentz(curv)
+      logits = scales[:, None] * space.pairwise(
+        x, jnp.repeat(y, counts, axis=0)
+      )
+      match = scales * space.pairs(x, jnp.repeat(y, 2, axis=0))
+      each = jax.nn.logsumexp(logits, axis=1) - match
+      return jnp.mean(each[where])
+
+    def found(curv, scales, x, y):
+      x = jnp.where(jnp.asarray(where)[:, None], x, jnp.nan)
+      y = jnp.where(jnp.asarray(counts)[:, None] > 0, y, jnp.inf)
+      return weighted_losses()[form](
+        Lorentz(curv),
+        scales,
+        x,
+        y,
+        jnp.asarray(where),
+        jnp.asarray(counts, float),
+      )
+
+    given = (jnp.float64(0.7), scales, x, y)
+    got, wanted = (
+      jax.jit(jax.value_and_grad(f, (0, 1, 2, 3)))(*given)
+      for f in (found, defined)
+    )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13),
+    got,
+    wanted,
+  )
+
+
+@pytest.mark.parametrize("form", ["naive", "tiled"])
+def test_no_candidate_and_no_row_have_no_loss(form):
+  def loss(curv, x, y):
+    return weighted_losses()[form](
+      Lorentz(curv), 9.0, x, y, jnp.zeros(4, bool), jnp.zeros(4)
+    )
+
+  points = jnp.full((4, 3), jnp.nan)
+  function = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
+  found = function(jnp.float32(1), points, points)
+  assert not any(leaf.any() for leaf in jax.tree.leaves(found))
 
 
 def test_a_space_without_cones_says_so():

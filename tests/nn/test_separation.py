@@ -1,5 +1,7 @@
 """Maximum separation against the published numbers and its definition."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,7 +74,7 @@ def test_no_parameters_and_any_features():
   assert not head.init(jax.random.key(0), x)
   exact = 0.1 * np.asarray(x, np.float64) @ separation.prototypes(5)
   np.testing.assert_allclose(head.apply({}, x), exact, rtol=1e-5, atol=1e-7)
-  half = head.apply({}, x.astype(jnp.bfloat16))
+  half: Any = head.apply({}, x.astype(jnp.bfloat16))
   assert half.dtype == jnp.float32
 
 

@@ -19,7 +19,7 @@ def test_cut_to_bucket_is_exact():
     tower = TextTransformer(
       width=64, depth=2, heads=2, vocab=512, context=77, dtype=jnp.float64
     )
-    params = tower.init(jax.random.key(0), jnp.asarray(tokens))
+    params = jax.jit(tower.init)(jax.random.key(0), jnp.asarray(tokens))
     params = jax.tree.map(lambda x: x.astype(jnp.float64), params)
     full = tower.apply(params, jnp.asarray(tokens))
     cut = tower.apply(params, jnp.asarray(tokens[:, :longest]))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperclip_jax.nn.transformer import InitStd, Transformer
+from hyperclip_jax.nn.transformer import Init, Transformer
 
 
 def gradient(remat, unroll):
@@ -17,7 +17,7 @@ def gradient(remat, unroll):
     depth=12,
     heads=4,
     causal=True,
-    init_std=InitStd(*4 * (0.1,)),
+    initial=Init(*4 * (0.1,)),
     dtype=jnp.float32,
     remat=remat,
     unroll=unroll,

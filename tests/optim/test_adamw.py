@@ -2,12 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 from hyperclip_jax.optim import adamw
 from hyperclip_jax.training import build, config, sharding
-from tests import small
+from tests import golden_rocket, small
 
 
 def masks(norm_and_bias):
@@ -47,6 +48,36 @@ def test_schedule_without_warmup_starts_at_the_peak():
   assert adamw.schedule(2.0, warmup=0, steps=10)(jnp.asarray(0)) == 2
 
 
+@pytest.mark.parametrize("case", golden_rocket.cases("schedule"))
+def test_schedule_between_two_rates_equals_official(case):
+  golden = golden_rocket.under(golden_rocket.arrays("losses_float64"), case)
+  given = {k: v.item() for k, v in golden_rocket.under(golden, "in").items()}
+  each = given["steps_per_epoch"]
+  rate = adamw.schedule_between(
+    given["base"],
+    warmup=given["warmup_epochs"] * each,
+    steps=given["epochs"] * each,
+    start=given["start"],
+    end=given["final"],
+  )
+  found = [float(rate(step)) for step in range(given["epochs"] * each)]
+  np.testing.assert_allclose(found, golden["out/lr"], rtol=2e-6)
+
+
+def test_config_chooses_the_schedule():
+  c = config.paper()
+  c.steps, c.optim.warmup = 1_000, 100
+  assert float(build.schedule(c)(0)) == 0
+  c.optim.start, c.optim.end = 1e-6, 1e-5
+  rate = build.schedule(c)
+  assert float(rate(0)) == pytest.approx(1e-6)
+  assert float(rate(99)) == float(rate(100)) == pytest.approx(5e-4)
+  assert float(rate(1_000)) == pytest.approx(1e-5)
+  c.optim.end = 1.0
+  with pytest.raises(ValueError, match="end must be at most the learning_rate"):
+    config.validate(c, devices=1)
+
+
 def test_paper_recipe_peaks_after_warmup():
   rate = build.schedule(config.paper())
   assert rate(4_000) == pytest.approx(5e-4)
@@ -57,7 +88,7 @@ def test_paper_recipe_peaks_after_warmup():
 @pytest.mark.parametrize("b2", [0.0, 0.9, 0.999999])
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_finite_gradients_make_finite_parameters(b1, b2, decay):
-  """At what `config.Optim` still takes; `step.update` relies on it."""
+  """At what `options.Optim` still takes; `step.update` relies on it."""
   every = lambda params: jax.tree.map(lambda _: True, params)  # noqa: E731
   optimizer = adamw.adamw(lambda _: 1.0, b1, b2, 1e-12, decay, every)
   # The largest whose square is finite, and then none, or less and less.

@@ -1,6 +1,7 @@
 """Riemannian optimisers against golden numbers, optax and geodesics."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -162,7 +163,8 @@ def test_momentum_is_carried_along(float64):
   x, manifold = _far(), manifolds.Lorentz(1.0)
   optimizer = riemannian.riemannian_sgd(0.1, manifold, momentum=1.0)
   grads = jnp.asarray(np.random.default_rng(1).normal(size=x.shape))
-  start, state = x, optimizer.init(x)
+  start = x
+  state: Any = optimizer.init(x)
   updates, state = optimizer.update(grads, state, x)
   x = x + updates
   length = manifold.squared_length(x, state.moments[0][0])
@@ -179,7 +181,8 @@ def test_momentum_is_carried_along(float64):
 
 def test_adam_has_one_second_moment_a_point(float64):
   x = _far()
-  state = riemannian.riemannian_adam(0.1, manifolds.Lorentz(1.0)).init(x)
+  optimizer = riemannian.riemannian_adam(0.1, manifolds.Lorentz(1.0))
+  state: Any = optimizer.init(x)
   ((mu, nu),) = state.moments
   assert nu.shape == x.shape[:-1]
   assert mu.shape == x.shape

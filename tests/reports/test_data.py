@@ -189,8 +189,7 @@ def test_parts_with_pictures_of_their_own_are_no_boxes(report):
   assert reader.table["Parts"] == ["3"]
   assert reader.table["Distinct phrases"] == ["2"]
   assert any(
-    text.startswith("2 parts are pictures of their own")
-    for text in reader.texts
+    text.startswith("2 parts are stored as crops") for text in reader.texts
   )
   areas = next(text for text in reader.texts if text.endswith(" percent."))
   assert "largest 50" in areas  # the box of the prepared record

@@ -187,7 +187,7 @@ def test_a_sample_of_training_records_is_never_called_held_out(run, write):
   text = Reader(write(run)).text
   assert "Results on training records" in text
   assert "on a sample of the training records: nothing was held out" in text
-  assert "Of a sample of the training records." in text
+  assert "Measured on a sample of the training records." in text
   assert "held-out records" not in text
 
 

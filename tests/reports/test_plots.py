@@ -8,7 +8,7 @@ import pytest
 
 from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
-from hyperclip_jax.reports import plots
+from hyperclip_jax.reports import maps, plots
 
 
 def points(distances, curv, dim=5, seed=0):
@@ -26,7 +26,7 @@ def test_disk_radii_are_those_of_the_true_distances(curv):
   space = Lorentz(curv)
   found = norms.distances(space, embeddings)
   np.testing.assert_allclose(found["image"], 2 * d, rtol=1e-6)
-  disk, share = plots.disk_coordinates(embeddings, space)
+  disk, share = maps.disk_coordinates(embeddings, space)
   radii = np.linalg.norm(disk["text"], axis=1)
   np.testing.assert_allclose(radii, np.tanh(curv**0.5 * d / 2), rtol=1e-6)
   assert 0 < share < 1
@@ -36,7 +36,7 @@ def test_directions_in_a_plane_keep_their_angles():
   turn = np.arange(8) * np.pi / 4
   tangents = np.zeros((8, 6))
   tangents[:, 2], tangents[:, 4] = np.cos(turn), np.sin(turn)
-  disk, share = plots.disk_coordinates({"image": tangents}, Lorentz(1.0))
+  disk, share = maps.disk_coordinates({"image": tangents}, Lorentz(1.0))
   assert share == pytest.approx(1)
   z = disk["image"] / np.linalg.norm(disk["image"], axis=1, keepdims=True)
   np.testing.assert_allclose(z @ z.T, tangents @ tangents.T, atol=1e-9)
@@ -61,7 +61,7 @@ def disk_distance(a, b):
 
 def test_geodesics_are_shortest_paths():
   a, b = np.array([0.7, 0.1]), np.array([-0.2, 0.8])
-  path = plots.geodesic([a, b])
+  path = maps.geodesic([a, b])
   np.testing.assert_allclose(path[[0, -1]], [a, b], atol=1e-12)
   length = disk_distance(path[:-1], path[1:]).sum()
   assert length == pytest.approx(disk_distance(a, b), rel=1e-9)
@@ -159,7 +159,7 @@ def test_figures_are_opaque(space):
   medians = {"image_median": 1.0, "text_median": 1.0}
   for figure in (
     plots.curves([{"step": 1, "loss": 1.0}], ["loss"]),
-    plots.embedding_map(embeddings, space)[0],
+    maps.embedding_map(embeddings, space)[0],
     plots.distance_histograms(norms.bins(distances) | medians),
   ):
     buffer = io.BytesIO()
@@ -174,12 +174,12 @@ def test_the_map_joins_what_entails_to_what_is_entailed(space):
     kind: points(np.full(3, i + 1.0), 1.0, seed=i)
     for i, kind in enumerate(plots.KINDS)
   }
-  figure, _ = plots.embedding_map(embeddings, space)
+  figure, _ = maps.embedding_map(embeddings, space)
   (axes,) = axes_of(figure)
   lines = [line for line in axes.lines if len(line.get_xdata()) > 1]
-  assert len(lines) == 3 * len(plots.EDGES)
+  assert len(lines) == 3 * len(maps.EDGES)
   del embeddings["box_image"]
-  (axes,) = axes_of(plots.embedding_map(embeddings, space)[0])
+  (axes,) = axes_of(maps.embedding_map(embeddings, space)[0])
   lines = [line for line in axes.lines if len(line.get_xdata()) > 1]
   assert len(lines) == 3 * 2
 

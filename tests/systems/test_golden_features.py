@@ -7,6 +7,8 @@ import pytest
 from hyperclip_jax import systems
 from tests import golden_files, golden_runs
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 
 @pytest.mark.parametrize("name", golden_files.OBJECTIVES)
 def test_features_equal_official(name):

@@ -5,6 +5,8 @@ import pytest
 
 from tests import golden_files, golden_runs
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 
 @pytest.mark.parametrize("name", golden_files.OBJECTIVES)
 @pytest.mark.parametrize("case", golden_runs.loss_cases()[1])

@@ -89,7 +89,7 @@ def task(o, view, mesh):
 
   def loss(params, out, step):
     points = [Space().lift(out[kind]) for kind in ("image", "text")]
-    logits = Space().logits(*points, 10.0)
+    logits = 10.0 * Space().pairwise(*points)
     value = -jnp.mean(jnp.diagonal(jax.nn.log_softmax(logits)))
     return value, {"step_seen": step.astype(jnp.float32)}
 

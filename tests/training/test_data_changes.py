@@ -14,7 +14,7 @@ import pytest
 
 from hyperclip_jax.data.records import identity
 from hyperclip_jax.data.records.identity import DataChangedError, Shard
-from hyperclip_jax.training import log, runs, train
+from hyperclip_jax.training import log, runs, same_data, train
 from tests import small
 from tests.data.tars import raw_members, write_tar
 
@@ -50,9 +50,14 @@ def trained(config, workdir):
   """The meta of a checkpoint after 24 examples, in a workdir that has it."""
   run = runs.prepare(config, workdir)
   (workdir / "checkpoints" / "3").mkdir(parents=True)
-  runs.remember_data(run)
+  same_data.remember(run.sources, run.workdir)
   digest = identity.digest([source.shards for source in run.sources])
   return {"examples_seen": 24, "data": digest}
+
+
+def check(run, meta):
+  allowed = run.config.checkpoint.allow_data_change
+  same_data.check(run.sources, run.workdir, meta, allowed)
 
 
 def added(data):
@@ -87,12 +92,12 @@ def swapped(data):
   [
     (added, ["4.tar is new"]),
     (removed, ["0.tar is missing"]),
-    (renamed, ["0.tar is called 9.tar"]),
-    (replaced, ["1.tar has other content, 4 records as before"]),
-    (shorter, ["2.tar has 1 records, had 4"]),
+    (renamed, ["0.tar was renamed to 9.tar"]),
+    (replaced, ["1.tar has different content, still 4 records"]),
+    (shorter, ["2.tar has 1 records, before 4"]),
     (
       swapped,
-      [f"{i}.tar has other content, 4 records as before" for i in "01"],
+      [f"{i}.tar has different content, still 4 records" for i in "01"],
     ),
   ],
 )
@@ -101,23 +106,23 @@ def test_other_data_are_refused_or_allowed(
 ):
   meta = trained(config_of(data), tmp_path / "run")
   run = runs.prepare(config_of(data), tmp_path / "run")
-  runs.check_data(run, meta)
+  check(run, meta)
   change(data)
   run = runs.prepare(config_of(data), tmp_path / "run")
   with pytest.raises(DataChangedError, match="allow_data_change") as caught:
-    runs.check_data(run, meta)
+    check(run, meta)
   assert str(caught.value).splitlines()[1:-1] == [f"  {line}" for line in lines]
   assert "from example 24 on" in str(caught.value)
   run.config.checkpoint.allow_data_change = True
   with caplog.at_level(logging.WARNING):
-    runs.check_data(run, meta)
-  assert "from example 24 on the data are others" in caplog.text
+    check(run, meta)
+  assert "the data have changed from example 24 on" in caplog.text
   assert lines[0] in caplog.text
   # What is remembered of the new data does not hide the old.
-  runs.remember_data(run)
+  same_data.remember(run.sources, run.workdir)
   run.config.checkpoint.allow_data_change = False
   with pytest.raises(DataChangedError, match=lines[0]):
-    runs.check_data(run, meta)
+    check(run, meta)
 
 
 def test_data_may_move_and_checkpoints_may_be_old(data, tmp_path):
@@ -126,12 +131,12 @@ def test_data_may_move_and_checkpoints_may_be_old(data, tmp_path):
   data.rename(moved)
   config = config_of(f"{moved}/{{0..3}}.tar")
   run = runs.prepare(config, tmp_path / "run")
-  runs.check_data(run, meta)
-  runs.check_data(run, {"examples_seen": 24})
+  check(run, meta)
+  check(run, {"examples_seen": 24})
   (tmp_path / "run" / identity.FILE).unlink()
-  runs.check_data(run, meta)
-  with pytest.raises(DataChangedError, match="how is not known"):
-    runs.check_data(run, meta | {"data": "another"})
+  check(run, meta)
+  with pytest.raises(DataChangedError, match="the changes are unknown"):
+    check(run, meta | {"data": "another"})
 
 
 def test_sources_in_another_order_are_refused(data, tmp_path):
@@ -144,8 +149,8 @@ def test_sources_in_another_order_are_refused(data, tmp_path):
   more = tmp_path / "more"
   meta = trained(config(data, more), tmp_path / "run")
   run = runs.prepare(config(more, data), tmp_path / "run")
-  with pytest.raises(DataChangedError, match=r"source 0: 0.tar has other"):
-    runs.check_data(run, meta)
+  with pytest.raises(DataChangedError, match=r"source 0: 0.tar has different"):
+    check(run, meta)
 
 
 def test_what_was_left_out_stays_so(data, tmp_path):
@@ -157,13 +162,13 @@ def test_what_was_left_out_stays_so(data, tmp_path):
   (data / "1.tar").write_bytes(whole)
   run = runs.prepare(config, tmp_path / "run")
   assert len(run.sources[0]) == 12
-  runs.check_data(run, meta)
+  check(run, meta)
   # Another cannot be read now: nothing is renumbered in silence either.
   (data / "2.tar").unlink()
   (data / "2.tar").symlink_to("nowhere")
   run = runs.prepare(config, tmp_path / "run")
   with pytest.raises(DataChangedError, match=r"2.tar is missing: .*No such"):
-    runs.check_data(run, meta)
+    check(run, meta)
   config.checkpoint.allow_data_change = True
   assert len(runs.open_sources(config, tmp_path / "run")[0]) == 12
   shutil.rmtree(tmp_path / "run" / "checkpoints")  # it starts from scratch
@@ -197,10 +202,10 @@ def test_differences_are_listed_up_to_a_number():
   assert identity.differences(before, before) == []
   turned = [before[0][::-1]]
   assert identity.differences(before, turned) == [
-    "the shards come in another order"
+    "the order of the shards has changed"
   ]
   assert identity.differences(before, before * 2) == [
-    "there are 2 sources of shards, were 1"
+    "there are 2 sources of shards, before 1"
   ]
 
 
@@ -245,14 +250,14 @@ def together(monkeypatch, *configs):
   meeting, place, found = Meeting(len(configs)), threading.local(), {}
   monkeypatch.setattr(jax, "process_count", lambda: len(configs))
   monkeypatch.setattr(
-    runs, "_gather", lambda text: meeting.gather(place.number, text)
+    same_data, "_gather", lambda text: meeting.gather(place.number, text)
   )
 
   def process(number):
     place.number = number
     try:
       sources = runs.open_sources(configs[number])
-      found[number] = runs._same_sources(sources)
+      found[number] = same_data.agreed(sources)
     except Exception as error:
       found[number] = error
 
@@ -284,9 +289,15 @@ def test_processes_leave_out_what_one_cannot_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ("change", "line"),
   [
-    (renamed, "process 1, beside process 0: 0.tar is called 9.tar"),
-    (replaced, "process 1, beside process 0: 1.tar has other content"),
-    (shorter, "process 1, beside process 0: 2.tar has 1 records, had 4"),
+    (renamed, "process 1, compared with process 0: 0.tar was renamed to 9.tar"),
+    (
+      replaced,
+      "process 1, compared with process 0: 1.tar has different content",
+    ),
+    (
+      shorter,
+      "process 1, compared with process 0: 2.tar has 1 records, before 4",
+    ),
   ],
 )
 def test_processes_with_other_data_are_refused(
@@ -305,10 +316,10 @@ import json, sys
 import jax
 number, address, *folders = sys.argv[1:]
 jax.distributed.initialize(address, 2, int(number))
-from hyperclip_jax.training import runs
+from hyperclip_jax.training import runs, same_data
 from tests.training.test_data_changes import config_of
 config = config_of(folders[int(number)], **{"data.on_bad_shard": "skip"})
-found = runs._same_sources(runs.open_sources(config))
+found = same_data.agreed(runs.open_sources(config))
 print(json.dumps([shard.name for shard in found[0].shards]))
 """
 

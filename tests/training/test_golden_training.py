@@ -7,7 +7,7 @@ import pytest
 from hyperclip_jax.optim import adamw
 from tests import golden_files, golden_runs
 
-pytestmark = pytest.mark.usefixtures("standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion", "optimized")
 
 
 @pytest.mark.parametrize("name", golden_files.OBJECTIVES)

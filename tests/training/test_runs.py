@@ -112,6 +112,7 @@ def trained(tmp_path_factory):
   return config, run, model, folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held_out", [False, True])
 def test_no_number_of_training_records_is_called_held_out(
   trained, held_out, capsys

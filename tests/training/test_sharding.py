@@ -96,6 +96,7 @@ def take_steps(folder, fsdp, micro_batches):
   return Steps(run, rows, state, compiled)
 
 
+@pytest.mark.slow
 def test_fsdp_in_micro_batches_trains_alike(both):
   plain, fsdp = both
   losses = [[row["loss"] for row in steps.metrics] for steps in both]

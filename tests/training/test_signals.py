@@ -93,7 +93,7 @@ def test_outside_of_training_a_process_clears_up_and_ends(number, flag):
   assert process.returncode == (75 if flag else 128 + number)
   assert out == "cleared up\n"
   assert (
-    err == f"{number.name}: ended; the same command, started again, goes on\n"
+    err == f"{number.name}: ended; run the same command again to continue\n"
   )
 
 
@@ -111,7 +111,7 @@ def test_a_process_in_a_callback_of_python_ends(number):
   _, err = process.communicate(timeout=5)  # sooner than GRACE
   assert process.returncode == 128 + number
   assert (
-    err == f"{number.name}: ended; the same command, started again, goes on\n"
+    err == f"{number.name}: ended; run the same command again to continue\n"
   )
 
 

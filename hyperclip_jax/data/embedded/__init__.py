@@ -1,1 +1,1 @@
-"""Data sets that are made here: coloured shapes and a few photographs."""
+"""Data sets that need no download: coloured shapes and a few photographs."""

@@ -25,7 +25,7 @@ COLOURS = {
   "black": (26, 26, 26),
 }
 SIZES = {"small": (0.31, 0.37), "large": (0.44, 0.52)}
-# A single object fills the scene, like the subject of a photograph.
+# A single object fills the scene like the subject of a photograph.
 ALONE = {"small": (0.56, 0.64), "large": (0.70, 0.78)}
 TEXTURES = {"plain": 2, "striped": 1, "dotted": 1}  # relative frequencies
 

@@ -25,18 +25,12 @@ import tempfile
 from collections.abc import Iterator
 
 from hyperclip_jax import files
-from hyperclip_jax.data.embedded.draw import COLOURS, Thing, arrange, render
+from hyperclip_jax.data.embedded.captions import FAMILIES, FAMILY, Caption
+from hyperclip_jax.data.embedded.draw import COLOURS, arrange, render
 from hyperclip_jax.data.records import digests
-from hyperclip_jax.data.records.boxes import Box
 
 VERSION = 1  # raised by any change of the bytes written
 ROOT = "thing"
-FAMILIES = {
-  "round shape": ("circle", "ring", "oval", "moon"),
-  "block shape": ("square", "frame", "bar", "cross"),
-  "pointed shape": ("triangle", "star", "diamond", "arrow"),
-}
-FAMILY = {shape: family for family in FAMILIES for shape in FAMILIES[family]}
 LEAVES = tuple(f"{colour} {shape}" for shape in FAMILY for colour in COLOURS)
 # One colour for each shape; the step spreads them over the colours.
 HELD_OUT = frozenset(
@@ -45,10 +39,6 @@ HELD_OUT = frozenset(
 )
 SEEN = tuple(leaf for leaf in LEAVES if leaf not in HELD_OUT)
 POOLS = {"train": SEEN, "val": LEAVES, "objects": LEAVES}
-
-# Relative frequencies of how specific a noun phrase is.
-LEVELS = {"leaf": 60, "shape": 20, "family": 8, "colour": 8, "thing": 4}
-OPENINGS = ("", "", "a picture of ", "a scene with ", "we see ")
 
 
 def hierarchy() -> dict[str, tuple[str, ...]]:
@@ -66,105 +56,6 @@ def hierarchy() -> dict[str, tuple[str, ...]]:
   parents |= dict.fromkeys(FAMILIES, (ROOT,))
   parents |= {shape: (family,) for shape, family in FAMILY.items()}
   return parents | {leaf: (leaf.split()[1],) for leaf in LEAVES}
-
-
-class Caption:
-  """A caption with its grounded phrases.
-
-  Attributes:
-    text: the caption.
-    noun_chunks: rows [start, end, x1, y1, x2, y2, score] as in GRIT.
-    ref_exps: rows of the referring expressions, likewise.
-  """
-
-  def __init__(self, rng: random.Random, things: list[Thing]):
-    """Words a caption.
-
-    Args:
-      rng: random numbers of the scene.
-      things: objects of the scene, each named once.
-    """
-    self.rng = rng
-    self.article = rng.choices(("a", "the"), (3, 1))[0]
-    self.text = rng.choice(OPENINGS)
-    self.named: set[str] = set()
-    self.noun_chunks: list[list[float]] = []
-    self.ref_exps: list[list[float]] = []
-    rest = list(things)
-    while rest:
-      self._clause(rest)
-      if rest:
-        self.text += " and " if len(rest) == 1 else ", "
-    # A referring expression that fills the caption is dropped: the caption
-    # cannot entail itself.
-    self.ref_exps = [
-      row for row in self.ref_exps if row[1] - row[0] < len(self.text)
-    ]
-
-  def _clause(self, rest: list[Thing]) -> None:
-    """Names one object, and its place or its relation to the next one."""
-    start, thing = len(self.text), rest.pop(0)
-    self._name(thing)
-    kind = self.rng.choices(("bare", "placed", "related"), (5, 2, 3))[0]
-    if kind == "bare":
-      return
-    if kind == "related" and rest:
-      self.text += f" {_relation(thing, rest[0])} "
-      self._name(rest.pop(0))
-    else:
-      self.text += f" {_position(thing)}"
-    self.ref_exps.append(_grounded(start, len(self.text), thing.box))
-
-  def _name(self, thing: Thing) -> None:
-    """Adds a noun phrase that is new to the caption."""
-    level = self.rng.choices(list(LEVELS), list(LEVELS.values()))[0]
-    phrase = self._phrase(thing, level)
-    if phrase in self.named:
-      phrase = self._phrase(thing, "leaf")  # leaves of a scene are distinct
-    self.named.add(phrase)
-    start = len(self.text)
-    self.text += phrase
-    self.noun_chunks.append(_grounded(start, len(self.text), thing.box))
-
-  def _phrase(self, thing: Thing, level: str) -> str:
-    anything = self.rng.choice(("thing", "shape"))
-    noun = {
-      "leaf": thing.shape,
-      "shape": thing.shape,
-      "family": FAMILY[thing.shape],
-      "colour": anything,
-      "thing": anything,
-    }[level]
-    words = [
-      thing.size if self.rng.random() < 0.2 else "",
-      thing.colour if level in ("leaf", "colour") else "",
-      thing.texture if self.rng.random() < 0.2 else "",
-      noun,
-    ]
-    phrase = " ".join(filter(None, words))
-    vowel = self.article == "a" and phrase[0] in "aeiou"
-    return f"{self.article}{'n' * vowel} {phrase}"
-
-
-def _grounded(start: int, end: int, box: Box) -> list[float]:
-  """Makes GRIT's [start, end, x1, y1, x2, y2, score], all of them floats."""
-  return [float(start), float(end), *box, 1.0]
-
-
-def _position(thing: Thing) -> str:
-  x, y = thing.centre.real, thing.centre.imag
-  column = "left" if x < 0.41 else "right" if x > 0.59 else ""
-  row = "top" if y < 0.41 else "bottom" if y > 0.59 else ""
-  if not row:
-    return f"on the {column}" if column else "in the middle"
-  return f"at the {row} {column}".rstrip()
-
-
-def _relation(thing: Thing, other: Thing) -> str:
-  gap = other.centre - thing.centre
-  if abs(gap.real) > abs(gap.imag):
-    return "left of" if gap.real > 0 else "right of"
-  return "above" if gap.imag > 0 else "below"
 
 
 def _record(
@@ -275,13 +166,15 @@ def _complete(folder: pathlib.Path, manifest: dict) -> bool:
     if trouble is None:
       return True
     raise ValueError(
-      f"{folder} is not as it was made: {trouble}. Remove the folder, and the "
-      "same is made again."
+      f"{folder} is damaged: {trouble}. Remove the folder to have it made "
+      "again."
     )
   if not isinstance(found, dict):
-    raise FileExistsError(f"{path} is not of this data set; give a new folder.")
+    raise FileExistsError(
+      f"{path} is not part of this data set; give a new folder."
+    )
   differing = ", ".join(
-    f"{name} {found.get(name)} (asked: {value})"
+    f"{name} {found.get(name)} (wanted: {value})"
     for name, value in manifest.items()
     if found.get(name) != value
   )
@@ -299,7 +192,7 @@ def _check_extra(folder: pathlib.Path, manifest: dict) -> None:
     found = {path.name for path in (folder / split).glob("*.tar")}
     if more := sorted(found - ours):
       raise ValueError(
-        f"{folder} holds {split}/{files.shown(more[0])}, which is no part of "
+        f"{folder} holds {split}/{files.shown(more[0])}, which is not part of "
         "the shapes; move it elsewhere"
       )
 

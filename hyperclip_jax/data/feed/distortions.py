@@ -6,15 +6,17 @@ transforms of float tensors. Rows are independent.
 
 import dataclasses
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
-from hyperclip_jax.sections import Section, number
+from hyperclip_jax.sections import Section, choice, number
 
 SIGMA = (0.1, 2.0)  # pixels; range of the blur's standard deviation (SimCLR)
+BOXES, BOX_REACH = 3, 3  # boxes of a blur, pixels on each side that one covers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Options(Section):
     hue: the shift is uniform in [-x, x], in turns of at most 0.5.
     grayscale: probability of a conversion to grey.
     blur: probability of a Gaussian blur.
+    blur_form: "gaussian" for the kernel itself, or "boxes" for Pillow's
+      approximation of it.
     solarize: probability of a solarisation.
 
   Raises:
@@ -44,6 +48,7 @@ class Options(Section):
   hue: float = number(0.0, least=0, most=0.5)
   grayscale: float = number(0.0, least=0, most=1)
   blur: float = number(0.0, least=0, most=1)
+  blur_form: str = choice("gaussian", ("gaussian", "boxes"))
   solarize: float = number(0.0, least=0, most=1)
 
   def problems(self):
@@ -108,7 +113,7 @@ def _augment_one(
       (options.flip, lambda image, _: flip(image)),
       (options.jitter, jitter),
       (options.grayscale, lambda image, _: grayscale(image)),
-      (options.blur, _random_blur),
+      (options.blur, functools.partial(_random_blur, options.blur_form)),
       (options.solarize, lambda image, _: solarize(image)),
     )
   ):
@@ -141,7 +146,7 @@ def brightness(
 
   Args:
     images: pixels in [0, 1].
-    factor: 0 for black, 1 for no change; one an image.
+    factor: 0 for black, 1 for no change; one per image.
 
   Returns:
     Images in [0, 1].
@@ -157,7 +162,7 @@ def contrast(
 
   Args:
     images: pixels in [0, 1].
-    factor: 0 for flat gray, 1 for no change; one an image.
+    factor: 0 for flat gray, 1 for no change; one per image.
 
   Returns:
     Images in [0, 1].
@@ -174,7 +179,7 @@ def saturation(
 
   Args:
     images: pixels in [0, 1].
-    factor: 0 for grayscale, 1 for no change; one an image.
+    factor: 0 for grayscale, 1 for no change; one per image.
 
   Returns:
     Images in [0, 1].
@@ -194,7 +199,7 @@ def hue(
 
   Args:
     images: pixels in [0, 1].
-    factor: rotation in turns, one an image.
+    factor: rotation in turns, one per image.
 
   Returns:
     Images in [0, 1].
@@ -285,17 +290,42 @@ def gaussian_blur(
   distance = distance.reshape((1,) * sigma.ndim + (-1,))
   weights = jax.nn.softmax(-((distance / sigma[..., None]) ** 2) / 2, axis=-1)
   for axis in (-3, -2):
-    side = images.shape[axis]
-    mirrored = np.pad(np.arange(side), radius, mode="reflect")
-    images = sum(
-      (
-        weights[..., tap, None, None, None]
-        * jnp.take(images, mirrored[tap : tap + side], axis=axis)
-        for tap in range(2 * radius + 1)
-      ),
-      start=jnp.zeros_like(images),
-    )
+    images = _filtered(images, weights, axis, "reflect")
   return jnp.minimum(images, 1)  # the weights sum to 1 within rounding only
+
+
+def box_blur(
+  images: Float[Array, "*batch height width 3"],
+  sigma: Float[Array, "*batch"],
+) -> Float[Array, "*batch height width 3"]:
+  """Blurs as Pillow's GaussianBlur: by three boxes; edges are repeated.
+
+  Args:
+    images: pixels in [0, 1].
+    sigma: standard deviations in pixels, at most 3.
+
+  Returns:
+    Blurred images, not rounded to levels after each box.
+
+  References:
+    Gwosdek et al., Theoretical Foundations of Gaussian Convolution by Extended
+    Box Filtering, 2011.
+  """
+  variance = sigma**2 / BOXES
+  whole = jnp.floor((jnp.sqrt(12 * variance + 1) - 1) / 2)
+  part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance)
+  part = part / (6 * (variance - (whole + 1) ** 2))
+  radius = whole + part
+  # A box covers the pixels within its radius, and parts of the two after them.
+  reach = np.arange(-BOX_REACH, BOX_REACH + 1)
+  away = jnp.asarray(np.abs(reach), images.dtype)
+  away = away.reshape((1,) * sigma.ndim + (-1,))
+  weights = jnp.clip(radius[..., None] + 1 - away, 0, 1)
+  weights = weights / (2 * radius[..., None] + 1)
+  for axis in (-2, -3):
+    for _ in range(BOXES):
+      images = _filtered(images, weights, axis, "edge")
+  return jnp.minimum(images, 1)
 
 
 def solarize(
@@ -314,12 +344,33 @@ def solarize(
 
 
 def _random_blur(
-  image: Float[Array, "height width 3"], key: PRNGKeyArray
+  form: str, image: Float[Array, "height width 3"], key: PRNGKeyArray
 ) -> Float[Array, "height width 3"]:
-  """SimCLR's: a kernel as wide as a tenth of the image, a random sigma."""
-  radius = max(1, min(image.shape[:2]) // 20)
+  """SimCLR's random sigma; its kernel is as wide as a tenth of the image."""
   sigma = jax.random.uniform(key, (), image.dtype, *SIGMA)
+  if form == "boxes":
+    return box_blur(image, sigma)
+  radius = max(1, min(image.shape[:2]) // 20)
   return gaussian_blur(image, sigma, radius)
+
+
+def _filtered(
+  images: Float[Array, "*batch height width 3"],
+  weights: Float[Array, "*_batch taps"],
+  axis: int,
+  edges: Literal["edge", "reflect"],
+) -> Float[Array, "*batch height width 3"]:
+  """Correlates one axis with an odd number of weights, one set an image."""
+  side, taps = images.shape[axis], weights.shape[-1]
+  padded = np.pad(np.arange(side), taps // 2, mode=edges)
+  return sum(
+    (
+      weights[..., tap, None, None, None]
+      * jnp.take(images, padded[tap : tap + side], axis=axis)
+      for tap in range(taps)
+    ),
+    start=jnp.zeros_like(images),
+  )
 
 
 def _blend(

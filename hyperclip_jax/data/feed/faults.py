@@ -5,8 +5,9 @@ import threading
 from absl import logging
 
 from hyperclip_jax.data.records import storage
+from hyperclip_jax.files import shown
 
-# Smallest number of examples for which a share is meaningful.
+# Smallest number of examples for which a fraction is meaningful.
 LEAST = 2_000
 
 
@@ -26,7 +27,7 @@ class Faults:
     """Starts or resumes a count.
 
     Args:
-      limit: share of examples that may be bad, in [0, 1].
+      limit: fraction of examples that may be bad.
       bad: number of bad records before.
       seen: number of examples before.
     """
@@ -73,19 +74,20 @@ class Faults:
         fault of a record.
     """
     storage.raise_if_exhausted(error)
+    name, reason = shown(name), shown(error)
     with self._lock:
       self._positions.append(position)
       bad, seen = self._before + len(self._positions), self._seen
     logging.warning(
-      "bad record %d, another takes its place: %s: %s: %s",
+      "bad record %d, replaced by another: %s: %s: %s",
       bad,
       name,
       type(error).__name__,
-      error,
+      reason,
     )
     if bad > self._limit * max(seen, LEAST):
       raise TooManyFaults(
         f"{bad} of the first {seen} examples were bad, the last {name}: "
-        f"{error}. Mend the shards (see docs/data.md), or allow more by "
+        f"{reason}. Repair the shards (see docs/data.md), or allow more with "
         f"config.data.max_bad, now {self._limit}"
       ) from error

@@ -87,6 +87,6 @@ class Fetched:
     self._tried += 1
     if self._tried == TRIES:
       raise TooManyFaults(
-        f"{TRIES} records in a row are bad, up to {name}: mend the shards "
+        f"{TRIES} records in a row are bad, up to {name}: repair the shards "
         "(see docs/data.md)"
       )

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 
 from hyperclip_jax.data.feed import views as views_lib
 from hyperclip_jax.data.feed.place import Pictures
-from hyperclip_jax.data.feed.tokenizer import Tokenizer, cut
+from hyperclip_jax.data.feed.tokenizer import AnyTokenizer, cut
 from hyperclip_jax.data.feed.views import Shown, View, Views
 from hyperclip_jax.data.records import images
 
@@ -20,7 +20,7 @@ def pack(
   shown: Sequence[Mapping[str, Shown]],
   pictures: Mapping[str, Pictures],
   random: Float64[np.ndarray, "examples draws"],
-  tokenizer: Tokenizer,
+  tokenizer: AnyTokenizer,
 ) -> dict[str, Leaves]:
   """Makes the leaves of a batch, with the shapes listed in `views`.
 
@@ -75,7 +75,7 @@ def _crops(
 
 
 def _filled(values: Iterable[Sequence[Any]], view: View) -> list[Any]:
-  """Lists one value a row; the last of an example fills its other rows."""
+  """Lists one value per row; the last of an example fills its other rows."""
   if view.count == 1:
     return [value for (value,) in values]
   found = []

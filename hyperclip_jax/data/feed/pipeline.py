@@ -20,7 +20,7 @@ from hyperclip_jax.data.feed.faults import Faults, TooManyFaults
 from hyperclip_jax.data.feed.fetch import Fetched
 from hyperclip_jax.data.feed.order import Draw, Order
 from hyperclip_jax.data.feed.pack import Leaves, pack
-from hyperclip_jax.data.feed.tokenizer import Tokenizer
+from hyperclip_jax.data.feed.tokenizer import AnyTokenizer
 from hyperclip_jax.data.feed.uniforms import uniforms
 from hyperclip_jax.data.feed.views import Display, Shown, View
 from hyperclip_jax.data.records import images, storage
@@ -46,7 +46,7 @@ class MakeBatch:
     display: Display,
     *,
     form: place.Form,
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
   ):
     """Prepares to make batches.
 

@@ -14,7 +14,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import ftfy
 import numpy as np
@@ -63,6 +63,57 @@ def clean(text: str) -> str:
   return " ".join(text.split()).lower()
 
 
+@runtime_checkable
+class AnyTokenizer(Protocol):
+  """Interface of the tokenizers of all systems.
+
+  Attributes:
+    end: id at the end of every caption.
+  """
+
+  end: int
+
+  def __call__(
+    self, texts: Iterable[Any], context: int = 77
+  ) -> Int32[np.ndarray, "texts context"]:
+    """Tokenizes captions.
+
+    Args:
+      texts: captions.
+      context: length of a row; longer captions are cut and keep the end token.
+
+    Returns:
+      Token ids, padded on the right.
+    """
+    ...
+
+  def lengths(self, texts: Iterable[Any]) -> Int64[np.ndarray, " texts"]:
+    """Counts the tokens of captions, including what starts and ends them."""
+    ...
+
+  def decode(self, ids: Sequence[int] | Int32[np.ndarray, " context"]) -> str:
+    """Reads the text of one row back, up to the end token."""
+    ...
+
+
+def strings(texts: Iterable[Any]) -> list[str]:
+  """Checks that captions are a list of strings.
+
+  Raises:
+    TypeError: they are not; the message names the first that is not one.
+  """
+  if isinstance(texts, (str, bytes)):
+    raise TypeError(f"texts is {texts[:40]!r}: pass [text]")
+  if not isinstance(texts, Iterable):
+    raise TypeError(f"texts is {texts!r}, want a list of str")
+  found = list(texts)
+  for number, text in enumerate(found):
+    if not isinstance(text, str):
+      shown = reprlib.repr(text)
+      raise TypeError(f"text {number} is {shown}, want a str")
+  return found
+
+
 class Tokenizer:
   """Converts captions to rows `[start, words, end, 0, ...]`; thread-safe.
 
@@ -109,7 +160,7 @@ class Tokenizer:
         `lengths` finds them.
 
     Returns:
-      Token ids, one row a caption, right-padded with 0.
+      Token ids, one row per caption, right-padded with 0.
 
     Raises:
       TypeError: `texts` is a string, which would be read as its letters, or a
@@ -141,17 +192,7 @@ class Tokenizer:
 
   def _all_ids(self, texts: Iterable[Any]) -> list[list[int]]:
     """Encodes the words of each text."""
-    if isinstance(texts, (str, bytes)):
-      raise TypeError(f"texts is {texts[:40]!r}: pass [text]")
-    if not isinstance(texts, Iterable):
-      raise TypeError(f"texts is {texts!r}, want a list of str")
-    found = []
-    for number, text in enumerate(texts):
-      if not isinstance(text, str):
-        shown = reprlib.repr(text)
-        raise TypeError(f"text {number} is {shown}, want a str")
-      found.append(self._ids(clean(text)))
-    return found
+    return [self._ids(clean(text)) for text in strings(texts)]
 
   def _ids(self, text: str) -> list[int]:
     """Encodes the words of a cleaned text."""

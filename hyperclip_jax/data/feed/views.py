@@ -32,7 +32,7 @@ LEAVES = ("image", "crop", "seed", "text", "valid")
 
 
 class View(NamedTuple):
-  """One way of showing a record; a batch holds `count` rows of it an example.
+  """One way of showing a record; a batch has `count` rows of it per example.
 
   Rows of example i are i * count to (i + 1) * count - 1.
 
@@ -49,6 +49,7 @@ class View(NamedTuple):
       then ignored.
     extra: name -> dtype of further numbers of each row, such as
       {"label": np.int32}; `show` returns `Shown` for such a view.
+    image_size: side of the resized images; None for that of the system.
   """
 
   count: int = 1
@@ -57,6 +58,7 @@ class View(NamedTuple):
   lengths: tuple[int, ...] | None = (8, 16, 24, 32, 77)
   canvas: str | None = None
   extra: Mapping[str, Any] = {}
+  image_size: int | None = None
 
 
 class Shown(NamedTuple):
@@ -72,7 +74,7 @@ class Shown(NamedTuple):
 
 
 Views = Mapping[str, View]
-# The parts alone where a view has no `extra`.
+# A view without `extra` may return its parts without `Shown`.
 Show = Callable[[Record, np.ndarray], Mapping[str, Sequence[Part] | Shown]]
 Batch = Mapping[str, Mapping[str, Any]]
 
@@ -226,11 +228,11 @@ def augment(
   Args:
     views: views of the batch.
     batch: leaves of each view, as listed at the top of this module.
-    image_size: side of the resized images in pixels.
+    image_size: side of the resized images in pixels, for views that give none.
 
   Returns:
     Leaves of each view, without "crop" and "seed"; "image" holds pixels (rows,
-    image_size, image_size, 3) in [0, 1].
+    side, side, 3) in [0, 1].
   """
   made = {}
   for name, view in views.items():
@@ -238,7 +240,7 @@ def augment(
     if view.crop is not None:
       crops, seeds = leaves.pop("crop"), leaves.pop("seed")
       canvases = batch[view.canvas or name]["image"]
-      pixels = _cropped(canvases, crops, image_size)
+      pixels = _cropped(canvases, crops, view.image_size or image_size)
       leaves["image"] = distortions.augment(pixels, seeds, view.distortions)
     made[name] = leaves
   return made

@@ -1,1 +1,1 @@
-"""From raw downloads to clean, indexed shards."""
+"""Converts downloaded data to clean, indexed shards."""

@@ -1,12 +1,12 @@
-"""The shards of `prepare` by Apache Beam: DirectRunner, Dataflow, Flink, Spark.
+r"""Runs `prepare` on Apache Beam: DirectRunner, Dataflow, Flink, Spark.
 
   hyperclip prepare --input ... --output ... \
     --beam_args='--runner=FlinkRunner --flink_master=HOST:8081 ...'
 
-The pipeline runs `prepare_shard` on each input and writes the manifest from
-their results, so the folder is equal, byte for byte, to that of a local run.
-The workers need this package, and every path given must lead them to the same
-file: a shared or mounted file system.
+The pipeline runs `prepare_shard` on each input and writes the manifest from the
+results, so the output is byte for byte that of a local run. The workers need
+this package, and all paths must be valid on them: use a shared or mounted file
+system.
 """
 
 import importlib
@@ -25,15 +25,15 @@ def run(plan: Plan, flags: Sequence[str]) -> dict[str, Any]:
   """Runs the pipeline and waits for it.
 
   Args:
-    plan: the shards to make.
-    flags: of Beam and of its runner.
+    plan: shards to make.
+    flags: flags of Beam and its runner.
 
   Returns:
     The manifest.
 
   Raises:
     ModuleNotFoundError: Beam is not installed.
-    RuntimeError: a job failed, as often as the runner tries.
+    RuntimeError: a job failed after all the runner's attempts.
   """
   try:
     beam = importlib.import_module("apache_beam")

@@ -1,6 +1,6 @@
-"""Columns: boxes that img2dataset left in the parquet beside a tar.
+"""Reads boxes that img2dataset left in the parquet file beside a tar.
 
-NNNNN.tar and NNNNN.parquet are joined on `key`, where the JSONs of the tar have
+NNNNN.tar and NNNNN.parquet are joined on `key` if the JSONs of the tar have
 neither of GRIT's lists.
 """
 
@@ -14,33 +14,40 @@ from hyperclip_jax.data.prepare.tally import BadInputError
 from hyperclip_jax.data.records import grit
 from hyperclip_jax.data.records.record import RecordError
 
-MAX_BYTES = 1 << 28  # of the columns that are read, unpacked
-_ROWS = 16  # that are read at once
+MAX_BYTES = 1 << 28  # limit on the columns when uncompressed
+_ROWS = 16  # read at once
 
 
 def beside(path: str) -> str:
-  """The parquet of a tar, which need not exist."""
+  """Returns the path of a tar's parquet file, which need not exist."""
   return os.path.splitext(path)[0] + ".parquet"
 
 
 class Columns:
-  """The rows of a parquet by their key, read when first asked for."""
+  """Rows of a parquet file by key, read on first use."""
 
   def __init__(self, path: str):
-    """Creates the rows of a file that need not exist."""
+    """Opens nothing yet.
+
+    Args:
+      path: parquet file, which need not exist.
+    """
     self.path = path
 
   def joined(self, key: str, meta: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a raw record, with its row if it lacks GRIT's lists.
+    """Adds the parquet row to a raw record that lacks GRIT's lists.
 
     Args:
-      key: the record's key in its tar.
-      meta: its JSON.
+      key: key of the record in its tar.
+      meta: JSON of the record.
+
+    Returns:
+      Fields of the record.
 
     Raises:
-      RecordError: there is a parquet without a row for it.
-      BadInputError: the parquet cannot be read.
-      ModuleNotFoundError: pyarrow is missing.
+      RecordError: the parquet file has no row for it.
+      BadInputError: the parquet file cannot be read.
+      ModuleNotFoundError: pyarrow is not installed.
     """
     if any(name in meta for name in grit.LISTS) or self._rows is None:
       return meta
@@ -63,19 +70,19 @@ class Columns:
     try:
       with parquet.ParquetFile(self.path) as file:
         return dict(self._read(file))
-    except Exception as error:  # pyarrow has many of its own
-      raise BadInputError(f"{self.path}: cannot read it ({error})") from error
+    except Exception as error:  # pyarrow has many exception types
+      raise BadInputError(f"{self.path}: cannot be read ({error})") from error
 
   def _read(self, file: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields the key and the wanted columns of each row.
 
     Raises:
-      ValueError: there is no key, or too much text: some kilobytes of a
-        dictionary may stand for gigabytes.
+      ValueError: there is no key, or too much text: a dictionary of some
+        kilobytes can expand to gigabytes.
     """
     names = set(file.schema_arrow.names)
     if "key" not in names:
-      raise ValueError("it has no column 'key'")
+      raise ValueError("no column 'key'")
     wanted = [n for n in ("key", "caption", *grit.LISTS) if n in names]
     left = MAX_BYTES
     for batch in file.iter_batches(_ROWS, columns=wanted):

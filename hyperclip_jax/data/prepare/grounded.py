@@ -1,4 +1,4 @@
-"""Grounded JSON: images in a folder, and a COCO-style file of their boxes.
+"""Reads grounded JSON: a COCO-style file of boxes in a folder of images.
 
   {"images": [{"id": 1, "file_name": "a/1.jpg", "width": 640, "height": 480,
                "caption": "a dog on a sofa", ...}],
@@ -6,18 +6,18 @@
                     "phrase": "a dog"}],
    "categories": [{"id": 18, "name": "dog"}]}
 
-- `file_name` is relative to the folder of images and stays inside of it;
-  `width` and `height` are those of the image that the boxes were measured on,
-  which may since have been scaled, but not turned or cut.
-- `bbox` is in pixels, or in another form that `prepare` is given. An
-  annotation's phrase is its `phrase`; else what its `tokens_positive`, a list
-  of [start, end] character offsets into the image's caption, cover (Flickr30k
-  and others as MDETR publishes them), joined by spaces; else the name of the
-  category of its `category_id`.
+- `file_name` is relative to the folder of images and must stay inside it;
+  `width` and `height` are those of the image to which boxes refer, which may
+  have been scaled since, but not turned or cropped.
+- `bbox` is in pixels, or in another form given to `prepare`. An annotation's
+  phrase is its `phrase`; else the text at its `tokens_positive`, a list of
+  [start, end] character offsets into the image's caption (Flickr30k and others
+  as published by MDETR), joined by spaces; else the name of its `category_id`.
 - The caption of an image is its `caption`, else the `caption` of its first
-  annotation without a `bbox`: COCO's captions appended to its instances do.
-- Numbers, texts and truth values among the other fields of an image are kept as
-  its meta; everything else is ignored. The key of a record is its image's id.
+  annotation without a `bbox`, as when COCO's captions are appended to its
+  instances.
+- Numbers, texts and booleans among the other fields of an image are kept as
+  metadata; everything else is ignored. The key of a record is its image's id.
 """
 
 import functools
@@ -38,9 +38,9 @@ from hyperclip_jax.data.records.box_forms import Form
 from hyperclip_jax.data.records.record import Part, RecordError
 from hyperclip_jax.data.records.sample import Sample
 
-FORM = Form("pixels", box_forms.SIZES)  # of `bbox` in COCO's files
+FORM = Form("pixels", box_forms.SIZES)  # of `bbox` in COCO
 MAX_IMAGE = 1 << 28  # bytes
-MAX_JSON = 1 << 32  # bytes; COCO's instances have half a gigabyte
+MAX_JSON = 1 << 32  # bytes; COCO's instances take half a gigabyte
 _WANTED = "want an object with the lists 'images' and 'annotations'"
 _NOTE = ("bbox", "phrase", "tokens_positive")
 _MOVED = ("caption", "width", "height")
@@ -50,9 +50,9 @@ class Entry(NamedTuple):
   """An image of the JSON with its annotations.
 
   Attributes:
-    fault: why there can be no record of it, "" if there may be.
-    image: its fields, the plain ones.
-    caption: as found, a text or not.
+    fault: why it cannot become a record; "" if none is known yet.
+    image: plain fields of the image.
+    caption: caption as found, of any type.
     notes: bbox, phrase and tokens_positive of each annotation with a box.
   """
 
@@ -63,14 +63,15 @@ class Entry(NamedTuple):
 
 
 class Grounded(NamedTuple):
-  """Some of the images of a JSON: the input of one shard.
+  """Some images of a JSON: the input of one shard.
 
   Attributes:
-    path: the JSON.
-    folder: of the images.
-    start: the place of the first one in the JSON.
+    path: JSON file.
+    folder: folder of the images.
+    start: index in the JSON of the first image.
     entries: the images.
-    stray: annotations of no image of the JSON; the first input has them all.
+    stray: number of annotations that belong to no image of the JSON; counted in
+      the first input.
   """
 
   path: str
@@ -81,15 +82,23 @@ class Grounded(NamedTuple):
 
 
 def cut(path: str, folder: str, shard_size: int) -> list[Grounded]:
-  """Reads a JSON and cuts it into inputs of so many images.
+  """Reads a JSON and splits it into inputs.
+
+  Args:
+    path: JSON file.
+    folder: folder of the images.
+    shard_size: number of images in each input.
+
+  Returns:
+    Inputs, one for each shard.
 
   Raises:
-    ValueError: it is no JSON of this layout, or lists no image.
+    ValueError: it is not a JSON of this layout, or lists no image.
     OSError: it cannot be read.
   """
   data = files.read_bytes(pathlib.Path(path), MAX_JSON)
   try:
-    content = json.loads(data)  # of UTF-8, -16 or -32
+    content = json.loads(data)  # in UTF-8, -16 or -32
   except (ValueError, RecursionError) as error:
     raise ValueError(f"{path}: not JSON ({error})") from error
   if not isinstance(content, dict):
@@ -108,9 +117,9 @@ def cut(path: str, folder: str, shard_size: int) -> list[Grounded]:
 
 
 def digest(source: Grounded) -> str:
-  """A digest of the image files of an input: their names, sizes and times.
+  """Computes a digest of names, sizes and times of an input's image files.
 
-  A file that is missing counts, too. None is opened.
+  No file is opened. A missing file changes the digest too.
   """
   found = hashlib.sha256()
   for entry in source.entries:
@@ -127,7 +136,15 @@ def digest(source: Grounded) -> str:
 def samples(
   source: Grounded, tally: Tally
 ) -> Iterator[tuple[str, Callable[[], Sample]]]:
-  """Yields the key of each image of an input, and what reads it."""
+  """Yields the key of each image of an input, with a function that reads it.
+
+  Args:
+    source: input.
+    tally: counts of rejected records, which are increased.
+
+  Yields:
+    Key, and a function that returns the sample or raises RecordError.
+  """
   if source.stray:
     tally.boxes["annotation of no image"] += source.stray
   for entry in source.entries:
@@ -136,10 +153,10 @@ def samples(
 
 
 def _sample(key: str, entry: Entry, folder: str) -> Sample:
-  """An image with its annotations.
+  """Makes the sample of an image and its annotations.
 
   Raises:
-    RecordError: it lacks something; the message is the reason.
+    RecordError: something is missing; the message is the reason.
   """
   if entry.fault:
     raise RecordError(entry.fault)
@@ -172,7 +189,7 @@ def _sample(key: str, entry: Entry, folder: str) -> Sample:
 
 
 def _phrase(note: dict[str, Any], caption: str) -> tuple[str, str]:
-  """The phrase of an annotation, or "" and what is wrong with it."""
+  """Returns the phrase of an annotation and "", or "" and its fault."""
   phrase = note.get("phrase")
   if isinstance(phrase, str):
     return phrase, ""
@@ -189,13 +206,13 @@ def _phrase(note: dict[str, Any], caption: str) -> tuple[str, str]:
 
 
 def _load(folder: str, name: Any) -> bytes:
-  """The bytes of an image.
+  """Reads an image file.
 
   Raises:
-    RecordError: there is none that may be read; the message is the reason.
+    RecordError: it cannot be read; the message is the reason.
   """
   path = _path(folder, name)
-  if not os.path.isfile(path):  # no pipe or device, either
+  if not os.path.isfile(path):  # nor a pipe or device
     raise RecordError("missing image")
   try:
     if os.path.getsize(path) > MAX_IMAGE:
@@ -207,10 +224,10 @@ def _load(folder: str, name: Any) -> bytes:
 
 
 def _path(folder: str, name: Any) -> str:
-  """The path of an image; its name is hostile until it is seen to stay inside.
+  """Returns the path of an image, whose name is untrusted.
 
   Raises:
-    RecordError: it does not; the message is the reason.
+    RecordError: it is outside of the folder; the message is the reason.
   """
   if not isinstance(name, str):
     raise RecordError("no file name")
@@ -222,7 +239,7 @@ def _path(folder: str, name: Any) -> str:
 def _join(
   images: list[Any], annotations: list[Any], names: dict[Any, str]
 ) -> tuple[list[Entry], int]:
-  """The images with their annotations, and the annotations of no image."""
+  """Joins images and annotations, and counts annotations of no image."""
   entries, places = [], {}
   for image in images:
     key = image.get("id") if isinstance(image, dict) else None
@@ -247,7 +264,7 @@ def _join(
 
 
 def _slim(note: dict[str, Any], names: dict[Any, str]) -> dict[str, Any]:
-  """What is used of an annotation: COCO's outlines take gigabytes."""
+  """Keeps the fields used of an annotation: COCO's outlines take gigabytes."""
   found = {k: note[k] for k in _NOTE if note.get(k) is not None}
   category = note.get("category_id")
   if "phrase" not in found and "tokens_positive" not in found:

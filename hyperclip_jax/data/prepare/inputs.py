@@ -1,16 +1,16 @@
-"""Inputs: the files that `prepare` takes, and the samples in them.
+"""Finds the input files of `prepare`, and reads samples from them.
 
-- Tars of raw GRIT, of images with texts, and HyCoCLIP's processed ones, read as
-  training reads them (`records.readers`). Boxes of raw records are fractions of
-  the image unless another form is given; those in pixels were measured on an
-  image of the JSON's `original_width` and `original_height`, or else of its
-  `width` and `height`, or else on the image itself.
-- Raw GRIT without its two lists, which are then columns of a parquet: see
+- Tars of raw GRIT, tars of images with texts, and HyCoCLIP's processed tars,
+  read as in training (`records.readers`). Boxes of raw records are fractions of
+  the image unless another form is given; those in pixels refer to an image of
+  the JSON's `original_width` and `original_height`, or else of its `width` and
+  `height`, or else to the image itself.
+- Raw GRIT without its two lists, which are then columns of a parquet file: see
   `columns` (needs the extra `prepare`).
 - Grounded JSON with a folder of images: see `grounded`.
 
-Nobody who wrote these files is trusted: a bad record is left out and counted,
-only a file that cannot be read to its end is an error.
+These files are untrusted: a bad record is left out and counted; only a file
+that cannot be read to its end is an error.
 """
 
 import functools
@@ -39,14 +39,14 @@ from hyperclip_jax.data.records.box_forms import Form
 from hyperclip_jax.data.records.record import Record, RecordError
 from hyperclip_jax.data.records.sample import Reading, Sample
 
-# Fields of a raw record that a prepared one has elsewhere, or no reader of.
+# Fields of a raw record that a prepared one stores elsewhere, or never uses.
 _MOVED = ("caption", "key", "exif", *grit.LISTS)
-_FOLDERS = 100  # that are searched for an image
-_SAMPLES, _STRETCH = 8, 4096  # of a file that tell it from another
+_FOLDERS = 100  # searched for an image
+_SAMPLES, _STRETCH = 8, 4096  # parts of a file in its digest, and their bytes
 
 
 class Tar(NamedTuple):
-  """A tar: the input of one shard."""
+  """A tar file: the input of one shard."""
 
   path: str
 
@@ -57,23 +57,27 @@ Source = Tar | Grounded
 def find(
   patterns: Sequence[str], folder: str | None, shard_size: int
 ) -> list[Source]:
-  """The inputs of all shards, in sorted order.
+  """Finds the inputs of all shards.
 
   Args:
     patterns: paths and globs of tars and grounded JSONs.
-    folder: of a JSON's images; that of the JSON if None.
-    shard_size: images of a JSON that make one shard.
+    folder: folder of a JSON's images; that of the JSON if None.
+    shard_size: number of images of a JSON in one shard.
+
+  Returns:
+    Inputs in sorted order.
 
   Raises:
-    ValueError: a file of another kind, a bad JSON, or `folder` without one.
-    OSError: nothing matches a pattern, or a JSON cannot be read.
+    ValueError: a file is of another kind, a JSON is bad, or `folder` is given
+      without a JSON.
+    OSError: a pattern matches nothing, or a JSON cannot be read.
   """
   for pattern in patterns:
     _check_folder(os.path.expanduser(pattern))
   paths = shards.expand(patterns)
   if folder is not None:
     if not any(path.endswith(".json") for path in paths):
-      raise ValueError(f"--images={folder} is for a JSON, and no input is one")
+      raise ValueError(f"--images={folder} needs a JSON among the inputs")
     if not os.path.isdir(folder):
       raise ValueError(f"--images={folder} is not a folder")
   sources: list[Source] = []
@@ -89,7 +93,7 @@ def find(
 
 
 def _check_folder(path: str) -> None:
-  """Raises ValueError for a folder of images, and says how to pack it."""
+  """Raises ValueError for a folder of images, with how to pack it."""
   if not os.path.isdir(path) or any(
     n.endswith(".tar") for n in os.listdir(path)
   ):
@@ -100,7 +104,7 @@ def _check_folder(path: str) -> None:
 
 
 def _packing(folder: str) -> str:
-  """How to make the images of a folder an input."""
+  """Explains how to pack a folder of images as an input."""
   name = files.shown(folder.rstrip("/") or "/")
   return (
     f"{name} is a folder of images (img2dataset --output_format files); pack "
@@ -109,14 +113,14 @@ def _packing(folder: str) -> str:
 
 
 def _of_no_kind(path: str) -> str:
-  """What to say of an input that cannot be taken."""
+  """Describes a file that cannot be an input."""
   name = files.shown(path)
   if path.lower().endswith(images.SUFFIXES):
     return f"--input matches {name}: {_packing(os.path.dirname(path) or '.')}"
   if path.endswith(".parquet"):
     return (
-      f"--input matches {name}; a parquet is found by the tar beside it, and "
-      "one that holds the images (img2dataset --output_format parquet) is not "
+      f"--input matches {name}; give the tar beside a parquet; one "
+      "that holds the images (img2dataset --output_format parquet) cannot be "
       "read: download with --output_format webdataset"
     )
   return (
@@ -126,10 +130,10 @@ def _of_no_kind(path: str) -> str:
 
 
 def describe(source: Source) -> dict[str, Any]:
-  """What a manifest says of an input; it changes where the input is replaced.
+  """Describes an input for the manifest; it changes if the input is replaced.
 
   Raises:
-    OSError: the file is not there.
+    OSError: the file does not exist.
   """
   found = {
     "path": source.path,
@@ -148,7 +152,7 @@ def describe(source: Source) -> dict[str, Any]:
 
 
 def _digest(path: str) -> str:
-  """A digest of some stretches of a file, the first and the last included."""
+  """Computes a digest of parts of a file, including the first and the last."""
   digest = hashlib.sha256()
   with open(path, "rb") as file:
     last = max(os.path.getsize(path) - _STRETCH, 0)
@@ -159,7 +163,16 @@ def _digest(path: str) -> str:
 
 
 def form(source: Source, unit: str, ends: str) -> Form:
-  """The form of an input's boxes: as given, or for "" that of its layout."""
+  """Returns the form of an input's boxes.
+
+  Args:
+    source: input.
+    unit: one of `box_forms.UNITS`, or "" for that of the layout.
+    ends: "xyxy" or "xywh", or "" for that of the layout.
+
+  Returns:
+    Units and corner convention.
+  """
   usual = grounded.FORM if isinstance(source, Grounded) else Form()
   return Form(unit or usual.unit, ends or usual.ends)
 
@@ -168,13 +181,17 @@ def read(source: Source, tally: Tally, reading: Reading) -> Iterator[Record]:
   """Yields the records of an input.
 
   Args:
-    source: the input.
-    tally: counts records that are left out.
-    reading: how its boxes are read.
+    source: input.
+    tally: counts of rejected records, which are increased.
+    reading: how to interpret its boxes.
+
+  Yields:
+    Cleaned records.
 
   Raises:
     BadInputError: the file is damaged, of an unknown layout or unreadable.
-    ModuleNotFoundError: its boxes are in a parquet, and pyarrow is missing.
+    ModuleNotFoundError: its boxes are in a parquet file, and pyarrow is not
+      installed.
   """
   if isinstance(source, Grounded):
     found = grounded.samples(source, tally)
@@ -198,10 +215,10 @@ def read(source: Source, tally: Tally, reading: Reading) -> Iterator[Record]:
 def _of_tar(
   path: str, tally: Tally
 ) -> Iterator[tuple[str, Callable[[], Sample]]]:
-  """Yields the key of each record of a tar, and what reads it."""
+  """Yields the key of each record of a tar, with a function that reads it."""
   found = layouts.sort(path)
   if found.layout is layouts.PREPARED:
-    raise ValueError(f"{path}: is prepared already; give the input it was of")
+    raise ValueError(f"{path}: already prepared; give its raw input")
   for reason, keys in (
     ("missing member", found.incomplete),
     ("duplicate key", found.repeated),
@@ -216,7 +233,7 @@ def _of_tar(
 def _sample(
   index: offsets.Index, number: int, key: str, beside: Columns
 ) -> Sample:
-  """A record of a tar; a raw one with its row of the parquet beside it."""
+  """Reads a record of a tar, and adds the parquet row to a raw one."""
   where = f"{index.path}: record {key!r}"
   _, members = index.read(number)
   if index.layout is not layouts.RAW:

@@ -1,8 +1,8 @@
-"""What a prepared folder says of itself.
+"""Manifests of prepared folders.
 
-`NNNNN.json` beside each `NNNNN.tar` is written after it and marks it as whole;
-`manifest.json` is written when all shards are there. They say with what options
-the shards were made, of what, how much is in them and what was left out.
+`NNNNN.json` is written after `NNNNN.tar` and marks it as complete;
+`manifest.json` is written when all shards are complete. They hold the options
+and inputs of the shards, their content, and what was left out.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ VERSION = 1  # of the layout and of the conversion
 MANIFEST = "manifest.json"
 
 _OURS = re.compile(r"([0-9]{5})\.(tar|json|tar\.index)|manifest\.json")
-# What an input is told from others by, but for its name; see `inputs.describe`.
+# Fields that identify an input besides its name; see `inputs.describe`.
 _KNOWN = ("bytes", "images", "digest", "parquet_digest", "images_digest")
-# What `replacing` and the index write to; no more, as these are removed.
+# Temporary files of `replacing` and of indices; only these are removed.
 _STRAY = re.compile(
   r"([0-9]{5}\.(tar|json)|manifest\.json)\.[0-9a-f]{8}\.tmp"
   r"|\.index-[a-z0-9_]{8}"
@@ -33,19 +33,20 @@ _STRAY = re.compile(
 
 
 class Options(NamedTuple):
-  """What shapes the bytes of every shard; one value each a folder.
+  """Options that determine the bytes of every shard of a folder.
 
   Attributes:
     min_side: smallest side of a box in pixels of the image as found.
-    long_side: of the stored images in pixels; smaller ones keep their size.
-    quality: of the JPEGs that are written.
-    crops: store the crop of each part, cut from the image as found.
-    require_boxes: leave out records without a good box.
-    shard_size: images of a grounded JSON in a shard.
-    boxes: unit that boxes are found in; "" is that of the layout.
-    box_format: "xyxy" or "xywh"; "" is that of the layout.
-    upright: turn images as their EXIF orientation says, which is how boxes were
-      measured; they are taken as stored otherwise.
+    long_side: long side of the stored images in pixels; smaller ones keep their
+      size.
+    quality: quality of written JPEGs.
+    crops: whether to store the crop of each part, cut from the image as found.
+    require_boxes: whether to leave out records without a good box.
+    shard_size: number of images of a grounded JSON in a shard.
+    boxes: unit of the boxes; "" for that of the layout.
+    box_format: "xyxy" or "xywh"; "" for that of the layout.
+    upright: whether to turn images as their EXIF orientation says, if boxes
+      refer to upright images. By default they are used as stored.
   """
 
   min_side: int = 32
@@ -61,19 +62,20 @@ class Options(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ShardResult:
-  """What became of one input.
+  """Result of one input.
 
   Attributes:
-    number: of the shard.
-    source: the input, as `inputs.describe` gives it.
-    records: in the shard.
-    parts: of all its records.
-    bytes: of the tar.
-    sha256: of the tar, in hexadecimal.
-    rejected_records: reason -> records left out.
-    rejected_boxes: reason -> boxes and phrases left out of the others.
+    number: number of the shard.
+    source: the input, as described by `inputs.describe`.
+    records: number of records in the shard.
+    parts: number of parts of all its records.
+    bytes: size of the tar.
+    sha256: digest of the tar, in hexadecimal.
+    rejected_records: reason -> number of records left out.
+    rejected_boxes: reason -> number of boxes and phrases left out of the other
+      records.
     examples: reason -> key of the first record left out for it.
-    skipped: why there is no shard; "" if there is.
+    skipped: why there is no shard; "" if there is one.
   """
 
   number: int
@@ -89,15 +91,17 @@ class ShardResult:
 
 
 def tar_name(number: int) -> str:
+  """Returns the file name of a shard."""
   return f"{number:05d}.tar"
 
 
 def json_name(number: int) -> str:
+  """Returns the file name of a shard's result."""
   return f"{number:05d}.json"
 
 
 def validate(options: Options) -> None:
-  """Raises ValueError where an option is out of range."""
+  """Raises ValueError if an option is out of range."""
   ranges = {
     "min_side": (1, 1 << 16),
     "long_side": (32, 8192),
@@ -120,7 +124,7 @@ def validate(options: Options) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[BinaryIO]:
-  """Opens a file that takes its name, whole and on the disk, at the end."""
+  """Opens a file that replaces `path` at the end, once flushed to disk."""
   work = f"{path}.{secrets.token_hex(4)}.tmp"
   try:
     with open(work, "xb") as file:
@@ -139,28 +143,28 @@ def replacing(path: str) -> Iterator[BinaryIO]:
 
 
 def clear(folder: str) -> None:
-  """Removes the files that a killed run was writing."""
+  """Removes temporary files of a killed run."""
   for name in filter(_STRAY.fullmatch, os.listdir(folder)):
     os.unlink(os.path.join(folder, name))
 
 
 def check(folder: str) -> None:
-  """Raises ValueError if a folder holds anything but what `prepare` writes."""
+  """Raises ValueError if a folder contains files not written by `prepare`."""
   for name in sorted(os.listdir(folder)):
     if _STRAY.fullmatch(name):
       continue
     match = _OURS.fullmatch(name)
     if match is None or not _is_ours(folder, match):
       raise ValueError(
-        f"{folder} holds {files.shown(name)}, which is no part of a prepared "
+        f"{folder} holds {files.shown(name)}, which is not part of a prepared "
         "folder; give --output a new or empty one"
       )
 
 
 def _is_ours(folder: str, match: re.Match[str]) -> bool:
-  """Whether a file with a fitting name is ours, and not a raw shard, say."""
+  """Checks that a file of a matching name is not a raw shard or the like."""
   if match[2] != "tar" or os.path.exists(f"{folder}/{match[1]}.json"):
-    return True  # JSONs are looked at when they are read
+    return True  # JSONs are checked when they are read
   try:
     groups = tars.groups(os.path.join(folder, match[0]))
     return all("parts.json" in members for _, members in groups)
@@ -169,7 +173,13 @@ def _is_ours(folder: str, match: re.Match[str]) -> bool:
 
 
 def save_result(folder: str, options: Options, result: ShardResult) -> None:
-  """Writes NNNNN.json."""
+  """Writes NNNNN.json.
+
+  Args:
+    folder: folder of the shards.
+    options: options of the folder.
+    result: result to save.
+  """
   path = os.path.join(folder, json_name(result.number))
   _save(path, _head(options) | {"shard": _to_json(result)})
 
@@ -177,7 +187,16 @@ def save_result(folder: str, options: Options, result: ShardResult) -> None:
 def save(
   folder: str, options: Options, results: Sequence[ShardResult]
 ) -> dict[str, Any]:
-  """Writes manifest.json; returns its content."""
+  """Writes manifest.json.
+
+  Args:
+    folder: folder of the shards.
+    options: options of the folder.
+    results: results of all shards.
+
+  Returns:
+    Content of the manifest.
+  """
   results = sorted(results, key=lambda result: result.number)
   content = _head(options) | {
     "totals": totals(results),
@@ -188,7 +207,7 @@ def save(
 
 
 def totals(results: Sequence[ShardResult]) -> dict[str, Any]:
-  """The sums over all shards."""
+  """Sums the results of all shards."""
   records, parts = Counter[str](), Counter[str]()
   for result in results:
     records.update(result.rejected_records)
@@ -207,15 +226,18 @@ def totals(results: Sequence[ShardResult]) -> dict[str, Any]:
 def finished(
   folder: str, options: Options, sources: Sequence[dict[str, Any]]
 ) -> list[ShardResult]:
-  """The shards of a folder that are whole.
+  """Finds the complete shards of a folder.
 
   Args:
-    folder: may be half filled.
-    options: of the run that is to go on.
-    sources: its inputs (`inputs.describe`), by the number of their shard.
+    folder: folder that may be partly filled.
+    options: options of the run that continues.
+    sources: its inputs (`inputs.describe`), by number of the shard.
+
+  Returns:
+    Results of the complete shards.
 
   Raises:
-    ValueError: the folder was made with other options or of other inputs.
+    ValueError: the folder was made with other options or from other inputs.
   """
   results = []
   for name in sorted(os.listdir(folder)):
@@ -226,7 +248,7 @@ def finished(
     there = sources[result.number : result.number + 1]
     if not there or not _same(there[0], result.source):
       raise ValueError(
-        f"{path} was made of {_identity(result.source)}, which is now "
+        f"{path} was made from {_identity(result.source)}, which is now "
         f"{_identity(there[0]) if there else 'no input'}; give the same inputs "
         "(new ones may sort after them) or another --output"
       )
@@ -237,7 +259,7 @@ def finished(
 
 
 def _same(now: dict[str, Any], before: dict[str, Any]) -> bool:
-  """Whether an input is the one that a shard was made of.
+  """Checks whether an input is the one that a shard was made from.
 
   Its folder may change, as mounts do. Shards of earlier releases lack some
   digests.
@@ -253,7 +275,7 @@ def _name(source: dict[str, Any]) -> str:
 
 
 def _identity(source: dict[str, Any]) -> str:
-  """An input in words, all that tells it from others."""
+  """Describes an input with all that identifies it."""
   found = [
     f"{name.replace('_', ' ')} {source[name] or 'none'}"
     for name in _KNOWN[1:]
@@ -274,6 +296,11 @@ def _to_json(result: ShardResult) -> dict[str, Any]:
 
 
 def from_json(row: dict[str, Any]) -> ShardResult:
+  """Checks and converts the JSON of a result.
+
+  Raises:
+    TypeError: a field is missing or of the wrong type.
+  """
   result, blank = ShardResult(**row), ShardResult(0, {})
   for name, value in vars(result).items():
     if type(value) is not type(getattr(blank, name)):
@@ -284,13 +311,20 @@ def from_json(row: dict[str, Any]) -> ShardResult:
 def load_result(path: str, options: Options) -> ShardResult:
   """Reads NNNNN.json.
 
+  Args:
+    path: JSON file.
+    options: options of the run that continues.
+
+  Returns:
+    Result of the shard.
+
   Raises:
-    ValueError: it is of another kind, or made with other options.
+    ValueError: it is not such a file, or was made with other options.
   """
   try:
     content = load(path)
     result = from_json(content["shard"])
-    made = Options()._asdict() | content["options"]  # those added since
+    made = Options()._asdict() | content["options"]  # with options added since
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
       f"{path}: not the JSON of a prepared shard ({files.shown(repr(error))}); "
@@ -311,6 +345,12 @@ def load_result(path: str, options: Options) -> ShardResult:
 
 
 def load(path: str) -> dict[str, Any]:
+  """Reads a JSON file of this format and version.
+
+  Raises:
+    ValueError: it is of another format or version.
+    OSError: it cannot be read.
+  """
   with open(path, "rb") as file:
     content = json.load(file)
   if not isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""What `prepare` has to do: which shards, of what, and which are there."""
+"""Plans which shards `prepare` has to make."""
 
 import os
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ MAX_SHARDS = 100_000  # a shard's number has five digits
 
 
 class Plan(NamedTuple):
-  """What a run has to do.
+  """Shards to make.
 
   Attributes:
-    folder: to fill.
-    options: of all shards.
-    jobs: the shards to make.
-    done: those that an earlier run made.
+    folder: output folder.
+    options: options of all shards.
+    jobs: shards to make.
+    done: shards made by an earlier run.
   """
 
   folder: str
@@ -31,18 +31,22 @@ class Plan(NamedTuple):
 def plan(
   sources: Sequence[Source], folder: str, options: Options, skip_bad: bool
 ) -> Plan:
-  """Looks at what an earlier run left in a folder.
+  """Plans a run, given what an earlier run left in the folder.
 
   Args:
-    sources: the inputs, by the number of their shard.
-    folder: to fill. What a killed run left half done is removed.
-    options: of all shards.
-    skip_bad: leave out damaged inputs; they are tried again by the next run.
+    sources: inputs, by number of their shard.
+    folder: output folder, from which unfinished files are removed.
+    options: options of all shards.
+    skip_bad: whether to leave out damaged inputs; the next run tries them
+      again.
+
+  Returns:
+    Shards to make.
 
   Raises:
-    ValueError: too many inputs, or a folder that holds something else or
-      shards made otherwise.
-    OSError: an input is gone, or the folder cannot be written.
+    ValueError: there are too many inputs, or the folder contains other files or
+      shards made with other options or inputs.
+    OSError: an input is missing, or the folder cannot be written.
   """
   if len(sources) > MAX_SHARDS:
     raise ValueError(
@@ -54,7 +58,7 @@ def plan(
       raise ValueError(f"--output={folder} holds the input {source.path}")
   manifest.check(folder)
   done = manifest.finished(folder, options, list(map(inputs.describe, sources)))
-  manifest.clear(folder)  # now that the folder is known to be ours
+  manifest.clear(folder)  # safe only after the checks above
   numbers = {result.number for result in done}
   jobs = [
     Job(i, source, folder, options, skip_bad)

@@ -1,28 +1,28 @@
-"""Prepares grounded data: foreign layouts in, cleaned and indexed shards out.
+"""Prepares grounded data: converts several layouts to cleaned, indexed shards.
 
   hyperclip prepare --input 'raw/*.tar' --output prepared/
   hyperclip prepare --verify prepared/
 
-Inputs are raw GRIT tars (with img2dataset's parquets where these hold the
+Inputs are raw GRIT tars (with img2dataset's parquet files if these hold the
 boxes), tars of images with texts, HyCoCLIP's processed tars and grounded JSONs,
-read as training reads them; see `inputs`. Each makes one shard, in sorted
-order; `prepare_shard` says what is in it. The rules:
+read as in training; see `inputs`. Each makes one shard, in sorted order; its
+content is described at `prepare_shard`. The rules:
 
-- Boxes are read as fractions of the image as it is stored, those of a JSON as
-  pixels; `--boxes`, `--box_format` and `--upright` say otherwise. An input
-  whose boxes are clearly of another form is refused.
-- Boxes are clipped to the image; those that are not finite, inverted, or short
-  of `--min_side` pixels of the image as found on a side are dropped.
-- One part for each distinct phrase: that of its first good box. A phrase that
-  is the whole caption is marked.
+- Boxes are fractions of the image as stored, and those of a JSON are pixels;
+  `--boxes`, `--box_format` and `--upright` change this. An input whose boxes
+  are clearly of another form is rejected.
+- Boxes are clipped to the image; those that are not finite, inverted, or with a
+  side below `--min_side` pixels of the image as found are dropped.
+- Each distinct phrase makes one part, with its first good box. A phrase that is
+  the whole caption is marked.
 - Texts: see `texts.normalise`. Records without caption or with an image that
   cannot be decoded or has over 50 megapixels are left out, and so are later
-  records of a key within an input.
+  records of the same key within an input.
 - Whatever is left out is counted by its reason.
 
-A run may be killed at any time; the same command goes on where it was. With
-`--beam_args` the same shards are made by an Apache Beam pipeline, see
-`prepare_beam`.
+A run may be killed at any time; the same command continues it. With
+`--beam_args` an Apache Beam pipeline makes the same shards, see
+`prepare.beam`.
 """
 
 import concurrent.futures
@@ -47,12 +47,16 @@ from hyperclip_jax.data.prepare.shard import Job, prepare_shard
 def run(plan: Plan, processes: int) -> dict[str, Any]:
   """Makes the shards of a plan on this machine; progress goes to stderr.
 
+  Args:
+    plan: shards to make.
+    processes: number of worker processes.
+
   Returns:
     The manifest.
 
   Raises:
     ValueError: an input is damaged, and none may be skipped.
-    OSError: the disk is full, say.
+    OSError: a file cannot be written, for example on a full disk.
     ModuleNotFoundError: an input needs pyarrow.
     RuntimeError: a worker process died.
   """
@@ -64,23 +68,23 @@ def run(plan: Plan, processes: int) -> dict[str, Any]:
       progress.step(result)
   finally:
     progress.end()
-    manifest.clear(plan.folder)  # of workers that were stopped
+    manifest.clear(plan.folder)  # left by workers that were stopped
   return manifest.save(plan.folder, plan.options, results)
 
 
 def _results(jobs: Sequence[Job], processes: int) -> Iterator[ShardResult]:
-  """Yields the results in the order that they are done in."""
+  """Yields the results in the order of completion."""
   if processes <= 1:
     yield from map(prepare_shard, jobs)
     return
-  # Not forked: JAX, which the package imports, has threads.
+  # Not forked, because JAX, which the package imports, has threads.
   context = multiprocessing.get_context("spawn")
   others = set(multiprocessing.active_children())
   pool = concurrent.futures.ProcessPoolExecutor(
     processes, context, _start_worker
   )
   try:
-    # Workers inherit the mask: Ctrl-C reaches only this process.
+    # Workers inherit the mask, so that Ctrl-C reaches only this process.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
       futures = [pool.submit(prepare_shard, job) for job in jobs]
@@ -91,7 +95,7 @@ def _results(jobs: Sequence[Job], processes: int) -> Iterator[ShardResult]:
     pool.shutdown()
   except BrokenProcessPool as error:
     raise RuntimeError(
-      "a worker process died, for want of memory as likely as not: try fewer "
+      "a worker process died, probably out of memory: try fewer "
       f"--jobs than {processes}"
     ) from error
   finally:
@@ -102,7 +106,7 @@ def _results(jobs: Sequence[Job], processes: int) -> Iterator[ShardResult]:
 
 
 def _start_worker() -> None:
-  """Makes a worker end with its parent, even one that was killed."""
+  """Makes a worker end with its parent, even if that is killed."""
   parent = multiprocessing.parent_process()
   assert parent is not None
 
@@ -114,7 +118,7 @@ def _start_worker() -> None:
 
 
 class _Progress:
-  """A line on stderr: redrawn on a terminal, else every ten seconds."""
+  """Line of progress on stderr, redrawn on a terminal or every 10 seconds."""
 
   def __init__(self, shards: int):
     self.shards = shards
@@ -144,7 +148,7 @@ class _Progress:
     print(line, end="" if self.terminal else "\n", file=sys.stderr, flush=True)
 
   def end(self) -> None:
-    """Leaves the line."""
+    """Ends the line."""
     if self.terminal and self.done:
       print(file=sys.stderr)
 
@@ -158,7 +162,15 @@ def _duration(seconds: float) -> str:
 
 
 def summary(folder: str, content: dict[str, Any]) -> str:
-  """What a manifest says, in a few lines."""
+  """Summarises a manifest in a few lines.
+
+  Args:
+    folder: prepared folder.
+    content: its manifest.
+
+  Returns:
+    Totals, and what was left out for which reason.
+  """
   sums = content["totals"]
   skipped = f", {sums['skipped']} inputs skipped" if sums["skipped"] else ""
   lines = [
@@ -182,15 +194,15 @@ def prepare(
   jobs: int = 1,
   beam_args: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-  """Makes the shards of some inputs, or those that are missing yet.
+  """Makes the shards of some inputs, except those that already exist.
 
   Args:
     patterns: paths or globs of tars and grounded JSONs.
-    folder: to fill, or to go on filling.
-    options: of every shard.
+    folder: output folder, which may be partly filled.
+    options: options of every shard.
     images: folder of a JSON's images; None for that of the JSON.
-    skip_bad: leave out inputs that are damaged, in place of raising.
-    jobs: processes of this machine.
+    skip_bad: whether to leave out damaged inputs instead of raising.
+    jobs: number of processes on this machine.
     beam_args: flags of Apache Beam, which then makes the shards; None for this
       machine.
 
@@ -198,8 +210,8 @@ def prepare(
     The manifest.
 
   Raises:
-    ValueError, OSError, ModuleNotFoundError, RuntimeError: as of `run`, or the
-      inputs, the options or the folder do not go together.
+    ValueError, OSError, ModuleNotFoundError, RuntimeError: as in `run`, or
+      inputs, options and folder do not fit together.
   """
   manifest.validate(options)
   sources = inputs.find(patterns, images, options.shard_size)
@@ -207,7 +219,7 @@ def prepare(
   with files.lock(folder):
     todo = plan.plan(sources, folder, options, skip_bad)
     print(
-      f"{len(todo.jobs)} shards to make, {len(todo.done)} are there",
+      f"{len(todo.jobs)} shards to make, {len(todo.done)} done before",
       file=sys.stderr,
     )
     if todo.jobs:

@@ -1,13 +1,13 @@
-"""One prepared shard from one input: a function that any machine may run.
+"""Makes one prepared shard from one input, on any machine.
 
-A prepared shard is a USTAR tar of `KEY.jpg`, the image with its long side cut
-down; `KEY.parts.json`, its caption and its parts; and, where crops are kept,
+A prepared shard is a USTAR tar of `KEY.jpg`, the image with its long side
+limited; `KEY.parts.json`, its caption and its parts; and, where crops are kept,
 `KEY.part000.jpg` and so on, one for each part in order:
 
-  {"key": the source's key, "caption": text, "width": of the stored image in
-   pixels, "height": the same, "parts": [{"text": phrase, "box": [x1, y1, x2,
+  {"key": key in the source, "caption": text, "width": of the stored image in
+   pixels, "height": likewise, "parts": [{"text": phrase, "box": [x1, y1, x2,
    y2] in fractions, "whole": true if the phrase is the caption, else absent}],
-   "meta": what else the source says}
+   "meta": other fields of the source}
 
 The same input, options and releases of the JPEG and imaging libraries give the
 same bytes.
@@ -37,19 +37,20 @@ from hyperclip_jax.data.records.record import Part, Record, RecordError
 from hyperclip_jax.data.records.sample import Reading
 
 CROP_SIDE = 256
-_CHECKED = 1000  # records after which boxes are looked at, and at the end
+_CHECKED = 1000  # records after which boxes are checked, as well as at the end
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """What to make one shard of.
+  """A shard to make.
 
   Attributes:
-    number: of the shard.
-    source: its input.
-    folder: to write it to.
-    options: of the whole folder.
-    skip_bad: give the reason in place of a shard if the input is damaged.
+    number: number of the shard.
+    source: input.
+    folder: output folder.
+    options: options of the whole folder.
+    skip_bad: whether to return the reason instead of raising if the input is
+      damaged.
   """
 
   number: int
@@ -60,19 +61,22 @@ class Job:
 
 
 def prepare_shard(job: Job) -> ShardResult:
-  """Writes NNNNN.tar, its index, and at last NNNNN.json, which marks it whole.
+  """Writes NNNNN.tar, its index, and then NNNNN.json, which marks it complete.
 
-  Each file is written under another name, flushed to the disk and renamed, so
-  this may be killed and run again at any time.
+  Each file is written under a temporary name, flushed to disk and renamed, so
+  this function may be killed and run again at any time.
+
+  Args:
+    job: shard to make.
 
   Returns:
-    What NNNNN.json says; of a skipped input only why.
+    Content of NNNNN.json, or for a skipped input only the reason.
 
   Raises:
     BadInputError: the input is damaged, and `skip_bad` is not set.
-    ValueError: its boxes are of another form than they are read in.
+    ValueError: its boxes are clearly of another form.
     ModuleNotFoundError: the input needs pyarrow.
-    OSError: the shard cannot be written, or the input is gone.
+    OSError: the shard cannot be written, or the input is missing.
   """
   source = inputs.describe(job.source)
   path = os.path.join(job.folder, manifest.tar_name(job.number))
@@ -123,7 +127,7 @@ def prepare_shard(job: Job) -> ShardResult:
 
 
 def _check_boxes(job: Job, tally: Tally, form: Form) -> None:
-  """Raises ValueError if the boxes are hardly of a form that nobody chose."""
+  """Raises ValueError if boxes contradict a form not given by flags."""
   options = job.options
   if options.boxes and options.box_format:
     return
@@ -132,7 +136,7 @@ def _check_boxes(job: Job, tally: Tally, form: Form) -> None:
     right = doubt.likelier or Form("UNIT", "xyxy|xywh")
     raise ValueError(
       f"{job.source.path}: {doubt.reason}. Give --boxes={right.unit} "
-      f"--box_format={right.ends}, or if they are right as they are, "
+      f"--box_format={right.ends}, or to keep the form, "
       f"--boxes={form.unit} --box_format={form.ends}"
     )
 
@@ -140,10 +144,10 @@ def _check_boxes(job: Job, tally: Tally, form: Form) -> None:
 def _convert(
   record: Record, options: Options, tally: Tally
 ) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
-  """The JSON of a record, and its members: suffix and bytes.
+  """Returns the JSON of a record, and its members by suffix.
 
   Raises:
-    RecordError: the record is no good; the message is the reason.
+    RecordError: the record is bad; the message is the reason.
   """
   pixels = _decode(record.image, options.upright)
   left_out = Counter(record.left_out)
@@ -177,9 +181,9 @@ def _convert(
 
 
 def _json(value: Any) -> str | None:
-  """The JSON of a value; None where it has none, as NaN has."""
+  """Encodes a value as JSON; None if that is impossible, as for NaN."""
   try:
-    # Escaped, as a meta may hold half a surrogate pair.
+    # Escaped, because metadata may contain half a surrogate pair.
     return json.dumps(value, allow_nan=False, separators=(",", ":"))
   except (ValueError, RecursionError):
     return None
@@ -188,7 +192,7 @@ def _json(value: Any) -> str | None:
 def _parts(
   record: Record, pixels: Pixels, options: Options, left_out: Counter[str]
 ) -> Iterator[Part]:
-  """Yields the parts as they are stored, those with a crop if it is good."""
+  """Yields the parts to store; with crops, only those whose crop is good."""
   for part in record.parts:
     if part.crop is not None:
       try:
@@ -217,10 +221,11 @@ def _decode(data: bytes, upright: bool) -> Pixels:
 def _store(
   data: bytes, pixels: Pixels, long_side: int, options: Options
 ) -> tuple[bytes, int, int]:
-  """The JPEG to keep of an image, its width and its height.
+  """Returns the JPEG to store of an image, its width and its height.
 
-  A JPEG that is small enough is kept byte for byte. One that says how it is to
-  be turned is turned, or loses that word: boxes refer to what is stored.
+  A JPEG that is small enough is kept byte for byte, unless it has an EXIF
+  orientation: then it is turned, or the tag is removed, because boxes refer to
+  the pixels as stored.
   """
   height, width, _ = pixels.shape
   scale = long_side / max(height, width)

@@ -1,4 +1,4 @@
-"""Tallies: what `prepare` leaves out, by reason."""
+"""Counts what `prepare` leaves out, by reason."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,27 +12,32 @@ class BadInputError(ValueError):
 
 
 class Tally:
-  """How many records and boxes were left out, by reason.
+  """Numbers of records and boxes left out.
 
   Attributes:
-    records: reason -> records.
-    boxes: reason -> boxes of records that were kept, or their phrases.
+    records: reason -> number of records.
+    boxes: reason -> number of boxes or phrases of records that were kept.
     examples: reason -> key of the first record left out for it.
-    found: the first boxes, as they were found.
+    found: first boxes, as found.
   """
 
   def __init__(self):
-    """Creates a tally of nothing."""
+    """Creates an empty tally."""
     self.found: list[Found] = []
     self.records = Counter[str]()
     self.boxes = Counter[str]()
     self.examples: dict[str, str] = {}
 
   def reject(self, reason: str, key: str) -> None:
-    """Counts a record."""
+    """Counts a rejected record.
+
+    Args:
+      reason: reason for the rejection.
+      key: key of the record.
+    """
     self.records[reason] += 1
     self.examples.setdefault(reason, key)
 
   def look(self, found: Sequence[Found]) -> None:
-    """Keeps the first boxes, which show their form together."""
+    """Keeps the first boxes, from which their form is inferred."""
     self.found += found[: box_forms.ENOUGH - len(self.found)]

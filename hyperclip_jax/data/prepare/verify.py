@@ -1,4 +1,4 @@
-"""Whether a prepared folder is what its manifest says."""
+"""Verifies a prepared folder against its manifest."""
 
 import concurrent.futures
 import hashlib
@@ -11,11 +11,14 @@ from hyperclip_jax.data.records import index, tars
 
 
 def verify(folder: str, jobs: int) -> list[str]:
-  """Checks a folder against its manifest, with so many threads.
+  """Checks a folder against its manifest.
+
+  Args:
+    folder: prepared folder.
+    jobs: number of threads.
 
   Returns:
-    A line for each problem: a missing, changed or additional file, or counts
-    that do not hold.
+    A line for each problem: a missing, changed or extra file, or wrong counts.
   """
   path = os.path.join(folder, manifest.MANIFEST)
   try:
@@ -23,13 +26,13 @@ def verify(folder: str, jobs: int) -> list[str]:
     results = [manifest.from_json(row) for row in content["shards"]]
     options = Options(**content["options"])
   except FileNotFoundError:
-    return [f"{path}: missing; the run did not end, give its command again"]
+    return [f"{path}: missing; the run did not finish, run its command again"]
   except (ValueError, KeyError, TypeError) as error:
     reason = files.shown(repr(error))
     return [f"{path}: not a manifest of this version ({reason})"]
   problems = []
   if content.get("totals") != manifest.totals(results):
-    problems.append(f"{path}: its totals are not the sums of its shards")
+    problems.append(f"{path}: totals differ from the sums of its shards")
   expected = {manifest.MANIFEST}
   for result in results:
     if not result.skipped:
@@ -52,7 +55,7 @@ def _check(folder: str, options: Options, result: ShardResult) -> list[str]:
   problems = []
   try:
     if manifest.load_result(sidecar, options) != result:
-      problems.append(f"{sidecar}: says otherwise than the manifest")
+      problems.append(f"{sidecar}: differs from the manifest")
   except FileNotFoundError:
     problems.append(f"{sidecar}: missing")
   except ValueError as error:
@@ -64,7 +67,7 @@ def _check(folder: str, options: Options, result: ShardResult) -> list[str]:
     with open(path, "rb") as file:
       sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 != result.sha256:
-      return [*problems, f"{path}: its bytes have changed (sha256 {sha256})"]
+      return [*problems, f"{path}: content has changed (sha256 {sha256})"]
     records = sum(1 for _ in tars.groups(path))
     if records != result.records:
       problems.append(f"{path}: {records} records, not {result.records}")

@@ -1,8 +1,9 @@
-"""The forms that boxes come in, and which of them a data set has.
+"""Detects the units and the corner convention of a data set's boxes.
 
 Nothing in a file says whether 0.5, 50 or 320 is the middle of an image, or
-whether a box ends with a corner or with its size. Many boxes together do: those
-of another form leave the image, end before they start, or fill a corner of it.
+whether a box is given by two corners or by a corner and its size. Many boxes
+together show it: read in the wrong form they leave the image, end before they
+start, or all lie in one corner.
 """
 
 import itertools
@@ -16,15 +17,15 @@ from hyperclip_jax.data.records.boxes import Box
 
 UNITS = ("fractions", "percent", "thousandths", "pixels")
 CORNERS, SIZES = "xyxy", "xywh"
-LEAST = 10  # boxes that say something
-ENOUGH = 1000  # boxes that say all
+LEAST = 10  # boxes needed to judge a form
+ENOUGH = 1000  # boxes beyond which more do not help
 
-_SLACK = 0.02  # that boxes may leave the image by
+_SLACK = 0.02  # by which boxes may leave the image, as a fraction of it
 _NEARLY_ALL, _MOST, _NEARLY_NONE = 0.9, 0.7, 0.1  # shares of boxes
 
 
 class Form(NamedTuple):
-  """How the four numbers of a box are to be read.
+  """How the four numbers of a box are interpreted.
 
   Attributes:
     unit: one of `UNITS`.
@@ -41,7 +42,7 @@ FORMS = tuple(
 
 
 class Found(NamedTuple):
-  """A box as it was found, and the image that it was measured on.
+  """A box as found, and the image to which it refers.
 
   Attributes:
     box: four numbers, finite or not.
@@ -53,7 +54,15 @@ class Found(NamedTuple):
 
 
 def fractions(found: Found, form: Form) -> Box:
-  """A box as x1, y1, x2, y2 in fractions of its image; any floats."""
+  """Converts a box to fractions of its image.
+
+  Args:
+    found: box as found.
+    form: how to interpret its numbers.
+
+  Returns:
+    x1, y1, x2, y2 as fractions of the image; any floats, not cleaned.
+  """
   x1, y1, x2, y2 = (float(value) for value in found.box)
   width, height = _scale(form.unit, found.size)
   if form.ends == SIZES:
@@ -62,11 +71,11 @@ def fractions(found: Found, form: Form) -> Box:
 
 
 class Doubt(NamedTuple):
-  """What speaks against a form.
+  """Evidence that boxes are not in a form.
 
   Attributes:
-    reason: in words.
-    likelier: the form that nearly all boxes fit; None if there is none.
+    reason: explanation in words.
+    likelier: form that nearly all boxes fit, or None.
   """
 
   reason: str
@@ -74,11 +83,14 @@ class Doubt(NamedTuple):
 
 
 def doubt(boxes: Sequence[Found], form: Form) -> Doubt | None:
-  """Compares a form with all others.
+  """Checks whether boxes fit a form, or another one better.
 
   Args:
-    boxes: of a data set, any number; few say nothing.
-    form: that they are to be read in.
+    boxes: boxes of a data set; fewer than `LEAST` are not judged.
+    form: form in which the boxes are to be read.
+
+  Returns:
+    Evidence against the form, or None if there is no strong evidence.
   """
   if len(boxes) < LEAST:
     return None
@@ -91,7 +103,7 @@ def doubt(boxes: Sequence[Found], form: Form) -> Doubt | None:
     f"{form.unit} ({form.ends}), such as {[float(v) for v in boxes[0].box]}"
   )
   if best != form and fits[best][0] >= _NEARLY_ALL:
-    # All boxes in one corner are boxes in a smaller unit.
+    # If all boxes lie in one corner, their unit is smaller.
     corner = form.unit != best.unit and area < fits[best][1] / 4
     if share < _MOST or corner:
       likelier = f"; they look like {best.unit} ({best.ends})"
@@ -100,30 +112,30 @@ def doubt(boxes: Sequence[Found], form: Form) -> Doubt | None:
 
 
 def _ends(boxes: Sequence[Found]) -> str:
-  """Corners if hardly a box ends before it starts: sizes often would."""
+  """Infers the corner convention: if they were sizes, many would be smaller."""
   numbers = np.array([found.box for found in boxes], float)
   ahead = (numbers[:, 2:] >= numbers[:, :2]).all(axis=1)
   return CORNERS if ahead.mean() > _NEARLY_ALL else SIZES
 
 
 def _fit(boxes: Sequence[Found], form: Form) -> tuple[float, float]:
-  """The share of boxes that are boxes in a form, and their mean area.
+  """Returns the fraction of boxes valid in a form, and their mean area.
 
-  Of two forms that all boxes fit, the one with the larger boxes is likelier.
+  If all boxes fit two forms, the form with the larger boxes is likelier.
   """
   read = np.array([fractions(found, form) for found in boxes])
   good = _in_image(read, np.array([found.size for found in boxes]))
   if not good.any():
     return 0.0, 0.0
   sides = read[good, 2:] - read[good, :2]
-  # In steps: boxes that touch the edge are cut by one form, not by another.
+  # Rounded, because boxes at the edge may be inside in one form, not another.
   return round(float(good.mean()), 1), float(sides.prod(axis=1).mean())
 
 
 def _in_image(
   read: Float64[np.ndarray, "boxes 4"], size: Float64[np.ndarray, "boxes 2"]
 ) -> Bool[np.ndarray, " boxes"]:
-  """Which boxes lie in their images, and have a side of a pixel at least."""
+  """Selects boxes that lie in their images with sides of at least a pixel."""
   ends_inside = (read >= -_SLACK) & (read <= 1 + _SLACK)
   with np.errstate(invalid="ignore", over="ignore"):
     long = (read[:, 2:] - read[:, :2]) * size >= 1
@@ -132,6 +144,6 @@ def _in_image(
 
 
 def _scale(unit: str, size: tuple[float, float]) -> tuple[float, float]:
-  """What the width and the height of an image are in a unit."""
+  """Returns the width and height of an image in a unit."""
   whole = {"fractions": 1.0, "percent": 100.0, "thousandths": 1000.0}.get(unit)
   return size if whole is None else (whole, whole)

@@ -1,4 +1,4 @@
-"""A share of memory for each of many threads, where one may need gigabytes."""
+"""Limits the memory that threads hold together."""
 
 import contextlib
 import threading
@@ -6,19 +6,26 @@ from collections.abc import Iterator
 
 
 class Budget:
-  """Bytes that the threads of a process may hold at one time."""
+  """Number of bytes that the threads of a process may hold at one time."""
 
   def __init__(self, total: int):
-    """Creates a budget of which nothing is taken."""
+    """Creates a budget.
+
+    Args:
+      total: number of bytes.
+    """
     self._total = total
     self._left = total
     self._returned = threading.Condition()
 
   @contextlib.contextmanager
   def taken(self, count: int) -> Iterator[None]:
-    """Waits until so many bytes are left and holds them; all, if it is more.
+    """Context manager that waits for bytes to become free, and holds them.
 
-    A thread that holds some must not ask for more: two could wait for ever.
+    A thread must not take more while it holds some: two could deadlock.
+
+    Args:
+      count: number of bytes; at most the whole budget is taken.
     """
     count = min(count, self._total)
     with self._returned:

@@ -1,4 +1,4 @@
-"""Colours: pictures of any mode as 8-bit RGB."""
+"""Converts images of any colour mode to 8-bit RGB."""
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -8,7 +8,7 @@ MAX_PIXELS = 50_000_000
 
 
 class ImageError(ValueError):
-  """Bytes that are no image, or one that is too large."""
+  """Bytes that are not an image, or an image that is too large."""
 
 
 class TooLargeError(ImageError):
@@ -16,14 +16,21 @@ class TooLargeError(ImageError):
 
 
 def check_size(width: int, height: int) -> int:
-  """The number of pixels of an image.
+  """Checks the size of an image.
+
+  Args:
+    width: width in pixels.
+    height: height in pixels.
+
+  Returns:
+    Number of pixels.
 
   Raises:
-    ValueError: there is none.
+    ValueError: there are no pixels.
     TooLargeError: there are more than `MAX_PIXELS`.
   """
   if width < 1 or height < 1:
-    raise ValueError(f"an image of {width} x {height} pixels has none")
+    raise ValueError(f"an image of {width} x {height} pixels is empty")
   if width * height > MAX_PIXELS:
     raise TooLargeError(
       f"image of {width} x {height} pixels; the most is {MAX_PIXELS:,} in all"
@@ -32,15 +39,21 @@ def check_size(width: int, height: int) -> int:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-  """RGB of any mode: transparent ones are laid on white, wide greys scaled.
+  """Converts an image to RGB: transparency onto white, wide greys scaled.
 
-  Greys of more than 8 bits do not say what white is, so what they hold does:
-  whole numbers up to 255 are 8-bit, up to 65,535 16-bit, whichever the mode;
-  fractions up to 1 are shares of white, others are taken as whole numbers are.
+  Greys of more than 8 bits do not define white, so the range of values does:
+  integers up to 255 are taken for 8-bit, up to 65,535 for 16-bit, whatever the
+  mode; floats up to 1 for fractions of white, and others like integers.
+
+  Args:
+    image: image of any mode.
+
+  Returns:
+    Image of mode RGB.
 
   Raises:
-    ValueError: an image without pixels.
-    ImageError: greys that are negative, above 65,535 or not finite.
+    ValueError: the image is empty.
+    ImageError: greys are negative, above 65,535 or not finite.
   """
   check_size(*image.size)
   if image.mode == "F" or image.mode.startswith("I"):
@@ -55,7 +68,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _eight_bits(
   grey: Shaped[np.ndarray, "height width"],
 ) -> UInt8[np.ndarray, "height width"]:
-  """Greys of 8 bits, of any others; see `to_rgb`."""
+  """Scales greys to 8 bits; see `to_rgb`."""
   least, most = grey.min(), grey.max()
   if not 0 <= least <= most <= 65_535:  # False for NaN, too
     raise ImageError(

@@ -39,7 +39,7 @@ def problem(folder: pathlib.Path) -> str | None:
   try:
     wanted = read_json(folder / FILE, LARGEST)
   except FileNotFoundError:
-    return f"there is no {FILE}: its save never finished, or it is foreign"
+    return f"{FILE} is missing: the save did not finish, or it is no checkpoint"
   except (OSError, ValueError) as error:
     return f"{FILE} cannot be read: {shown(error)}"
   if not isinstance(wanted, dict) or not wanted:

@@ -1,7 +1,7 @@
-"""Fields of a record as others wrote them: texts, JSON, numbers.
+"""Reads fields of a record from untrusted data: texts, JSON, numbers.
 
-What is not as it should be raises `RecordError`, which names the shard, the
-key, the field and the value found.
+A bad field raises `RecordError`, which names the shard, the key, the field and
+the value found.
 """
 
 import json
@@ -10,17 +10,21 @@ import reprlib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from hyperclip_jax import files
 from hyperclip_jax.data.records import texts
 from hyperclip_jax.data.records.record import RecordError
 
 
 def text(content: bytes, field: str, where: str) -> str:
-  """The text of a member.
+  """Decodes the text of a member.
 
   Args:
     content: bytes of the member.
-    field: its name, for messages.
+    field: name of the member, for messages.
     where: shard and key of the record, for messages.
+
+  Returns:
+    Text of the member.
 
   Raises:
     RecordError: it is absurdly large or not UTF-8.
@@ -37,7 +41,19 @@ def text(content: bytes, field: str, where: str) -> str:
 
 
 def json_object(content: bytes, field: str, where: str) -> dict[str, Any]:
-  """The object of a JSON member; raises as `text` where there is none."""
+  """Parses a JSON member.
+
+  Args:
+    content: bytes of the member.
+    field: name of the member, for messages.
+    where: shard and key of the record, for messages.
+
+  Returns:
+    The object, as a dict.
+
+  Raises:
+    RecordError: it is not a JSON object, absurdly large or not UTF-8.
+  """
   found = text(content, field, where)
   try:
     value = json.loads(found)
@@ -50,7 +66,15 @@ def json_object(content: bytes, field: str, where: str) -> dict[str, Any]:
 
 
 def floats(values: Any, count: int) -> list[float] | None:
-  """A list of so many numbers as floats; None if it is anything else."""
+  """Converts a sequence of numbers to floats.
+
+  Args:
+    values: any value.
+    count: number of floats wanted.
+
+  Returns:
+    Floats, which may be infinite or NaN; None if `values` is anything else.
+  """
   if not isinstance(values, Sequence) or len(values) != count:
     return None
   found = []
@@ -69,14 +93,16 @@ def fail(where: str, field: str, problem: str, reason: str) -> NoReturn:
 
   Args:
     where: shard and key of the record.
-    field: what is wrong in it.
-    problem: what was found and what is wanted.
-    reason: the same in words that are counted.
+    field: name of the bad field.
+    problem: value found and value wanted.
+    reason: short form of the problem, under which it is counted.
+
+  Raises:
+    RecordError: always.
   """
   raise RecordError(f"{where}, {field}: {problem}", reason)
 
 
 def shown(value: Any) -> str:
-  """A value from outside, short enough for a message."""
-  found = reprlib.repr(value)
-  return found if len(found) <= 200 else f"{found[:200]}..."
+  """Formats an untrusted value for a message."""
+  return files.shown(reprlib.repr(value))

@@ -1,9 +1,9 @@
-"""GRIT's rows: phrases of a caption and their boxes.
+"""Reads GRIT's rows: phrases of a caption and their boxes.
 
 The lists `noun_chunks` and `ref_exps` of a record hold rows of [start, end, x1,
-y1, x2, y2, score]: offsets into the caption, and a box. A list may also be the
-JSON text of one, as tables without lists keep it. A bad row is left out and
-counted; the others are good.
+y1, x2, y2, score]: character offsets into the caption, and a box. A list may
+also be JSON text, as in tables without lists. A bad row is left out and counted
+without affecting the others.
 """
 
 import contextlib
@@ -25,16 +25,19 @@ _SIZES = (("original_width", "original_height"), ("width", "height"))
 def parts(
   meta: Mapping[str, Any], caption: str, left_out: Counter[str], where: str
 ) -> list[Part]:
-  """The parts that a record's lists name, as found.
+  """Reads the parts listed by a record.
 
   Args:
     meta: fields of the record.
-    caption: as found, which the offsets count in.
-    left_out: reason -> rows; counted up.
+    caption: caption as found, to which the offsets refer.
+    left_out: counts of bad rows by reason, which are increased.
     where: shard and key, for messages.
 
+  Returns:
+    Parts as found, not cleaned.
+
   Raises:
-    RecordError: a list is something else.
+    RecordError: a list is of another type.
   """
   found = []
   for name in LISTS:
@@ -53,9 +56,9 @@ def parts(
 
 
 def measured(meta: Mapping[str, Any]) -> tuple[float, float] | None:
-  """The size of the image that boxes were measured on, if a record says it.
+  """Returns the size of the image that boxes refer to, if a record gives it.
 
-  It is that of the original, or else of the image that img2dataset stored.
+  It is the size of the original, or else of the image stored by img2dataset.
   """
   for names in _SIZES:
     size = fields.floats([meta.get(name) for name in names], 2)
@@ -65,7 +68,7 @@ def measured(meta: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def _rows(value: Any, name: str, where: str) -> list[Any]:
-  """The rows of a list, or of a text that is one."""
+  """Returns the rows of a list, or of a JSON text of a list."""
   found = value
   if isinstance(value, str):
     with contextlib.suppress(ValueError, RecursionError):
@@ -74,5 +77,5 @@ def _rows(value: Any, name: str, where: str) -> list[Any]:
     return []
   if not isinstance(found, list):
     problem = f"found {fields.shown(value)}, want a list of {ROW}"
-    fields.fail(where, name, problem, f"{name} is no list")
+    fields.fail(where, name, problem, f"{name} is not a list")
   return found

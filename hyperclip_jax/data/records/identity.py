@@ -1,8 +1,8 @@
-"""Which data a run reads, shard by shard: kept, and compared.
+"""Records which shards a run reads, and detects changes.
 
-The order of examples is a function of the number of records in each shard and
-of the order of the shards. A run that goes on, and each of its processes, must
-find the same ones.
+The order of examples depends on the number of records in each shard and on the
+order of the shards. A resumed run, and each of its processes, must find the
+same shards.
 """
 
 import hashlib
@@ -15,17 +15,17 @@ from typing import Any, NamedTuple
 from hyperclip_jax import files
 
 FILE = "data.json"
-SHOWN = 8  # differences that a message lists
+SHOWN = 8  # differences listed in a message
 
 
 class Shard(NamedTuple):
-  """A shard as it is told from others.
+  """Identity of a shard.
 
   Attributes:
-    name: of its file, within its source.
-    records: complete ones.
-    digest: of its index, and so of its size, its last bytes and the places of
-      all members.
+    name: file name, unique within its source.
+    records: number of complete records.
+    digest: checksum of its index, and so of its size, its last bytes and the
+      offsets of all members.
   """
 
   name: str
@@ -37,13 +37,17 @@ Sources = Sequence[Sequence[Shard]]
 
 
 class DataChangedError(OSError):
-  """The data of a run are not those that it was trained on so far."""
+  """The data of a run differ from those it was trained on so far."""
 
 
 def names(paths: Sequence[str]) -> list[str]:
-  """A name for each shard that does not depend on where the data lie.
+  """Names shards independently of where the data are stored.
 
-  The base names, or where two are alike, paths below the common folder.
+  Args:
+    paths: paths of the shards of a source.
+
+  Returns:
+    Base names, or paths relative to the common folder if two are alike.
   """
   found = [os.path.basename(path) for path in paths]
   if len(set(found)) == len(found):
@@ -54,7 +58,7 @@ def names(paths: Sequence[str]) -> list[str]:
 
 
 def digest(sources: Sources) -> str:
-  """One word for all shards of all sources and their order."""
+  """Computes a digest of all shards of all sources and their order."""
   rows = [[list(shard) for shard in source] for source in sources]
   return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
@@ -62,15 +66,19 @@ def digest(sources: Sources) -> str:
 def differences(
   before: Sources, now: Sources, reasons: Mapping[str, str] | None = None
 ) -> list[str]:
-  """What is other in the second of two lists of sources; [] if nothing is.
+  """Lists the differences between two lists of sources.
 
   Args:
     before: sources of shards.
-    now: the same to compare.
+    now: sources to compare with them.
     reasons: why a shard is missing now, by name, where that is known.
+
+  Returns:
+    One line for each difference, of which SHOWN are listed; empty if there are
+    none.
   """
   if len(before) != len(now):
-    return [f"there are {len(now)} sources of shards, were {len(before)}"]
+    return [f"there are {len(now)} sources of shards, before {len(before)}"]
   found = [
     f"source {i}: {line}" if len(now) > 1 else line
     for i, pair in enumerate(zip(before, now, strict=True))
@@ -92,31 +100,33 @@ def _differences(
       renamed = next((s for s in added if s[1:] == shard[1:]), None)
       if renamed is not None:
         added.remove(renamed)
-        lines.append(f"{name} is called {files.shown(renamed.name)}")
+        lines.append(f"{name} was renamed to {files.shown(renamed.name)}")
         continue
       why = reasons.get(shard.name, "")
       lines.append(f"{name} is missing{why and ': '}{why}")
     elif found.records != shard.records:
-      lines.append(f"{name} has {found.records} records, had {shard.records}")
+      lines.append(
+        f"{name} has {found.records} records, before {shard.records}"
+      )
     elif found != shard:
       lines.append(
-        f"{name} has other content, {shard.records} records as before"
+        f"{name} has different content, still {shard.records} records"
       )
   lines += [f"{files.shown(shard.name)} is new" for shard in added]
   if not lines and list(before) != list(now):
-    lines.append("the shards come in another order")
+    lines.append("the order of the shards has changed")
   return lines
 
 
 def remember(
   workdir: pathlib.Path, sources: Sources, left_out: Sequence[Sequence[str]]
 ) -> None:
-  """Writes down the sources of a run, as the newest of those it has had.
+  """Saves the sources of a run as its latest.
 
   Args:
     workdir: folder of the run.
     sources: shards that are read.
-    left_out: names of those of each source that are not, as they were bad.
+    left_out: names of the bad shards of each source, which are not read.
   """
   known, now = _history(workdir), digest(sources)
   known.pop(now, None)
@@ -128,7 +138,15 @@ def remember(
 
 
 def recall(workdir: pathlib.Path, which: str) -> Sources | None:
-  """The sources of a digest, if the run has had such; else None."""
+  """Loads the sources of a run that have a digest.
+
+  Args:
+    workdir: folder of the run.
+    which: digest of the sources.
+
+  Returns:
+    Shards of each source, or None if the run never had such sources.
+  """
   found = _history(workdir).get(which)
   if found is None:
     return None
@@ -136,13 +154,13 @@ def recall(workdir: pathlib.Path, which: str) -> Sources | None:
 
 
 def left_out(workdir: pathlib.Path) -> list[list[str]]:
-  """The shards that a run left out last, by source; [] if it is new."""
+  """Returns the shards that a run last left out, by source."""
   known = _history(workdir)
   return list(known.values())[-1]["left_out"] if known else []
 
 
 def _history(workdir: pathlib.Path) -> dict[str, Any]:
-  """What `FILE` holds: of each digest, the sources and what was left out."""
+  """Loads `FILE`: for each digest the sources, and what was left out."""
   if not (workdir / FILE).exists():
     return {}
   found = files.read_json(workdir / FILE)

@@ -1,7 +1,7 @@
-"""Images on the host: bytes to uint8 pixels, boxes to crops, crops to canvases.
+"""Images on the host: decoding, crops of boxes, and fixed-size canvases.
 
-The host only decodes, cuts and pads; the costly resampling is left to the
-device (`augment.py`), which gets fixed-size canvases and crop rectangles.
+The host only decodes, cuts and pads. The costly resampling is left to the
+device (`augment.py`), which receives canvases and crop rectangles.
 """
 
 import contextlib
@@ -27,31 +27,31 @@ from hyperclip_jax.data.records.colours import (
 Pixels = UInt8[np.ndarray, "_ _ 3"]  # height, width, RGB
 Rect = Float32[np.ndarray, "4"]  # x0, y0, x1, y1 in pixels
 
-# Of files that `decode` reads.
+# file suffixes that `decode` reads
 SUFFIXES = (
   *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm"),
   ".avif",
 )
 
-TRIES = 10  # of a random crop
-DRAWS = 4 * TRIES  # random numbers it takes
+TRIES = 10  # attempts at a random crop
+DRAWS = 4 * TRIES  # random numbers for them
 
-# What Pillow may open. Others are rare, and some (EPS) run programs.
+# Formats that Pillow may open. Others are rare, and some (EPS) run programs.
 _FORMATS = (
   *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"),
   *(
     ("AVIF",) if "avif" in features.get_supported_modules() else ()
   ),  # by how Pillow was built
 )
-# What stands in every file that says how it is to be turned.
+# One of these is in every file that has an orientation.
 _TURNED = (b"Exif", b"eXIf", b"EXIF", b"irot", b"imir")
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
-# A picture of 50 megapixels takes up to a gigabyte while it is decoded, and
-# there may be a decoder in each of 16 threads.
+# Decoding an image of 50 megapixels takes up to a gigabyte, and there may be a
+# decoder in each of 16 threads.
 _MEMORY = Budget(2 << 30)
 _SMALL = 1 << 20  # pixels that are decoded without asking for memory
-_JPEG_BYTES, _OTHER_BYTES = 9, 20  # a pixel: progressive, RGBA laid on white
+_JPEG_BYTES, _OTHER_BYTES = 9, 20  # a pixel: progressive; RGBA onto white
 
 
 def decode(
@@ -60,21 +60,24 @@ def decode(
   room: Pixels | None = None,
   upright: bool = False,
 ) -> Pixels:
-  """Decodes an image to RGB; transparent ones are laid on white.
+  """Decodes an image to RGB, with transparency onto white.
 
   Args:
     data: JPEG, PNG, WebP, GIF (first frame), BMP, TIFF, PPM or AVIF. A JPEG
-      with harmless oddities is read, see `jpegs`; one that was cut is not.
-    min_side: if positive, a JPEG may come out shrunk by 2 to 8 times where its
-      short side stays at least this long, which is faster.
-    room: where to put a JPEG of just this size, in place of new memory; it is
-      what is returned then.
-    upright: turn the image as its EXIF orientation says, as viewers do. The
-      pixels are those stored otherwise, which is what boxes refer to.
+      with harmless defects is read, see `jpegs`; a truncated one is not.
+    min_side: if positive, a JPEG may be decoded at 1/2 to 1/8 of its size, as
+      long as its short side keeps this many pixels, which is faster.
+    room: array to decode a JPEG of exactly this size into and to return.
+    upright: whether to turn the image as its EXIF orientation says, like
+      viewers. By default the pixels are those stored, to which boxes refer.
+
+  Returns:
+    uint8 pixels (height, width, 3).
 
   Raises:
-    ImageError: broken or unknown data.
-    TooLargeError: above `MAX_PIXELS`, by the header: nothing is decoded.
+    ImageError: the data are damaged or of an unknown format.
+    TooLargeError: the image has more than `MAX_PIXELS` according to its header;
+      nothing is decoded.
   """
   turn = orientation(data) if upright else 1
   if turn != 1:
@@ -88,15 +91,17 @@ def decode(
   except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
     raise TooLargeError(f"{bomb}; the most is {MAX_PIXELS:,}") from bomb
   except Exception as error:  # decoders raise nearly anything on bad bytes
-    unknown = isinstance(error, UnidentifiedImageError)  # tells of a BytesIO
+    unknown = isinstance(
+      error, UnidentifiedImageError
+    )  # its message names a BytesIO
     reason = _unknown(data) if unknown else error
     raise ImageError(
-      f"cannot decode {len(data)} bytes that begin with {data[:8]!r}: {reason}"
+      f"cannot decode {len(data)} bytes that start with {data[:8]!r}: {reason}"
     ) from error
 
 
 def _jpeg(data: bytes, min_side: int, room: Pixels | None) -> Pixels:
-  """Decodes a JPEG; ValueError with libjpeg's words if it has any."""
+  """Decodes a JPEG; raises ValueError with libjpeg's message on any warning."""
   height, width, space, _ = simplejpeg.decode_jpeg_header(data)
   pixels = check_size(int(width), int(height))
   with _memory(pixels * _JPEG_BYTES):
@@ -116,7 +121,7 @@ def _jpeg(data: bytes, min_side: int, room: Pixels | None) -> Pixels:
 
 
 def _other(data: bytes) -> Pixels:
-  """Decodes what Pillow reads."""
+  """Decodes any other format with Pillow."""
   with _opened(data) as image:
     pixels = check_size(*image.size)
     with _memory(pixels * _OTHER_BYTES):
@@ -124,7 +129,7 @@ def _other(data: bytes) -> Pixels:
 
 
 def _memory(count: int) -> contextlib.AbstractContextManager[None]:
-  """Holds memory for a decoder, unless it needs little."""
+  """Reserves memory for a decoder, unless it needs little."""
   if count < _SMALL * _JPEG_BYTES:
     return contextlib.nullcontext()
   return _MEMORY.taken(count)
@@ -137,21 +142,24 @@ def _opened(data: bytes) -> Image.Image:
 
 
 def _unknown(data: bytes) -> str:
-  """What to say of bytes that no decoder knows."""
+  """Describes bytes that no decoder recognises."""
   if data[4:8] == b"ftyp" and data[8:12] in _HEIC and b"avif" not in data[:64]:
     return "HEIC, which is not read: convert it to JPEG or PNG"
   return f"none of {', '.join(_FORMATS)}"
 
 
 def size(data: bytes, upright: bool = False) -> tuple[int, int]:
-  """Width and height of what `decode` makes of an image, by its header.
+  """Reads the size that `decode` would return, from the header alone.
 
   Args:
-    data: the file.
-    upright: turn the image as its EXIF orientation says.
+    data: encoded image.
+    upright: whether to turn the image as its EXIF orientation says.
+
+  Returns:
+    Width and height in pixels.
 
   Raises:
-    ImageError: the header is broken or unknown.
+    ImageError: the header is damaged or of an unknown format.
   """
   found = jpegs.size(data) if data.startswith(jpegs.START) else None
   try:
@@ -159,25 +167,33 @@ def size(data: bytes, upright: bool = False) -> tuple[int, int]:
       with _opened(data) as image:
         found = image.size
   except Exception as error:  # decoders raise nearly anything on bad bytes
-    raise ImageError(f"no header of an image in {len(data)} bytes") from error
+    raise ImageError(f"no image header in {len(data)} bytes") from error
   if upright and orientation(data) >= 5:
     return found[1], found[0]
   return found
 
 
 def orientation(data: bytes) -> int:
-  """The EXIF orientation of an encoded image, 1 to 8; 1 is upright."""
+  """Returns the EXIF orientation of an encoded image, 1 to 8; 1 is upright."""
   if not any(mark in data for mark in _TURNED):
-    return 1  # nearly all, without a parser
+    return 1  # nearly all images; skips the parser
   try:
     with _opened(data) as image:
       return _orientation(image)
-  except Exception:  # of broken bytes, which `decode` has a word for
+  except Exception:  # damaged bytes, which `decode` will report
     return 1
 
 
 def turned(image: Pixels, orientation: int) -> Pixels:
-  """An image turned and mirrored as an EXIF orientation (1 to 8) says."""
+  """Turns and mirrors an image according to an EXIF orientation.
+
+  Args:
+    image: pixels as stored.
+    orientation: EXIF orientation, 1 to 8.
+
+  Returns:
+    Upright pixels, possibly a view.
+  """
   if orientation >= 5:
     image = image.transpose(1, 0, 2)
   if orientation in (2, 3, 6, 7):
@@ -188,10 +204,17 @@ def turned(image: Pixels, orientation: int) -> Pixels:
 
 
 def crop(image: Pixels, box: Box) -> Pixels:
-  """The pixels that a box touches, at least one: a view, not a copy.
+  """Cuts out the pixels that a box touches, at least one.
+
+  Args:
+    image: pixels.
+    box: x1, y1, x2, y2 as fractions of the image.
+
+  Returns:
+    View of the image.
 
   Raises:
-    ValueError: an image without pixels.
+    ValueError: the image is empty.
   """
   height, width, _ = image.shape
   check_size(width, height)
@@ -205,20 +228,21 @@ def fit(
   canvas: UInt8[np.ndarray, "canvas canvas 3"],
   white_border: bool,
 ) -> Rect:
-  """Puts an image at the top left of a square canvas, shrunk if it must be.
+  """Puts an image at the top left of a square canvas, shrunk if necessary.
 
   Args:
-    image: any size; a long side above the canvas is shrunk to it (bicubic after
-      a box filter), smaller images keep their size. It may be the canvas.
-    canvas: all of it is written; zero outside of the region.
-    white_border: centre the image on a white square of its long side, as
-      HyCoCLIP's processed shards do.
+    image: image of any size. A long side above the canvas is shrunk to it
+      (bicubic after a box filter); smaller images keep their size. It may share
+      memory with the canvas.
+    canvas: array to fill, zero outside of the region.
+    white_border: whether to centre the image on a white square of its long side
+      first, as in HyCoCLIP's processed shards.
 
   Returns:
-    The region: the rectangle of the image, or of the white square.
+    Region of the canvas that holds the image or the white square.
 
   Raises:
-    ValueError: an image without pixels.
+    ValueError: the image is empty.
   """
   height, width, _ = image.shape
   check_size(width, height)
@@ -251,16 +275,17 @@ def random_resized_crops(
   scale: tuple[float, float] = (0.5, 1.0),
   ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Float32[np.ndarray, "rows 4"]:
-  """Draws crops as torchvision's RandomResizedCrop does, each in its region.
+  """Draws crops like torchvision's RandomResizedCrop, each in its region.
 
-  Ten tries of an area uniform in `scale` and an aspect log-uniform in `ratio`;
-  if none fits, the largest central crop with an aspect in `ratio`.
+  There are ten attempts with an area uniform in `scale` and an aspect ratio
+  log-uniform in `ratio`; if none fits, the crop is the largest central one with
+  an aspect ratio in `ratio`.
 
   Args:
     uniforms: random numbers in [0, 1).
     regions: rectangles with whole-pixel bounds.
-    scale: least and greatest share of a region's area.
-    ratio: least and greatest width / height.
+    scale: smallest and largest fraction of a region's area.
+    ratio: smallest and largest width / height.
 
   Returns:
     Rectangles with whole-pixel bounds inside their regions.
@@ -274,7 +299,7 @@ def random_resized_crops(
   w, h = (np.rint(np.sqrt(x)) for x in (area * aspect, area / aspect))
   fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
   x, y = np.floor(across * (width - w + 1)), np.floor(down * (height - h + 1))
-  # Where none fits: central, as a try of its own.
+  # The central crop is one more attempt, which always fits.
   w = np.vstack([w, np.minimum(width, np.rint(height * ratio[1]))])
   h = np.vstack([h, np.minimum(height, np.rint(width / ratio[0]))])
   x = np.vstack([x, (width - w[-1]) // 2])
@@ -287,13 +312,20 @@ def random_resized_crops(
 
 
 def center_square(image: Pixels, size: int) -> Pixels:
-  """The evaluation crop: short side to `size` (bicubic), centre cut out.
+  """Crops an image for evaluation: short side to `size`, then the centre.
 
-  Done by resizing the central square, which is the same up to the rounding of
-  the cut to whole pixels. What is that square already is returned as it is.
+  The central square is resized (bicubic), which is the same up to rounding of
+  the crop to whole pixels.
+
+  Args:
+    image: pixels.
+    size: side of the square in pixels.
+
+  Returns:
+    Square (size, size, 3); the image itself if it is such a square already.
 
   Raises:
-    ValueError: an image without pixels.
+    ValueError: the image is empty.
   """
   height, width, _ = image.shape
   check_size(width, height)
@@ -311,13 +343,13 @@ def center_square(image: Pixels, size: int) -> Pixels:
 
 def _orientation(image: Image.Image) -> int:
   if image.format == "TIFF":
-    return 1  # Pillow turns it by itself
+    return 1  # Pillow has turned it already
   found = image.getexif().get(ExifTags.Base.Orientation, 1)
   return found if found in range(1, 9) else 1
 
 
 def _span(start: float, stop: float, length: int) -> tuple[int, int]:
-  """Whole pixels of a fractional interval, rounded outwards."""
+  """Rounds a fractional interval outwards to whole pixels."""
   # The slack keeps 0.07 * 100 = 7.000000000000001 from touching pixel 7.
   first = min(math.floor(start * length + 1e-6), length - 1)
   return first, max(math.ceil(stop * length - 1e-6), first + 1)

@@ -1,6 +1,7 @@
-"""The index files of tars: where the records of each lie, kept beside it.
+"""Index files of tars, which hold the offsets of their records.
 
-Readers make missing indices; `hyperclip index --shards=GLOB` makes them ahead.
+Readers create missing indices; `hyperclip index --shards=GLOB` creates them
+ahead of time.
 """
 
 import os
@@ -20,17 +21,19 @@ SUFFIX = ".index"
 
 
 def load(path: str, folder: str = "") -> Index:
-  """The index of a tar, from its file if that is there and fits the tar.
+  """Loads the index of a tar from its file, or builds and saves it.
 
-  Otherwise the tar is walked and the file is written. Where that is not
-  allowed the index stays in memory.
+  If the file cannot be written, the index stays in memory.
 
   Args:
-    path: the tar.
-    folder: for the file; beside the tar if empty.
+    path: tar file.
+    folder: folder of the index file; beside the tar if empty.
+
+  Returns:
+    Index of the tar.
 
   Raises:
-    ValueError: no tar, a damaged or truncated one, or one of unknown layout.
+    ValueError: it is not a tar, damaged or truncated, or of unknown layout.
     OSError: it cannot be read.
   """
   index = cached(path, folder)
@@ -43,7 +46,15 @@ def load(path: str, folder: str = "") -> Index:
 
 
 def keep(index: Index, folder: str = "") -> OSError | None:
-  """Writes the index of a tar to its file; returns why it cannot be written."""
+  """Saves the index of a tar if that is possible.
+
+  Args:
+    index: index to save.
+    folder: folder of the index file; beside the tar if empty.
+
+  Returns:
+    The error if it cannot be written, else None.
+  """
   try:
     save(index, file_of(index.path, folder))
   except OSError as error:
@@ -53,10 +64,15 @@ def keep(index: Index, folder: str = "") -> OSError | None:
 
 
 def warn_unkept(paths: Sequence[str], error: OSError) -> None:
-  """Says that the indices of some tars cannot be kept, and why."""
+  """Logs that the indices of some tars cannot be saved.
+
+  Args:
+    paths: tar files.
+    error: first error.
+  """
   logging.warning(
-    "%s%s: cannot keep the index (%s); it is made again at every start unless "
-    "config.data.index_folder names a folder that can be written",
+    "%s%s: cannot save the index (%s); it is rebuilt at every start unless "
+    "config.data.index_folder is a writable folder",
     paths[0],
     f" and {len(paths) - 1} more tars" if len(paths) > 1 else "",
     error,
@@ -64,16 +80,23 @@ def warn_unkept(paths: Sequence[str], error: OSError) -> None:
 
 
 def cached(path: str, folder: str = "") -> Index | None:
-  """The index of a tar from its file; None if that is missing or in doubt.
+  """Loads the index of a tar from its file.
+
+  Args:
+    path: tar file.
+    folder: folder of the index file; beside the tar if empty.
+
+  Returns:
+    The index, or None if its file is missing, damaged or does not fit the tar.
 
   Raises:
-    ValueError: the tar is no regular file.
+    ValueError: the tar is not a regular file.
     OSError: the tar cannot be read, or no more files can be opened.
   """
   size = storage.size(path)
   file = file_of(path, folder)
   try:
-    # A tar has no more members than blocks; a larger file is no index of it.
+    # A tar has fewer members than blocks: a larger file is not its index.
     if storage.size(file) > 4 * (offsets.HEADER + 2 + 3 * (size // BLOCK)):
       return None
     words = np.fromfile(file, WORD)
@@ -91,7 +114,11 @@ def cached(path: str, folder: str = "") -> Index | None:
 
 
 def save(index: Index, file: str) -> None:
-  """Writes an index whole or not at all.
+  """Writes an index atomically.
+
+  Args:
+    index: index to save.
+    file: path of the index file.
 
   Raises:
     OSError: it cannot be written.
@@ -99,8 +126,8 @@ def save(index: Index, file: str) -> None:
   words = np.append(index.words(), np.array(index.digest, WORD))
   folder = pathlib.Path(file).parent
   folder.mkdir(parents=True, exist_ok=True)
-  # Hosts may write the same index at once. What a power cut leaves of it need
-  # not be whole: the checksum tells.
+  # Hosts may write the same index at once. A file left incomplete by a power
+  # cut is detected by its checksum.
   partial = folder / f".index-{uuid.uuid4().hex[:8]}"
   try:
     partial.write_bytes(words.tobytes())
@@ -111,9 +138,17 @@ def save(index: Index, file: str) -> None:
 
 
 def file_of(path: str, folder: str = "") -> str:
-  """The index file of a tar."""
+  """Returns the path of a tar's index file.
+
+  Args:
+    path: tar file.
+    folder: folder of the index file; beside the tar if empty.
+
+  Returns:
+    Path, unique in `folder` for each tar.
+  """
   if not folder:
     return path + SUFFIX
-  # Shards of two data sets are often called alike.
+  # Shards of two data sets often have the same names.
   place = zlib.crc32(os.path.dirname(os.path.abspath(path)).encode())
   return os.path.join(folder, f"{place:08x}-{os.path.basename(path)}{SUFFIX}")

@@ -1,4 +1,4 @@
-"""The indices of many tars: read at once, and made where they are missing."""
+"""Loads the indices of many tars in parallel, and builds missing ones."""
 
 import os
 import subprocess
@@ -14,12 +14,12 @@ from hyperclip_jax.data.records import index as index_lib
 from hyperclip_jax.data.records import storage
 from hyperclip_jax.data.records.offsets import Index
 
-# From so many tars without an index on, they are walked by several processes.
+# Number of tars without an index from which several processes build them.
 MANY = 64
 
 READERS = 8  # threads that read index files
 
-# What a process of its own runs: FOLDER SPARE TAR...
+# program of such a process, with arguments FOLDER SPARE TAR...
 _WALK = f"import sys; from {__name__} import walk; walk(*sys.argv[1:])"
 
 T = TypeVar("T")
@@ -28,7 +28,14 @@ T = TypeVar("T")
 def find(
   paths: Sequence[str], folder: str
 ) -> list[Index | ValueError | OSError]:
-  """The index of each tar, or what is wrong with it.
+  """Loads or builds the index of each tar.
+
+  Args:
+    paths: tar files.
+    folder: folder of the index files; beside the tars if empty.
+
+  Returns:
+    Index of each tar, or the error if the tar is bad.
 
   Raises:
     OSError: no more files can be opened.
@@ -44,7 +51,7 @@ def find(
 def _made(
   paths: Sequence[str], folder: str
 ) -> dict[str, Index | ValueError | OSError]:
-  """Walks tars and keeps their indices; says once what cannot be kept."""
+  """Builds and saves indices; warns once if some cannot be saved."""
   made: dict[str, Index | ValueError | OSError] = {}
   unkept: list[tuple[str, OSError]] = []
   with tempfile.TemporaryDirectory() as spare:
@@ -67,9 +74,9 @@ def _made(
 
 
 def _walk_by_processes(paths: Sequence[str], folder: str, spare: str) -> None:
-  """Makes the index files of many tars, in a spare folder where need be.
+  """Builds the index files of many tars, in a spare folder if necessary.
 
-  What a process cannot do is found out by who looks for the file.
+  Failures are not reported: the caller finds the file missing.
   """
   count = os.cpu_count() or 1
   logging.warning("indexing %d tars by %d processes", len(paths), count)
@@ -81,12 +88,12 @@ def _walk_by_processes(paths: Sequence[str], folder: str, spare: str) -> None:
 
 
 def walk(folder: str, spare: str, *paths: str) -> None:
-  """Makes the index files of tars; leaves out what it cannot make.
+  """Builds the index files of tars, and skips those that it cannot build.
 
   Args:
-    folder: where they go; beside the tars if empty.
-    spare: folder for those that cannot be kept there.
-    paths: of the tars.
+    folder: folder of the index files; beside the tars if empty.
+    spare: folder for those that cannot be written there.
+    *paths: tar files.
   """
   for path in paths:
     index = _kept(path, folder)
@@ -105,7 +112,7 @@ def _kept(path: str, folder: str) -> Index | ValueError | OSError | None:
 
 
 def _tried(path: str, get: Callable[[str], T]) -> T | ValueError | OSError:
-  """What is got, or what is wrong with the tar."""
+  """Calls a function on a tar, and returns rather than raises its error."""
   try:
     return get(path)
   except (ValueError, OSError) as error:

@@ -1,11 +1,12 @@
-"""JPEG files that are complete, though a decoder warns of them.
+"""Decodes JPEG files that are complete although libjpeg warns.
 
-libjpeg warns of anything unusual, and its message is all that says what it was.
-Some of it leaves every pixel as the camera wrote it: bytes between two segments
-or after the pixels' data, no end marker, an unknown revision of JFIF. Such a
-file is written anew without it and decoded strictly, so whatever else is wrong
-still shows, data that end before the last row above all. Damage within the data
-of the pixels shows seldom: most of it decodes, to a picture with a wrong part.
+libjpeg warns of anything unusual, and its message is the only clue to what it
+was. Some warnings leave every pixel intact: bytes between two segments or after
+the image data, no end marker, an unknown revision of JFIF. Such a file is
+rewritten without the oddity and decoded strictly, so that any other fault is
+still detected, above all data that end before the last row. Damage within the
+entropy-coded data is rarely detected: most of it decodes to an image with a
+wrong part.
 """
 
 import collections
@@ -18,25 +19,28 @@ T = TypeVar("T")
 START = b"\xff\xd8"  # the first bytes of every JPEG
 _END = b"\xff\xd9"
 _SOS, _APP0, _APP1, _ADOBE = 0xDA, 0xE0, 0xE1, 0xEE
-_SEQUENTIAL = (0xC0, 0xC1, 0xC9)  # frames whose scans hold all coefficients
+_SEQUENTIAL = (0xC0, 0xC1, 0xC9)  # frames whose scans have all coefficients
 _FRAMES = (*_SEQUENTIAL, 0xC2, 0xCA)
 _ALONE = (0x01, *range(0xD0, 0xD8))  # markers without a length
 _MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _SURPLUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
-_TRIES = 32  # places that surplus bytes are looked for at
+_TRIES = 32  # places searched for surplus bytes
 
 
 def decode(data: bytes, strictly: Callable[[bytes], T]) -> T:
-  """Decodes a JPEG; one with a warning only if all of its pixels are there.
+  """Decodes a JPEG; one with a warning only if it has all its pixels.
 
   Args:
-    data: the file.
-    strictly: decoder that raises ValueError with libjpeg's message where it has
-      anything to warn of.
+    data: encoded image.
+    strictly: decoder that raises ValueError with libjpeg's message on any
+      warning.
+
+  Returns:
+    Result of `strictly`.
 
   Raises:
-    ValueError: that of `strictly`.
+    ValueError: error of `strictly`.
   """
   try:
     return strictly(data)
@@ -48,7 +52,7 @@ def decode(data: bytes, strictly: Callable[[bytes], T]) -> T:
 
 
 def size(data: bytes) -> tuple[int, int] | None:
-  """Width and height of a JPEG by its frame header; None if it has none."""
+  """Reads width and height from a JPEG's frame header; None if it has none."""
   for marker, segment in _segments(data):
     if marker in _FRAMES and len(segment) > 8:
       height, width = segment[5:7], segment[7:9]
@@ -57,7 +61,7 @@ def size(data: bytes) -> tuple[int, int] | None:
 
 
 def without_exif(data: bytes) -> bytes:
-  """A JPEG without its EXIF segments, which hold its orientation."""
+  """Removes the EXIF segments of a JPEG, which hold its orientation."""
   kept = [
     segment
     for marker, segment in _segments(data)
@@ -67,10 +71,10 @@ def without_exif(data: bytes) -> bytes:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-  """Yields the marker and the bytes of each segment, a scan with its data.
+  """Yields the marker and bytes of each segment; a scan includes its data.
 
   Bytes between segments and after the end marker are left out. The last segment
-  has marker 0 where there is no end marker.
+  has marker 0 if there is no end marker.
   """
   position = 2
   while match := _MARKER.search(data, position):
@@ -93,13 +97,13 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _rewritten(data: bytes) -> bytes | None:
-  """The file without what a decoder warns of needlessly; None if it was cut."""
+  """Rewrites a file without harmless oddities; None if it is truncated."""
   frame, needed = b"", dict[int, int]()
   written = [START]
   for marker, segment in _segments(data):
     if marker in _FRAMES:
       frame = segment
-      # Of each component, the 64 coefficients and the bits still to come.
+      # for each component, a bit for each of the 64 coefficients still missing
       needed = dict.fromkeys(segment[10::3], (1 << 64) - 1)
     elif marker == _APP0 and segment[4:9] == b"JFIF\0" and len(segment) > 9:
       segment = segment[:9] + b"\1" + segment[10:]
@@ -116,15 +120,15 @@ def _rewritten(data: bytes) -> bytes | None:
 
 
 def _scan(segment: bytes, sequential: bool, needed: dict[int, int]) -> bytes:
-  """Crosses out what a scan brings; gives a sequential one its only form."""
+  """Marks a scan's coefficients as present; normalises sequential scans."""
   count = segment[4] if len(segment) > 4 else 0
-  place = 5 + 2 * count  # of the first and last coefficient, and the bits
+  place = 5 + 2 * count  # offset of the first and last coefficient, and bits
   if len(segment) < place + 3:
     return segment
   if sequential:
     segment = segment[:place] + b"\0\x3f\0" + segment[place + 3 :]
   first, last, bits = segment[place : place + 3]
-  if not bits & 15:  # down to the lowest bit
+  if not bits & 15:  # includes the lowest bit
     brought = (2 << min(last, 63)) - (1 << min(first, 63))
     for number in segment[5:place:2]:
       needed[number] = needed.get(number, 0) & ~brought
@@ -132,13 +136,13 @@ def _scan(segment: bytes, sequential: bool, needed: dict[int, int]) -> bytes:
 
 
 def _components(data: bytes) -> int:
-  """The number of colour components that the frame header names."""
+  """Returns the number of colour components in the frame header."""
   frames = (s for marker, s in _segments(data) if marker in _FRAMES)
   return len(next(frames, b"")[10::3])
 
 
 def _known_colours(segment: bytes, components: int) -> bytes:
-  """Adobe's segment with the colour transform that libjpeg takes it for."""
+  """Sets the colour transform in Adobe's segment to what libjpeg assumes."""
   usual = {3: 1, 4: 2}.get(components)
   if usual is None or len(segment) < 16 or segment[15] in (0, usual):
     return segment
@@ -148,10 +152,10 @@ def _known_colours(segment: bytes, components: int) -> bytes:
 def _without_surplus(
   data: bytes, strictly: Callable[[bytes], T], error: ValueError
 ) -> T:
-  """Decodes a file, without the bytes that are left over before a marker.
+  """Decodes a file without the surplus bytes before a marker.
 
   After the last block of a scan a decoder looks for the next marker, and warns
-  of how many bytes it skipped. The scan was whole then.
+  with the number of bytes skipped. The scan was complete then.
   """
   waiting = collections.deque([(data, "")])
   for _ in range(_TRIES):
@@ -170,9 +174,9 @@ def _without_surplus(
 
 
 def _shortened(data: bytes, count: int, marker: int) -> Iterator[bytes]:
-  """Yields the file without so many bytes before each such marker of its scans.
+  """Yields the file without `count` bytes before each such marker of its scans.
 
-  Which of them a decoder spoke of, it does not say.
+  The decoder's warning does not say which of the markers it was.
   """
   sought = bytes([0xFF, marker])
   start = data.find(bytes([0xFF, _SOS])) + 2

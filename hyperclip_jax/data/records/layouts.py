@@ -1,4 +1,4 @@
-"""Layouts: what the members of a record are called in each kind of shard."""
+"""Layouts of shards: the members of a record in each kind of shard."""
 
 import dataclasses
 import functools
@@ -18,14 +18,15 @@ from hyperclip_jax.data.records.tars import Member
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layout:
-  """What the members of a record are called.
+  """Names of the members of a record.
 
   Attributes:
-    name: of the layout.
-    needs: what a record must have: one suffix of each group. The last group
-      holds the suffix that tells the layout.
-    read: (shard and key for messages, key, suffix -> content) -> the sample.
-    repeats: suffixes that come once for each part, numbered from 0.
+    name: name of the layout.
+    needs: required members, one suffix of each group. The suffix in the last
+      group identifies the layout.
+    read: function of (shard and key for messages, key, suffix -> content) that
+      returns a sample.
+    repeats: suffixes that occur once for each part, numbered from 0.
   """
 
   name: str
@@ -33,12 +34,12 @@ class Layout:
   read: Callable[[str, str, Members], Sample]
   repeats: tuple[str, ...] = ()
 
-  @functools.cache  # noqa: B019 (of three layouts, which live for ever)
+  @functools.cache  # noqa: B019 (only a few layouts, never freed)
   def suffixes(self, count: int) -> tuple[str, ...]:
-    """The suffixes of a record in the index's order.
+    """Returns the suffixes of a record in the order of the index.
 
     Args:
-      count: members of the record; one that `takes` is true of.
+      count: number of members of the record, valid according to `takes`.
     """
     parts = range(count if self.repeats else 0)
     repeats = (name.format(part) for part in parts for name in self.repeats)
@@ -46,14 +47,14 @@ class Layout:
     return tuple(itertools.islice(itertools.chain(needs, repeats), count))
 
   def takes(self, counts: Int64[np.ndarray, " records"]) -> bool:
-    """Whether records of this layout may have so many members each."""
+    """Checks whether records of this layout may have so many members."""
     more = counts - len(self.needs)
     if not self.repeats:
       return not more.any()
     return bool(((more >= 0) & (more % len(self.repeats) == 0)).all())
 
   def pick(self, members: Mapping[str, Member]) -> list[Member | None]:
-    """The members of a record by position; [] if it lacks one it needs."""
+    """Orders the members of a record; empty if a required one is missing."""
     found: list[Member | None] = []
     for names in self.needs:
       member = next((members[n] for n in names if n in members), None)
@@ -94,16 +95,16 @@ WANTED = (
 
 
 class Sorted(NamedTuple):
-  """The records of a tar, told from what is none.
+  """Records of a tar, separated from incomplete ones.
 
   Attributes:
-    layout: of the records; an empty tar passes for raw.
-    complete: key -> members by position, in the order of the tar; of groups of
-      one key the first complete one.
+    layout: layout of the records; raw for an empty tar.
+    complete: key -> members by position, in the order of the tar; the first
+      complete group for each key.
     incomplete: keys that lack a member (img2dataset leaves the JSON of a failed
       download).
-    repeated: the key of each further group.
-    size: bytes of the tar before it was walked.
+    repeated: key of each further group.
+    size: bytes of the tar before it was read.
   """
 
   layout: Layout
@@ -114,10 +115,16 @@ class Sorted(NamedTuple):
 
 
 def sort(path: str) -> Sorted:
-  """Walks a tar and tells its records.
+  """Reads a tar's headers and sorts its members into records.
+
+  Args:
+    path: tar file.
+
+  Returns:
+    Complete and incomplete records.
 
   Raises:
-    ValueError: no tar, a damaged or truncated one, or one of unknown layout.
+    ValueError: it is not a tar, damaged or truncated, or of unknown layout.
     OSError: it cannot be read.
   """
   size = storage.size(path)
@@ -137,10 +144,17 @@ def sort(path: str) -> Sorted:
 
 
 def tell(path: str, suffixes: Iterable[str]) -> Layout:
-  """The layout that the suffixes of a tar tell.
+  """Determines the layout of a tar.
+
+  Args:
+    path: tar file, for messages.
+    suffixes: suffixes of its members.
+
+  Returns:
+    The layout; raw if there are no members.
 
   Raises:
-    ValueError: of no layout or of several.
+    ValueError: they fit no layout, or several.
   """
   suffixes = set(suffixes)
   found = [layout for layout in LAYOUTS if layout.needs[-1][0] in suffixes]
@@ -157,5 +171,5 @@ def tell(path: str, suffixes: Iterable[str]) -> Layout:
 
 
 def listed(suffixes: Iterable[str]) -> str:
-  """The first of the suffixes of a tar, for a message."""
+  """Lists the first suffixes of a tar, for a message."""
   return ", ".join(files.shown(name, 40) for name in sorted(suffixes)[:12])

@@ -1,8 +1,8 @@
-"""Offsets: where the members of each record of a tar lie.
+"""Offsets of the members of each record of a tar.
 
-A tar is walked once, header by header; afterwards a record is one `pread`:
-20 bytes a raw record, so 20 million take 400 MB of memory and no file handle.
-How an index is kept in a file is in `index`.
+The headers of a tar are read once; then reading a record is one `pread`. An
+index takes 20 bytes for a raw record, so 400 MB for 20 million, and no file
+handles. Module `index` saves indices in files.
 """
 
 import dataclasses
@@ -21,16 +21,16 @@ from hyperclip_jax.data.records.tars import BLOCK, Member
 
 MAX_RECORD = 2**28  # bytes
 
-# Members of a record closer than this are read together: opening a file is what
-# network disks are slow at.
+# Members of a record closer than this are read together, since opening a file
+# is slow on network disks.
 GAP = 2**18  # bytes
-# The end of a tar by which its index is known to fit: the last records with
-# their names, and the padding that a tar grows into.
+# End of a tar that must match its index: the last records with their names, and
+# the padding that an appended tar overwrites.
 TAIL = 2**16  # bytes
 
 # An index is little-endian words: magic, layout, bytes of the tar (low, high),
 # checksum of its tail, records, members, incomplete, repeated; then the arrays.
-# In a file a checksum of all words comes last.
+# In a file a checksum of all words follows.
 MAGIC = int.from_bytes(b"HCI2", "little")
 WORD = np.dtype("<u4")
 HEADER = 9
@@ -38,20 +38,19 @@ HEADER = 9
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Index:
-  """Where the complete records of one tar lie, in the order of the tar.
+  """Locations of the complete records of one tar, in the order of the tar.
 
-  Offsets are in blocks of 512 bytes, since a tar aligns its members.
+  Offsets are in blocks of 512 bytes, to which a tar aligns its members.
 
   Attributes:
-    path: the tar.
-    layout: of its records; an empty tar passes for raw.
+    path: tar file.
+    layout: layout of its records; raw for an empty tar.
     starts: (records + 1,); the members of record i are starts[i]:starts[i + 1].
-    blocks: each member's first block; 0 stands for a missing one.
-    sizes: each member's number of bytes.
-    incomplete: keys left out as they lack a member (img2dataset leaves the
-      JSON of a failed download).
-    repeated: groups left out as their key has another; the first complete one
-      is taken.
+    blocks: first block of each member; 0 for a missing one.
+    sizes: number of bytes of each member.
+    incomplete: number of keys left out because they lack a member (img2dataset
+      leaves the JSON of a failed download).
+    repeated: number of groups left out because their key occurred before.
     size: bytes of the tar.
     tail: checksum of the last `TAIL` bytes of the tar.
   """
@@ -70,21 +69,25 @@ class Index:
     return len(self.starts) - 1
 
   def members(self, record: int) -> dict[str, Member]:
-    """The members of a record, by suffix."""
+    """Returns the members of a record, by suffix."""
     return {
       suffix: Member(self.path, offset, size)
       for suffix, offset, size in self._places(record)
     }
 
   def read(self, record: int) -> tuple[str, dict[str, bytes]]:
-    """The key of a record and the content of its members, by suffix.
+    """Reads a record.
 
-    The key comes from a header, and one of more than 100 characters may come
-    out cut.
+    Args:
+      record: index of the record.
+
+    Returns:
+      Key, and content of the members by suffix. The key comes from one header,
+      which may truncate a key of more than 100 characters.
 
     Raises:
-      RecordError: it is larger than any record should be.
-      OSError: the tar cannot be read, or is not the one that was indexed.
+      RecordError: the record is larger than `MAX_RECORD`.
+      OSError: the tar cannot be read, or has changed since it was indexed.
     """
     places = self._places(record)
     spans = _spans(
@@ -110,21 +113,21 @@ class Index:
     return key, {name: content(offset, size) for name, offset, size in places}
 
   def key(self, record: int) -> str:
-    """The key of a record, as `read` has it.
+    """Reads the key of a record, as `read` returns it.
 
     Raises:
-      OSError: the tar cannot be read, or is not the one that was indexed.
+      OSError: the tar cannot be read, or has changed since it was indexed.
     """
     block = int(self.blocks[self.starts[record]])
     return self._key(Member(self.path, (block - 1) * BLOCK, BLOCK).read())
 
   @functools.cached_property
   def digest(self) -> int:
-    """A checksum of the index and of the tar's size and tail."""
+    """Checksum of the index and of the tar's size and tail."""
     return zlib.crc32(self.words().tobytes())
 
   def words(self) -> UInt32[np.ndarray, " words"]:
-    """All of the index as an index file holds it, before the checksum."""
+    """Serialises the index as in an index file, without the checksum."""
     header = [
       MAGIC,
       LAYOUTS.index(self.layout),
@@ -140,7 +143,7 @@ class Index:
     return np.concatenate([*columns, self.sizes]).astype(WORD)
 
   def sound(self) -> bool:
-    """Whether each record has the members it needs, and all lie in the tar."""
+    """Checks that all records have their members, and all lie in the tar."""
     needs = np.arange(len(self.layout.needs))
     starts = self.starts.astype(np.int64)
     ends = self.blocks.astype(np.int64) * BLOCK + self.sizes
@@ -153,7 +156,7 @@ class Index:
     )
 
   def _places(self, record: int) -> list[tuple[str, int, int]]:
-    """Suffix, offset and size of each member of a record."""
+    """Returns suffix, offset and size of each member of a record."""
     first, end = self.starts[record : record + 2].tolist()
     rows = zip(
       self.layout.suffixes(end - first),
@@ -168,23 +171,36 @@ class Index:
       return tars.key(header)
     except tarfile.HeaderError as error:
       raise OSError(
-        f"{self.path}: found no tar header where one was ({error}); the file "
-        f"was changed after it was indexed, remove its .index file"
+        f"{self.path}: no tar header at an indexed offset ({error}); the file "
+        f"has changed since it was indexed, remove its .index file"
       ) from error
 
 
 def build(path: str) -> Index:
-  """The index of a tar, which is walked.
+  """Builds the index of a tar by reading its headers.
+
+  Args:
+    path: tar file.
+
+  Returns:
+    Index of the tar.
 
   Raises:
-    ValueError: no tar, a damaged or truncated one, or one of unknown layout.
+    ValueError: it is not a tar, damaged or truncated, or of unknown layout.
     OSError: it cannot be read.
   """
   return of(path, layouts.sort(path))
 
 
 def of(path: str, found: Sorted) -> Index:
-  """The index of a tar whose records were found.
+  """Builds the index of a tar from its sorted records.
+
+  Args:
+    path: tar file.
+    found: records of the tar.
+
+  Returns:
+    Index of the tar.
 
   Raises:
     OSError: the tar cannot be read.
@@ -205,7 +221,15 @@ def of(path: str, found: Sorted) -> Index:
 
 
 def unpacked(path: str, words: UInt32[np.ndarray, " words"]) -> Index | None:
-  """The index that the words of a file are; None if they are none."""
+  """Deserialises an index.
+
+  Args:
+    path: tar file.
+    words: content of its index file.
+
+  Returns:
+    The index, or None if the words are not a valid index.
+  """
   if len(words) < HEADER or words[0] != MAGIC:
     return None
   layout, low, high, tail, records, members = words[1:7].tolist()
@@ -230,13 +254,21 @@ def unpacked(path: str, words: UInt32[np.ndarray, " words"]) -> Index | None:
 
 
 def tail(path: str, size: int) -> int:
-  """A checksum of the end of a tar of so many bytes."""
+  """Computes a checksum of the end of a tar.
+
+  Args:
+    path: tar file.
+    size: bytes of the tar.
+
+  Returns:
+    CRC-32 of its last `TAIL` bytes.
+  """
   start = max(0, size - TAIL)
   return zlib.crc32(Member(path, start, size - start).read())
 
 
 def _spans(pieces: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-  """The stretches (start, end) to read for some pieces of a file."""
+  """Merges nearby pieces of a file into spans (start, end) to read at once."""
   spans: list[tuple[int, int]] = []
   for start, end in sorted(pieces):
     if spans and start <= spans[-1][1] + GAP:

@@ -1,13 +1,13 @@
-"""PNG files without what nothing here reads."""
+"""PNG files without chunks that are not used."""
 
 START = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 
 
 def without_texts(data: bytes) -> bytes:
-  """A PNG without its texts and its colour profile.
+  """Removes texts and colour profile of a PNG.
 
-  Pillow unpacks them, and refuses a picture for having a megabyte of them.
+  Pillow decompresses them, and rejects an image with more than a megabyte.
   """
   kept, start, position = [], 0, len(START)
   while position + 8 <= len(data):

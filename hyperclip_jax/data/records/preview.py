@@ -1,7 +1,7 @@
-"""A look at some records, before a run reads them all.
+"""Checks a few records before a run reads them all.
 
-Images without parts train as well, each as its own part: nothing would show
-that the boxes of a data set are in pixels, or that it has none.
+Images without parts can be trained on too, each as its own part; without this
+check nothing would show that a data set has boxes in pixels, or none at all.
 """
 
 from collections import Counter
@@ -15,20 +15,20 @@ from hyperclip_jax.data.records.box_forms import Form, Found
 from hyperclip_jax.data.records.record import Record, RecordError
 from hyperclip_jax.data.records.shards import TarSource
 
-RECORDS = 64  # of a source that are looked at
-LEAST = 10  # records that say something
-FEW = 0.05  # share of records with a part that is worth a warning
+RECORDS = 64  # read from each source
+LEAST = 10  # records needed for a judgement
+FEW = 0.05  # fraction of records with a part below which to warn
 
 
 class Preview(NamedTuple):
-  """What some records hold.
+  """Statistics of a few records.
 
   Attributes:
-    records: good ones that were read.
-    parts: of all of them.
-    with_parts: records that have at least one.
-    left_out: reason -> boxes and phrases that did not become parts.
-    found: boxes of raw records, as they were found.
+    records: number of good records read.
+    parts: number of parts in all of them.
+    with_parts: number of records with at least one part.
+    left_out: reason -> number of boxes and phrases rejected.
+    found: boxes of raw records, as found.
   """
 
   records: int
@@ -39,13 +39,21 @@ class Preview(NamedTuple):
 
 
 def look(sources: Sequence[TarSource], count: int = RECORDS) -> Preview:
-  """Reads records of each source, evenly spread; bad ones are passed over."""
+  """Reads evenly spaced records of each source; bad ones are skipped.
+
+  Args:
+    sources: sources to read.
+    count: number of records to read from each.
+
+  Returns:
+    Statistics of the records.
+  """
   records: list[Record] = []
   for source in sources:
     for i in range(min(count, len(source))):
       try:
         records.append(source[i * len(source) // min(count, len(source))])
-      except Exception:  # whatever is wrong with it: the loader names it
+      except Exception:  # the loader will report what is wrong with it
         continue
   left_out = Counter[str]()
   for record in records:
@@ -60,7 +68,7 @@ def look(sources: Sequence[TarSource], count: int = RECORDS) -> Preview:
 
 
 def check(sources: Sequence[TarSource]) -> None:
-  """Refuses records without parts, for an objective that is about parts.
+  """Checks that records have parts, for a system that trains on parts.
 
   Raises:
     ValueError: none has one, or few have one and their boxes look like those of
@@ -87,17 +95,17 @@ def check(sources: Sequence[TarSource]) -> None:
 
 
 def summary(seen: Preview) -> str:
-  """Parts an image, and what was left out, in a line."""
+  """Formats parts per image and rejected boxes as one line."""
   reasons = ", ".join(f"{n} {reason}" for reason, n in seen.left_out.items())
   mean = seen.parts / max(seen.records, 1)
   return (
-    f"{mean:.2f} parts an image: {seen.with_parts} of {seen.records} records "
-    f"looked at have one; left out: {reasons or 'nothing'}"
+    f"{mean:.2f} parts per image: {seen.with_parts} of {seen.records} records "
+    f"checked have one; left out: {reasons or 'nothing'}"
   )
 
 
 def _boxes(record: Record) -> list[Found]:
-  """The boxes of a raw record as found; [] of others."""
+  """Returns the boxes of a raw record as found; none for other layouts."""
   try:
     sample = readers.of_fields("", record.key, record.image, record.meta)
   except RecordError:

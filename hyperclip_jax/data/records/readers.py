@@ -1,13 +1,13 @@
-"""Readers: samples from the members of a shard's records.
+"""Reads samples from the members of a shard's records.
 
-Four layouts are read, by training and by `prepare` alike. Raw GRIT, as
-img2dataset leaves it: `json` and an image; an image with its caption as `txt`,
-as webdataset and open_clip have it; HyCoCLIP's processed shards, where the
-image is the `child` and each box is a `parent` (the more general thing) with
-its own crop; and prepared shards, which hold cleaned parts (see `prepare`).
+Training and `prepare` read four layouts: raw GRIT, as img2dataset leaves it
+(`json` and an image); an image with its caption as `txt`, as in webdataset and
+open_clip; HyCoCLIP's processed shards, where the image is the `child` and each
+box a `parent` (the more general concept) with its own crop; and prepared
+shards, which hold cleaned parts (see `prepare`).
 
-Nobody who wrote these files is trusted. What is wrong with a box or a phrase
-costs that part alone, what is wrong with the rest costs the record.
+These files are untrusted. A bad box or phrase loses that part alone; any other
+fault loses the record.
 """
 
 import re
@@ -31,11 +31,15 @@ def raw(where: str, key: str, members: Members) -> Sample:
 
   Args:
     where: shard and key, for messages.
-    key: the record's key.
+    key: key of the record.
     members: suffix -> content, with `json` and one of `IMAGE_SUFFIXES`.
 
+  Returns:
+    Sample as found.
+
   Raises:
-    RecordError: malformed JSON or field; names shard, key and field.
+    RecordError: malformed JSON or field; the message names shard, key and
+      field.
   """
   meta = fields.json_object(members["json"], "json", where)
   return of_fields(where, key, _image(members), meta)
@@ -44,19 +48,22 @@ def raw(where: str, key: str, members: Members) -> Sample:
 def of_fields(
   where: str, key: str, image: bytes, meta: dict[str, Any]
 ) -> Sample:
-  """Makes a sample of the fields of a raw GRIT record.
+  """Makes a sample from the fields of a raw GRIT record.
 
   The phrases of `noun_chunks` come first, then those of `ref_exps`. Without
   either list the record is a plain captioned image.
 
   Args:
     where: shard and key, for messages.
-    key: the record's key.
-    image: the bytes of its image.
-    meta: the fields.
+    key: key of the record.
+    image: encoded image.
+    meta: fields of the record.
+
+  Returns:
+    Sample as found.
 
   Raises:
-    RecordError: a malformed field; names shard, key and field.
+    RecordError: malformed field; the message names shard, key and field.
   """
   caption = _caption(meta.get("caption"), where)
   left_out = Counter[str]()
@@ -73,15 +80,18 @@ def of_fields(
 
 
 def captioned(where: str, key: str, members: Members) -> Sample:
-  """Reads an image with a text file, as webdataset and open_clip have it.
+  """Reads an image with a text file, as in webdataset and open_clip.
 
   Args:
     where: shard and key, for messages.
-    key: the record's key.
+    key: key of the record.
     members: suffix -> content, with `txt` and one of `IMAGE_SUFFIXES`.
 
+  Returns:
+    Sample as found.
+
   Raises:
-    RecordError: malformed text; names shard, key and field.
+    RecordError: malformed text; the message names shard, key and field.
   """
   caption = fields.text(members["txt"], "txt", where)
   return Sample(key, caption, _image(members))
@@ -92,12 +102,16 @@ def processed(where: str, key: str, members: Members) -> Sample:
 
   Args:
     where: shard and key, for messages.
-    key: the record's key.
+    key: key of the record.
     members: suffix -> content, with `child.jpg`, `child.txt`, `numparents.txt`
       and for each parent `parentNNN.jpg` and `parentNNN.txt`.
 
+  Returns:
+    Sample as found.
+
   Raises:
-    RecordError: malformed text, parents miscounted; names shard, key and field.
+    RecordError: malformed text or wrong number of parents; the message names
+      shard, key and field.
   """
   caption = fields.text(members["child.txt"], "child.txt", where)
   count = fields.text(members["numparents.txt"], "numparents.txt", where)
@@ -135,12 +149,16 @@ def prepared(where: str, key: str, members: Members) -> Sample:
 
   Args:
     where: shard and key, for messages.
-    key: the record's key in the shard; the one of its source is kept.
+    key: key of the record in the shard; the sample keeps that of its source.
     members: suffix -> content, with `jpg`, `parts.json` and, where crops were
       kept, a `partNNN.jpg` for each part.
 
+  Returns:
+    Sample as found.
+
   Raises:
-    RecordError: malformed JSON or field; names shard, key and field.
+    RecordError: malformed JSON or field; the message names shard, key and
+      field.
   """
   content = fields.json_object(members["parts.json"], "parts.json", where)
   rows = content.get("parts")
@@ -167,7 +185,7 @@ def prepared(where: str, key: str, members: Members) -> Sample:
 
 
 def _part(row: Any, crop: bytes | None) -> Part | None:
-  """A part of a prepared record: its own crop, or a box of the image."""
+  """Makes a part of a prepared record: its own crop, or a box of the image."""
   if not isinstance(row, dict) or not isinstance(row.get("text"), str):
     return None
   if crop is not None:
@@ -180,12 +198,12 @@ def _part(row: Any, crop: bytes | None) -> Part | None:
 
 
 def _image(members: Members) -> bytes:
-  """The image of a record, whichever suffix it has."""
+  """Returns the image of a record, whatever its suffix."""
   return next(members[s] for s in IMAGE_SUFFIXES if s in members)
 
 
 def _caption(value: Any, where: str) -> str:
-  """A caption, blank or not."""
+  """Checks that a caption is a text, blank or not."""
   if not isinstance(value, str):
     problem = f"found {fields.shown(value)}, want a text"
     fields.fail(where, "caption", problem, "no caption")
@@ -193,5 +211,5 @@ def _caption(value: Any, where: str) -> str:
 
 
 def _number(suffix: str) -> int:
-  """The number of a parent; digits without end are no number that is meant."""
+  """Parses the number of a parent; absurdly long ones are rejected."""
   return int(suffix[len("parent") : -len(".jpg")][:9])

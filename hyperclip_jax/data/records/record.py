@@ -1,7 +1,7 @@
-"""Records: one captioned image and its parts, ready to be shown to a model.
+"""Records: captioned images with their parts, cleaned for training.
 
-How records come out of a shard's members is in `readers`, how they are cleaned
-in `sample`. Images stay packed until somebody wants their pixels.
+`readers` makes samples of a shard's members, and `sample` cleans them to
+records. Images stay encoded until their pixels are needed.
 """
 
 from collections.abc import Mapping
@@ -15,25 +15,30 @@ from hyperclip_jax.data.records.images import Pixels
 
 
 class RecordError(ValueError):
-  """A record that is not as it should be.
+  """A malformed record.
 
   Attributes:
-    reason: why, in few words that are counted.
+    reason: short form of the message, under which errors are counted.
   """
 
   def __init__(self, message: str, reason: str = ""):
-    """Creates an error; its reason is the message if no other is given."""
+    """Creates an error.
+
+    Args:
+      message: full message.
+      reason: short form of it; the message itself if empty.
+    """
     super().__init__(message)
     self.reason = reason or message
 
 
 class Part(NamedTuple):
-  """A phrase and where to see it.
+  """A phrase with the region that it describes.
 
   Attributes:
-    text: the phrase.
-    box: where it is, in fractions of the record's image, or of `crop`.
-    crop: a picture stored for this part alone; None where the part is a box of
+    text: phrase.
+    box: region as fractions of the record's image, or of `crop`.
+    crop: encoded image stored for this part alone; None if the box refers to
       the record's image.
   """
 
@@ -42,11 +47,14 @@ class Part(NamedTuple):
   crop: bytes | None = None
 
   def pixels(self, whole: Pixels, upright: bool = False) -> Pixels:
-    """The pixels of the part.
+    """Returns the pixels of the part.
 
     Args:
-      whole: the decoded image of the record.
-      upright: turn a crop as its EXIF orientation says.
+      whole: decoded image of the record.
+      upright: whether to turn a crop as its EXIF orientation says.
+
+    Returns:
+      uint8 pixels (height, width, 3).
 
     Raises:
       ImageError: the crop cannot be decoded.
@@ -60,12 +68,12 @@ class Record(NamedTuple):
   """A captioned image and its parts.
 
   Attributes:
-    key: the record's name in its shard.
-    caption: the whole caption.
-    image: the whole image as it is stored, a JPEG say.
-    parts: at most one part a phrase; empty if no box is good enough.
-    meta: the JSON of a raw record, the `meta` of a prepared one, else {}.
-    left_out: reason -> boxes and phrases that did not become parts.
+    key: name of the record in its shard.
+    caption: whole caption.
+    image: encoded image, such as a JPEG.
+    parts: at most one part for each phrase; empty if no box is good.
+    meta: JSON of a raw record, `meta` of a prepared one, otherwise empty.
+    left_out: reason -> number of boxes and phrases rejected.
   """
 
   key: str
@@ -77,16 +85,21 @@ class Record(NamedTuple):
 
 
 class BoxWatch:
-  """Warns once where the first records with boxes have no part at all."""
+  """Warns once if none of the first records with boxes has a part."""
 
   RECORDS = 20
 
   def __init__(self):
-    """Starts with no record seen."""
+    """Starts without any records."""
     self._records = self._parts = 0
 
   def see(self, record: Record, shard: str) -> None:
-    """Counts a record; threads may lose a count, which does not matter."""
+    """Counts a record; threads may lose a count, which does not matter.
+
+    Args:
+      record: record that was read.
+      shard: path of its shard, for the message.
+    """
     if self._records >= self.RECORDS or not (record.parts or record.left_out):
       return
     self._records += 1

@@ -1,4 +1,4 @@
-"""Samples: records as their source has them, and how they are cleaned.
+"""Samples: records as found in their source, and how they are cleaned.
 
 Training and `prepare` read the same samples and clean them by the same rules,
 so a shard gives the same records before and after it is prepared.
@@ -19,12 +19,12 @@ Size = tuple[float, float]  # width and height in pixels
 
 
 class Reading(NamedTuple):
-  """How boxes are read, where a layout leaves that open.
+  """How to interpret boxes, where a layout leaves that open.
 
   Attributes:
-    min_side: smallest side of a box in pixels of the image as it is stored.
-    form: of the boxes.
-    upright: boxes were measured on the image turned as its EXIF orientation
+    min_side: smallest side of a box in pixels of the stored image.
+    form: units and corner convention of the boxes.
+    upright: whether boxes refer to the image turned as its EXIF orientation
       says.
   """
 
@@ -37,16 +37,15 @@ class Sample(NamedTuple):
   """A captioned image and its phrases, as found.
 
   Attributes:
-    key: the record's name in its source.
+    key: name of the record in its source.
     caption: any text.
-    image: the bytes of an image file, any.
-    parts: in the order of the source, repeated phrases too; boxes in the form
-      that they are found in, any floats.
-    size: width and height of the image that the boxes were measured on, where
-      the source says it.
-    tested: whether boxes are fractions that were tested when they were written.
-    meta: what else the source says of the record.
-    left_out: reason -> rows that are no part.
+    image: bytes of any image file.
+    parts: phrases in the order of the source, including repeated ones; boxes as
+      found, any floats.
+    size: width and height of the image to which boxes refer, if known.
+    tested: whether boxes are fractions that were checked when written.
+    meta: other fields of the record.
+    left_out: reason -> number of rows that are not a part.
   """
 
   key: str
@@ -59,10 +58,10 @@ class Sample(NamedTuple):
   left_out: Mapping[str, int] = {}
 
   def found(self, upright: bool = False) -> list[Found]:
-    """The boxes as they were found; [] where nothing is left open of them.
+    """Returns the boxes as found; none if their form is already known.
 
     Args:
-      upright: they were measured on the image turned as EXIF says.
+      upright: whether they refer to the image turned as EXIF says.
     """
     if self.tested or not self.parts:
       return []
@@ -73,19 +72,22 @@ class Sample(NamedTuple):
 
 
 def cleaned(sample: Sample, where: str, reading: Reading) -> Record:
-  """The record of a sample: texts normalised, one good box a phrase.
+  """Cleans a sample to a record: texts normalised, one good box per phrase.
 
-  Of the boxes of one phrase the first good one wins: they are cleaned before
-  they are told apart. Boxes and phrases that are no good are counted.
+  Of several boxes of one phrase the first good one is kept. Rejected boxes and
+  phrases are counted.
 
   Args:
-    sample: what was found.
+    sample: sample as found.
     where: shard and key, for messages.
-    reading: how its boxes are read.
+    reading: how to interpret its boxes.
+
+  Returns:
+    Record with at most `MAX_PARTS` parts.
 
   Raises:
-    RecordError: the caption is blank, or boxes in pixels were measured on an
-      image of another shape.
+    RecordError: the caption is blank, or boxes in pixels refer to an image of
+      another aspect ratio.
   """
   caption = texts.normalise(sample.caption)
   if not caption:
@@ -97,7 +99,7 @@ def cleaned(sample: Sample, where: str, reading: Reading) -> Record:
     size, min_side = _stored(sample.image, reading.upright), reading.min_side
     measured = sample.size or size
     if reading.form.unit == "pixels" and not _alike(measured, size):
-      problem = f"{size} pixels, boxes were measured on {measured}"
+      problem = f"{size} pixels, but boxes refer to {measured}"
       fields.fail(where, "image", problem, "image of another shape")
     parts = [_in_fractions(part, measured, reading.form) for part in parts]
   good = tuple(_good(parts, size, min_side, left_out))
@@ -105,7 +107,7 @@ def cleaned(sample: Sample, where: str, reading: Reading) -> Record:
 
 
 def _in_fractions(part: Part, measured: Size, form: Form) -> Part:
-  """A part whose box was in another form."""
+  """Converts the box of a part to fractions."""
   if form == Form():
     return part
   box = box_forms.fractions(Found(part.box, measured), form)
@@ -115,13 +117,13 @@ def _in_fractions(part: Part, measured: Size, form: Form) -> Part:
 def _good(
   parts: Iterable[Part], size: Size, min_side: int, left_out: Counter[str]
 ) -> Iterator[Part]:
-  """Yields one part for each distinct phrase: that of its first good box.
+  """Yields one part for each distinct phrase, with its first good box.
 
   Args:
-    parts: as found, with boxes in fractions of the image, any floats.
-    size: of the image in pixels.
+    parts: parts as found, with boxes in fractions of the image, any floats.
+    size: size of the image in pixels.
     min_side: smallest side of a box in pixels.
-    left_out: reason -> phrases; counted up.
+    left_out: counts by reason, which are increased.
   """
   seen: set[str] = set()
   for part in parts:
@@ -141,9 +143,9 @@ def _good(
 
 
 def _stored(image: bytes, upright: bool) -> Size:
-  """The size of an image; infinite if its header is broken.
+  """Returns the size of an image; infinite if its header is damaged.
 
-  Who decodes it finds out what is wrong with it.
+  The fault will be reported when the image is decoded.
   """
   try:
     width, height = images.size(image, upright)
@@ -153,9 +155,9 @@ def _stored(image: bytes, upright: bool) -> Size:
 
 
 def _alike(measured: Size, stored: Size) -> bool:
-  """Whether an image may be a scaled one of the other size, up to rounding.
+  """Checks whether two sizes have the same aspect ratio, up to rounding.
 
-  In one that was turned or cut since, the boxes are no longer where they were.
+  In an image that was turned or cropped, boxes are no longer in place.
   """
   if math.inf in stored:
     return True

@@ -1,4 +1,4 @@
-"""Shards as one list of records, read in any order: a grain data source."""
+"""Grain data source of the records of many tars, in any order."""
 
 import bisect
 import copy
@@ -25,7 +25,7 @@ from hyperclip_jax.data.records.offsets import Index
 from hyperclip_jax.data.records.record import BoxWatch, Record
 from hyperclip_jax.data.records.sample import Reading
 
-MOST_NAMES = 1_000_000  # that one pattern's braces may make
+MOST_NAMES = 1_000_000  # limit on the expansion of one pattern's braces
 
 _INNER = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(
@@ -34,10 +34,10 @@ _RANGE = re.compile(
 
 
 def split(text: str) -> list[str]:
-  """The patterns of a text in which commas join them.
+  """Splits a text at its commas into patterns.
 
-  Commas in braces belong to their pattern, and so do those of a text that is
-  the name of a file as a whole.
+  Commas in braces do not split, nor do those of a text that is the name of an
+  existing file.
   """
   if _find(text):
     return [text]
@@ -54,15 +54,20 @@ def split(text: str) -> list[str]:
 def expand(patterns: str | Sequence[str]) -> list[str]:
   """Expands patterns to a sorted list of distinct paths.
 
-  A pattern is a path, a folder (which stands for the `*.tar` in it), a glob,
-  or one of these with braces, as shells and webdataset read them: `{a,b}`,
-  `{000..012}`. `~` is the home folder, and blanks around a pattern are dropped.
-  A file that is really called like a pattern is taken by its name.
+  A pattern is a path, a folder (for all its `*.tar`), a glob, or one of these
+  with braces, as in shells and webdataset: `{a,b}`, `{000..012}`. `~` is the
+  home folder, and blanks around a pattern are dropped. A pattern that is the
+  name of an existing file is taken literally.
+
+  Args:
+    patterns: patterns, or one text of patterns joined by commas.
+
+  Returns:
+    Paths of the files.
 
   Raises:
-    FileNotFoundError: a pattern, or a name that its braces make, matches
-      nothing.
-    ValueError: the braces of a pattern make too many names.
+    FileNotFoundError: a pattern, or a name in its expansion, matches nothing.
+    ValueError: the braces of a pattern expand to too many names.
     OSError: no more files can be opened.
   """
   paths = set()
@@ -74,19 +79,19 @@ def expand(patterns: str | Sequence[str]) -> list[str]:
     for name in _braces(pattern.strip()):
       found = _find(name)
       if not found:
-        storage.check_handles()  # a glob finds nothing without any
+        storage.check_handles()  # without free handles a glob finds nothing
         raise FileNotFoundError(_no_match(name, pattern.strip()))
       paths.update(found)
   return sorted(paths)
 
 
 def _find(pattern: str) -> list[str]:
-  """The files that a path, a folder or a glob names; [] if there are none."""
+  """Returns the files of a path, folder or glob; empty if there are none."""
   pattern = os.path.expanduser(pattern)
   if os.path.exists(pattern):
     return _tars_if_folder(pattern)
   folder, name = os.path.split(pattern)
-  if os.path.isdir(folder):  # a real name may hold a `[` or a `*`
+  if os.path.isdir(folder):  # a real name may contain a `[` or a `*`
     pattern = os.path.join(glob.escape(folder), name)
   found = glob.glob(pattern, recursive=True)
   return [path for match in found for path in _tars_if_folder(match)]
@@ -99,7 +104,7 @@ def _tars_if_folder(path: str) -> list[str]:
 
 
 def _braces(pattern: str) -> list[str]:
-  """The names that the braces of a pattern make; itself without any."""
+  """Expands the braces of a pattern."""
   done, left = [], [pattern]
   while left:
     text = left.pop(0)
@@ -118,7 +123,7 @@ def _braces(pattern: str) -> list[str]:
 
 
 def _alternatives(text: str) -> Sequence[str]:
-  """What the inside of braces stands for; () if it is only text."""
+  """Expands the inside of braces; empty if it is plain text."""
   match = _RANGE.fullmatch(text)
   if match is None:
     return text.split(",") if "," in text else ()
@@ -144,13 +149,13 @@ def _no_match(name: str, pattern: str) -> str:
 
 
 class TarSource:
-  """The complete records of many tars, by number: a grain data source.
+  """Grain data source of the complete records of many tars.
 
-  Raw GRIT, HyCoCLIP's processed shards and prepared ones are told apart by
-  their members' names. Thread-safe, and picklable with its index.
+  The layout of each tar is determined by its members' names. Thread-safe, and
+  picklable with its index.
 
   Attributes:
-    skipped: why each tar that was left out was, by its path.
+    skipped: reason for each tar left out, by its path.
   """
 
   def __init__(
@@ -162,14 +167,14 @@ class TarSource:
     index_folder: str = "",
     upright: bool = False,
   ):
-    """Opens or makes the indices of the tars.
+    """Loads or builds the indices of the tars.
 
     Args:
-      paths: the tars; records are numbered in this order (see `expand`).
+      paths: tar files; records are numbered in this order (see `expand`).
       min_side: smallest side of a raw record's box in pixels of its image.
-      skip_bad: leave out tars that are damaged or cannot be read, whole.
-      index_folder: for the index files; beside the tars if empty.
-      upright: boxes of raw records were measured on images turned as their EXIF
+      skip_bad: whether to leave out tars that are damaged or cannot be read.
+      index_folder: folder of the index files; beside the tars if empty.
+      upright: whether boxes of raw records refer to images turned as their EXIF
         orientation says.
 
     Raises:
@@ -195,10 +200,14 @@ class TarSource:
     _say_lost(self._shards)
 
   def without(self, reasons: Mapping[str, str]) -> "TarSource":
-    """This source less some of its shards.
+    """Returns this source without some of its shards.
 
     Args:
-      reasons: why a shard is left out, by its name (see `identity.names`).
+      reasons: reason for each shard left out, by its name (see
+        `identity.names`).
+
+    Returns:
+      New source with the remaining shards.
 
     Raises:
       ValueError: no record is left.
@@ -218,7 +227,7 @@ class TarSource:
 
   @property
   def shards(self) -> list[identity.Shard]:
-    """The shards that are read, in their order."""
+    """Shards that are read, in order."""
     return [
       identity.Shard(self._names[shard.path], len(shard), shard.digest)
       for shard in self._shards
@@ -226,7 +235,7 @@ class TarSource:
 
   @property
   def left_out(self) -> dict[str, str]:
-    """Why each shard that was left out was, by its name."""
+    """Reason for each shard left out, by its name."""
     return {self._names[path]: why for path, why in self.skipped.items()}
 
   def _number(self) -> None:
@@ -246,7 +255,7 @@ class TarSource:
     """Reads a record.
 
     Raises:
-      RecordError: this record is malformed.
+      RecordError: the record is malformed.
       OSError: its bytes cannot be read.
     """
     shard, row = self._locate(operator.index(index))
@@ -258,7 +267,7 @@ class TarSource:
     return record
 
   def name(self, number: int) -> str:
-    """The shard of a record and its place there, for messages."""
+    """Names a record by its shard and key, for messages."""
     shard, row = self._locate(number)
     try:
       return f"{shard.path}: record {shard.key(row)!r}"
@@ -281,14 +290,14 @@ class TarSource:
 
 
 def _say_lost(shards: Sequence[Index]) -> None:
-  """Says once how many groups of members the indices do not count."""
+  """Warns once of incomplete and repeated records."""
   incomplete = sum(shard.incomplete for shard in shards)
   repeated = sum(shard.repeated for shard in shards)
   if incomplete or repeated:
     first = next(s.path for s in shards if s.incomplete or s.repeated)
     logging.warning(
-      "%d records of %d tars are left out as they lack a member, and %d as "
-      "their key came before in the tar; the first are in %s",
+      "%d records of %d tars are left out because they lack a member, and %d "
+      "because their key occurs before in the tar; the first are in %s",
       incomplete,
       len(shards),
       repeated,
@@ -297,7 +306,7 @@ def _say_lost(shards: Sequence[Index]) -> None:
 
 
 def _suffixes(shards: Sequence[Index]) -> str:
-  """The suffixes of the members of some tars, for a message."""
+  """Lists the suffixes of some tars' members, for a message."""
   try:
     found = {
       suffix

@@ -1,4 +1,4 @@
-"""Reads from storage that may falter: tried again, ever more slowly."""
+"""Reads from unreliable storage, with retries at growing intervals."""
 
 import errno
 import os
@@ -8,11 +8,11 @@ import time
 
 from absl import logging
 
-# Seconds before each further try; then it is an error like any other.
+# Seconds before each retry; then the error is raised.
 WAITS = (0.1, 0.5, 2.0)
 
-# What network disks and tired ones say that may be over in a moment. A file
-# that is missing or forbidden stays so.
+# Errors of network and failing disks that may be temporary. A missing or
+# forbidden file is not.
 PASSING = {
   errno.EAGAIN,
   errno.EBUSY,
@@ -31,15 +31,23 @@ PASSING = {
   errno.ETIMEDOUT,
 }
 
-# What says nothing of a file: this process or machine has no more to give.
+# Errors caused not by a file but by limits of this process or machine.
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 def read(path: str, offset: int, size: int) -> bytes:
-  """Bytes of a file, fewer at its end; opens it each time, in any thread.
+  """Reads bytes of a file, which is opened anew; safe from any thread.
+
+  Args:
+    path: file.
+    offset: offset of the first byte.
+    size: number of bytes.
+
+  Returns:
+    The bytes, fewer at the end of the file.
 
   Raises:
-    OSError: it cannot be read, at once or after the last try.
+    OSError: it cannot be read, even after the last retry.
   """
   for wait in WAITS:
     try:
@@ -48,7 +56,7 @@ def read(path: str, offset: int, size: int) -> bytes:
       if error.errno not in PASSING:
         raise
       logging.warning(
-        "%s: %s at offset %d; trying again in %s s",
+        "%s: %s at offset %d; retrying in %s s",
         path,
         error.strerror,
         offset,
@@ -59,11 +67,11 @@ def read(path: str, offset: int, size: int) -> bytes:
 
 
 def size(path: str) -> int:
-  """The size of a regular file in bytes.
+  """Returns the size of a regular file in bytes.
 
   Raises:
     ValueError: it is a folder, a pipe or a device.
-    OSError: it is not there, or cannot be asked about.
+    OSError: it does not exist, or cannot be accessed.
   """
   found = os.stat(path)
   if not stat.S_ISREG(found.st_mode):
@@ -72,13 +80,13 @@ def size(path: str) -> int:
 
 
 def raise_if_exhausted(error: Exception) -> None:
-  """Raises where handles or memory ran out, so that no file is blamed for it.
+  """Raises an error of exhausted handles or memory, which is not the file's.
 
   Args:
-    error: what a read or a write came to.
+    error: error of a read or a write.
 
   Raises:
-    OSError: the error, with what to do about it.
+    OSError: the error, with advice on what to do.
   """
   if isinstance(error, OSError) and error.errno in EXHAUSTED:
     handles = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -91,7 +99,7 @@ def raise_if_exhausted(error: Exception) -> None:
 
 
 def check_handles() -> None:
-  """Raises OSError where this process can open no more files."""
+  """Raises OSError if this process can open no more files."""
   try:
     os.close(os.open(os.devnull, os.O_RDONLY))
   except OSError as error:
@@ -102,7 +110,7 @@ def _read(path: str, offset: int, size: int) -> bytes:
   fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
   try:
     data = os.pread(fd, size, offset)
-    # A network disk may give a part at a time; only nothing is the end.
+    # A network disk may return less than asked; only b"" means the end.
     while 0 < len(data) < size:
       more = os.pread(fd, size - len(data), offset + len(data))
       if not more:

@@ -1,6 +1,6 @@
-"""The members of a tar: where each lies, and which belong to one record.
+"""Reads the headers of a tar, and groups its members into records.
 
-Nothing is ever extracted, so a member's name is only a name: `../../x` or
+Nothing is ever extracted, so a member's name is only a label: `../../x` or
 `/etc/x` cannot reach the file system.
 """
 
@@ -13,37 +13,41 @@ from hyperclip_jax.data.records import storage
 
 BLOCK = tarfile.BLOCKSIZE
 
-# webdataset's rule: up to the first dot of the base name, and what follows it.
+# webdataset's rule: key up to the first dot of the base name, then suffix
 _NAME = re.compile(r"((?:.*/|)[^./]+)\.([^/]+)", re.DOTALL)
-_ERRORS = "backslashreplace"  # keeps names that are not UTF-8 apart
+_ERRORS = "backslashreplace"  # keeps distinct names that are not UTF-8
 
 
 class Member(NamedTuple):
-  """A stretch of bytes in a shard."""
+  """A range of bytes in a shard."""
 
   path: str
   offset: int
   size: int
 
   def read(self) -> bytes:
-    """Reads the bytes; any thread may call it."""
+    """Reads the bytes; safe from any thread.
+
+    Raises:
+      OSError: they cannot be read, or the file was truncated.
+    """
     data = storage.read(self.path, self.offset, self.size)
     if len(data) != self.size:
       raise OSError(
         f"{self.path}: found {len(data)} of {self.size} bytes at offset "
-        f"{self.offset}; the file was cut or changed after it was indexed"
+        f"{self.offset}; the file was truncated or changed after it was indexed"
       )
     return data
 
 
 def key(header: bytes) -> str:
-  """The key that a member's header tells; a long one may come out cut.
+  """Parses the key from a member's header, which may truncate a long one.
 
   Raises:
-    tarfile.HeaderError: it is no header.
+    tarfile.HeaderError: it is not a header.
   """
   if header[257:263] == b"ustar\0" and not header[345]:  # no prefix
-    # What nearly all are; `frombuf` takes ten times longer.
+    # nearly all headers; `frombuf` takes ten times longer
     name = header[:100].partition(b"\0")[0].decode("utf-8", _ERRORS)
   else:
     name = tarfile.TarInfo.frombuf(header, "utf-8", _ERRORS).name
@@ -52,21 +56,26 @@ def key(header: bytes) -> str:
 
 
 def groups(path: str) -> Iterator[tuple[str, dict[str, Member]]]:
-  """Yields (key, suffix -> member) of each group of a tar.
+  """Yields (key, suffix -> member) of each group of members of a tar.
 
-  A group is a run of members of one key, as webdataset writes and reads them.
-  A later run of the same key belongs to the group as well (`find`, `cp -r` and
-  `tar` in the order of a file system write members apart), unless it brings a
-  suffix that the group has: it begins another group of that key, and so does a
-  suffix that comes twice in a run. Groups come in the order of their first
-  members. Suffixes are lower-cased. Links, devices, directories, sparse files
-  and names without a key or a suffix are skipped.
+  A group is a run of members with one key, as in webdataset. A later run of the
+  same key is added to the group (`find`, `cp -r` and `tar` in file-system order
+  write members apart), unless it repeats a suffix of the group: then it starts
+  another group of that key, as does a suffix repeated within a run. Groups come
+  in the order of their first members. Suffixes are lower-cased. Links, devices,
+  directories, sparse files and names without a key or a suffix are skipped.
+
+  Args:
+    path: tar file.
+
+  Yields:
+    Key, and members by suffix.
 
   Raises:
-    ValueError: no tar, or a damaged or truncated one.
+    ValueError: it is not a tar, damaged or truncated.
   """
   found: list[tuple[str, dict[str, Member]]] = []
-  newest: dict[str, dict[str, Member]] = {}  # group of each key
+  newest: dict[str, dict[str, Member]] = {}  # latest group of each key
   for key, run in _runs(path):
     group = newest.get(key)
     if group is None or not group.keys().isdisjoint(run):
@@ -78,7 +87,7 @@ def groups(path: str) -> Iterator[tuple[str, dict[str, Member]]]:
 
 
 def _runs(path: str) -> Iterator[tuple[str, dict[str, Member]]]:
-  """Yields the key and members of each stretch of a tar with one key."""
+  """Yields key and members of each run of members with one key."""
   last, run = None, {}
   for name, member in _walk(path):
     match = _NAME.fullmatch(name)
@@ -95,13 +104,13 @@ def _runs(path: str) -> Iterator[tuple[str, dict[str, Member]]]:
 
 
 def _walk(path: str) -> Iterator[tuple[str, Member]]:
-  """Yields the name and place of each regular member of a file of tars.
+  """Yields the name and location of each regular member.
 
-  A file may hold several tars, as `cat` joins them.
+  A file may hold several tars, concatenated by `cat`.
   """
   size = storage.size(path)
-  start: int | None = 0  # of the tar
-  position = 0  # of what is read
+  start: int | None = 0  # offset of the tar
+  position = 0  # offset of the last header or member read
   with open(path, "rb") as file:
     try:
       while start is not None:
@@ -114,31 +123,31 @@ def _walk(path: str) -> Iterator[tuple[str, Member]]:
             position = member.offset_data
             if member.isreg() and not member.issparse() and member.size < 2**32:
               yield member.name, Member(path, position, member.size)
-          # tarfile takes a header that is cut or garbled for the end.
+          # tarfile takes a damaged header for the end of the tar
           if start and tar.offset == start:
-            raise tarfile.ReadError("bytes after the end that are no tar")
+            raise tarfile.ReadError("bytes after the end that are not a tar")
           position = tar.offset
         start = _next_start(file, position)
     except (tarfile.TarError, ValueError, OverflowError, MemoryError) as error:
-      # The last two: a garbled header may claim a member of any size.
+      # the last two: a damaged header may claim a member of any size
       if position == 0:
         file.seek(0)
         raise ValueError(
-          f"{path}: not a tar (begins with {file.read(8)!r}); want an "
+          f"{path}: not a tar (starts with {file.read(8)!r}); want an "
           "uncompressed one"
         ) from error
       raise ValueError(
         f"{path}: damaged or truncated tar near offset {position} of "
-        f"{size} bytes ({error}); fetch or write it again"
+        f"{size} bytes ({error}); download or write it again"
       ) from error
 
 
 def _next_start(file: BinaryIO, end: int) -> int | None:
-  """Where the tar after the one that ends at `end` starts; None without one.
+  """Returns the start of a further tar in the same file, or None.
 
   Raises:
-    tarfile.ReadError: it does not end there, by zeros to the end of the file or
-      by two blocks of zeros at least. One block is a header that was lost.
+    tarfile.ReadError: the tar does not end in zeros to the end of the file or
+      in at least two blocks of zeros. A single block is a lost header.
   """
   file.seek(end)
   zeros, rest = 0, b""

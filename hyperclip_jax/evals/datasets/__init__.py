@@ -1,1 +1,1 @@
-"""Public data sets, each with the evaluation that belongs to it."""
+"""Public data sets, each with its evaluation."""

@@ -1,9 +1,9 @@
-"""Retrieval on COCO and Flickr30k: images, and several captions of each.
+"""Retrieval on COCO and Flickr30k, with several captions for each image.
 
 Images are squashed to a square, as in the code of MERU and HyCoCLIP: a crop
 could lose what a caption describes. Both report COCO's val2017 and Karpathy's
-split of Flickr30k; others Karpathy's of COCO too. An image that cannot be read
-is left out with its captions.
+split of Flickr30k; other papers use Karpathy's split of COCO too. An image that
+cannot be read is left out with its captions.
 """
 
 import os
@@ -25,7 +25,7 @@ KS = (1, 5, 10)
 
 
 class Captioned(NamedTuple):
-  """An image file and its captions, one or more."""
+  """An image file and its captions, at least one."""
 
   path: pathlib.Path
   captions: tuple[str, ...]
@@ -46,11 +46,17 @@ FLICKR30K = Source(
 
 
 def coco(data: pathlib.Path) -> list[Captioned]:
-  """The 5,000 images of COCO's val2017.
+  """Lists the 5,000 images of COCO's val2017 with their captions.
+
+  Args:
+    data: folder of all data sets.
+
+  Returns:
+    Images and captions; the images are not read yet.
 
   Raises:
-    MissingData: a file or folder is not there.
-    ValueError: the JSON is not COCO's.
+    MissingData: a file or folder is missing.
+    ValueError: the JSON does not have COCO's layout.
     OSError: a file cannot be read.
   """
   folder = data / "coco"
@@ -62,7 +68,7 @@ def coco(data: pathlib.Path) -> list[Captioned]:
 
 
 def _coco(content: Any, photos: pathlib.Path) -> Iterator[Captioned]:
-  """The images that have captions."""
+  """Yields the images that have captions."""
   captions: dict[Any, list[str]] = {}
   for number, note in enumerate(content["annotations"]):
     text = _text(note["caption"], f"the caption of annotation number {number}")
@@ -74,13 +80,19 @@ def _coco(content: Any, photos: pathlib.Path) -> Iterator[Captioned]:
 
 
 def coco_karpathy(data: pathlib.Path) -> list[Captioned]:
-  """The 5,000 images of the test split of Karpathy for COCO.
+  """Lists the 5,000 images of Karpathy's test split of COCO with captions.
 
-  The images are those of val2014, or the same ones of train2017 and val2017.
+  The images are those of val2014, or the same ones in train2017 and val2017.
+
+  Args:
+    data: folder of all data sets.
+
+  Returns:
+    Images and captions; the images are not read yet.
 
   Raises:
-    MissingData: a file is not there.
-    ValueError: the JSON is not Karpathy's.
+    MissingData: a file is missing.
+    ValueError: the JSON does not have Karpathy's layout.
     OSError: a file cannot be read.
   """
   folder = data / "coco"
@@ -109,11 +121,17 @@ def coco_karpathy(data: pathlib.Path) -> list[Captioned]:
 
 
 def flickr30k(data: pathlib.Path) -> list[Captioned]:
-  """The 1,000 images of the test split of Karpathy for Flickr30k.
+  """Lists the 1,000 images of Karpathy's test split of Flickr30k with captions.
+
+  Args:
+    data: folder of all data sets.
+
+  Returns:
+    Images and captions; the images are not read yet.
 
   Raises:
-    MissingData: a file or folder is not there.
-    ValueError: the JSON is not Karpathy's.
+    MissingData: a file or folder is missing.
+    ValueError: the JSON does not have Karpathy's layout.
     OSError: a file cannot be read.
   """
   folder = data / "flickr30k"
@@ -126,7 +144,7 @@ def flickr30k(data: pathlib.Path) -> list[Captioned]:
 
 
 def _karpathy(content: Any, folder: pathlib.Path) -> Iterator[Captioned]:
-  """The test split of one of Karpathy's files."""
+  """Yields the test split of one of Karpathy's files."""
   for image in content["images"]:
     if image["split"] == "test":
       name = os.path.join(image.get("filepath", ""), image["filename"])
@@ -146,17 +164,17 @@ def _text(value: Any, where: str) -> str:
 def _read(
   path: pathlib.Path, rows: Callable[[Any], Iterator[Captioned]]
 ) -> list[Captioned]:
-  """The rows of a JSON; whatever is wrong with it becomes one message."""
+  """Reads rows from a JSON file; any fault in it becomes one message."""
   content = read_json(path)
   try:
     found = list(rows(content))
   except (KeyError, TypeError, AttributeError, ValueError) as error:
     raise ValueError(
-      f"{path}: not laid out as it is published: "
-      f"{type(error).__name__}: {shown(error)}; fetch it again"
+      f"{path}: not in the published format: "
+      f"{type(error).__name__}: {shown(error)}; download it again"
     ) from error
   if not found:
-    raise ValueError(f"{path}: there is no image to evaluate on")
+    raise ValueError(f"{path}: no image to evaluate on")
   return found
 
 

@@ -1,9 +1,9 @@
 """Zero-shot classification on the 20 data sets of MERU and HyCoCLIP.
 
-Splits are theirs (meru/evaluation/catalog.py of
-https://github.com/facebookresearch/meru), and so is the measure, accuracy
-averaged over classes; names of classes and prompts are those of clip-benchmark
-(see assets/NOTICE).
+Splits are those of MERU (meru/evaluation/catalog.py of
+https://github.com/facebookresearch/meru), as is the measure, accuracy averaged
+over classes. Class names and prompts are those of clip-benchmark (see
+assets/NOTICE).
 """
 
 import functools
@@ -18,7 +18,7 @@ from hyperclip_jax.data.records import images
 from hyperclip_jax.evals import encoding, paper
 from hyperclip_jax.evals.datasets import labelled
 from hyperclip_jax.evals.datasets.labelled import Labelled
-from hyperclip_jax.evals.metrics.zero_shot import hits
+from hyperclip_jax.evals.metrics.zero_shot import by_weight, hits
 from hyperclip_jax.evals.rates import classified
 from hyperclip_jax.evals.tasks import MissingData, Results, Task, left
 from hyperclip_jax.files import read_json, shown
@@ -28,15 +28,15 @@ ASSETS = pathlib.Path(__file__).parent / "assets"
 
 
 class DataSet(NamedTuple):
-  """Where a data set is found.
+  """Where to find a data set.
 
   Attributes:
-    name: of the task, and of the folder of images or tars.
-    split: the folder below it.
-    count: of classes.
-    where: it is to be had.
-    tfds: what TFDS calls it, "" if it has none.
-    tfds_split: the official split, as TFDS counts it.
+    name: name of the task, and of the folder of images or tars.
+    split: name of the folder below it.
+    count: number of classes.
+    where: where to download it.
+    tfds: name in TensorFlow Datasets (TFDS), or "" if it has none.
+    tfds_split: official split, in TFDS's notation.
   """
 
   name: str
@@ -167,9 +167,13 @@ DATA_SETS = (
 
 
 class Classified(NamedTuple):
-  """An encoded data set: rows are images, labels index `names`.
+  """An encoded data set.
 
-  `left_out` tells why each bad image is no row, by its name.
+  Attributes:
+    embeddings: float32 (images, dim).
+    labels: index in `names` of each image's class.
+    names: class names for prompts.
+    left_out: reason for each bad image, by the image's name.
   """
 
   embeddings: np.ndarray
@@ -179,14 +183,22 @@ class Classified(NamedTuple):
 
 
 def encoded(model: Model, data: pathlib.Path, data_set: DataSet) -> Classified:
-  """Reads and encodes a data set: short side to size, centre crop.
+  """Reads and encodes a data set: short side to the model's size, centre crop.
 
-  Images that cannot be read are left out and named.
+  Images that cannot be read are left out.
+
+  Args:
+    model: model to encode with.
+    data: folder of all data sets.
+    data_set: data set to encode.
+
+  Returns:
+    Embeddings and labels of the readable images.
 
   Raises:
-    MissingData: it is not there.
-    ValueError: it is broken.
-    OSError: it cannot be read.
+    MissingData: the data set is missing.
+    ValueError: the data set is damaged.
+    OSError: a file cannot be read.
   """
   found = labelled.find(
     data,
@@ -198,7 +210,7 @@ def encoded(model: Model, data: pathlib.Path, data_set: DataSet) -> Classified:
   if found is None:
     raise MissingData(data_set.name, data_set.where, _layout(data_set))
   if not found.count:
-    raise ValueError(f"{data / data_set.name}: there is no image")
+    raise ValueError(f"{data / data_set.name}: no image found")
   names, order = _names(data_set, found)
   labels = np.zeros(found.count, np.int64)
 
@@ -221,12 +233,12 @@ def encoded(model: Model, data: pathlib.Path, data_set: DataSet) -> Classified:
 
 
 def templates(name: str) -> tuple[str, ...]:
-  """The prompts of a data set, with {} for the name of a class."""
+  """Returns the prompts of a data set, with {} for the name of a class."""
   return tuple(_asset("templates")[name])
 
 
 def class_names(name: str) -> dict[str, str]:
-  """A data set's own name of each class -> what prompts call it."""
+  """Maps a data set's own class names to those used in prompts."""
   return _asset("classes")[name]
 
 
@@ -238,9 +250,9 @@ def _asset(name: str) -> dict:
 def _names(
   data_set: DataSet, found: Labelled
 ) -> tuple[tuple[str, ...], list[int]]:
-  """Names for prompts, and the place among them of each label found."""
+  """Returns class names for prompts, and the index among them of each label."""
   known: Mapping[str, str] = _asset("classes").get(data_set.name, {})
-  if not known:  # Then the data set has good ones: "001.Black_footed_Albatross"
+  if not known:  # the data set's own names do: "001.Black_footed_Albatross"
     names = tuple(
       re.sub(r"^\d+\.", "", name).replace("_", " ") for name in found.classes
     )
@@ -265,7 +277,7 @@ def _names(
 
 
 def _plain(name: str) -> str:
-  """How names are compared: Faces_easy is faces easy, /a/abbey is a abbey."""
+  """Normalises "Faces_easy" to "faces easy", and "/a/abbey" to "a abbey"."""
   return re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
 
 
@@ -289,9 +301,9 @@ def _task(data_set: DataSet) -> Task:
   def run(model: Model, data: pathlib.Path) -> Results:
     found = encoded(model, data, data_set)
     prompts = templates(data_set.name)
-    right = hits(model, found.embeddings, found.labels, found.names, prompts)
-    rates = classified(right, found.labels, len(found.names))
-    return rates | left(found.left_out)
+    classes = found.embeddings, found.labels, found.names, prompts
+    rates = classified(hits(model, *classes), found.labels, len(found.names))
+    return rates | by_weight(model, *classes) | left(found.left_out)
 
   return Task(data_set.name, run, paper.numbers(data_set.name))
 

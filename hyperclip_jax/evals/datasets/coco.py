@@ -1,4 +1,4 @@
-"""COCO val2017: its images and the boxes drawn in them."""
+"""Annotations of COCO val2017: images, and boxes of objects in them."""
 
 import collections
 import math
@@ -17,7 +17,7 @@ WANTED = Source(
 
 
 class Image(NamedTuple):
-  """An image file, with the size in pixels that its boxes refer to."""
+  """An image file, and the size in pixels to which its boxes refer."""
 
   path: pathlib.Path
   width: int
@@ -25,14 +25,14 @@ class Image(NamedTuple):
 
 
 class Box(NamedTuple):
-  """One annotated object.
+  """An annotated object.
 
   Attributes:
-    image: the id of its image.
-    category: the id of its category.
+    image: id of the image.
+    category: id of the category.
     xywh: left, top, width and height in pixels.
-    area: of the object's outline in pixels, which is less than the box's.
-    crowd: whether it stands for a group.
+    area: area of the object's outline in square pixels, smaller than the box's.
+    crowd: whether the box holds a group of objects.
   """
 
   image: int
@@ -43,7 +43,13 @@ class Box(NamedTuple):
 
 
 class Instances(NamedTuple):
-  """The annotations: images and category names by id, and the boxes."""
+  """Annotations of a data set.
+
+  Attributes:
+    images: images by id.
+    categories: names of the categories by id.
+    boxes: annotated objects.
+  """
 
   images: dict[int, Image]
   categories: dict[int, str]
@@ -51,11 +57,17 @@ class Instances(NamedTuple):
 
 
 def read_instances(folder: pathlib.Path) -> Instances:
-  """Reads annotations/instances_val2017.json; images are looked for, not read.
+  """Reads annotations/instances_val2017.json, and checks that all images exist.
+
+  Args:
+    folder: folder of COCO, with annotations and val2017.
+
+  Returns:
+    Annotations; the images are not read yet.
 
   Raises:
-    MissingData: the annotations or an image is not there.
-    ValueError: a record is damaged; its file and id are named.
+    MissingData: the annotations or an image is missing.
+    ValueError: a record is damaged; the message names the file and the record.
   """
   path = folder / "annotations" / "instances_val2017.json"
   require([path, folder / "val2017"], WANTED)
@@ -82,16 +94,16 @@ def read_instances(folder: pathlib.Path) -> Instances:
 
 
 def xywh(value: Any) -> tuple[float, float, float, float]:
-  """A box of four finite numbers, width and height not negative."""
+  """Checks a box: four finite numbers, with width and height not negative."""
   match value:
     case [x, y, width, height] if all(map(is_finite, value)):
       if min(width, height) >= 0:
         return float(x), float(y), float(width), float(height)
-  raise ValueError(f"{value!r:.80} is no box [left, top, width, height]")
+  raise ValueError(f"{value!r:.80} is not a box [left, top, width, height]")
 
 
 def is_finite(value: Any) -> bool:
-  """Whether it is a finite number; a text or a truth value is none."""
+  """Checks for a finite number; neither a text nor a boolean is one."""
   return (
     isinstance(value, (int, float))
     and not isinstance(value, bool)
@@ -100,15 +112,15 @@ def is_finite(value: Any) -> bool:
 
 
 def whole(value: Any) -> int:
-  """A whole number, which some writers store as 1.0 or "1"."""
+  """Converts a whole number, which some writers store as 1.0 or "1"."""
   number = int(value)
   if isinstance(value, bool) or number != float(value):
-    raise ValueError(f"{value!r:.80} is no whole number")
+    raise ValueError(f"{value!r:.80} is not a whole number")
   return number
 
 
 def _records(path, kind, table, convert, folder) -> list[tuple[int, Any]]:
-  """(id, converted record) of each, or the error that names the record."""
+  """Converts records to (id, value) pairs; an error names the bad record."""
   rows = []
   for number, record in enumerate(
     table if isinstance(table, list) else [table]
@@ -121,21 +133,21 @@ def _records(path, kind, table, convert, folder) -> list[tuple[int, Any]]:
       raise ValueError(f"{where}: {problem}") from error
   if len(dict(rows)) < len(rows):
     twice, _ = collections.Counter(n for n, _ in rows).most_common(1)[0]
-    raise ValueError(f"{path}: the {kind} id {twice} stands twice")
+    raise ValueError(f"{path}: the {kind} id {twice} occurs twice")
   return rows
 
 
 def _image(record, folder) -> Image:
   width, height = whole(record["width"]), whole(record["height"])
   if min(width, height) < 1:
-    raise ValueError(f"{width} x {height} is no size")
+    raise ValueError(f"{width} x {height} is not an image size")
   return Image(inside(folder, record["file_name"]), width, height)
 
 
 def _category(record, folder) -> str:
   del folder
   if not isinstance(record["name"], str):
-    raise ValueError(f"the name {record['name']!r:.80} is no text")
+    raise ValueError(f"the name {record['name']!r:.80} is not a text")
   return record["name"]
 
 
@@ -158,5 +170,5 @@ def _flag(value: Any) -> bool:
 
 def _area(value: Any) -> float:
   if not is_finite(value):
-    raise ValueError(f"area {value!r:.80} is no finite number")
+    raise ValueError(f"area {value!r:.80} is not a finite number")
   return float(value)

@@ -1,7 +1,7 @@
-"""Average precision of object detection as COCO has it, by groups of classes.
+"""Average precision of object detection as in COCO, by groups of classes.
 
 The groups are those of open-vocabulary detection: 48 base and 17 novel classes
-(assets/coco_open_vocabulary.json says where they come from).
+(their source is in assets/coco_open_vocabulary.json).
 """
 
 import contextlib
@@ -17,11 +17,18 @@ from jaxtyping import Float
 
 from hyperclip_jax.evals.datasets.coco import Instances
 
-PER_IMAGE = 100  # Detections that COCO counts.
+PER_IMAGE = 100  # detections of each image that COCO counts
 
 
 class Detection(NamedTuple):
-  """A box said to be of a class; left, top, width and height in pixels."""
+  """A detected object.
+
+  Attributes:
+    image: id of the image.
+    category: id of the category.
+    xywh: left, top, width and height in pixels.
+    score: confidence; only the order matters.
+  """
 
   image: int
   category: int
@@ -31,7 +38,7 @@ class Detection(NamedTuple):
 
 @functools.cache
 def split() -> tuple[list[str], list[str]]:
-  """The names of the base and of the novel classes, as COCO writes them."""
+  """Returns the names of the base and of the novel classes."""
   file = importlib.resources.files("hyperclip_jax.evals.datasets") / "assets"
   text = (file / "coco_open_vocabulary.json").read_text(encoding="utf-8")
   content = json.loads(text)
@@ -39,10 +46,10 @@ def split() -> tuple[list[str], list[str]]:
 
 
 def tools() -> tuple[Any, Any]:
-  """pycocotools' COCO and COCOeval.
+  """Imports COCO and COCOeval from pycocotools.
 
   Raises:
-    OSError: it is not installed.
+    OSError: pycocotools is not installed.
   """
   try:
     from pycocotools.coco import COCO
@@ -58,23 +65,23 @@ def tools() -> tuple[Any, Any]:
 def average_precisions(
   data: Instances, detections: Sequence[Detection]
 ) -> dict[str, float]:
-  """COCO's average precision, by pycocotools, over groups of classes.
+  """Computes COCO's average precision with pycocotools, over groups of classes.
 
   Args:
-    data: The annotations.
-    detections: At most 100 an image and class count.
+    data: annotations.
+    detections: detections; at most 100 for each image and class are counted.
 
   Returns:
     ap_all, ap_base and ap_novel: means over the classes and over the IoU
     thresholds .50, .55, ..., .95; ap50_all, ap50_base and ap50_novel: at .50. A
-    group none of whose classes is annotated is left out.
+    group without an annotated class is left out.
 
   Raises:
     OSError: pycocotools is not installed.
   """
   precision = _precision(data, detections)
   base, novel = split()
-  # In the order of pycocotools, which is that of the ids.
+  # pycocotools orders classes by id
   names = np.array([data.categories[i] for i in sorted(data.categories)])
   result = {}
   for group, wanted in (
@@ -93,12 +100,14 @@ def average_precisions(
 def _precision(
   data: Instances, detections: Sequence[Detection]
 ) -> Float[np.ndarray, "thresholds recalls classes"]:
-  """Interpolated, classes in the order of ids; -1 for one not annotated."""
+  """Returns interpolated precision by class id; -1 if it is not annotated."""
   coco, evaluate = tools()
   truth = [
     _annotation(i, box.image, box.category, box.xywh)
     | {"iscrowd": int(box.crowd), "area": box.area}
-    for i, box in enumerate(data.boxes, 1)  # It takes id 0 as no match.
+    for i, box in enumerate(
+      data.boxes, 1
+    )  # pycocotools takes id 0 for no match
   ]
   found = [
     _annotation(i, *row[:3]) | {"iscrowd": 0, "area": 0.0, "score": row.score}

@@ -1,7 +1,7 @@
 """Compositional accuracy: is the true caption nearer than an altered one?
 
 SugarCrepe: Hsieh et al., NeurIPS 2023. VL-CheckList: Zhao et al., 2022, its
-evaluation "itc". Both compare as their authors' code does.
+evaluation "itc". Both compare captions as their authors' code does.
 """
 
 import pathlib
@@ -19,7 +19,7 @@ from hyperclip_jax.evals.tasks import MissingData, Results, Task, left, within
 from hyperclip_jax.files import inside, read_json, shown
 from hyperclip_jax.inference.protocol import Model
 
-BATCH = 128  # Pairs scored at once: all captions against all images of them.
+BATCH = 128  # pairs scored at once: all their captions against all their images
 
 SUGAR_CREPE = (
   "add_att",
@@ -42,17 +42,17 @@ SUGAR_CREPE_WANTED = Source(
 VL_CHECKLIST_WANTED = Source(
   "vl_checklist",
   "https://github.com/om-ai-lab/VL-CheckList (the folder data; its DATASETS.md "
-  "tells of the images)",
+  "lists the images)",
   "vl_checklist/data/{Attribute,Object,Relation}/**/*.json\n"
   "vl_checklist/vg/{VG_100K,VG_100K_2}/*.jpg\n"
   "vl_checklist/swig/*.jpg\n"
   "vl_checklist/hake/**/*.jpg\n"
-  "Without some of the images, take the lists that name them out of data.",
+  "If some images are missing, remove the lists that name them from data.",
 )
 
 
 class Pair(NamedTuple):
-  """An image with a caption that is true of it and one that is not."""
+  """An image with a true and a false caption."""
 
   image: pathlib.Path
   true: str
@@ -60,21 +60,21 @@ class Pair(NamedTuple):
 
 
 def sugar_crepe(model: Model, folder: pathlib.Path) -> Results:
-  """The seven kinds of SugarCrepe.
+  """Measures the seven kinds of SugarCrepe.
 
   Args:
-    model: The model.
-    folder: What holds data and val2017.
+    model: model to measure.
+    folder: folder with data and val2017.
 
   Returns:
-    The accuracy of each kind: add_att, add_obj, ..., swap_obj, with error and
-    chance (see `rates`); of its groups add, replace and swap, the means of
-    their kinds; `mean`, of the kinds; and counts. Pairs whose image cannot be
+    Accuracy of each kind (add_att, add_obj, ..., swap_obj) with error and
+    chance (see `rates`); of the groups add, replace and swap, the means of
+    their kinds; `mean` over the kinds; and counts. Pairs whose image cannot be
     read are left out.
 
   Raises:
-    MissingData: Says what is missing and where to get it.
-    ValueError: A record is damaged; its file and key are named.
+    MissingData: a file is missing; the message says where to get it.
+    ValueError: a record is damaged; the message names the file and its key.
   """
   lists = {kind: folder / "data" / f"{kind}.json" for kind in SUGAR_CREPE}
   require([*lists.values(), folder / "val2017"], SUGAR_CREPE_WANTED)
@@ -94,25 +94,25 @@ def sugar_crepe(model: Model, folder: pathlib.Path) -> Results:
 
 
 def vl_checklist(model: Model, folder: pathlib.Path) -> Results:
-  """VL-CheckList's objects, attributes and relations.
+  """Measures objects, attributes and relations of VL-CheckList.
 
-  As its authors do, the lists of one source of images (vg, vaw, swig or hake)
-  are averaged first, then the sources. They pass over images that are not
-  there; here those are an error.
+  As in the authors' code, the lists of one source of images (vg, vaw, swig or
+  hake) are averaged first, then the sources. Their code skips missing images;
+  here they are an error.
 
   Args:
-    model: The model.
-    folder: What holds data, and the images as vg, swig and hake.
+    model: model to measure.
+    folder: folder with data, and the images in vg, swig and hake.
 
   Returns:
     Accuracies such as object_location_center, object_size_small,
-    attribute_color and relation_action, as far as their lists are there; and
-    the means of these: object, attribute and relation; with chance and counts.
-    Pairs whose image cannot be read are left out.
+    attribute_color and relation_action, for the lists that exist; their means
+    object, attribute and relation; and chance and counts. Pairs whose image
+    cannot be read are left out.
 
   Raises:
-    MissingData: Says what is missing and where to get it.
-    ValueError: A record is damaged; its file and number are named.
+    MissingData: a file is missing; the message says where to get it.
+    ValueError: a record is damaged; the message names the file and its number.
   """
   require([folder / "data"], VL_CHECKLIST_WANTED)
   lists = sorted((folder / "data").rglob("*.json"))
@@ -145,9 +145,18 @@ def accuracy(
   true: Float[np.ndarray, "pairs dim"],
   false: Float[np.ndarray, "pairs dim"],
 ) -> float:
-  """The share of images nearer to the true caption than to the false one.
+  """Computes how often an image is nearer to the true caption.
 
-  Ties count against the model, and so does NaN.
+  Ties and NaN count as errors.
+
+  Args:
+    model: model that made the embeddings.
+    images: one row for each pair.
+    true: embeddings of the true captions.
+    false: embeddings of the false captions.
+
+  Returns:
+    Accuracy, a fraction.
   """
   right = []
   for start in range(0, len(images), BATCH):
@@ -161,7 +170,7 @@ def accuracy(
 
 
 class _Accuracies(NamedTuple):
-  """The accuracy of each list of pairs, and how many pairs it is of."""
+  """Accuracy and size of each list of pairs, and why images were left out."""
 
   rates: dict[Any, float]
   pairs: dict[Any, int]
@@ -171,7 +180,7 @@ class _Accuracies(NamedTuple):
 def _accuracies(
   model: Model, pairs: dict[Any, list[Pair]], source: Source
 ) -> _Accuracies:
-  """Embeds each image once; leaves out the pairs of those that are bad."""
+  """Embeds each image once; leaves out pairs with a bad image."""
   paths, _ = unique([pair.image for of in pairs.values() for pair in of])
   require(paths, source)
   images, good, left_out = encode_files(model, paths, center_square)
@@ -196,10 +205,10 @@ def _counts(found: _Accuracies) -> dict[str, float]:
 
 
 def _sugar_crepe(path: pathlib.Path, photos: pathlib.Path) -> list[Pair]:
-  """{"0": {"filename": ..., "caption": ..., "negative_caption": ...}, ...}."""
+  """Reads {"0": {"filename", "caption", "negative_caption"}, ...}."""
   content = read_json(path)
   if not isinstance(content, dict) or not content:
-    raise ValueError(f"{path}: not an object with a record a key")
+    raise ValueError(f"{path}: not a JSON object of records")
   pairs = []
   for key, record in content.items():
     match record:
@@ -220,7 +229,7 @@ def _sugar_crepe(path: pathlib.Path, photos: pathlib.Path) -> list[Pair]:
 
 
 def _vl_checklist(path: pathlib.Path, photos: pathlib.Path) -> list[Pair]:
-  """[["a/b.jpg", {"POS": [caption], "NEG": [caption]}], ...]."""
+  """Reads [["a/b.jpg", {"POS": [caption], "NEG": [caption]}], ...]."""
   content = read_json(path)
   if not isinstance(content, list) or not content:
     raise ValueError(f"{path}: not a list of records")
@@ -232,7 +241,7 @@ def _vl_checklist(path: pathlib.Path, photos: pathlib.Path) -> list[Pair]:
         pairs.append(_pair(where, photos, name, true, false))
       case _:
         raise ValueError(
-          f"{path}: record number {number} is no image with POS and NEG "
+          f"{path}: record number {number} is not an image with POS and NEG "
           f"captions: {record!r:.200}"
         )
   return pairs
@@ -248,18 +257,18 @@ def _pair(
 
 
 def _aspect(name: pathlib.Path, path: pathlib.Path) -> tuple[str, str]:
-  """What a list of VL-CheckList asks about, and the source of its images.
+  """Returns the aspect that a list of VL-CheckList tests, and its image source.
 
   Attribute/vg/color.json, Object/Size/hake_size/hake_obj_small.json and
-  Relation/swig_action.json ask about attribute_color, object_size_small and
+  Relation/swig_action.json test attribute_color, object_size_small and
   relation_action.
   """
   words = name.with_suffix("").as_posix().lower().replace("/", "_").split("_")
   known = [word for word in words if word in ("vg", "vaw", "swig", "hake")]
   if not known or words[0] not in ("object", "attribute", "relation"):
     raise ValueError(
-      f"{path}: not a list of VL-CheckList: its path in data begins with "
-      f"Object, Attribute or Relation, and names vg, vaw, swig or hake"
+      f"{path}: not a list of VL-CheckList: its path in data must start with "
+      f"Object, Attribute or Relation, and contain vg, vaw, swig or hake"
     )
   kind = words[:2] if words[0] == "object" else words[:1]
   return "_".join([*kind, words[-1]]), known[0]

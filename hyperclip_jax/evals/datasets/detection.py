@@ -1,14 +1,14 @@
 """Zero-shot classification of given boxes, scored as object detection on COCO.
 
 The classes are the 48 base and 17 novel ones of open-vocabulary detection; all
-65 compete. It is much like the zero-shot evaluation of RegionCLIP, by its code
-(https://github.com/microsoft/RegionCLIP): doubles above an IoU of 0.5
-suppressed, at most 100 detections an image, and a proposal's own score by the
-geometric mean, which ranks as the product does here. But the probability of a
-class is the model's own, at its trained scale, where RegionCLIP's softmax has a
-temperature of 0.01; and RegionCLIP pools boxes from a map of features, has a
-class for background, and suppresses doubles among annotated boxes too: compare
-models here, not with published tables.
+65 compete. It resembles the zero-shot evaluation of RegionCLIP
+(https://github.com/microsoft/RegionCLIP): duplicates above an IoU of 0.5 are
+suppressed, an image keeps at most 100 detections, and the score of a proposal
+is the geometric mean, which ranks like the product used here. But class
+probabilities are the model's own, at its trained scale, where RegionCLIP's
+softmax has a temperature of 0.01; and RegionCLIP pools boxes from a feature
+map, has a background class, and suppresses duplicates among annotated boxes
+too. Compare models by these numbers, not with published tables.
 """
 
 import itertools
@@ -45,13 +45,13 @@ from hyperclip_jax.inference.inputs import decode
 from hyperclip_jax.inference.protocol import Model
 
 TEMPLATES = ("a photo of a {}.",)
-CHUNK = 1024  # Boxes embedded at once: little of the last batch is padding.
-OVERLAP = 0.5  # Proposals of one class above this IoU are one detection.
+CHUNK = 1024  # boxes embedded at once: little of the last batch is padding
+OVERLAP = 0.5  # proposals of one class above this IoU are one detection
 
 PROPOSALS = "proposals_val2017.json"
 PROPOSALS_WANTED = Source(
   "coco_proposals",
-  "a detector of your own, for the images of COCO val2017",
+  "your own detector, run on the images of COCO val2017",
   f"coco/annotations/{PROPOSALS}: a list of\n"
   '  {"image_id": 139, "bbox": [left, top, width, height], "score": 0.9},\n'
   "  in pixels, scores from 0 to 1\n"
@@ -63,9 +63,9 @@ class Given(NamedTuple):
   """Boxes of one image to classify.
 
   Attributes:
-    image: its id.
+    image: id of the image.
     boxes: left, top, width and height in pixels.
-    scores: how sure it is that each holds an object, from 0 to 1.
+    scores: confidence from 0 to 1 that each box holds an object.
   """
 
   image: int
@@ -74,23 +74,23 @@ class Given(NamedTuple):
 
 
 def coco_boxes(model: Model, folder: pathlib.Path) -> Results:
-  """Classifies the annotated boxes of COCO val2017, crowds left out.
+  """Classifies the annotated boxes of COCO val2017 except crowds.
 
   Args:
-    model: The model.
-    folder: What holds annotations and val2017.
+    model: model to measure.
+    folder: folder of COCO, with annotations and val2017.
 
   Returns:
-    What `average_precisions` returns, and counts. An image that cannot be
-    read is left out with its boxes.
+    Results of `average_precisions`, and counts. An image that cannot be read is
+    left out with its boxes.
 
   Raises:
-    MissingData: Says what is missing and where to get it.
-    ValueError: A record is damaged; its file and number are named.
+    MissingData: a file is missing; the message says where to get it.
+    ValueError: a record is damaged; the message names the file and its number.
     OSError: pycocotools is not installed.
   """
   data = _open_vocabulary(read_instances(folder))
-  tools()  # Not first when all boxes are embedded.
+  tools()  # fails before the boxes are embedded rather than after
   rows: dict[int, list[tuple[float, ...]]] = {}
   for box in data.boxes:
     if not box.crowd:
@@ -103,21 +103,22 @@ def coco_boxes(model: Model, folder: pathlib.Path) -> Results:
 
 
 def coco_proposals(model: Model, folder: pathlib.Path) -> Results:
-  """Classifies supplied boxes on COCO val2017.
+  """Classifies proposed boxes on COCO val2017.
 
   Images that show none of the 65 classes are left out, as is usual.
 
   Args:
-    model: The model.
-    folder: What holds annotations, with proposals_val2017.json, and val2017.
+    model: model to measure.
+    folder: folder of COCO, with val2017 and annotations, which includes
+      proposals_val2017.json.
 
   Returns:
-    What `average_precisions` returns, and counts. An image that cannot be
-    read is left out with its boxes.
+    Results of `average_precisions`, and counts. An image that cannot be read is
+    left out with its boxes.
 
   Raises:
-    MissingData: Says what is missing and where to get it.
-    ValueError: A record is damaged; its file and number are named.
+    MissingData: a file is missing; the message says where to get it.
+    ValueError: a record is damaged; the message names the file and its number.
     OSError: pycocotools is not installed.
   """
   path = folder / "annotations" / PROPOSALS
@@ -136,7 +137,7 @@ def coco_proposals(model: Model, folder: pathlib.Path) -> Results:
 def _scored(
   model: Model, data: Instances, given: Sequence[Given], overlap: float
 ) -> Results:
-  """Results without the images that cannot be read, and their boxes."""
+  """Scores detections, without images that cannot be read and their boxes."""
   found, left_out = detect(model, data, given, overlap)
   images = {i: image for i, image in data.images.items() if i not in left_out}
   boxes = [box for box in data.boxes if box.image in images]
@@ -152,25 +153,24 @@ def _scored(
 def detect(
   model: Model, data: Instances, given: Sequence[Given], overlap: float
 ) -> tuple[list[Detection], dict[int, str]]:
-  """Names the boxes.
+  """Classifies boxes.
 
   A box is cut out and squashed to a square, so that all of it is seen. Its
-  score for a class is its own times the class's of `Model.probabilities`. An
-  image keeps its 100 best pairs of a box and a class.
+  score for a class is its own times the class's `Model.probabilities`. An image
+  keeps its 100 best pairs of a box and a class.
 
   Args:
-    model: The model.
-    data: The images, and the classes that compete.
-    given: The boxes.
-    overlap: Of two boxes of one class and a greater IoU, the better one stays;
-      1 keeps all.
+    model: model to classify with.
+    data: images, and classes that compete.
+    given: boxes to classify.
+    overlap: IoU above which the worse of two boxes of one class is dropped; 1
+      keeps all.
 
   Returns:
-    The detections, and why each image that cannot be read was left out, by its
-    id.
+    Detections, and the reason for each image left out, by its id.
 
   Raises:
-    ValueError: An image has another size than its annotations say, none can be
+    ValueError: an image differs in size from its annotations, no image can be
       read, or a similarity is NaN.
   """
   names = list(data.categories.values())
@@ -213,14 +213,14 @@ def detect(
 
 
 def _open_vocabulary(data: Instances) -> Instances:
-  """The 65 classes, their boxes, and the images that show them."""
+  """Selects the 65 classes, their boxes, and the images that show them."""
   names = {name: i for i, name in data.categories.items()}
   wanted = [name for group in split() for name in group]
   absent = [name for name in wanted if name not in names]
   if absent:
     raise ValueError(
-      f"instances_val2017.json: {len(absent)} of COCO's categories are not in "
-      f"it, such as {absent[0]!r}"
+      f"instances_val2017.json: {len(absent)} of COCO's categories are missing"
+      f", such as {absent[0]!r}"
     )
   categories = {names[name]: name for name in wanted}
   boxes = [box for box in data.boxes if box.category in categories]
@@ -254,7 +254,7 @@ def _proposals(path: pathlib.Path, data: Instances) -> list[Given]:
 
 
 def _groups(given: Sequence[Given]) -> list[list[Given]]:
-  """Images with about CHUNK boxes in all."""
+  """Splits images into groups of about CHUNK boxes."""
   groups: list[list[Given]] = []
   count = CHUNK
   for of in given:
@@ -267,9 +267,9 @@ def _groups(given: Sequence[Given]) -> list[list[Given]]:
 
 
 def _crops(data: Instances, given: Given, side: int) -> list[images.Pixels]:
-  """The boxes of an image as squares to encode, cut from the stored pixels.
+  """Cuts the boxes of an image from its stored pixels, as squares to encode.
 
-  An EXIF tag does not turn them: the annotations are of the pixels as stored.
+  EXIF orientation is ignored: the annotations refer to the pixels as stored.
   """
   photo = data.images[given.image]
   pixels = decode(photo.path.read_bytes(), str(photo.path))
@@ -293,7 +293,7 @@ def _best(
   scores: Float[np.ndarray, "boxes classes"],
   overlap: float,
 ) -> Iterator[tuple[int, int]]:
-  """The best pairs (box, class) of an image; see `detect`."""
+  """Yields the best pairs (box, class) of an image; see `detect`."""
   kept: dict[int, list[int]] = {}
   count = 0
   for flat in np.argsort(-scores, axis=None, kind="stable").tolist():

@@ -1,4 +1,4 @@
-"""Files of the data sets: they may be missing."""
+"""Checks that the files of a data set exist."""
 
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from hyperclip_jax.evals.tasks import MissingData
 
 
 class Source(NamedTuple):
-  """Where a data set comes from, and its layout: see `MissingData`."""
+  """Where a data set comes from, and its layout; see `MissingData`."""
 
   name: str
   where: str
@@ -19,14 +19,14 @@ class Source(NamedTuple):
 
 
 def require(paths: Iterable[pathlib.Path], source: Source) -> None:
-  """All must be there.
+  """Checks that files or folders exist.
 
   Args:
     paths: files or folders.
-    source: what they are part of.
+    source: data set that they belong to.
 
   Raises:
-    MissingData: names the first that is not, counts the others.
+    MissingData: some do not exist; the message names the first and counts them.
   """
   absent = [path for path in paths if not path.exists()]
   if absent:
@@ -37,6 +37,13 @@ def require(paths: Iterable[pathlib.Path], source: Source) -> None:
 def unique(
   items: Sequence[Any],
 ) -> tuple[list[Any], Int[np.ndarray, "items"]]:
-  """Each item once, and for each the row where it stands."""
+  """Removes duplicates.
+
+  Args:
+    items: hashable items.
+
+  Returns:
+    Each distinct item once, and for each of `items` its index among them.
+  """
   rows = {item: row for row, item in enumerate(dict.fromkeys(items))}
   return list(rows), np.array([rows[item] for item in items], np.int64)

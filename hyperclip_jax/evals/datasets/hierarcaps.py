@@ -1,4 +1,4 @@
-"""HierarCaps: captions of one image from the most general to the whole one.
+"""HierarCaps: chains of captions of one image, from general to complete.
 
 Alper and Averbuch-Elor, "Emergent Visual-Semantic Hierarchies in Image-Text
 Representations", ECCV 2024. A chain is "bird => blue bird => blue bird sitting
@@ -6,15 +6,16 @@ on top of branch => A blue bird sitting on the top of a branch ...": four
 captions, each entailed by the next.
 
 Traversal (`precision`, `recall`) and `d_corr` were checked against the authors'
-code (https://github.com/TAU-VAILab/hierarcaps, code/evaluation). It covers CLIP
-alone, with the empty caption as the root; that the root is the hyperboloid's
-where there is one, and distances geodesic, is our reading. It breaks ties of
-distances by their order, where `d_corr` takes them for neither.
+code (https://github.com/TAU-VAILab/hierarcaps, code/evaluation). That code
+covers only CLIP, with the empty caption as the root; taking the root of the
+hyperboloid, where there is one, and geodesic distances is our interpretation.
+It breaks ties of distances by their order, whereas `d_corr` counts them as
+neither concordant nor discordant.
 
 Neither AP nor AUROC of entailment is in that code. `image_entailment` follows
 the code of Hyper3-CLIP (https://github.com/Hyper3Labs/hyper3-clip), which was
-read, not run. The pairs of `entailment`, caption with caption, are our choice:
-the data set has no list of pairs that do not entail.
+read, not run. The caption pairs of `entailment` are our choice: the data set
+lists no pairs that do not entail.
 """
 
 import csv
@@ -29,6 +30,7 @@ from jaxtyping import Float, Int
 from hyperclip_jax.data.records.images import center_square
 from hyperclip_jax.evals.datasets.files import Source, require, unique
 from hyperclip_jax.evals.encoding import encode_files
+from hyperclip_jax.evals.metrics import gaussian_walk
 from hyperclip_jax.evals.metrics.caption_entailment import (
   Chain,
   Chains,
@@ -37,11 +39,13 @@ from hyperclip_jax.evals.metrics.caption_entailment import (
 )
 from hyperclip_jax.evals.tasks import Results, Task, left, within
 from hyperclip_jax.files import inside, read_text, shown
+from hyperclip_jax.geometry import gaussian
+from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.inference.protocol import Model
 
 LEVELS = 4
-STEPS = 50  # Radii at which a walk stops, as in the authors' code.
-BATCH = 256  # Images scored at once: 4 MB of scores for 4,000 captions.
+STEPS = 50  # radii at which captions are looked up, as in the authors' code
+BATCH = 256  # images scored at once: 4 MB of scores for 4,000 captions
 
 WANTED = Source(
   "hierarcaps",
@@ -52,11 +56,11 @@ WANTED = Source(
 
 
 class Captions(NamedTuple):
-  """The test set: row i is chain i.
+  """The test set; item i of each list is chain i.
 
   Attributes:
-    chains: four captions each, the general one first.
-    images: the image of each; several chains may share one.
+    chains: four captions each, the most general first.
+    images: image of each chain; several chains may share one.
   """
 
   chains: list[Chain]
@@ -64,20 +68,21 @@ class Captions(NamedTuple):
 
 
 def hierarcaps(model: Model, folder: pathlib.Path) -> Results:
-  """All of HierarCaps: entailment, caption traversal and order of distances.
+  """Measures entailment, traversal and order of distances on HierarCaps.
 
   Args:
-    model: The model.
-    folder: A clone of the data set's repository.
+    model: model to measure.
+    folder: clone of the data set's repository.
 
   Returns:
-    entailment_..., what `entailment_of_captions` returns; image_entailment_...,
-    `entailment_of_images`; precision and recall of `traversal`; d_corr; and
-    counts. Chains whose image cannot be read are left out.
+    entailment_..., from `entailment_of_captions`; image_entailment_..., from
+    `entailment_of_images`; precision and recall of `traversal`; d_corr; counts;
+    and for Gaussians walk_..., `gaussian_walk.walk` towards each root. Chains
+    whose image cannot be read are left out.
 
   Raises:
-    MissingData: Says what is missing and where to get it.
-    ValueError: A record is damaged; its file and line are named.
+    MissingData: a file is missing; the message says where to get it.
+    ValueError: a record is damaged; the message names the file and line.
   """
   everything = read(folder)
   paths, _ = unique(everything.images)
@@ -99,9 +104,35 @@ def hierarcaps(model: Model, folder: pathlib.Path) -> Results:
     **{f"{g}_{name}": v for g, of in groups.items() for name, v in of.items()},
     **traversal(model, images, chains, radii, data.chains, owners),
     "d_corr": d_corr(radii),
+    **_walks(model, images, captions, texts, data.chains, owners),
     "images": float(len(images)),
     "texts": float(len(data.chains) * LEVELS),
     **left(left_out),
+  }
+
+
+def _walks(
+  model: Model,
+  images: Float[np.ndarray, "images dim"],
+  embeddings: Float[np.ndarray, "texts dim"],
+  texts: Sequence[str],
+  captions: Sequence[Chain],
+  owners: Int[np.ndarray, "chains"],
+) -> dict[str, float]:
+  """Walks towards each of ProLIP's roots, from each chain's image.
+
+  Other models than of Gaussians have none.
+  """
+  if not isinstance(model.space, Gaussian):
+    return {}
+  starts = images[owners]
+  roots = gaussian_walk.roots(starts, embeddings, model.encode_text([""])[0])
+  return {
+    f"walk_{root}_{name}": value
+    for root, means in roots.items()
+    for name, value in gaussian_walk.walk(
+      starts, embeddings, texts, captions, means
+    ).items()
   }
 
 
@@ -113,24 +144,25 @@ def traversal(
   captions: Sequence[Chain],
   owners: Int[np.ndarray, "chains"],
 ) -> dict[str, float]:
-  """Captions met on the way from the root to an image, against its chains.
+  """Compares captions between the root and each image with the image's chains.
 
   At each of 50 radii, equally spaced from the nearest caption's to the
-  farthest's, the caption met is the one nearest to the image among all that lie
-  no further from the root.
+  farthest's, the caption nearest to the image is looked up among those within
+  that radius of the root.
 
   Args:
-    model: The model.
-    images: One row an image.
-    embeddings: Of the captions.
-    radii: The captions' distances from the root.
-    captions: The captions themselves.
-    owners: For each chain, the row of its image.
+    model: model that made the embeddings.
+    images: one row for each image.
+    embeddings: embeddings of the captions, general to specific in each chain.
+    radii: distances of the captions from the root.
+    captions: texts of the captions.
+    owners: index of each chain's image.
 
   Returns:
-    Means over the images. precision: the share of the captions met that are in
-    a chain of the image. recall: the share of the four levels at which one was
-    met.
+    Means over the images. precision: fraction of the captions found that are in
+      a
+    chain of the image. recall: fraction of the four levels at which one was
+    found.
   """
   flat = radii.astype(np.float64).ravel()
   order = np.argsort(flat, kind="stable")
@@ -155,20 +187,26 @@ def traversal(
 
 
 def d_corr(radii: Float[np.ndarray, "chains levels"]) -> float:
-  """Kendall's tau of the levels and their distances from the root, averaged.
+  """Averages Kendall's tau between levels and distances from the root.
 
-  1 where every more specific caption lies further out, -1 where none does.
+  It is 1 if every more specific caption lies further out, and -1 if none does.
   """
   i, j = np.triu_indices(radii.shape[1], 1)
   return float(np.mean(np.sign(radii[:, j] - radii[:, i])))
 
 
 def read(folder: pathlib.Path) -> Captions:
-  """Reads data/hierarcaps_test.csv; images are looked for, not read.
+  """Reads data/hierarcaps_test.csv, and checks that all images exist.
+
+  Args:
+    folder: clone of the data set's repository.
+
+  Returns:
+    Chains of captions; the images are not read yet.
 
   Raises:
-    MissingData: The list or an image is not there.
-    ValueError: A record is damaged; its file and line are named.
+    MissingData: the list or an image is missing.
+    ValueError: a record is damaged; the message names the file and line.
   """
   path = folder / "data" / "hierarcaps_test.csv"
   photos = folder / "assets" / "test_imgs"
@@ -191,7 +229,7 @@ def read(folder: pathlib.Path) -> Captions:
 
 
 def _of(data: Captions, images: Set[pathlib.Path]) -> Captions:
-  """The chains of some of the images."""
+  """Selects the chains of some images."""
   rows = zip(data.chains, data.images, strict=True)
   kept = [(chain, image) for chain, image in rows if image in images]
   return Captions([c for c, _ in kept], [image for _, image in kept])
@@ -210,16 +248,22 @@ def _chain(text: str | None) -> Chain:
 def _radii(
   model: Model, embeddings: Float[np.ndarray, "texts dim"]
 ) -> Float[np.ndarray, "texts"]:
-  """Distances from the root; CLIP's is the embedding of no words at all."""
+  """Measures distances from the root; CLIP's root is the empty caption.
+
+  For Gaussians it is the distance of the means.
+  """
   if model.space.rooted:
     return model.distance_to_root(embeddings)
-  return np.linalg.norm(embeddings - model.encode_text([""]), axis=1)
+  apart = embeddings - model.encode_text([""])
+  if isinstance(model.space, Gaussian):
+    apart = gaussian.means(apart)
+  return np.linalg.norm(apart, axis=1)
 
 
 def _running_argmax(
   scores: Float[np.ndarray, "rows columns"],
 ) -> Int[np.ndarray, "rows columns"]:
-  """Where the greatest of the columns so far stands; the first of equals."""
+  """Returns the index of the greatest value so far, the first one on ties."""
   best = np.maximum.accumulate(scores, axis=1)
   record = np.ones(scores.shape, bool)
   record[:, 1:] = scores[:, 1:] > best[:, :-1]

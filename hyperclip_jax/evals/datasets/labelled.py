@@ -1,14 +1,14 @@
-"""Readers of images with a class each: TFDS, image folders, webdataset tars.
+"""Readers of images with one class each: TFDS, image folders, webdataset tars.
 
-A data set NAME lies in the folder of all data sets in one of three ways, which
-are tried in this order:
+A data set NAME may be in the folder of all data sets in one of three forms,
+which are tried in this order:
 
 - prepared by TensorFlow Datasets as ArrayRecord, TFDS_NAME/.../VERSION; it is
   read without TensorFlow;
-- NAME/SPLIT/*.tar, with KEY.jpg and KEY.cls, the number of the class; beside
-  them NAME/classnames.txt holds the names of the classes, one a line;
-- NAME/SPLIT/CLASS/*.jpg; a class may lie deeper (a/abbey). Hidden files and
-  folders, and those that file managers and archivers leave, are passed over.
+- NAME/SPLIT/*.tar, with KEY.jpg and KEY.cls, the number of the class, and
+  NAME/classnames.txt with the names of the classes, one per line;
+- NAME/SPLIT/CLASS/*.jpg; classes may be nested (a/abbey). Hidden files and
+  folders, and those left by file managers and archivers, are ignored.
 """
 
 import importlib
@@ -33,12 +33,12 @@ class Labelled(NamedTuple):
   """Images and the class of each.
 
   Attributes:
-    classes: the data set's own names, by label; () where it has none.
-    count: of images.
-    read: number of an image -> (pixels, label); from any thread. Raises
-      ImageError or OSError where the image is bad, and ValueError where its
-      label is; either message begins with its name.
-    name: number of an image -> its name, for messages.
+    classes: data set's own class names, by label; () if it has none.
+    count: number of images.
+    read: function of an image's number that returns (pixels, label); safe to
+      call from any thread. It raises ImageError or OSError if the image is bad,
+      and ValueError if its label is; either message starts with its name.
+    name: function of an image's number that returns its name, for messages.
   """
 
   classes: tuple[str, ...]
@@ -50,17 +50,20 @@ class Labelled(NamedTuple):
 def find(
   data: pathlib.Path, name: str, split: str, tfds: str, tfds_split: str
 ) -> Labelled | None:
-  """Opens a data set, or returns None if it is not there.
+  """Opens a data set.
 
   Args:
     data: folder of all data sets.
-    name: of the folder of images or tars.
-    split: below it.
-    tfds: the name that TFDS has for it, "" if none.
-    tfds_split: a split of TFDS, "train[20%:]".
+    name: name of the folder of images or tars.
+    split: name of the folder below it.
+    tfds: name in TensorFlow Datasets, or "" if it has none.
+    tfds_split: split in TFDS's notation, such as "train[20%:]".
+
+  Returns:
+    The data set, or None if it is missing.
 
   Raises:
-    ValueError: it is there, but broken.
+    ValueError: it is damaged.
     OSError: it cannot be read, or it was prepared by TFDS and
       tensorflow-datasets is not installed.
   """
@@ -76,7 +79,7 @@ def find(
 
 
 def _is_prepared(folder: pathlib.Path) -> bool:
-  """Whether TFDS left VERSION or CONFIG/VERSION there."""
+  """Checks whether TFDS left VERSION or CONFIG/VERSION in a folder."""
   return any(
     any(folder.glob(f"{versions}/dataset_info.json"))
     for versions in ("*", "*/*")
@@ -97,17 +100,18 @@ def _prepared(data: pathlib.Path, name: str, split: str) -> Labelled:
       split=split,
       data_dir=str(data),
       download=False,
-      # Encoded images are decoded here: with a limit on their size.
+      # images stay encoded: they are decoded below, with a limit on their size
       decoders={"image": tfds.decode.SkipDecoding()},
     )
   except NotImplementedError as error:
     raise ValueError(
       f"{data / name} was prepared in a format without random access; remove "
-      f"it, and: tfds build {name} --file_format=array_record --data_dir={data}"
+      "it and run:\n"
+      f"tfds build {name} --file_format=array_record --data_dir={data}"
     ) from error
   except ValueError as error:
     raise ValueError(f"{data / name}: {split}: {error}") from error
-  counted = name == "clevr"  # Labelled by how many objects there are.
+  counted = name == "clevr"  # labelled by the number of objects
   classes = (
     tuple(str(n) for n in range(3, 11))
     if counted
@@ -136,24 +140,24 @@ def _folder(folder: pathlib.Path) -> Labelled:
     others += [os.path.join(path, n) for n in kept if n not in found]
     if found and path == str(folder):
       raise ValueError(
-        f"{folder}: {len(found):,} images lie right in it, such as "
-        f"{shown(found[0])}, and have no class; move each into the folder of "
-        f"its class: {folder.name}/CLASS/*.jpg"
+        f"{folder}: {len(found):,} images are directly in it, such as "
+        f"{shown(found[0])}, and so have no class; move each into the folder "
+        f"of its class: {folder.name}/CLASS/*.jpg"
       )
-    if found or not (below or kept):  # a folder of notes is no class
+    if found or not (below or kept):  # a folder of notes alone is not a class
       label = len(classes)
       classes.append(pathlib.Path(path).relative_to(folder).as_posix())
       files += [(os.path.join(path, name), label) for name in found]
   if others:
     logging.warning(
-      "%s: %d files are no images by their names and passed over, such as %s",
+      "%s: ignored %d files that are not images by their names, such as %s",
       shown(folder),
       len(others),
       shown(others[0]),
     )
   if not files:
     raise ValueError(
-      f"{folder}: found no image; want CLASS/*.jpg (or "
+      f"{folder}: found no image; expected CLASS/*.jpg (or "
       f"{', '.join(FILES[1:])}), or *.tar"
     )
 
@@ -165,7 +169,7 @@ def _folder(folder: pathlib.Path) -> Labelled:
 
 
 def _is_kept(name: str) -> bool:
-  """Whether a file or folder is not hidden and not some tool's own."""
+  """Checks that a file or folder is neither hidden nor some tool's own."""
   return not name.startswith(".") and name not in CLUTTER
 
 
@@ -178,7 +182,7 @@ def _tars(tars: list[pathlib.Path], names: pathlib.Path) -> Labelled:
       if image is None or "cls" not in members:
         raise ValueError(
           f"{path}: record {shown(repr(key))} has "
-          f"{shown(', '.join(sorted(members)))}; want an image "
+          f"{shown(', '.join(sorted(members)))}; expected an image "
           f"({', '.join(IMAGE_SUFFIXES)}) and cls"
         )
       where = f"{path}: record {shown(repr(key))}"
@@ -195,5 +199,5 @@ def _tars(tars: list[pathlib.Path], names: pathlib.Path) -> Labelled:
 
 
 def _number(stem: str) -> tuple[int, str]:
-  """Orders 2.tar before 10.tar."""
+  """Returns a sort key that puts 2.tar before 10.tar."""
   return (int(stem) if stem.isdecimal() else -1, stem)

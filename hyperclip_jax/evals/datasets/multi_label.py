@@ -1,9 +1,9 @@
 """Multi-label classification: images that show several classes at once.
 
-For each class the images are ranked by how near they lie to its prompt. Names
-and the template are those of CLIP's own evaluation of VOC2007 ("a photo of a
+For each class the images are ranked by how near they are to its prompt. Names
+and template are those of CLIP's own evaluation of VOC2007 ("a photo of a
 diningtable."), which clip-benchmark follows. Images are squashed to a square: a
-crop would cut objects at the border away.
+crop would cut off objects at the border.
 """
 
 import pathlib
@@ -54,24 +54,24 @@ VOC_WANTED = Source(
 
 
 def voc2007(model: Model, folder: pathlib.Path) -> Results:
-  """Mean average precision on the test split of VOC2007.
+  """Measures mean average precision on the test split of VOC2007.
 
   An image may show a class only in objects marked as difficult. VOC's own
   evaluation leaves such an image out of that class's ranking; clip-benchmark
-  takes it as positive. Average precision is the sum of `ranking`, not the
+  counts it as positive. Average precision is the sum in `ranking`, not the
   11-point interpolation of 2007.
 
   Args:
-    model: The model.
-    folder: What holds VOCdevkit.
+    model: model to measure.
+    folder: folder with VOCdevkit.
 
   Returns:
-    map: difficult ones left out.
-    map_with_difficult: difficult ones positive; and counts.
+    map: difficult objects left out.
+    map_with_difficult: difficult objects positive; and counts.
 
   Raises:
-    MissingData: Says what is missing and where to get it.
-    ValueError: A file is damaged; it and the line are named.
+    MissingData: a file is missing; the message says where to get it.
+    ValueError: a file is damaged; the message names the file and line.
   """
   names, marks = read_voc2007(folder)
   photos = folder / "VOCdevkit" / "VOC2007" / "JPEGImages"
@@ -88,21 +88,21 @@ def voc2007(model: Model, folder: pathlib.Path) -> Results:
 
 
 def coco(model: Model, folder: pathlib.Path) -> Results:
-  """Mean average precision on COCO val2017, over its 80 classes.
+  """Measures mean average precision on COCO val2017, over its 80 classes.
 
-  An image shows a class if any of its objects, crowds too, is of that class.
-  Images without an object are left out, as is usual.
+  An image shows a class if any of its objects, crowds included, is of that
+  class. Images without objects are left out, as is usual.
 
   Args:
-    model: The model.
-    folder: What holds annotations and val2017.
+    model: model to measure.
+    folder: folder with annotations and val2017.
 
   Returns:
     map, and counts.
 
   Raises:
-    MissingData: Says what is missing and where to get it.
-    ValueError: A record is damaged; its file and number are named.
+    MissingData: a file is missing; the message says where to get it.
+    ValueError: a record is damaged; the message names the file and its number.
   """
   data = read_instances(folder)
   rows = {
@@ -111,7 +111,7 @@ def coco(model: Model, folder: pathlib.Path) -> Results:
   }
   columns = {category: i for i, category in enumerate(data.categories)}
   if not rows:
-    raise ValueError(f"{folder}: the annotations hold no object")
+    raise ValueError(f"{folder}: the annotations contain no object")
   truth = np.zeros((len(rows), len(columns)), bool)
   for box in data.boxes:
     truth[rows[box.image], columns[box.category]] = True
@@ -128,11 +128,18 @@ def coco(model: Model, folder: pathlib.Path) -> Results:
 def read_voc2007(
   folder: pathlib.Path,
 ) -> tuple[list[str], Int8[np.ndarray, "images classes"]]:
-  """The names of the test images, and whether each shows each class.
+  """Reads the names of the test images, and whether each shows each class.
+
+  Args:
+    folder: folder with VOCdevkit.
 
   Returns:
-    Names without their ending, and int8 (images, 20): 1 it does, -1 it does
-    not, 0 only in difficult objects.
+    Names without a file suffix, and int8 (images, 20): 1 if the image shows the
+    class, -1 if it does not, 0 if only in difficult objects.
+
+  Raises:
+    MissingData: a file is missing; the message says where to get it.
+    ValueError: a file is damaged; the message names the file and line.
   """
   lists = folder / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main"
   paths = [lists / f"{name}_test.txt" for name in VOC_CLASSES]

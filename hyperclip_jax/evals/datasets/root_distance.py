@@ -1,6 +1,6 @@
-"""How far from the root whole images and boxes lie, on grounded records.
+"""Distances from the root of images and boxes in grounded records.
 
-Tars as training reads them, which should be others than it was trained on.
+The records are tars in the form that training reads, but not those of training.
 """
 
 import pathlib
@@ -17,16 +17,16 @@ from hyperclip_jax.evals.tasks import MissingData, Results, Task, left
 from hyperclip_jax.inference import reading
 from hyperclip_jax.inference.protocol import Model
 
-RECORDS = 4096  # The first ones that have a part.
-MIN_SIDE = 32  # Of a box in pixels, as in the paper.
+RECORDS = 4096  # number measured: the first ones that have a part
+MIN_SIDE = 32  # smallest side of a box in pixels, as in the paper
 
 
 def _run(model: Model, data: pathlib.Path) -> Results:
-  """Statistics and bins of `norms`, and how many records they are of."""
+  """Returns statistics and bins of `norms`, and the number of records."""
   if not any((data / "grounded").glob("*.tar")):
     raise MissingData(
       "grounded",
-      "your own held-out data, or GRIT: "
+      "your own held-out records, or GRIT: "
       "https://huggingface.co/datasets/zzliang/GRIT",
       f"grounded/*.tar: {WANTED}",
     )
@@ -57,7 +57,7 @@ def _run(model: Model, data: pathlib.Path) -> Results:
     if count == RECORDS:
       break
   if not count:
-    raise ValueError(f"{data / 'grounded'}: no record has a part to measure")
+    raise ValueError(f"{data / 'grounded'}: no record has a part")
   embeddings = {kind: np.concatenate(rows) for kind, rows in found.items()}
   return {
     "records": float(count),

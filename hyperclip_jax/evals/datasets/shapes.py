@@ -1,6 +1,6 @@
-"""The embedded data set as a task: what the end of a training run measures.
+"""Evaluates on the embedded data set, as at the end of a training run on it.
 
-It needs no download, and answers whether a model learned anything at all.
+It needs no download, and shows whether a model learned anything at all.
 """
 
 import pathlib
@@ -12,11 +12,11 @@ from hyperclip_jax.evals.tasks import MissingData, Results, Task
 from hyperclip_jax.inference.protocol import Model
 
 _FILES = ("val/*.tar", "objects/*.tar", "hierarchy.json")
-MIN_SIDE = 8  # Of a box in pixels, as in configs/shapes_tiny.py.
+MIN_SIDE = 8  # of a box in pixels, as in configs/shapes_tiny.py
 
 
 def _run(model: Model, data: pathlib.Path) -> Results:
-  """Retrieval, classification, hierarchy and distances on held-out scenes."""
+  """Measures retrieval, zero-shot, hierarchy and distances on held-out data."""
   folder = data / "shapes"
   if not all(any(folder.glob(files)) for files in _FILES):
     raise MissingData(

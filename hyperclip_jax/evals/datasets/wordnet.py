@@ -1,16 +1,16 @@
-"""WordNet above the classes of ImageNet: how wrong are the wrong answers?
+"""Hierarchical metrics on ImageNet, by the WordNet hierarchy above its classes.
 
-ImageNet's ids are places in WordNet 3.0's file of nouns: n01440764 is the noun
+ImageNet's ids are offsets in WordNet 3.0's file of nouns: n01440764 is the noun
 at byte 1440764 of data.noun (see wndb(5WN)). assets/wordnet.json holds those
-1,000 and all above them, with every parent that WordNet gives (hypernyms of a
-kind and of an instance), up to `entity`: 1,860 nodes, 75 with several parents.
-assets/NOTICE says of what `write` made it.
+1,000 nouns and all above them, with every parent that WordNet gives (hypernyms
+of a kind and of an instance), up to `entity`: 1,860 nodes, 75 with several
+parents. It was written by `write`; see assets/NOTICE.
 
 The paper measures on a smaller graph, of 1,371 edges, which is not copied here.
-`tree` comes near: one parent a node, and no node with a single child, which
-leaves 1,369 edges. Nor is a class among its own ancestors there: of the
+`tree` comes close: one parent for each node, and no node with a single child,
+which leaves 1,369 edges. There, a class is not among its own ancestors: in the
 published numbers, wrong answers have an LCA of half their TIE (3.04 and 6.06
-for CLIP), as |A(p)| - |A(p) & A(t)| + 1 has only without p in A(p).
+for CLIP), which |A(p)| - |A(p) & A(t)| + 1 gives only if A(p) excludes p.
 """
 
 import collections
@@ -38,27 +38,29 @@ _IMAGENET = next(d for d in classification.DATA_SETS if d.name == "imagenet")
 
 @functools.cache
 def parents() -> Parents:
-  """All above ImageNet's classes: the id of a noun -> those of its parents."""
+  """Maps ImageNet's classes and all nouns above them to their parents' ids."""
   content = read_json(ASSET)
   return {node: tuple(above) for node, above in content.items()}
 
 
 @functools.cache
 def tree() -> Parents:
-  """The hierarchy that is measured on: `pruned` for ImageNet's classes."""
+  """Returns the hierarchy for the metrics, `pruned` to ImageNet's classes."""
   return pruned(parents(), classification.class_names(_IMAGENET.name).keys())
 
 
 def pruned(parents: Parents, leaves: Collection[str]) -> Parents:
-  """The tree above some leaves, without what tells none of them apart.
+  """Prunes a hierarchy to the tree of branching points above some leaves.
 
   Args:
-    parents: a hierarchy.
+    parents: hierarchy as a mapping from a node to its parents.
     leaves: nodes of it, none above another.
 
   Returns:
-    Of several parents the one with the shortest way up (then the least id);
-    inner nodes with a single child are left out.
+    Tree in which each node has at most one parent: of several the one nearest
+      to
+    the root (on ties the least id). Inner nodes with a single child are left
+    out.
   """
 
   @functools.cache
@@ -86,17 +88,17 @@ def pruned(parents: Parents, leaves: Collection[str]) -> Parents:
 
 
 def build(nouns: bytes, leaves: Iterable[str]) -> dict[str, list[str]]:
-  """The hierarchy above some nouns.
+  """Builds the hierarchy above some nouns.
 
   Args:
-    nouns: the content of WordNet 3.0's data.noun.
+    nouns: content of WordNet 3.0's data.noun.
     leaves: ids such as n01440764.
 
   Returns:
     Node -> its parents, sorted.
 
   Raises:
-    ValueError: there is no noun at the place that an id names.
+    ValueError: an id is not the offset of a noun.
   """
   found: dict[str, list[str]] = {}
   todo = list(leaves)
@@ -121,7 +123,7 @@ def write(nouns: pathlib.Path, output: pathlib.Path) -> None:
 
 
 def _above(nouns: bytes, node: str) -> list[str]:
-  """The parents of a noun, from the line at its place."""
+  """Parses the parents of a noun from the line at its offset."""
   start = int(node[1:])
   end = nouns.find(b"\n", start)
   words = nouns[start:end].split(b" | ")[0].decode("ascii").split()
@@ -137,7 +139,7 @@ def _above(nouns: bytes, node: str) -> list[str]:
 
 
 def _run(model: Model, data: pathlib.Path) -> Results:
-  """The metrics of `hierarchy` over the images of ImageNet."""
+  """Measures the metrics of `hierarchy` on ImageNet's images."""
   found = classification.encoded(model, data, _IMAGENET)
   texts = classification.templates(_IMAGENET.name)
   classes = class_embeddings(model, found.names, texts)

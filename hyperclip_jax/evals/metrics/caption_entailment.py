@@ -1,7 +1,7 @@
-"""Entailment within chains of captions, general to specific, and of images.
+"""Entailment within chains of captions from general to specific, and of images.
 
-Scored by average precision and AUROC: pairs that entail against pairs that do
-not. Which do not is a choice; see each function.
+Scored by average precision and AUROC of pairs that entail against pairs that do
+not. The choice of negative pairs is described at each function.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from hyperclip_jax.evals.metrics.ranking import auroc, average_precision
 from hyperclip_jax.inference.protocol import Model
 
-NEGATIVES = 100  # An image, as published.
+NEGATIVES = 100  # captions for each image, as published
 
 Chain = tuple[str, ...]
 Chains = Float[np.ndarray, "chains levels dim"]
@@ -24,26 +24,27 @@ def entailment_of_captions(
   captions: Sequence[Chain],
   owners: Int[np.ndarray, "chains"],
 ) -> dict[str, float]:
-  """Does a general caption entail a specific one?
+  """Scores whether general captions entail specific ones.
 
-  A pair is positive if its captions are of one chain, the general one first.
-  For each there are up to two others: the same captions `reversed`, and one
-  with the general caption of that level in the next chain of a `foreign` image
-  (unless a chain of the image itself has that very caption). Equal captions
-  make no pair. CLIP's score is symmetric, so its AUROC on `reversed` is 0.5.
+  A pair of captions of one chain is positive if the general one comes first.
+  Each has up to two negatives: the same captions `reversed`, and a `foreign`
+  pair, whose general caption is that of the same level in the next chain of
+  another image (unless a chain of the image itself has that caption). Equal
+  captions make no pair. CLIP's score is symmetric, so its AUROC on `reversed`
+  is 0.5.
 
   Args:
-    model: The model.
-    embeddings: Of the captions.
-    captions: The captions themselves.
-    owners: For each chain, the row of its image.
+    model: model to measure.
+    embeddings: embeddings of the captions, general to specific in each chain.
+    captions: texts of the captions.
+    owners: index of each chain's image.
 
   Returns:
-    ap and auroc against all that are not pairs, and auroc_reversed and
-    auroc_foreign against one kind.
+    ap and auroc against all negatives; auroc_reversed and auroc_foreign against
+    one kind.
 
   Raises:
-    ValueError: There are no pairs, or a score is NaN.
+    ValueError: there are no pairs, or a score is NaN.
   """
   pairs = [
     (chain, i, j)
@@ -84,23 +85,24 @@ def entailment_of_images(
   embeddings: Chains,
   captions: Sequence[Chain],
 ) -> dict[str, float]:
-  """Does a caption entail an image?
+  """Scores whether captions entail images.
 
   As in the evaluation code of Hyper3-CLIP, by the score of its published table,
-  the signed margin: each caption of the image's chain should; the most specific
-  captions of the first 100 other chains should not, unless the chain has them.
+  the signed margin. Positive are all captions of the image's chain; negative
+  are the most specific captions of the first 100 other chains, unless they also
+  occur in the image's chain.
 
   Args:
-    model: The model.
-    images: One row a chain: its image.
-    embeddings: Of the captions.
-    captions: The captions themselves.
+    model: model to measure.
+    images: embedding of each chain's image.
+    embeddings: embeddings of the captions, general to specific in each chain.
+    captions: texts of the captions.
 
   Returns:
     ap and auroc.
 
   Raises:
-    ValueError: There are no pairs of a kind, or a score is NaN.
+    ValueError: there are no positive or no negative pairs, or a score is NaN.
   """
   truth, scores = [], []
   count, levels, _ = embeddings.shape
@@ -121,7 +123,7 @@ def entailment_of_images(
 def _foreign(
   captions: Sequence[Chain], owners: Int[np.ndarray, "chains"]
 ) -> dict[tuple[int, int], int]:
-  """(chain, level) -> the next chain with a caption foreign to the image."""
+  """Maps (chain, level) to the next chain whose caption is another image's."""
   own: dict[int, set[str]] = {}
   for chain, owner in zip(captions, owners.tolist(), strict=True):
     own.setdefault(owner, set()).update(chain)
@@ -139,7 +141,7 @@ def _foreign(
 def _score(
   model: Model, embeddings: Chains, pairs: Sequence[tuple]
 ) -> Float[np.ndarray, "pairs"]:
-  """Higher says that the first caption entails the second."""
+  """Scores pairs, higher where the first caption entails the second."""
   index = np.array(pairs, np.int64).reshape(-1, 2, 2)
   general, specific = index[:, 0], index[:, 1]
   return -model.entailment_score(

@@ -1,9 +1,9 @@
-"""How wrong is a wrong answer? Metrics over a hierarchy of concepts.
+"""Hierarchical metrics: how far a wrong class is from the right one.
 
-The hierarchy is a mapping from a node to its parents; a node may have several
-(WordNet has), and the root has none. A(n) is n together with its ancestors.
-The metrics are those of HyCoCLIP (Pal et al., ICLR 2025, Sec. 3.3), which
-counts without n itself.
+The hierarchy maps a node to its parents; a node may have several, as in
+WordNet, and the root has none. A(n) is n together with its ancestors. The
+metrics are those of HyCoCLIP (Pal et al., ICLR 2025, Sec. 3.3), which leaves n
+itself out of A(n).
 """
 
 import graphlib
@@ -24,29 +24,29 @@ def hierarchy(
   truths: Sequence[str],
   own: bool = True,
 ) -> dict[str, float]:
-  """Means over the pairs (prediction p, truth t).
+  """Averages the hierarchical metrics over pairs (prediction p, truth t).
 
   Args:
-    parents: The hierarchy, node -> its parents.
-    predictions: The predicted nodes.
-    truths: The right nodes, as many.
-    own: Whether A(n) holds n itself. Without, which is how the paper counts,
-      mistakes between children of one parent are no mistakes to `jaccard`,
-      `precision` and `recall`.
+    parents: hierarchy as a mapping from a node to its parents.
+    predictions: predicted nodes.
+    truths: right nodes, as many.
+    own: whether A(n) includes n. Without it, as in the paper, `jaccard`,
+      `precision` and `recall` do not penalise confusing two children of one
+      parent.
 
   Returns:
-    tie: Tree-induced error, the edges on the shortest path from p to t, lower
-      is better.
-    lca: |A(p)| - |A(p) & A(t)| + 1, how far p lies below what p and t share;
-      lower is better, 1 is best.
+    tie: tree-induced error, edges on the shortest path from p to t; lower is
+      better.
+    lca: |A(p)| - |A(p) & A(t)| + 1, depth of p below the ancestors shared with
+      t; lower is better, 1 is best.
     jaccard: |A(p) & A(t)| / |A(p) | A(t)|.
     precision: |A(p) & A(t)| / |A(p)|.
     recall: |A(p) & A(t)| / |A(t)|.
 
   Raises:
-    ValueError: There are no pairs, the lengths differ, a node is unknown, the
-      hierarchy has a cycle, no path joins a prediction to its truth, or a root
-      is asked for that has no ancestors.
+    ValueError: there are no pairs, the lengths differ, a node is unknown, the
+      hierarchy has a cycle, no path joins a prediction to its truth, or without
+      `own` a node is a root.
   """
   mean = scores(parents, predictions, truths, own).mean(axis=0)
   return dict(zip(METRICS, mean.tolist(), strict=True))
@@ -58,7 +58,20 @@ def scores(
   truths: Sequence[str],
   own: bool = True,
 ) -> Float[np.ndarray, "pairs 5"]:
-  """The METRICS of each pair; takes and raises what `hierarchy` does."""
+  """Computes the METRICS of each pair; see `hierarchy`.
+
+  Args:
+    parents: hierarchy as a mapping from a node to its parents.
+    predictions: predicted nodes.
+    truths: right nodes, as many.
+    own: whether A(n) includes n.
+
+  Returns:
+    One row for each pair, one column for each of METRICS.
+
+  Raises:
+    ValueError: as in `hierarchy`.
+  """
   if not truths or len(predictions) != len(truths):
     raise ValueError(
       f"{len(predictions)} predictions for {len(truths)} truths: give as many "
@@ -70,7 +83,7 @@ def scores(
     for n in {*predictions, *truths}
   }
   if not all(above.values()):
-    raise ValueError("a root has no ancestors but itself")
+    raise ValueError("a root has no ancestors; pass own=True to count it")
   neighbours = _neighbours(parents)
   edges = {truth: _edges_from(truth, neighbours) for truth in set(truths)}
   rows = []
@@ -91,7 +104,14 @@ def scores(
 
 
 def validate(parents: Parents) -> None:
-  """Raises ValueError if a parent is not a node, or if there is a cycle."""
+  """Checks that all parents are nodes and that there is no cycle.
+
+  Args:
+    parents: hierarchy as a mapping from a node to its parents.
+
+  Raises:
+    ValueError: a parent is not a node, or there is a cycle.
+  """
   for node, above in parents.items():
     for parent in above:
       if parent not in parents:
@@ -106,7 +126,18 @@ def validate(parents: Parents) -> None:
 
 
 def ancestors(parents: Parents, node: str) -> frozenset[str]:
-  """The node itself and all that lies above it, in a valid hierarchy."""
+  """Returns a node and all nodes above it.
+
+  Args:
+    parents: hierarchy without cycles.
+    node: node to start from.
+
+  Returns:
+    The node and its ancestors.
+
+  Raises:
+    ValueError: the node is not in the hierarchy.
+  """
   if node not in parents:
     raise ValueError(f"{node!r} is not in the hierarchy")
   found, todo = {node}, [node]
@@ -118,7 +149,7 @@ def ancestors(parents: Parents, node: str) -> frozenset[str]:
 
 
 def _neighbours(parents: Parents) -> dict[str, set[str]]:
-  """The hierarchy without directions: parents and children of every node."""
+  """Returns the undirected graph: parents and children of every node."""
   neighbours = {node: set(above) for node, above in parents.items()}
   for node, above in parents.items():
     for parent in above:
@@ -127,7 +158,7 @@ def _neighbours(parents: Parents) -> dict[str, set[str]]:
 
 
 def _edges_from(source: str, neighbours: Mapping[str, set[str]]):
-  """Edges on the shortest path from the source to each node it reaches."""
+  """Returns the distance, in edges, to each node that can be reached."""
   distance, ring = {source: 0}, {source}
   while ring:
     further = distance[next(iter(ring))] + 1

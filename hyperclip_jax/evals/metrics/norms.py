@@ -1,6 +1,6 @@
-"""How far from the root each kind of embedding lies.
+"""Distances of embeddings from the root, by kind.
 
-General things should lie near the root and specific things far from it: box
+General concepts should lie near the root and specific ones far from it: box
 texts first, then texts and box images, then images.
 """
 
@@ -22,17 +22,17 @@ NAMES = (EDGES, *(f"{k}_{s}" for k in KINDS for s in (*STATISTICS, "bins")))
 def distances(
   space: Space, embeddings: Mapping[str, Float[np.ndarray, "_ dim"]]
 ) -> dict[str, np.ndarray]:
-  """Distances from the root by kind.
+  """Measures distances from the root.
 
-  All kinds are measured from one root. On a sphere it is the mean direction of
-  all that is measured and finite, as in MERU's figure of CLIP.
+  One root is used for all kinds. On a sphere it is the mean direction of all
+  finite embeddings, as in MERU's figure of CLIP.
 
   Args:
-    space: Where the embeddings live.
-    embeddings: Lifted embeddings by kind, usually KINDS.
+    space: space of the embeddings.
+    embeddings: embeddings by kind, usually KINDS.
 
   Returns:
-    One array (rows,) a kind, in the order given.
+    float32 array (rows,) for each kind, in the order given.
   """
   rows = np.concatenate([*embeddings.values()])
   root = space.root(rows[np.isfinite(rows).all(axis=1)])
@@ -44,17 +44,17 @@ def distances(
 def bins(
   distances: Mapping[str, Float[np.ndarray, "_"]],
 ) -> dict[str, list[float]]:
-  """How many rows of each kind lie in which of BINS bins that all share.
+  """Counts distances in a histogram, with the same BINS bins for every kind.
 
   Args:
-    distances: From the root by kind; what is not finite is not counted.
+    distances: distances from the root by kind; only finite ones are counted.
 
   Returns:
-    bin_edges, BINS + 1 distances; and {kind}_bins, BINS counts. A bin holds
-    its lower edge, and the last one its upper edge too.
+    bin_edges, BINS + 1 distances, and {kind}_bins, BINS counts. A bin includes
+    its lower edge, and the last bin also its upper edge.
   """
   finite = {
-    # Wide enough for bins between any two distances that differ in float32.
+    # float64 has bin edges between any two distances that differ in float32.
     kind: rows[np.isfinite(rows)].astype(np.float64)
     for kind, rows in distances.items()
   }
@@ -69,7 +69,15 @@ def bins(
 def norms(
   space: Space, embeddings: Mapping[str, Float[np.ndarray, "_ dim"]]
 ) -> dict[str, float]:
-  """{kind}_mean, _std, _p5, _median and _p95 of the distances from the root."""
+  """Summarises the distances from the root of each kind.
+
+  Args:
+    space: space of the embeddings.
+    embeddings: embeddings by kind, usually KINDS.
+
+  Returns:
+    {kind}_mean, _std, _p5, _median and _p95.
+  """
   result = {}
   for kind, rows in distances(space, embeddings).items():
     result[f"{kind}_mean"] = float(np.mean(rows))

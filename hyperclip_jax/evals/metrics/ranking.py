@@ -1,7 +1,7 @@
-"""Ranking metrics: average precision and the area under the ROC curve.
+"""Average precision and area under the ROC curve.
 
-Rows of one score stand at one threshold, as in scikit-learn: the order in which
-they come cannot help or hurt.
+Rows with equal scores share one threshold, as in scikit-learn, so their order
+does not matter.
 """
 
 import numpy as np
@@ -11,11 +11,14 @@ from jaxtyping import Bool, Float, Int
 def average_precision(
   truth: Bool[np.ndarray, "rows"], scores: Float[np.ndarray, "rows"]
 ) -> float:
-  """Sum over the thresholds of (gain in recall) x precision; no interpolation.
+  """Sums (gain in recall) x precision over the thresholds, not interpolated.
 
   Args:
-    truth: whether a row is positive.
-    scores: higher says positive.
+    truth: whether each row is positive.
+    scores: scores that are higher for positive rows.
+
+  Returns:
+    Average precision, a fraction.
 
   Raises:
     ValueError: a score is NaN, or no row is positive.
@@ -30,11 +33,17 @@ def average_precision(
 def auroc(
   truth: Bool[np.ndarray, "rows"], scores: Float[np.ndarray, "rows"]
 ) -> float:
-  """How often a positive row scores above a negative one; ties count half.
+  """Computes the area under the ROC curve; ties count half.
+
+  It is the probability that a positive row has a higher score than a negative
+  one.
 
   Args:
-    truth: whether a row is positive.
-    scores: higher says positive.
+    truth: whether each row is positive.
+    scores: scores that are higher for positive rows.
+
+  Returns:
+    Area, a fraction.
 
   Raises:
     ValueError: a score is NaN, or all rows are of one kind.
@@ -55,15 +64,15 @@ def mean_average_precision(
   scores: Float[np.ndarray, "rows classes"],
   known: Bool[np.ndarray, "rows classes"] | None = None,
 ) -> float:
-  """The mean over the classes of each one's average precision over the rows.
+  """Averages the average precision of each class over the classes.
 
   Args:
-    truth: whether a row shows a class.
-    scores: higher says that it does.
-    known: False leaves a row out of a class's ranking; None keeps all.
+    truth: whether each row shows each class.
+    scores: scores that are higher for rows that show the class.
+    known: False where a row is left out of a class's ranking; None for no row.
 
   Returns:
-    The mean over the classes that have a positive row.
+    Mean over the classes that have a positive row, a fraction.
 
   Raises:
     ValueError: a score is NaN, or no class has a positive row.
@@ -86,7 +95,7 @@ def mean_average_precision(
 def _curve(
   truth: Bool[np.ndarray, "rows"], scores: Float[np.ndarray, "rows"]
 ) -> tuple[Int[np.ndarray, "thresholds"], Int[np.ndarray, "thresholds"]]:
-  """Positive rows, and all rows, at or above each distinct score."""
+  """Counts positive rows, and all rows, at or above each distinct score."""
   bad = np.count_nonzero(np.isnan(scores))
   if bad or not len(scores):
     raise ValueError(f"{bad} of {len(scores)} scores are NaN: cannot be ranked")

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int, Integer
 
 from hyperclip_jax.inference.protocol import Model
 
-BATCH = 1024  # Queries scored at once: 100 MB of scores for 25,000 texts.
+BATCH = 1024  # queries scored at once: 100 MB of scores for 25,000 texts
 
 
 def retrieval(
@@ -17,26 +17,26 @@ def retrieval(
   ks: Sequence[int] = (1, 5),
   owner: Integer[np.ndarray, "texts"] | Sequence[int] | None = None,
 ) -> dict[str, float]:
-  """Recall at k: how often the k nearest candidates hold a right one.
+  """Computes recall at k: how often a right candidate is among the k nearest.
 
-  Ties count against the model, and so does NaN: one that collapsed to a single
-  point scores chance or less, not 1. It follows that two images with the very
-  same caption hide each other's; prefer captions that differ.
+  Ties and NaN count as errors, so that a model that maps everything to one
+  point scores no better than chance. For the same reason two images with
+  identical captions hide each other's; prefer captions that differ.
 
   Args:
-    model: The model.
-    image_embeddings: One row an image.
-    text_embeddings: One row a caption.
-    ks: The cut-offs.
-    owner: For each caption, the row of its image; None: caption i is image i's.
+    model: model to measure.
+    image_embeddings: one row for each image.
+    text_embeddings: one row for each caption.
+    ks: cut-offs k.
+    owner: index of each caption's image; None if caption i belongs to image i.
 
   Returns:
-    i2t_r{k} (images find any caption of theirs) and t2i_r{k} (captions find
-    their image) for every k.
+    i2t_r{k} (images that find any of their captions) and t2i_r{k} (captions
+    that find their image) for every k.
 
   Raises:
-    ValueError: There is no image, `owner` names none, or an image has no
-      caption.
+    ValueError: there is no image, `owner` has an unknown index, or an image has
+      no caption.
   """
   owners = np.arange(len(text_embeddings)) if owner is None else owner
   found = ranks(model, image_embeddings, text_embeddings, np.asarray(owners))
@@ -53,19 +53,20 @@ def ranks(
   text_embeddings: Float[np.ndarray, "texts dim"],
   owners: Integer[np.ndarray, "texts"],
 ) -> tuple[Int[np.ndarray, "images"], Int[np.ndarray, "texts"]]:
-  """How many wrong candidates lie no further than the nearest right one.
+  """Counts the wrong candidates as near as the nearest right one, or nearer.
 
   Args:
-    model: The model.
-    image_embeddings: One row an image.
-    text_embeddings: One row a caption.
-    owners: For each caption, the row of its image.
+    model: model to measure.
+    image_embeddings: one row for each image.
+    text_embeddings: one row for each caption.
+    owners: index of each caption's image.
 
   Returns:
-    One rank an image, among captions, and one a caption, among images.
+    Rank of each image's best caption, and of each caption's image; 0 is best.
 
   Raises:
-    ValueError: There is no image, an owner is none, or an image has no caption.
+    ValueError: there is no image, `owners` has an unknown index, or an image
+      has no caption.
   """
   if not len(image_embeddings):
     raise ValueError("there is no image to retrieve")
@@ -87,13 +88,13 @@ def _ranks(
   query_owners: Integer[np.ndarray, "queries"],
   candidate_owners: Integer[np.ndarray, "candidates"],
 ) -> Int[np.ndarray, "queries"]:
-  """How many wrong candidates are no further than the nearest right one."""
+  """Ranks the nearest right candidate of each query."""
   ranks = []
   for start in range(0, len(queries), BATCH):
     rows = slice(start, start + BATCH)
     scores = model.similarity(queries[rows], candidates)
     right = query_owners[rows, None] == candidate_owners
     best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
-    # Not `scores >= best`, which NaN would answer with no: a perfect rank.
+    # Not `scores >= best`, which is false for NaN: that would rank it first.
     ranks.append(np.sum(~(scores < best) & ~right, axis=1))
   return np.concatenate(ranks)

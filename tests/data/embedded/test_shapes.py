@@ -280,7 +280,7 @@ def test_a_complete_folder_is_left_alone(folder, monkeypatch):
 
 def test_other_parameters_are_refused_by_name(folder):
   before = digests(folder)
-  with pytest.raises(ValueError, match=r"seed 0 \(asked: 7\)"):
+  with pytest.raises(ValueError, match=r"seed 0 \(wanted: 7\)"):
     shapes.generate(folder, **SMALL, seed=7)
   assert digests(folder) == before
 
@@ -309,7 +309,7 @@ def test_a_tar_that_was_added_is_named(tmp_path, split):
   shapes.generate(tmp_path / "d", **few)
   added = tmp_path / "d" / split / "00009.tar"
   added.write_bytes((tmp_path / "d/train/00000.tar").read_bytes())
-  match = rf"holds {split}/00009\.tar, which is no part"
+  match = rf"holds {split}/00009\.tar, which is not part"
   with pytest.raises(ValueError, match=match):
     shapes.generate(tmp_path / "d", **few)
   added.unlink()

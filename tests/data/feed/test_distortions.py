@@ -3,7 +3,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from scipy import ndimage
 
 from hyperclip_jax.data.feed import distortions
@@ -146,6 +146,28 @@ def test_blur_equals_scipy(sigma, radius):
     mode="mirror",
   )
   np.testing.assert_allclose(found[0], want, rtol=0, atol=2 * ROUNDING)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.3, 0.8, 1.2, 1.7, 2.0, 3.0])
+def test_box_blur_equals_pillow(sigma):
+  blurred = Image.fromarray(photo()).filter(ImageFilter.GaussianBlur(sigma))
+  found = distortions.box_blur(unit(photo()), scalar(sigma))
+  off = np.abs(np.asarray(found)[0] * 255 - np.asarray(blurred))
+  # Pillow rounds to a level after each of six boxes, and boxes shrink errors.
+  assert off.max() < 3
+  assert off.mean() < 0.6
+
+
+def test_box_blur_keeps_white_and_takes_one_sigma_for_each_image():
+  white = jnp.ones((1, 1, 5, 3))
+  np.testing.assert_allclose(
+    distortions.box_blur(white, scalar(2.0)), 1, atol=ROUNDING
+  )
+  images = jnp.stack([unit(photo())[0]] * 2)
+  both = distortions.box_blur(images, jnp.asarray([0.1, 2.0]))
+  for one, sigma in zip(both, (0.1, 2.0), strict=True):
+    alone = distortions.box_blur(images[:1], scalar(sigma))[0]
+    np.testing.assert_allclose(one, alone, atol=ROUNDING)
 
 
 def test_blur_takes_one_sigma_for_each_image():

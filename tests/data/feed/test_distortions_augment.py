@@ -225,6 +225,16 @@ def test_blur_is_of_random_sigma():
   assert abs(sigma.mean() - 1.05) < deviation(count, 1.9)
 
 
+def test_blur_has_the_form_that_is_asked_for():
+  images = np.random.default_rng(0).random((2, 41, 41, 3)).astype(np.float32)
+  boxes = Options(blur=1.0, blur_form="boxes")
+  found = augment(images, range(2), boxes)
+  exact = augment(images, range(2), Options(blur=1.0))
+  middle = np.s_[:, 5:-5, 5:-5]  # edges differ
+  off = np.abs(found - exact)[middle].max()
+  assert 1e-4 < off < 0.1
+
+
 @pytest.mark.parametrize(("side", "kernel"), [(2, 3), (41, 5), (224, 23)])
 def test_blur_is_a_tenth_as_wide_as_the_image(side, kernel):
   image = np.zeros((8, side, side, 3))

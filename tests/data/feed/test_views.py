@@ -289,3 +289,16 @@ def test_differs_is_what_the_whole_rows_say(examples):
 def test_several_processes_read_texts_of_one_length():
   found = views.of_one_length({"a": View(lengths=(8, 77)), "b": NO_TEXT})
   assert found == {"a": View(lengths=(77,)), "b": NO_TEXT}
+
+
+def test_a_view_may_have_pictures_of_its_own_size():
+  canvases = np.zeros((2, 16, 16, 3), np.uint8)
+  crops = np.array([[0, 0, 16, 16]] * 2, np.float32)
+  seeds = np.zeros(2, np.uint32)
+  shown = {"weak": NO_TEXT, "strong": NO_TEXT._replace(canvas="weak")}
+  shown["strong"] = shown["strong"]._replace(image_size=6)
+  batch = {name: {"crop": crops, "seed": seeds} for name in shown}
+  batch["weak"]["image"] = canvases
+  found = views.augment(shown, jax.tree.map(jnp.asarray, batch), 8)
+  assert found["weak"]["image"].shape == (2, 8, 8, 3)
+  assert found["strong"]["image"].shape == (2, 6, 6, 3)

@@ -111,8 +111,8 @@ def test_bad_rows_are_counted_and_the_record_is_kept(
     (b"{}", "no caption"),
     (b'{"caption": 3, "ref_exps": []}', "no caption"),
     (b'{"caption": null, "ref_exps": []}', "no caption"),
-    (b'{"caption": "a", "noun_chunks": 3}', "noun_chunks is no list"),
-    (b'{"caption": "a", "ref_exps": "[0"}', "ref_exps is no list"),
+    (b'{"caption": "a", "noun_chunks": 3}', "noun_chunks is not a list"),
+    (b'{"caption": "a", "ref_exps": "[0"}', "ref_exps is not a list"),
     (b'{"caption": "' + b"a" * (1 << 20) + b'"}', "member too large"),
   ],
 )
@@ -308,7 +308,7 @@ def test_a_parquet_of_another_kind_is_named(tmp_path):
   with pytest.raises(BadInputError, match=r"0\.parquet: .*no column 'key'"):
     read(path)
   (tmp_path / "0.parquet").write_bytes(b"PAR1 no")
-  with pytest.raises(BadInputError, match=r"0\.parquet: cannot read it"):
+  with pytest.raises(BadInputError, match=r"0\.parquet: cannot be read"):
     read(path)
 
 
@@ -349,7 +349,7 @@ def test_damaged_tars_and_those_of_another_layout_are_errors(tmp_path):
   with pytest.raises(BadInputError, match=r"a\.tar: damaged or truncated"):
     read(path)
   write_tar(path, [("a.jpg", b""), ("a.parts.json", b"")])
-  with pytest.raises(BadInputError, match=r"a\.tar: is prepared already"):
+  with pytest.raises(BadInputError, match=r"a\.tar: already prepared"):
     read(path)
   write_tar(path, [("a.jpg", b""), ("a.mp3", b"")])
   with pytest.raises(BadInputError, match=r"suffixes jpg, mp3; want"):
@@ -378,13 +378,13 @@ def test_find_sorts_inputs_and_cuts_jsons(tmp_path):
 
 def test_find_names_what_it_cannot_take(tmp_path):
   write_tar(tmp_path / "a.tar", [])
-  with pytest.raises(ValueError, match=r"--images=.* is for a JSON"):
+  with pytest.raises(ValueError, match=r"--images=.* needs a JSON"):
     inputs.find([f"{tmp_path}/a.tar"], str(tmp_path), 10)
   (tmp_path / "a.txt").touch()
   with pytest.raises(ValueError, match=r"a\.txt; want NAME\.tar, or"):
     inputs.find([f"{tmp_path}/*"], None, 10)
   (tmp_path / "a.parquet").touch()
-  with pytest.raises(ValueError, match=r"a\.parquet; .* --output_format webd"):
+  with pytest.raises(ValueError, match=r"a\.parquet; .*--output_format webd"):
     inputs.find([f"{tmp_path}/*"], None, 10)
   (tmp_path / "a.json").write_text('{"images": [{}], "annotations": []}')
   with pytest.raises(ValueError, match=r"--images=nowhere is not a folder"):

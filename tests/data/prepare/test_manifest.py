@@ -105,17 +105,17 @@ def test_only_a_prepared_folder_is_filled(tmp_path):
   write_tar(tmp_path / "00001.tar", [])
   manifest.check(str(tmp_path))
   write_tar(tmp_path / "00002.tar", raw_members("a"))
-  with pytest.raises(ValueError, match=r"holds 00002\.tar, which is no part"):
+  with pytest.raises(ValueError, match=r"holds 00002\.tar, which is not part"):
     manifest.check(str(tmp_path))
   (tmp_path / "00002.tar").unlink()
   (tmp_path / "thesis.tex").touch()
-  with pytest.raises(ValueError, match=r"holds thesis\.tex, which is no part"):
+  with pytest.raises(ValueError, match=r"holds thesis\.tex, which is not part"):
     manifest.check(str(tmp_path))
 
 
 def test_names_of_others_are_shown_without_harm(tmp_path):
   (tmp_path / "\x1b[2Jx").touch()
-  with pytest.raises(ValueError, match=r"holds \\x1b\[2Jx, which is no part"):
+  with pytest.raises(ValueError, match=r"holds \\x1b\[2Jx, which is not part"):
     manifest.check(str(tmp_path))
   (tmp_path / "\x1b[2Jx").unlink()
   harm = {"path": "\x1b[2J.tar", "bytes": "\x1b[2J" * 1000}

@@ -179,7 +179,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, capsys):
   done = {path: path.stat().st_mtime_ns for path in out.glob("0*.json")}
   assert 0 < len(done) < 6
   lines, code = verify(out, capsys)
-  assert "manifest.json: missing; the run did not end" in lines[0]
+  assert "manifest.json: missing; the run did not finish" in lines[0]
   assert code == 1
   main(*flags[:-1], jobs=2)
   assert {path: path.stat().st_mtime_ns for path in done} == done
@@ -207,7 +207,9 @@ def test_ctrl_c_ends_with_a_message_and_no_half_file(tmp_path):
   os.killpg(process.pid, signal.SIGINT)
   _, errors = process.communicate(timeout=60)
   assert process.returncode == 130
-  assert errors.splitlines()[-1].startswith("SIGINT: ended; the same command")
+  assert errors.splitlines()[-1].startswith(
+    "SIGINT: ended; run the same command"
+  )
   assert "Traceback" not in errors
   assert not any(out.glob("*.tmp"))
 
@@ -252,7 +254,7 @@ def miscount(folder):
   [
     (
       lambda out: flip(out / "00001.tar"),
-      ["00001.tar: its bytes have changed"],
+      ["00001.tar: content has changed"],
     ),
     (lambda out: (out / "00001.tar").unlink(), ["00001.tar: missing"]),
     (lambda out: (out / "00001.json").unlink(), ["00001.json: missing"]),
@@ -270,15 +272,15 @@ def miscount(folder):
       lambda out: (out / "00001.json").write_bytes(
         (out / "00002.json").read_bytes()
       ),
-      ["00001.json: says otherwise than the manifest"],
+      ["00001.json: differs from the manifest"],
     ),
     (
       miscount,
       [
-        "00000.json: says otherwise than the manifest",
+        "00000.json: differs from the manifest",
         "00000.tar: 4 records, not 5",
         "00001.tar: 4 records, not 5",
-        "00002.json: says otherwise than the manifest",
+        "00002.json: differs from the manifest",
         "00002.tar: 4 records, not 5",
       ],
     ),
@@ -286,7 +288,7 @@ def miscount(folder):
       lambda out: (out / "manifest.json").write_text(
         (out / "manifest.json").read_text().replace('"parts": 24', '"parts": 1')
       ),
-      ["manifest.json: its totals are not the sums"],
+      ["manifest.json: totals differ from the sums"],
     ),
   ],
 )
@@ -327,7 +329,7 @@ def test_nothing_good_is_an_error(tmp_path):
       "want fractions or percent",
     ),
     (["--input=none*.tar", "--output=OUT"], "no file matches 'none*.tar'"),
-    (["--input=IN", "--output=OUT", "--images=."], "is for a JSON"),
+    (["--input=IN", "--output=OUT", "--images=."], "needs a JSON"),
     (["--input=IN", "--output=FOLDER"], "holds the input"),
   ],
 )
@@ -354,7 +356,7 @@ def test_a_folder_that_is_refused_is_left_as_it_was(tmp_path):
   for name in names:
     (out / name).write_text(name)
   before = files(out)
-  with pytest.raises(SystemExit, match="which is no part of a prepared"):
+  with pytest.raises(SystemExit, match="which is not part of a prepared"):
     main("--input", pattern, "--output", out)
   assert files(out) == before
   for name in names[:-1]:
@@ -372,7 +374,9 @@ def test_an_input_that_was_replaced_is_noticed(tmp_path):
   size = path.stat().st_size
   write_tar(path, [m for i in range(4) for m in raw_members(f"9{i:04d}")])
   assert path.stat().st_size == size
-  with pytest.raises(SystemExit, match=r"00000\.json was made of raw0\.tar of"):
+  with pytest.raises(
+    SystemExit, match=r"00000\.json was made from raw0\.tar of"
+  ):
     main("--input", pattern, "--output", out)
 
 
@@ -392,7 +396,7 @@ def test_a_parquet_that_was_replaced_is_noticed(tmp_path):
   main(*flags)
   main(*flags)
   assert write(0.375) == size
-  with pytest.raises(SystemExit, match=r"00000\.json was made of 0\.tar of"):
+  with pytest.raises(SystemExit, match=r"00000\.json was made from 0\.tar of"):
     main(*flags)
   write(0.625)
   main(*flags)
@@ -422,12 +426,16 @@ def test_a_picture_of_a_json_that_was_replaced_is_noticed(tmp_path):
   main(*flags)
   data, size = jpeg(9), (folder / "2.jpg").stat().st_size
   (folder / "2.jpg").write_bytes(data[:size].ljust(size, b"\0"))
-  with pytest.raises(SystemExit, match=r"00001\.json was made of boxes\.json"):
+  with pytest.raises(
+    SystemExit, match=r"00001\.json was made from boxes\.json"
+  ):
     main(*flags)
   other = tmp_path / "other"
   main(*flags[:-2], other, "--shard_size=2")
   (folder / "3.jpg").write_bytes(jpeg(3))
-  with pytest.raises(SystemExit, match=r"00001\.json was made of boxes\.json"):
+  with pytest.raises(
+    SystemExit, match=r"00001\.json was made from boxes\.json"
+  ):
     main(*flags[:-2], other, "--shard_size=2")
 
 
@@ -437,7 +445,7 @@ def test_inputs_of_equal_names_are_told_apart(tmp_path):
     write_tar(tmp_path / name / "0.tar", raw_members(f"{i}"))
   out = tmp_path / "out"
   main("--input", tmp_path / "a/0.tar", "--output", out)
-  with pytest.raises(SystemExit, match=r"was made of 0\.tar of"):
+  with pytest.raises(SystemExit, match=r"was made from 0\.tar of"):
     main("--input", tmp_path / "b/0.tar", "--output", out)
   both = tmp_path / "both"
   main("--input", f"{tmp_path}/[ab]/0.tar", "--output", both)

@@ -180,7 +180,7 @@ def test_boxes_of_another_form_are_refused_with_what_to_set(
   tmp_path, unit, ends
 ):
   members = of_form(unit, ends)
-  flags = f"Give --boxes={unit} --box_format={ends}, or if they are right"
+  flags = f"Give --boxes={unit} --box_format={ends}, or to keep the form"
   for skip_bad in (False, True):
     with pytest.raises(ValueError, match=re.escape(flags)):
       prepare(tmp_path, members, skip_bad)

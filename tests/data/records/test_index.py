@@ -213,7 +213,9 @@ def test_bytes_after_the_end_that_are_no_tar_are_an_error(
 ):
   path = joined(tmp_path / "all.tar", parts[0], more)
   offset = len(parts[0])
-  with pytest.raises(ValueError, match=rf"near offset {offset} .*are no tar"):
+  with pytest.raises(
+    ValueError, match=rf"near offset {offset} .*are not a tar"
+  ):
     index.build(path)
 
 
@@ -346,7 +348,7 @@ def test_a_changed_tar_is_walked_again(tmp_path):
   assert index.load(path).key(0) == "c"
   with open(path, "r+b") as file:
     file.write(b"\xff" * 512)
-  with pytest.raises(OSError, match=r"no tar header .*changed after"):
+  with pytest.raises(OSError, match=r"no tar header .*has changed since"):
     old.key(0)
 
 
@@ -474,7 +476,7 @@ def test_index_goes_to_another_folder_or_stays_in_memory(tmp_path, caplog):
   with caplog.at_level(logging.WARNING):
     built = index.load(paths[0], f"{paths[1]}/no_folder")
   assert len(built) == 1
-  assert "cannot keep the index" in caplog.text
+  assert "cannot save the index" in caplog.text
 
 
 def test_a_cut_file_is_an_io_error_with_path_and_offset(tmp_path):

@@ -23,8 +23,7 @@ def test_good_records_pass(tmp_path):
   seen = preview.look([source(tmp_path / "0.tar")])
   assert (seen.records, seen.parts, seen.with_parts) == (20, 20, 20)
   assert preview.summary(seen) == (
-    "1.00 parts an image: 20 of 20 records looked at have one; left out: "
-    "nothing"
+    "1.00 parts per image: 20 of 20 records checked have one; left out: nothing"
   )
   preview.check([source(tmp_path / "0.tar")])
 
@@ -50,7 +49,7 @@ def test_captions_alone_are_refused(tmp_path):
     for i in range(20)
     for member in ((f"{i}.jpg", jpeg()), (f"{i}.txt", b"a cat"))
   ]
-  with pytest.raises(ValueError, match="0 of 20 records looked at have one"):
+  with pytest.raises(ValueError, match="0 of 20 records checked have one"):
     preview.check([TarSource([write_tar(tmp_path / "1.tar", pairs)])])
 
 
@@ -66,7 +65,7 @@ def test_few_parts_are_said(tmp_path, caplog):
     rows = [[0, 10, 0, 0, 1, 1, 1]] if i == 7 else []
     members += raw_members(f"{i}", noun_chunks=rows, ref_exps=[])
   preview.check([TarSource([write_tar(tmp_path / "0.tar", members)])])
-  assert "1 of 50 records looked at have one" in caplog.text
+  assert "1 of 50 records checked have one" in caplog.text
 
 
 def test_a_few_records_say_nothing(tmp_path):

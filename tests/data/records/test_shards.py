@@ -63,7 +63,7 @@ def test_what_is_left_out_of_tars_is_said_once(tmp_path, caplog):
     assert len(TarSource([whole])) == 1
   (said,) = caplog.messages
   assert said.startswith("2 records of 3 tars are left out")
-  assert "and 2 as their key came before" in said
+  assert "and 2 because their key occurs before" in said
   assert said.endswith(paths[0])
 
 
@@ -320,5 +320,5 @@ def test_many_tars_of_a_folder_that_cannot_be_written(
     source = TarSource(paths, index_folder=f"{paths[0]}/no_folder")
   assert [source[i].key for i in range(4)] == ["0", "1", "2", "3"]
   assert not walked
-  assert caplog.text.count("cannot keep the index") == 1
+  assert caplog.text.count("cannot save the index") == 1
   assert "and 3 more tars" in caplog.text

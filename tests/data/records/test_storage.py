@@ -33,7 +33,7 @@ def test_a_passing_error_is_over_after_another_try(faltering, caplog):
   state["times"] = 2
   assert Member(path, 10, 3).read() == bytes([10, 11, 12])
   assert state["tries"] == 3
-  assert caplog.text.count("trying again") == 2
+  assert caplog.text.count("retrying") == 2
   assert f"{path}: Input/output error at offset 10" in caplog.text
 
 

@@ -141,11 +141,11 @@ def test_missing_data_says_where_and_how(make_model, tmp_path, name):
 @pytest.mark.parametrize(
   ("content", "message"),
   [
-    ({"images": []}, "there is no image"),
+    ({"images": []}, "no image to evaluate"),
     ({"pictures": []}, "KeyError: 'images'"),
-    (karpathy([("../../etc/x.jpg", "test", ["a"])]), "no file inside"),
-    (karpathy([("/etc/x.jpg", "test", ["a"])]), "no file inside"),
-    ([], "not laid out"),
+    (karpathy([("../../etc/x.jpg", "test", ["a"])]), "not a file inside"),
+    (karpathy([("/etc/x.jpg", "test", ["a"])]), "not a file inside"),
+    ([], "not in the published format"),
   ],
 )
 def test_broken_json_is_named(tmp_path, content, message):

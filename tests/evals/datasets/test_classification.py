@@ -214,10 +214,10 @@ def test_broken_data_is_named(make_model, tmp_path):
   with pytest.raises(ValueError, match="cls is b'cat'"):
     encoded("stl10")
   write_tars(tmp_path / "cifar10", [[]])
-  with pytest.raises(ValueError, match="there is no image"):
+  with pytest.raises(ValueError, match="no image found"):
     encoded("cifar10")
   tars.write_tar(tmp_path / "mnist" / "test" / "0.tar", [("1.jpg", b"")])
-  with pytest.raises(ValueError, match="has jpg; want an image"):
+  with pytest.raises(ValueError, match="has jpg; expected an image"):
     encoded("mnist")
 
 
@@ -253,7 +253,9 @@ def test_images_beside_the_classes_are_told_to_move(tmp_path):
   root = tmp_path / "imagenet" / "val"
   for i in range(3):
     pictures.write(root / f"ILSVRC2012_val_0000000{i}.JPEG", RED, "JPEG")
-  message = r"3 images lie right in it.*val_00000000\.JPEG.*val/CLASS/\*\.jpg"
+  message = (
+    r"3 images are directly in it.*val_00000000\.JPEG.*val/CLASS/\*\.jpg"
+  )
   with pytest.raises(ValueError, match=message):
     labelled.find(tmp_path, "imagenet", "val", "", "")
   (root / "n01440764").mkdir()

@@ -52,12 +52,12 @@ def test_sugar_crepe_by_hand(make_model, crepe, hyperbolic):
 @pytest.mark.parametrize(
   ("content", "match"),
   [
-    ([], "not an object with a record"),
-    ({}, "not an object with a record"),
+    ([], "not a JSON object"),
+    ({}, "not a JSON object"),
     ({"5": {"filename": "x.jpg"}}, "record '5' lacks a filename, caption or"),
     ({"5": record("x.jpg", "a", None)}, "record '5' lacks"),
-    ({"5": record("../x.jpg", "a", "b")}, "record '5': .*no file inside"),
-    ({"5": record(7, "a", "b")}, "record '5': 7 is no file inside"),
+    ({"5": record("../x.jpg", "a", "b")}, "record '5': .*not a file inside"),
+    ({"5": record(7, "a", "b")}, "record '5': 7 is not a file inside"),
   ],
 )
 def test_damaged_records_of_sugar_crepe(make_model, crepe, content, match):
@@ -161,10 +161,16 @@ def test_a_part_of_vl_checklist_will_do(make_model, checklist):
   [
     ({}, "not a list of records"),
     ([], "not a list of records"),
-    ([["a.jpg", {"POS": [], "NEG": ["x"]}]], "record number 0 is no image"),
-    ([["a.jpg", {"POS": ["x"]}]], "record number 0 is no image"),
-    ([pair("VG_100K/2.jpg", "red", "blue"), 3], "record number 1 is no image"),
-    ([pair("/etc/passwd", "red", "blue")], "record number 0: .*no file inside"),
+    ([["a.jpg", {"POS": [], "NEG": ["x"]}]], "record number 0 is not an image"),
+    ([["a.jpg", {"POS": ["x"]}]], "record number 0 is not an image"),
+    (
+      [pair("VG_100K/2.jpg", "red", "blue"), 3],
+      "record number 1 is not an image",
+    ),
+    (
+      [pair("/etc/passwd", "red", "blue")],
+      "record number 0: .*not a file inside",
+    ),
   ],
 )
 def test_damaged_records_of_vl_checklist(make_model, checklist, content, match):

@@ -184,8 +184,8 @@ def test_boxes_are_squashed_not_cut(make_model, tmp_path):
     ([proposal(1, LEFT, float("nan"))], "box number 0: .*score nan"),
     ([proposal(1, LEFT, "0.5")], "box number 0: .*score '0.5'"),
     ([proposal(1, LEFT, True)], "box number 0: .*score True"),
-    ([proposal(1.5, LEFT, 1)], "box number 0: .*no whole number"),
-    ([proposal(1, [0, 0, -1, 2], 1)], "box number 0: .*is no box"),
+    ([proposal(1.5, LEFT, 1)], "box number 0: .*not a whole number"),
+    ([proposal(1, [0, 0, -1, 2], 1)], "box number 0: .*is not a box"),
     ([{"image_id": 1, "score": 1}], "box number 0: KeyError: 'bbox'"),
     ([proposal(3, LEFT, 1)], "none of the boxes lies in an image of the 65"),
   ],
@@ -239,7 +239,7 @@ def test_boxes_over_the_edge_are_clipped(make_model, folder):
 def test_other_categories_are_told(make_model, tmp_path):
   boxes = [annotation(1, 1, 1, [0, 0, 2, 2])]
   data_sets.coco(tmp_path, [RED], {1: "cat"}, boxes)
-  with pytest.raises(ValueError, match="64 of COCO's categories are not in it"):
+  with pytest.raises(ValueError, match="64 of COCO's categories are missing"):
     detection.coco_boxes(make_model(table=table()), tmp_path)
 
 

@@ -137,8 +137,8 @@ def test_the_official_layout_is_read(folder):
   [
     (("a", "b", "c"), "x.jpg", "line 2: captions are 'a => b => c', not 4"),
     (("a", "", "c", "d"), "x.jpg", "line 2: captions are"),
-    (("a", "b", "c", "d"), "..", "line 2: '..' is no file inside"),
-    (("a", "b", "c", "d"), "", "line 2: '' is no file inside"),
+    (("a", "b", "c", "d"), "..", "line 2: '..' is not a file inside"),
+    (("a", "b", "c", "d"), "", "line 2: '' is not a file inside"),
   ],
 )
 def test_damaged_records_are_named(folder, captions, name, match):

@@ -65,7 +65,9 @@ def test_voc2007_names_stay_in_the_folder(make_model, voc):
   lists = voc / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main"
   for label in CLASSES:
     (lists / f"{label}_test.txt").write_text("../../x 1\n")
-  with pytest.raises(ValueError, match=r"'\.\./\.\./x.jpg' is no file inside"):
+  with pytest.raises(
+    ValueError, match=r"'\.\./\.\./x.jpg' is not a file inside"
+  ):
     multi_label.voc2007(make_model(table=TABLE), voc)
 
 
@@ -108,7 +110,7 @@ def test_images_are_squashed_not_cut(make_model, tmp_path):
 
 def test_coco_without_objects_is_told(make_model, tmp_path):
   data_sets.coco(tmp_path, [BLUE], {17: "cat"}, [])
-  with pytest.raises(ValueError, match="hold no object"):
+  with pytest.raises(ValueError, match="contain no object"):
     multi_label.coco(make_model(table=TABLE), tmp_path)
 
 

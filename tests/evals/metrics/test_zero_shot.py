@@ -1,7 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from hyperclip_jax.evals.metrics import zero_shot
+from hyperclip_jax.geometry.ensemble import Ensemble
 from hyperclip_jax.inference import classify
 
 TABLE = {
@@ -85,7 +88,7 @@ def test_wrong_input_is_named(make_model):
   with pytest.raises(ValueError, match="templates is empty"):
     zero_shot.zero_shot(model, images, [0], NAMES, ())
   for template in ("a photo", "a {{}}", "a {c}", "a } {}"):
-    with pytest.raises(ValueError, match=r"template .* must hold \{\} once"):
+    with pytest.raises(ValueError, match=r"template .* must contain \{\} once"):
       zero_shot.zero_shot(model, images, [0], NAMES, [template])
   with pytest.raises(TypeError, match="labels is the string 'red'"):
     zero_shot.zero_shot(model, images, [0], "red", TEMPLATES)
@@ -93,3 +96,17 @@ def test_wrong_input_is_named(make_model):
     zero_shot.zero_shot(model, images[:0], [], NAMES, TEMPLATES)
   with pytest.raises(ValueError, match="1 images for 2 labels"):
     zero_shot.zero_shot(model, images, [0, 1], NAMES, TEMPLATES)
+
+
+def test_an_ensemble_is_measured_by_each_projector_and_all_weights(make_model):
+  """z knows the first image, h the second; together they are right."""
+  table = {"a x": (1, 0, 1, 0), "a y": (0, 1, 0, 1)}
+  model = dataclasses.replace(make_model(table=table), space=Ensemble(0.5))
+  rows = np.array([[1, 0, 0.6, 0.8], [1, 0.9, 0, 1]], np.float32)
+  images, labels, names = model.lift(rows), np.arange(2), ["x", "y"]
+  found = zero_shot.by_weight(model, images, labels, names, ["a {}"])
+  assert (found["top1_z"], found["top1_h"]) == (0.5, 0.5)
+  assert found["top1_w0.5"] == 1
+  assert len(found) == 11
+  plain = make_model(hyperbolic=False, table=table)
+  assert zero_shot.by_weight(plain, images, labels, names, ["a {}"]) == {}

@@ -1,0 +1,18 @@
+"""CLIP-Rocket on YFCC15M (15 million pairs): the paper's recipe.
+
+python -m hyperclip_jax.main --config=configs/rocket_yfcc15m.py --workdir=DIR \
+  --config.data.shards='/data/yfcc15m/*.tar' \
+  --config.model.edits.wordnet=/usr/share/wordnet
+
+After a colon stand a variant and an image tower: `:clip` is the baseline,
+`:barlip,vits16` BarLIP with ViT-S/16. ResNet-50 is the default. The steps are
+those of 15 million pairs in batches of 4,096; a data set that has lost
+some takes `--config.steps` and `--config.optim.warmup` of its own.
+"""
+
+from hyperclip_jax.training.config import Config
+from hyperclip_jax.training.recipes import rocket
+
+
+def get_config(what: str = "clip_rocket,r50") -> Config:
+  return rocket("yfcc15m", what)

@@ -1,0 +1,316 @@
+"""UNCHA: uncertainty of boxes by their radius, and contrast among boxes.
+
+Kim et al., UNCHA: Uncertainty-guided Compositional Hyperbolic Alignment,
+  CVPR 2026.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+
+from hyperclip_jax.data.feed import views
+from hyperclip_jax.data.feed.views import Display, View
+from hyperclip_jax.data.records.record import Part, Record
+from hyperclip_jax.geometry.spaces import Space
+from hyperclip_jax.losses import contrastive, rows, tiled, uncertainty
+from hyperclip_jax.losses.contrastive import Contrast
+from hyperclip_jax.losses.entailment import KINDS, residuals
+from hyperclip_jax.sections import choice, number, switch
+from hyperclip_jax.systems import dual_encoder, hycoclip, meru
+from hyperclip_jax.systems.dual_encoder import Scalar
+from hyperclip_jax.systems.task import Encoder, Task
+
+TITLE = "UNCHA"
+
+Outputs = Mapping[str, Mapping[str, Array]]
+Terms = dict[str, Float[Array, ""]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(hycoclip.Options):
+  """Options of HyCoCLIP, and those of uncertainty.
+
+  Attributes:
+    cones: what is penalised; see `losses.entailment.residuals`.
+    calibration: weight alpha of the calibration of uncertainties.
+    entropy: whether the entropy of the uncertainties is part of it.
+    multiplicity: whether an image is a candidate as often as it has boxes, as
+      in the official code, where the loss of a box cannot be below the
+      logarithm of that number. False makes it one candidate.
+  """
+
+  cones: str = choice("leaky", KINDS, training=True)
+  calibration: float = number(10.0, least=0, training=True)
+  entropy: bool = switch(True, training=True)
+  multiplicity: bool = switch(True, training=True)
+
+
+class Scales(NamedTuple):
+  """Factors of nearness: whole pairs, boxes and wholes, boxes and phrases."""
+
+  whole: Float[Array, ""]
+  cross: Float[Array, ""]
+  local: Float[Array, ""]
+
+
+def scalars(width: int) -> dict[str, Scalar]:
+  """Lists the scalars: those of MERU, and the scales of both other groups."""
+  return dual_encoder.hyperbolic_scalars(width) | {
+    "logit_scale_cross": Scalar(math.log(1 / 0.06), 0.0, 100.0),
+    "logit_scale_local": Scalar(math.log(1 / 0.05), 0.0, 100.0),
+  }
+
+
+def scales(params: Mapping[str, Array]) -> Scales:
+  """Returns the scales of a model's parameters."""
+  names = ("logit_scale", "logit_scale_cross", "logit_scale_local")
+  return Scales(*(jnp.exp(params[name]) for name in names))
+
+
+def contrasts(
+  space: Space,
+  scales: Scales,
+  outputs: Outputs,
+  contrast: Contrast = contrastive.cross_entropy,
+  multiplicity: bool = True,
+) -> Terms:
+  """Computes the contrast of whole pairs, of boxes and wholes, and of boxes.
+
+  Args:
+    space: hyperboloid of the points.
+    scales: factors of minus distances.
+    outputs: as for `hycoclip.terms`.
+    contrast: implementation of the cross entropy.
+    multiplicity: whether an image is a candidate once for each of its boxes.
+
+  Returns:
+    Three terms, each the mean of two directions.
+  """
+  image, text = (outputs["whole"][kind] for kind in ("image", "text"))
+  part = outputs["part"]
+  box_image, box_text, valid = part["image"], part["text"], part.get("valid")
+  counts = local = None
+  if valid is not None:
+    local = valid.astype(image.dtype)
+    if multiplicity:
+      counts = jnp.sum(local.reshape(len(image), -1), axis=1)
+  sure_image, sure_text = (
+    scales.cross * uncertainty.confidence(uncertainty.uncertainty(points))
+    for points in (box_image, box_text)
+  )
+  ways = {
+    "contrastive_global": (
+      contrast(space, scales.whole, image, text),
+      contrast(space, scales.whole, text, image),
+    ),
+    "contrastive_cross": (
+      contrast(space, sure_image, box_image, text, valid, counts),
+      contrast(space, sure_text, box_text, image, valid, counts),
+    ),
+    "contrastive_local": (
+      contrast(space, scales.local, box_image, box_text, valid, local),
+      contrast(space, scales.local, box_text, box_image, valid, local),
+    ),
+  }
+  return {name: (one + other) / 2 for name, (one, other) in ways.items()}
+
+
+class Relation(NamedTuple):
+  """Entailment residuals (n,) of pairs, their apexes, and the rows that count.
+
+  Attributes:
+    residuals: one number a pair.
+    apexes: points (n, dim) whose cones they are.
+    valid: rows that count; None for all.
+  """
+
+  residuals: Float[Array, " n"]
+  apexes: Float[Array, "n dim"]
+  valid: Array | None
+
+  def mean(self) -> Float[Array, ""]:
+    """Averages the residuals."""
+    return rows.mean(self.residuals, self.valid)
+
+  def calibrated(self, alpha: float, entropy: bool) -> Float[Array, ""]:
+    """Computes the calibration of the apexes' uncertainties, times alpha."""
+    u = uncertainty.uncertainty(self.apexes)
+    found = uncertainty.calibration(self.residuals, u, self.valid)
+    if entropy:
+      found += uncertainty.entropy(u, self.valid)
+    return alpha * found
+
+
+def relations(
+  space: Space,
+  outputs: Outputs,
+  cones: str,
+  inter_aperture_scale: float,
+  intra_aperture_scale: float,
+) -> dict[str, Relation]:
+  """Computes the residuals of HyCoCLIP's four relations.
+
+  Args:
+    space: hyperboloid of the points.
+    outputs: as for `hycoclip.terms`.
+    cones: kind of the residuals.
+    inter_aperture_scale: eta of pairs of two modalities.
+    intra_aperture_scale: eta of pairs of one modality.
+
+  Returns:
+    Relations by the name of HyCoCLIP's term.
+  """
+  image, text = (outputs["whole"][kind] for kind in ("image", "text"))
+  part = outputs["part"]
+  valid = part.get("valid")
+  # Rows that fill up may hold anything.
+  box_image, box_text = (
+    rows.blank(part[kind], valid) for kind in ("image", "text")
+  )
+  of_box = len(box_image) // len(image)
+  owner_image, owner_text = (
+    jnp.repeat(whole, of_box, axis=0) for whole in (image, text)
+  )
+  inter, intra = inter_aperture_scale, intra_aperture_scale
+
+  def relation(general, specific, eta, valid):
+    found = residuals(space, general, specific, eta, cones)
+    return Relation(found, general, valid)
+
+  return {
+    "text_image": relation(text, image, inter, None),
+    "box_text_image": relation(box_text, box_image, inter, valid),
+    "cross_image": relation(box_image, owner_image, intra, valid),
+    "cross_text": relation(box_text, owner_text, intra, valid),
+  }
+
+
+def calibrations(
+  found: Mapping[str, Relation], alpha: float, entropy: bool
+) -> Terms:
+  """Computes the calibration of boxes and of phrases under their wholes.
+
+  Args:
+    found: result of `relations`.
+    alpha: weight.
+    entropy: whether the entropy of the uncertainties is added.
+
+  Returns:
+    Two terms.
+  """
+  return {
+    "calibration_image": found["cross_image"].calibrated(alpha, entropy),
+    "calibration_text": found["cross_text"].calibrated(alpha, entropy),
+  }
+
+
+def total(terms: Terms) -> Float[Array, ""]:
+  """Sums one term or more."""
+  return functools.reduce(jnp.add, terms.values())
+
+
+def terms(
+  space: Space,
+  scales: Scales,
+  outputs: Outputs,
+  contrast: Contrast = contrastive.cross_entropy,
+  o: Options = Options(),
+) -> tuple[Float[Array, ""], Terms]:
+  """Computes UNCHA's loss.
+
+  Args:
+    space: hyperboloid of the points.
+    scales: factors of minus distances.
+    outputs: as for `hycoclip.terms`.
+    contrast: implementation of the cross entropy.
+    o: weights and choices.
+
+  Returns:
+    Loss, a scalar, and its terms.
+  """
+  compared = contrasts(space, scales, outputs, contrast, o.multiplicity)
+  found = relations(
+    space, outputs, o.cones, o.inter_aperture_scale, o.intra_aperture_scale
+  )
+  entails = {
+    f"{name}_entailment_loss": one.mean() / 2 for name, one in found.items()
+  }
+  inter = entails["text_image_entailment_loss"]
+  inter += entails["box_text_image_entailment_loss"]
+  intra = entails["cross_image_entailment_loss"]
+  intra += entails["cross_text_entailment_loss"]
+  calibrated = calibrations(found, o.calibration, o.entropy)
+  contrastive_loss = total(compared)
+  entailment_loss = inter + intra / 2 + total(calibrated)
+  loss = contrastive_loss + o.entail_weight * entailment_loss
+  return loss, {
+    **compared,
+    **entails,
+    **calibrated,
+    "contrastive_loss": contrastive_loss,
+    "entailment_loss": entailment_loss,
+  }
+
+
+def official_scalars(o: Options) -> dict[str, tuple[str, int | None]]:
+  """Maps official names of scalars to ours."""
+  names = {
+    "logit_scale": "logit_scale_global",
+    "logit_scale_cross": "logit_scale_global_local",
+  }
+  return {names.get(n, n): (n, None) for n in scalars(o.embed_dim)}
+
+
+def encoder(o: dual_encoder.Options) -> Encoder:
+  """Makes the encoder: two towers onto a hyperboloid."""
+  return dual_encoder.encoder(o, meru.space_of, scalars(o.embed_dim))
+
+
+def task(o: Options, view: View, mesh: Mesh) -> Task:
+  """Makes the task: images, captions and the first `view.count` boxes.
+
+  Args:
+    o: options of the system.
+    view: boxes an example, crops, distortions and lengths of texts.
+    mesh: devices that share a batch.
+
+  Returns:
+    Task for the trainer.
+  """
+  e, contrast = encoder(o), tiled.on(mesh, o.contrast)
+
+  def loss(params, outputs, step):
+    del step
+    return terms(e.space(params), scales(params), outputs, contrast, o)
+
+  return dual_encoder.with_loss(
+    e,
+    loss,
+    scalars(o.embed_dim),
+    Display(
+      {"whole": view._replace(count=1), "part": view},
+      0,
+      lambda record, _: show(record, view.count),
+    ),
+  )
+
+
+def show(record: Record, count: int) -> dict[str, Sequence[Part]]:
+  """Chooses the full image and its first parts, in the order of the file.
+
+  Args:
+    record: record of the example.
+    count: most parts.
+
+  Returns:
+    Parts of the views "whole" and "part". A record without boxes is its own
+    part.
+  """
+  whole = views.whole(record)
+  return {"whole": [whole], "part": (record.parts or (whole,))[:count]}

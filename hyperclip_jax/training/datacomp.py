@@ -1,0 +1,54 @@
+"""Recipes on DataComp-1B, which several configs share."""
+
+from hyperclip_jax.training.config import Config, paper
+
+
+def recipe(system: str, pairs: float = 12.8e9) -> Config:
+  """The recipe of ProLIP on DataComp-1B: batches of 16,384.
+
+  Args:
+    system: module of `hyperclip_jax.systems`.
+    pairs: pairs of an image and a text to see; the published runs have 12.8 and
+      1.28 billion, in whole epochs of 616 steps.
+
+  Returns:
+    Config with the image tower of a B/16, whose texts have 64 tokens.
+  """
+  config = paper(system, "B")
+  config.batch_size = 16_384
+  config.steps = 616 * round(1280 * pairs / 12.8e9)
+  config.optim.learning_rate = 5e-4
+  config.optim.warmup = 10_000
+  config.optim.start = 5e-8  # of the first step: the peak over the warmup
+  config.optim.b2 = 0.95
+  config.optim.eps = 1e-6
+  config.optim.weight_decay = 0.2
+  config.data.shards = "data/datacomp/*.tar"
+  config.data.crop_scale = (0.8, 1.0)
+  config.data.text_buckets = (64,)
+  config.data.distortions.update(
+    jitter=0.8,
+    brightness=0.32,
+    contrast=0.32,
+    saturation=0.32,
+    hue=0.08,
+    grayscale=0.2,
+  )
+  return config
+
+
+def prolip(pairs: float = 12.8e9) -> Config:
+  """`recipe` for ProLIP's published models: SigLIP's words, official forms.
+
+  Args:
+    pairs: pairs of an image and a text to see.
+
+  Returns:
+    Config of the B/16.
+  """
+  config = recipe("prolip", pairs)
+  config.model.text.vocab = 32_100
+  config.model.tokenizer = "hf-hub:timm/ViT-B-16-SigLIP"
+  config.model.inclusion_form = "reference"
+  config.model.bottleneck_form = "reference"
+  return config
