@@ -57,6 +57,29 @@ def add(
   return base + weight[..., None] * x
 
 
+def reflect(
+  x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
+) -> Float[Array, "*#batch dim"]:
+  """Reflects y at the point x: the geodesic goes on as far on the other side.
+
+  -y - 2 c <x, y> x, an isometry, with the Lorentz inner product.
+
+  Args:
+    x: points in the middle.
+    y: points to reflect.
+    curv: c, where the curvature is -c.
+
+  Returns:
+    Points.
+
+  Examples:
+    >>> reflect(jnp.zeros(2), jnp.array([3.0, -4.0]), 1.0)
+    Array([-3.,  4.], dtype=float32)
+  """
+  weight = 2 * curv * (time(x, curv) * time(y, curv) - dot(x, y))
+  return weight[..., None] * x - y
+
+
 def gyration(
   u: Float[Array, "*#batch dim"],
   v: Float[Array, "*#batch dim"],

@@ -112,6 +112,29 @@ def norm(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch"]:
   return sqrt(dot(x, x))
 
 
+def shorten(
+  x: Float[Array, "*batch dim"], longest: Scalar
+) -> Float[Array, "*batch dim"]:
+  """Scales rows of a JAX array that are longer than `longest` to that length.
+
+  Args:
+    x: rows.
+    longest: positive.
+
+  Returns:
+    Rows; the derivative of one that is scaled has no part along it.
+
+  Examples:
+    >>> shorten(jnp.array([[3.0, 4.0], [0.6, 0.8]]), 2.5)
+    Array([[1.5, 2. ],
+           [0.6, 0.8]], dtype=float32)
+  """
+  length = norm(x)
+  far = length > longest
+  scale = jnp.where(far, longest / jnp.where(far, length, 1), 1)
+  return scale[..., None] * x
+
+
 def asinh(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   """Computes asinh(x) of JAX arrays; it has a slope where x^2 overflows.
 
@@ -231,8 +254,14 @@ def _even_quotient(function, series, r2):
   xp = namespace(r2)
   small = r2 < _SERIES_BELOW
   r2_small = xp.where(small, r2, 0)
-  value_small = xp.full_like(r2, series[-1])
-  for coefficient in reversed(series[:-1]):
+  rounding = float(xp.finfo(xp.result_type(r2)).eps) / 8
+  first, *rest = (
+    coefficient
+    for k, coefficient in enumerate(series)
+    if abs(coefficient) * _SERIES_BELOW**k > rounding
+  )
+  value_small = xp.full_like(r2, rest[-1])
+  for coefficient in reversed((first, *rest[:-1])):
     value_small = value_small * r2_small + coefficient
   r = xp.sqrt(xp.where(small, 1, r2))
   return xp.where(small, value_small, function(r) / r)

@@ -15,6 +15,8 @@ References:
   Shimizu et al., Hyperbolic Neural Networks++, ICLR 2021.
 """
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Complex, Float
 
@@ -179,7 +181,7 @@ def expmap0(
     >>> expmap0(jnp.array([1.0, 0.0]), 1.0)  # tanh(1)
     Array([0.7615..., 0.       ], dtype=float32)
   """
-  return from_lorentz(lorentz.expmap0(2 * u, curv), curv)
+  return from_lorentz(_far(2 * u, curv), curv)
 
 
 def logmap0(
@@ -220,7 +222,7 @@ def expmap(
     >>> f"{expmap(p, v, 1.0)[1]:.4f}"
     '0.5000'
   """
-  step = lorentz.expmap0(_conformal(p, curv)[..., None] * v, curv)
+  step = _far(_conformal(p, curv)[..., None] * v, curv)
   return from_lorentz(boosts.add(to_lorentz(p, curv), step, curv), curv)
 
 
@@ -339,10 +341,7 @@ def project(
     Array([[0.3, 0.4],
            [0.3, 0.4]], dtype=float32)
   """
-  length = numerics.norm(p)[..., None]
-  most = (1 - eps) / jnp.sqrt(curv)
-  outside = length > most
-  return jnp.where(outside, p / jnp.where(outside, length, 1) * most, p)
+  return numerics.shorten(p, (1 - eps) / jnp.sqrt(curv))
 
 
 def midpoint(
@@ -467,6 +466,14 @@ def fully_connected(
   """
   x = hyperplanes.fully_connected(to_lorentz(p, curv), z, r, curv)
   return from_lorentz(x, curv)
+
+
+def _far(v, curv):
+  """Maps tangent vectors to points, none farther than a ball can tell."""
+  # What is left to the boundary, 1 - tanh(d / 2) = 2 exp(-d), is then less than
+  # rounding. Farther out the exponential would overflow.
+  longest = (4 - math.log(jnp.finfo(v.dtype).eps)) / jnp.sqrt(curv)
+  return lorentz.expmap0(numerics.shorten(v, longest), curv)
 
 
 def _conformal(p, curv):

@@ -181,23 +181,28 @@ def _layers(x, y):
   }
 
 
+def _dict_in_both(function, x, y):
+  """function(x, y) in float32, and in float64 from the same coordinates."""
+  found = jax.jit(function)(jnp.asarray(x), jnp.asarray(y))
+  with jax.enable_x64(True):
+    exact = jax.jit(function)(*(jnp.asarray(a, jnp.float64) for a in (x, y)))
+  return {k: (np.asarray(found[k], float), np.asarray(exact[k])) for k in exact}
+
+
 @pytest.mark.parametrize("radius", [1e-3, 0.5, 2.0, 6.0, 10.0])
 def test_what_layers_compute(radius):
   x, _ = _random_pairs(radius, 1.0)
   y, _ = _random_pairs(0.7 * radius, 1.0)
-  found = jax.jit(_layers)(jnp.asarray(x), jnp.asarray(y[::-1]))
-  with jax.enable_x64(True):
-    exact = _layers(*(jnp.asarray(a, jnp.float64) for a in (x, y[::-1])))
-  for name, a in exact.items():
-    error = np.linalg.norm(found[name] - a, axis=-1)
-    assert np.max(error / np.linalg.norm(a, axis=-1)) < 3e-6, name
+  for name, (a, b) in _dict_in_both(_layers, x, y[::-1].copy()).items():
+    error = np.linalg.norm(a - b, axis=-1)
+    assert np.max(error / np.linalg.norm(b, axis=-1)) < 3e-6, name
 
 
-def _ball_like(x, y):
+def _sums(x, y):
   """What loses digits as cosh of the radius in any coordinates."""
   seen = boosts.add(-x, y, 1.0)
   return {
-    "seen from": seen,
+    "seen": seen,
     "moved": boosts.add(x, seen, 1.0),
     "turned": boosts.gyration(x, -y, seen, 1.0),
     "mean": means.frechet_mean(jnp.stack([x, y], axis=1), 1.0),
@@ -206,15 +211,9 @@ def _ball_like(x, y):
 
 @pytest.mark.parametrize("radius", RADII)
 def test_sums_are_as_good_as_their_inputs(radius):
-  x, y = _random_pairs(radius, 1.0)
-  found = jax.jit(_ball_like)(jnp.asarray(x), jnp.asarray(y))
-  with jax.enable_x64(True):
-    wide = [jnp.asarray(a, jnp.float64) for a in (x, y)]
-    exact = _ball_like(*wide)
-    exact["moved"] = wide[1]
-  for name, power in (("seen from", 2), ("turned", 2), ("moved", 2)):
-    error = np.linalg.norm(found[name] - exact[name], axis=-1)
-    size = np.linalg.norm(exact[name], axis=-1)
-    assert np.max(error / size) < 4 * EPS * np.cosh(radius) ** power, name
-  error = _max_distance(np.asarray(found["mean"], float), exact["mean"])
-  assert error < 8 * EPS * np.cosh(radius)
+  found = _dict_in_both(_sums, *_random_pairs(radius, 1.0))
+  for name in ("seen", "moved", "turned"):
+    a, b = found[name]
+    error = np.linalg.norm(a - b, axis=-1) / np.linalg.norm(b, axis=-1)
+    assert np.max(error) < 4 * EPS * np.cosh(radius) ** 2, name
+  assert _max_distance(*found["mean"]) < 8 * EPS * np.cosh(radius)

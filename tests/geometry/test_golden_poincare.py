@@ -121,3 +121,11 @@ def test_a_view_and_its_tangents():
     lorentz.expmap0(2 * u, c),
     rtol=1e-14,
   )
+
+
+def test_a_long_way_ends_at_the_boundary():
+  with jax.enable_x64(False):
+    p = poincare.expmap0(jnp.array([300.0, 400.0]), 1.0)
+    np.testing.assert_allclose(p, [0.6, 0.8], rtol=1e-6)
+    p = poincare.expmap(jnp.array([0.9, 0.0]), jnp.array([0.0, 99.0]), 1.0)
+    np.testing.assert_allclose(jnp.linalg.norm(p), 1, rtol=1e-6)

@@ -113,8 +113,8 @@ def test_products_in_bfloat16_and_points_in_float32():
     y, variables = _run(layer, x, 1.0)
     exact = jax.jit(layer.clone(dtype=None).apply)(variables, x, 1.0)
     assert y.dtype == jnp.float32
-    np.testing.assert_allclose(y, exact, rtol=0.1, atol=0.05)
-    assert jnp.any(y != exact)
+    error = jnp.linalg.norm(y - exact) / jnp.linalg.norm(exact)
+    assert 1e-5 < error < 2e-2  # bfloat16 rounds to 4e-3
 
 
 @pytest.mark.parametrize("mean", ["midpoint", "frechet"])
@@ -123,7 +123,7 @@ def test_batch_norm_moves_and_scales(mean):
     x = _points(50, 3, dtype=np.float64)
     layer = hyperbolic.BatchNorm(mean=mean)
     bias = jnp.asarray([0.3, -0.2, 0.1])
-    variables = layer.init(jax.random.key(0), x, 1.0, False)
+    variables = _run(layer.clone(use_running_average=True), x, 1.0)[1]
     params = {"bias": bias, "scale": jnp.asarray(0.5)}
     variables = {**variables, "params": params}
 
@@ -163,7 +163,7 @@ def test_batch_norm_of_a_batch_on_eight_devices():
   rows = jax.NamedSharding(mesh, jax.P("data"))
   x = _points(64, 5)
   layer = hyperbolic.BatchNorm(use_running_average=False)
-  variables = layer.init(jax.random.key(0), x, 1.0)
+  variables = _run(layer, x, 1.0)[1]
 
   @jax.jit
   def apply(x):
@@ -333,33 +333,31 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("size", [0.0, 1e-6, 1.0, 10.0])
-def test_finite_to_second_order(name, size):
+def test_finite_to_second_order(name):
   """Of a batch of one too, of zeros, and far from the root."""
   layer = LAYERS[name]
   u = np.random.default_rng(0).normal(size=(1, 2, 2, 3))
   u /= np.linalg.norm(u, axis=-1, keepdims=True)
-  x = lorentz.expmap0(jnp.asarray(size * u, jnp.float32), 1.0)
-  x = x[:, :1, :1] if name == "norm" else x
-  variables = layer.init(jax.random.key(0), x, 1.0)
+  u = jnp.asarray(u[:, :1, :1] if name == "norm" else u, jnp.float32)
+  variables = _run(layer, u, 1.0)[1]
 
   def loss(params, x, c):
-    y = layer.apply(
-      {**variables, "params": params}, x, c, mutable=["batch_stats"]
-    )[0]
+    values = {**variables, "params": params}
+    y = layer.apply(values, x, c, mutable=["batch_stats"])[0]
     return jnp.sum(jnp.tanh(y))
 
-  def second(params, x, c):
-    primals = (params, x, c)
+  @jax.jit
+  def second(*primals):
     ones = jax.tree.map(jnp.ones_like, primals)
     return jax.jvp(jax.value_and_grad(loss, (0, 1, 2)), primals, ones)
 
   params = variables.get("params", {})
-  for leaf in jax.tree.leaves(jax.jit(second)(params, x, jnp.float32(1.0))):
-    assert jnp.all(jnp.isfinite(leaf))
   zeros = jax.tree.map(jnp.zeros_like, params)
-  for leaf in jax.tree.leaves(jax.jit(second)(zeros, x, jnp.float32(1.0))):
-    assert jnp.all(jnp.isfinite(leaf))
+  for size in (0.0, 1e-6, 1.0, 10.0):
+    x = lorentz.expmap0(size * u, 1.0)
+    for values in (params, zeros):
+      found = jax.tree.leaves(second(values, x, jnp.float32(1.0)))
+      assert all(jnp.all(jnp.isfinite(leaf)) for leaf in found), size
 
 
 @pytest.mark.parametrize("wrong", [(2, 3), (2, 3, 4)])

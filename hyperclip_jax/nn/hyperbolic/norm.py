@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from hyperclip_jax.geometry import boosts, lorentz, means, numerics
+from hyperclip_jax.geometry import boosts, lorentz, means, numerics, stable
 from hyperclip_jax.geometry.numerics import Scalar, dot
 from hyperclip_jax.nn.hyperbolic import tangent
 from hyperclip_jax.nn.hyperbolic.linear import wide
@@ -74,10 +74,16 @@ class BatchNorm(nn.Module):
       if not self.is_initializing():
         self._keep(old_mean, old_var, mu, var, curv)
     size = numerics.sqrt(scale / (var + self.epsilon))
-    y = tangent.from_tangent((size / 2 * stretch)[:, None] * seen, curv)
-    centre = tangent.from_tangent(bias, curv)[None]
-    y = boosts.gyration(centre, -mu[None], y, curv)
-    return boosts.add(centre, y, curv).reshape(x.shape)
+    v = (size / 2 * stretch)[:, None] * seen
+    centre = lorentz.expmap0(2 * bias, curv)
+    y = boosts.add(mu[None], tangent.from_tangent(-v, curv), curv)
+    # The reflection at mu, which the minus is, and that at the middle between
+    # mu and the centre are together the transport from one to the other.
+    cosh = curv * (
+      stable.time(mu, curv) * stable.time(centre, curv) - dot(mu, centre)
+    )
+    middle = (mu + centre) / jnp.sqrt(2 + 2 * cosh)
+    return boosts.reflect(middle[None], y, curv).reshape(x.shape)
 
   def _keep(self, old_mean, old_var, mu, var, curv):
     """Updates the running statistics, on the geodesic from old to new."""

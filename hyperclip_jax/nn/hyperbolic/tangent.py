@@ -33,10 +33,8 @@ def from_tangent(
     >>> from_tangent(jnp.array([0.5, 0.0]), 1.0)  # sinh(1)
     Array([1.1752..., 0.       ], dtype=float32)
   """
-  length = 2 * jnp.sqrt(curv) * numerics.norm(u)
-  far = length > hyperplanes.REACH
-  scale = jnp.where(far, hyperplanes.REACH / jnp.where(far, length, 1), 1)
-  return lorentz.expmap0(2 * scale[..., None] * u, curv)
+  longest = hyperplanes.REACH / jnp.sqrt(curv)
+  return lorentz.expmap0(numerics.shorten(2 * u, longest), curv)
 
 
 def to_tangent(
