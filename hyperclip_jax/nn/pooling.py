@@ -1,6 +1,7 @@
 """Pooling of an image's patches by a query (Hyper3-CLIP)."""
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -30,11 +31,13 @@ class QueryPooling(nn.Module):
       return y.reshape(*y.shape[:2], self.heads, -1)
 
     queries_BQD = nn.Dense(width, name="text_query_proj")(queries_BQT)
-    pooled_BQHK = jax.nn.dot_product_attention(
-      split("q", queries_BQD), split("k", patches_BPD), split("v", patches_BPD)
-    )
+    q_BQHK, k_BPHK = split("q", queries_BQD), split("k", patches_BPD)
+    logits_BHQP = jnp.einsum("bqhk,bphk->bhqp", q_BQHK, k_BPHK)
+    weights_BHQP = jax.nn.softmax(logits_BHQP * q_BQHK.shape[-1] ** -0.5)
+    v_BPHK = split("v", patches_BPD)
+    pooled_BQHK = jnp.einsum("bhqp,bphk->bqhk", weights_BHQP, v_BPHK)
     x_BQD = pooled_BQHK.reshape(queries_BQD.shape)
-    x_BQD = nn.Dense(width, name="out")(x_BQD)
+    x_BQD = nn.Dense(width, name="project")(x_BQD)
     y_BQD = nn.LayerNorm(epsilon=1e-5, name="norm")(x_BQD)
-    y_BQF = nn.gelu(nn.Dense(4 * width, name="fc1")(y_BQD), approximate=False)
-    return x_BQD + nn.Dense(width, name="fc2")(y_BQF)
+    y_BQF = nn.gelu(nn.Dense(4 * width, name="mlp_1")(y_BQD), approximate=False)
+    return x_BQD + nn.Dense(width, name="mlp_2")(y_BQF)

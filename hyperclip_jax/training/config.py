@@ -38,10 +38,14 @@ def paper(system: str = "hycoclip", vit: str = "B") -> Config:
   Raises:
     ValueError: there is no such system.
   """
-  options = dataclasses.asdict(systems.find(system).Options())
+  module = systems.find(system)
+  options = dataclasses.asdict(module.Options())
   if "vision" in options:
     options["vision"] |= VIT[vit]
   training = dataclasses.asdict(Training(system=system))
+  context = module.encoder(module.Options()).context
+  shorter = [n for n in training["data"]["text_buckets"] if n < context]
+  training["data"]["text_buckets"] = (*shorter, context)
   return ConfigDict(training | {"model": options}, type_safe=True)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -87,7 +88,8 @@ def test_prolip_as_the_hub_has_it(tmp_path):
   assert found.system == "prolip"
   rows = found.encode_image(np.zeros((1, 40, 40, 3), np.uint8))
   assert rows.shape == (1, 2 * found.options.embed_dim)
-  assert np.isfinite(found.space.uncertainty(rows)).all()
+  space: Any = found.space
+  assert np.isfinite(space.uncertainty(rows)).all()
   (tmp_path / "config.json").write_text("{}")
   with pytest.raises(ValueError, match=str(tmp_path)):
     hyperclip_jax.load(tmp_path)

@@ -322,10 +322,10 @@ def test_pooling_by_queries(number):
     if k.startswith(prefix)
   }
   names = {
-    "out": "cross_attention.out_proj",
+    "project": "cross_attention.out_proj",
     "norm": "mlp_norm",
-    "fc1": "pool_mlp.0",
-    "fc2": "pool_mlp.2",
+    "mlp_1": "pool_mlp.0",
+    "mlp_2": "pool_mlp.2",
     "text_query_proj": "text_query_proj",
   }
 

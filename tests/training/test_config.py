@@ -113,7 +113,7 @@ def test_an_unknown_system_lists_the_known():
 
 def test_the_modules_that_systems_share_are_none():
   for name in ("task", "sizes", "dual_encoder"):
-    with pytest.raises(ValueError, match="system must be one of clip, hycoc"):
+    with pytest.raises(ValueError, match="system must be one of atmg, clip, "):
       config_lib.paper(name)
 
 
@@ -123,7 +123,9 @@ def test_a_system_of_another_package_must_be_allowed():
   with pytest.raises(ValueError, match=r"allow it by --config\.trust_system"):
     config_lib.override(config, overrides)
   overrides.append(("trust_system", "true"))
-  with pytest.raises(ValueError, match=r"one of clip, .*'nowhere\.to\.be"):
+  with pytest.raises(
+    ValueError, match=r"one of atmg, clip, .*'nowhere\.to\.be"
+  ):
     config_lib.override(config_lib.paper(), overrides)
 
 
