@@ -164,6 +164,7 @@ def _activations(seen):
   }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_values_and_gradients(golden, start, variant):
   params, stats, images, labels = start
@@ -222,6 +223,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_training(golden, start, variant, run):
