@@ -250,7 +250,9 @@ def test_training(golden, start, variant, run):
 def test_evaluation_does_not_depend_on_the_batch(start):
   params, stats, images, _ = start
   net = _net("all_fixed")
-  apply = jax.jit(functools.partial(net.apply, train=False))
+  apply = jax.jit(
+    functools.partial(net.apply, train=False), compiler_options=_QUICK_COMPILE
+  )
   variables = {"params": params, "batch_stats": stats}
   images = images[:, :8, :8]  # any size
   whole = apply(variables, images, 0.1)
