@@ -115,13 +115,16 @@ def path(default: str = "", several: bool = False) -> Any:
 
 
 def file(name: str, default: str = "") -> Any:
-  """A field that names a file that is a part of a model, or "".
+  """Declares a field for a file that is part of a model, or "".
 
-  A run or release holds a copy of it, beside the description of the model.
+  A run or release keeps a copy of the file next to its model.json.
 
   Args:
     name: name of the copy, such as "tokenizer.json".
-    default: path, or "hf-hub:org/name" of a repository that has such a file.
+    default: path, or "hf-hub:org/name" of a repository with such a file.
+
+  Returns:
+    Dataclass field.
   """
   return dataclasses.field(default=default, metadata={"file": name})
 

@@ -24,6 +24,7 @@ from hyperclip_jax.checkpoints.release import (
   Release,
   check_finite,
   read_json,
+  with_files,
 )
 
 
@@ -97,6 +98,7 @@ def folder(path: pathlib.Path) -> Release | None:
       return None
     state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
   try:
-    return release(system, state, read_json(config))
+    found = release(system, state, read_json(config))
+    return found._replace(options=with_files(found.options, path))
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error

@@ -139,15 +139,17 @@ def described(folder: pathlib.Path, trust_system: bool) -> tuple[str, Any]:
 
 
 def with_files(options: Any, folder: pathlib.Path) -> Any:
-  """Options whose files are the copies that a folder holds.
+  """Replaces the files in options by the copies in a folder.
 
   Args:
-    options: options as a folder describes them; other files than those beside
-      them may not be read.
+    options: options as described in the folder; no other files may be read.
     folder: folder of a run or release.
 
+  Returns:
+    Options with the paths of the copies.
+
   Raises:
-    ValueError: a file lies elsewhere, but for the hub.
+    ValueError: a file is neither in the folder nor on the hub.
   """
   found = {}
   for field, name in sections.files(options).items():

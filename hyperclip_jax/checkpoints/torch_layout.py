@@ -87,7 +87,15 @@ def scalars(system: str, o: dual_encoder.Options) -> dict[str, Leaf]:
 
 
 def unused(system: str, o: dual_encoder.Options) -> list[str]:
-  """Lists scalars that the official code stores and does not use."""
+  """Lists scalars that the official code stores and does not use.
+
+  Args:
+    system: name of the system.
+    o: options of the system.
+
+  Returns:
+    Names of the scalars.
+  """
   named = getattr(systems.find(system), "official_scalars", None)
   return [n for n, ours in named(o).items() if ours is None] if named else []
 

@@ -1,9 +1,9 @@
-"""Bayesian prompt re-weighting: templates weighed by images (BPRW).
+"""Bayesian prompt re-weighting (BPRW): weighs templates with images.
 
-The templates of a class are the components of a mixture of Gaussians; images
-of a pool, which must not be those to be classified, say how much each weighs
+The templates of a class are the components of a mixture of Gaussians, whose
+weights are fitted to images of a pool, which must not be those to be classified
 (Chun et al., Probabilistic Language-Image Pre-Training, 2025, appendix A.8).
-The official code takes its pool from the very images that it scores.
+The official code takes its pool from the images that it scores.
 """
 
 import math
@@ -70,10 +70,13 @@ class Reweighed(NamedTuple):
 
 
 def parse(text: str) -> Settings:
-  """Reads settings such as "2-1-5-20-0.02-inverse".
+  """Parses settings such as "2-1-5-20-0.02-inverse".
 
   Args:
     text: alpha, multiplier, neighbours, samples, eps and prior, all of them.
+
+  Returns:
+    Settings.
 
   Raises:
     ValueError: it has another form, or a value is out of range.
@@ -127,10 +130,10 @@ def reweigh(
   scored: Float[np.ndarray, "scored dim"] | None = None,
   normalise: bool = False,
 ) -> Reweighed:
-  """Makes classes of templates, weighed by the images of a pool.
+  """Makes classes of templates, weighted by the images of a pool.
 
   Args:
-    templates: Gaussians of each class, as of `templates.embeddings`.
+    templates: Gaussians of each class, from `templates.embeddings`.
     pool: Gaussians of images that are not to be classified.
     settings: `FEW_SHOT` with labels and `UNLABELLED` without, or others.
     labels: class of each image of the pool; None takes the nearest images of
@@ -138,7 +141,7 @@ def reweigh(
     seed: seed of the draws from the images.
     scored: images to be classified; a warning counts those in the pool.
     normalise: whether to scale the classes' means to unit length, which the
-      published rule does not.
+      published rule does not do.
 
   Returns:
     Classes, weights, and the images that were used.
@@ -182,6 +185,9 @@ def select(
     count: number of images for each class.
     labels: class of each image, of which the first are taken; None takes those
       with the largest inner product with the average of the class' means.
+
+  Returns:
+    Rows of the pool for each class.
 
   Raises:
     ValueError: there are too few images.

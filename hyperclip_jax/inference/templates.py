@@ -1,4 +1,4 @@
-"""Templates of classes as Gaussians: which of them to keep (ProLIP).
+"""Selects templates of classes by their uncertainty, as Gaussians (ProLIP).
 
 A class is the average of the templates that are kept (`Gaussian.mean`). Chun et
 al., Probabilistic Language-Image Pre-Training, 2025, filter by uncertainty.
@@ -26,16 +26,16 @@ def embeddings(
   """Embeds every template of every class.
 
   Args:
-    model: model whose space is of Gaussians.
-    names: one name a class.
+    model: model with a space of Gaussians.
+    names: name of each class.
     templates: prompts with one `{}` for the name.
 
   Returns:
     A Gaussian for each class and template.
 
   Raises:
-    TypeError: names or templates are no list of strings, or the model's space
-      is none of Gaussians.
+    TypeError: names or templates are not a list of strings, or the model's
+      space is not one of Gaussians.
     ValueError: one is empty, or a template has braces other than one `{}`.
   """
   check(model.space)
@@ -44,10 +44,10 @@ def embeddings(
 
 
 def check(space: Space) -> None:
-  """Checks that a space is of Gaussians.
+  """Checks for a space of Gaussians.
 
   Raises:
-    TypeError: it is not.
+    TypeError: it is another space.
   """
   if not isinstance(space, Gaussian):
     raise TypeError(
@@ -60,8 +60,11 @@ def lowest(u: Uncertainties, count: int) -> Kept:
   """Keeps the least uncertain templates of each class, and ties.
 
   Args:
-    u: uncertainties, as of `Gaussian.uncertainty`.
+    u: uncertainties, from `Gaussian.uncertainty`.
     count: number to keep.
+
+  Returns:
+    Mask of the templates to keep.
 
   Raises:
     ValueError: `count` is not positive.
@@ -77,7 +80,10 @@ def lowest_of_all(u: Uncertainties, count: int) -> Kept:
 
   Args:
     u: uncertainties.
-    count: number to keep, of all classes; each keeps one at least.
+    count: number to keep in total; each class keeps at least one.
+
+  Returns:
+    Mask of the templates to keep.
 
   Raises:
     ValueError: `count` is not positive.
@@ -89,23 +95,29 @@ def lowest_of_all(u: Uncertainties, count: int) -> Kept:
 
 
 def below_mean(u: Uncertainties, deviations: float) -> Kept:
-  """Keeps templates up to so many standard deviations above their class' mean.
+  """Keeps templates up to some standard deviations above their class' mean.
 
   Args:
     u: uncertainties.
     deviations: factor of the sample standard deviation (of n - 1); may be
-      negative. Each class keeps one template at least.
+      negative. Each class keeps at least one template.
+
+  Returns:
+    Mask of the templates to keep.
   """
   std = u.std(axis=1, ddof=1) if u.shape[1] > 1 else np.zeros(len(u))
   return below(u, (u.mean(axis=1) + deviations * std)[:, None])
 
 
 def below(u: Uncertainties, threshold: float | np.ndarray) -> Kept:
-  """Keeps templates up to an uncertainty; each class keeps one at least.
+  """Keeps templates up to an uncertainty; each class keeps at least one.
 
   Args:
     u: uncertainties.
-    threshold: largest uncertainty, one or one for each class.
+    threshold: largest uncertainty, one number or one for each class.
+
+  Returns:
+    Mask of the templates to keep.
   """
   return (u <= threshold) | (u == u.min(axis=1, keepdims=True)) & ~(
     u <= threshold

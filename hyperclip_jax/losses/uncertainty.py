@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from hyperclip_jax.geometry import numerics
-from hyperclip_jax.losses import rows
 
 
 def uncertainty(points: Float[Array, "n dim"]) -> Float[Array, " n"]:
@@ -34,11 +33,9 @@ def confidence(uncertainties: Float[Array, " n"]) -> Float[Array, " n"]:
 
 
 def calibration(
-  residuals: Float[Array, " n"],
-  uncertainties: Float[Array, " n"],
-  where: Bool[Array, " n"] | None = None,
-) -> Float[Array, ""]:
-  """Computes the mean of r exp(-u) / 2 + u / 2, without gradient for r.
+  residuals: Float[Array, " n"], uncertainties: Float[Array, " n"]
+) -> Float[Array, " n"]:
+  """Computes r exp(-u) / 2 + u / 2, without gradient for r.
 
   It is least at u = ln r, so for residuals below 1 it only lowers u: it pushes
   the points outward.
@@ -46,14 +43,12 @@ def calibration(
   Args:
     residuals: entailment residuals r of pairs.
     uncertainties: u of their apexes.
-    where: rows to average over; None for all. The mean of no rows is 0.
 
   Returns:
-    Loss, a scalar.
+    Losses, one a row.
   """
   fixed = jax.lax.stop_gradient(residuals)
-  each = 0.5 * fixed * jnp.exp(-uncertainties) + 0.5 * uncertainties
-  return rows.mean(each, where)
+  return 0.5 * fixed * jnp.exp(-uncertainties) + 0.5 * uncertainties
 
 
 def entropy(

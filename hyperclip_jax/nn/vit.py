@@ -73,8 +73,17 @@ class ViT(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images_BHWC: Float[Array, "b h w 3"]
-  ) -> Float[Array, "b width"]:
+    self, images_BHWC: Float[Array, "b h w 3"], patches: bool = False
+  ) -> Float[Array, "b *patches width"]:
+    """Encodes images.
+
+    Args:
+      images_BHWC: normalised pixels.
+      patches: whether to return the features of CLS and of all patches.
+
+    Returns:
+      Features of CLS (b, width), or all of them (b, 1 + patches, width).
+    """
     batch, pixels = images_BHWC.shape[:2]
     side, patch = pixels // self.patch, self.patch
     patches_BPX = (
@@ -118,4 +127,4 @@ class ViT(nn.Module):
       epsilon=self.epsilon,
       name="transformer",
     )(x_BLD)
-    return x_BLD[:, 0]
+    return x_BLD if patches else x_BLD[:, 0]

@@ -192,6 +192,7 @@ class DualEncoder(nn.Module):
     scalars: (name, value, shape) of each scalar parameter.
     pixel_mean: subtracted from pixels in [0, 1].
     pixel_std: divides pixels after that.
+    bias: whether the projections have biases.
   """
 
   vision: ViT
@@ -200,11 +201,14 @@ class DualEncoder(nn.Module):
   scalars: tuple[tuple[str, float, tuple[int, ...]], ...]
   pixel_mean: tuple[float, ...] = IMAGENET_MEAN
   pixel_std: tuple[float, ...] = IMAGENET_STD
+  bias: bool = False
 
   def setup(self):
     def projection(width):
       initializer = nn.initializers.normal(width**-0.5)
-      return nn.Dense(self.embed_dim, use_bias=False, kernel_init=initializer)
+      return nn.Dense(
+        self.embed_dim, use_bias=self.bias, kernel_init=initializer
+      )
 
     self.visual_proj = projection(self.vision.width)
     self.textual_proj = projection(self.text.width)
@@ -221,15 +225,17 @@ class DualEncoder(nn.Module):
     self, images: Float[Array, "b h w 3"]
   ) -> Float[Array, "b dim"]:
     """Computes projected features of images with pixels in [0, 1]."""
+    return self.visual_proj(at_least_float32(self.vision(self.scaled(images))))
+
+  def scaled(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+    """Subtracts the mean from pixels in [0, 1], and divides by the std."""
     mean = jnp.asarray(self.pixel_mean, images.dtype)[None, None, None]
     std = jnp.asarray(self.pixel_std, images.dtype)[None, None, None]
-    return self.visual_proj(
-      _at_least_float32(self.vision((images - mean) / std))
-    )
+    return (images - mean) / std
 
   def encode_text(self, tokens: Int[Array, "b l"]) -> Float[Array, "b dim"]:
     """Computes projected features of token ids."""
-    return self.textual_proj(_at_least_float32(self.text(tokens)))
+    return self.textual_proj(at_least_float32(self.text(tokens)))
 
 
 def module(o: Options, scalars: Mapping[str, Scalar]) -> DualEncoder:
@@ -258,6 +264,7 @@ def encoder(
   o: Options,
   space: Callable[[PyTree], Space],
   scalars: Mapping[str, Scalar] = LOGIT_SCALE,
+  towers: Any = None,
 ) -> Encoder:
   """Makes an encoder of two towers that embed in a space.
 
@@ -269,11 +276,12 @@ def encoder(
     o: options of the towers.
     space: params -> space of the embeddings.
     scalars: scalar parameters by name, besides those of the towers.
+    towers: Flax module with the methods of `DualEncoder`; None makes one.
 
   Returns:
     Encoder for training and inference.
   """
-  towers: Any = module(o, scalars)
+  towers = module(o, scalars) if towers is None else towers
 
   def init(key: PRNGKeyArray) -> Variables:
     images = jnp.zeros((1, o.image_size, o.image_size, 3))
@@ -437,5 +445,6 @@ def _log(x: float) -> float:
   return math.log(x) if x > 0 else -math.inf
 
 
-def _at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
+def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
+  """Casts bfloat16 to float32; wider floats stay."""
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))

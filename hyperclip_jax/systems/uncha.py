@@ -141,7 +141,8 @@ class Relation(NamedTuple):
   def calibrated(self, alpha: float, entropy: bool) -> Float[Array, ""]:
     """Computes the calibration of the apexes' uncertainties, times alpha."""
     u = uncertainty.uncertainty(self.apexes)
-    found = uncertainty.calibration(self.residuals, u, self.valid)
+    each = uncertainty.calibration(self.residuals, u)
+    found = rows.mean(each, self.valid)
     if entropy:
       found += uncertainty.entropy(u, self.valid)
     return alpha * found

@@ -162,7 +162,6 @@ class Training(Section):
   micro_batches: int = number(1)  # to embed a batch in; the loss sees all
   system: str = "hycoclip"  # module of `hyperclip_jax.systems`
   trust_system: bool = False  # True: or "package.module" of another package
-  start: str = path()  # trained model, as of `load`; "" for random parameters
   init_from: str = path()  # a trained model, as of `load`; "": at random
   optim: Optim = Optim()
   data: Data = Data()

@@ -127,7 +127,7 @@ def anchored(config: Config) -> Config:
       if isinstance(given, str) and given:
         patterns = shards.split(given) if several else [given]
         section[key] = ",".join(map(_absolute, patterns))
-  if config.get("start"):
+  if config.get("init_from"):
     config.init_from = _of_model(config.init_from)
   with contextlib.suppress(AttributeError, KeyError, ValueError):  # `validate`
     for key in sections.files(build.system(config).Options):

@@ -1,4 +1,4 @@
-"""A run that starts from a trained model instead of random parameters."""
+"""Starts a run from a trained model instead of random parameters."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ from hyperclip_jax.training.step import TrainState
 
 
 def variables(config: Config) -> Any:
-  """Reads the variables of `config.init_from`, for the options of the config.
+  """Reads the variables of `config.init_from` for the options of the config.
 
-  A system may have `adapted(options, variables, wanted)`, which makes variables
-  for other options, such as for longer texts.
+  A system may have `adapted(options, variables, wanted)`, which converts
+  variables to other options, such as to longer texts.
 
   Args:
     config: config of a run.
@@ -29,7 +29,7 @@ def variables(config: Config) -> Any:
     Variables as NumPy arrays.
 
   Raises:
-    ValueError: the model is of another system, or has other parameters.
+    ValueError: the model has another system or other parameters.
     OSError: there is no such model.
   """
   model = pretrained.load(config.init_from, trust_system=config.trust_system)
@@ -52,7 +52,7 @@ def variables(config: Config) -> Any:
   for name, leaf in shapes.items():
     if flat[name].shape != leaf.shape:
       raise ValueError(
-        f"{where}: {name} is {flat[name].shape}, config.model wants "
+        f"{where}: {name} is {flat[name].shape}, config.model needs "
         f"{leaf.shape}"
       )
   return found
@@ -66,7 +66,7 @@ def begin(state: TrainState, config: Config) -> TrainState:
     config: config of a run.
 
   Returns:
-    State with the model's variables, placed as the fresh ones were.
+    State with the model's variables, sharded like the fresh ones.
   """
   like, found = dict(state.variables), dict(variables(config))
   placed = jax.tree.map(

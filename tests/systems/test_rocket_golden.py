@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import hyperclip_jax
 from hyperclip_jax.data.feed.views import View
+from hyperclip_jax.geometry import ensemble
 from hyperclip_jax.optim import adamw
 from hyperclip_jax.sections import choice
 from hyperclip_jax.systems import rocket
@@ -273,3 +275,28 @@ def test_other_state_dicts_are_refused_by_name():
     official.read(
       given | {"image_projector.weight": np.zeros((), np.float32)}, HEADS
     )
+
+
+def test_load_reads_the_published_file(tmp_path):
+  torch = pytest.importorskip("torch")
+  given = state_dict("byolip_vit")
+  state = {f"module.{key}": torch.from_numpy(x) for key, x in given.items()}
+  state["module.l2l_text_projector.bn1.num_batches_tracked"] = torch.tensor(9)
+  torch.save({"epoch": 3, "state_dict": state}, tmp_path / "siamlip.pt")
+  model = hyperclip_jax.load(tmp_path / "siamlip.pt", 3, 4)
+  wanted = official.read(given, HEADS)
+  assert (model.system, model.options) == ("rocket", wanted[0])
+  jax.tree.map(np.testing.assert_array_equal, model.variables, wanted[1])
+  rows = model.encode_image(np.zeros((2, 40, 40, 3), np.uint8))
+  assert rows.shape == (2, model.width) == (2, 24)
+  scores = ensemble.scores(rows, model.encode_text(["a dog", "a cat"]))
+  assert all(np.isfinite(x).all() for x in scores.values())
+  model.save_pretrained(tmp_path / "release")
+  again = hyperclip_jax.load(tmp_path / "release")
+  np.testing.assert_array_equal(
+    again.encode_text(["a dog"]), model.encode_text(["a dog"])
+  )
+  state["module.visual.norm.bias"][0] = float("nan")
+  torch.save({"state_dict": state}, tmp_path / "bad.pt")
+  with pytest.raises(ValueError, match="is NaN or infinite"):
+    hyperclip_jax.load(tmp_path / "bad.pt", 3, 4)

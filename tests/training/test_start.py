@@ -77,10 +77,10 @@ def test_files_of_the_model_are_found_from_anywhere(monkeypatch, tmp_path):
   config = small.config("prolip")
   config.init_from, config.model.tokenizer = "release", "a/tokenizer.json"
   found = runs.anchored(config)
-  assert found.start == str(tmp_path / "release")
+  assert found.init_from == str(tmp_path / "release")
   assert found.model.tokenizer == str(tmp_path / "a/tokenizer.json")
   config.init_from = config.model.tokenizer = "hf-hub:org/name"
   found = runs.anchored(config)
-  assert (found.start, found.model.tokenizer) == ("hf-hub:org/name",) * 2
+  assert (found.init_from, found.model.tokenizer) == ("hf-hub:org/name",) * 2
   config.system = "nothing"
   runs.anchored(config)

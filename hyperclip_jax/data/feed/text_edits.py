@@ -221,7 +221,15 @@ def random_synonym(
 
 
 def random_swap(text: str, draw: Draw) -> str:
-  """Applies `swap` to two words that are drawn; see `random_synonym`."""
+  """Applies `swap` to two random words.
+
+  Args:
+    text: caption.
+    draw: function that draws a uniform number.
+
+  Returns:
+    Edited text.
+  """
   count = len(text.split())
   if count < 2:
     return text
@@ -230,7 +238,15 @@ def random_swap(text: str, draw: Draw) -> str:
 
 
 def random_deletion(text: str, draw: Draw) -> str:
-  """Applies `delete` with numbers that are drawn; see `random_synonym`."""
+  """Applies `delete` with random numbers.
+
+  Args:
+    text: caption.
+    draw: function that draws a uniform number.
+
+  Returns:
+    Edited text.
+  """
   numbers = [draw() for _ in text.split()]
   return delete(text, numbers, draw())
 

@@ -14,7 +14,7 @@ The host fills these leaves of a view, with B * count rows:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.boxes import WHOLE
 from hyperclip_jax.data.records.record import Part, Record
 
+T = TypeVar("T")
 LEAVES = ("image", "crop", "seed", "text", "valid")
 
 
@@ -107,8 +108,8 @@ def whole(record: Record) -> Part:
 
 
 def choose(
-  parts: Sequence[Part], numbers: Float64[np.ndarray, " draws"]
-) -> list[Part]:
+  parts: Sequence[T], numbers: Float64[np.ndarray, " draws"]
+) -> list[T]:
   """Chooses parts at random, without replacement.
 
   Args:

@@ -37,7 +37,7 @@ class WordNet:
 
     Raises:
       FileNotFoundError: a file is missing; says where to get them.
-      ValueError: a file is none of WordNet's.
+      ValueError: a file is not one of WordNet's.
     """
     folder = files.expanded(folder)
     missing = [

@@ -27,6 +27,7 @@ SIGLIP = "hf-hub:timm/ViT-B-16-SigLIP"
 SIGLIP_SO = "hf-hub:timm/ViT-SO400M-14-SigLIP"
 CLIP_VOCAB = 49_408
 SHOWN = 8  # names in a message
+HEADS = frozenset({"vision_heads", "text_heads"})
 # Heads by width, of the published models, where no config says.
 VISION_HEADS = {768: 12, 1024: 16, 1152: 16, 1280: 16}
 TEXT_HEADS = {768: 12, 1024: 16, 1152: 16}
@@ -91,8 +92,9 @@ def read(
 
   Args:
     state: arrays by official name, maybe behind "module.".
-    config: content of its config.json; None takes what the arrays say, and the
-      numbers of heads of published widths.
+    config: content of its config.json; or {"vision_heads", "text_heads"} alone,
+      for arrays without one, whose widths are none of the published ones; or
+      None.
 
   Returns:
     Options, and variables in float32.
@@ -104,7 +106,10 @@ def read(
   state = {name.removeprefix(PREFIX): x for name, x in state.items()}
   if not matches(state):
     raise ValueError(f"no ProLIP: no {_few(OWN - state.keys())}")
-  o = options(config) if config is not None else guessed(state)
+  if config and config.keys() <= HEADS:
+    o = guessed(state, config)
+  else:
+    o = guessed(state) if config is None else options(config)
   wanted = layout(o)
   missing, unexpected = wanted.keys() - state.keys(), state.keys() - wanted
   if missing or unexpected:
@@ -307,8 +312,12 @@ def config(o: Options) -> dict[str, Any]:
   return found
 
 
-def guessed(state: State) -> Options:
+def guessed(state: State, heads: Mapping[str, int] = {}) -> Options:
   """Options of a model without a config, by the shapes of its arrays.
+
+  Args:
+    state: arrays by official name.
+    heads: "vision_heads" and "text_heads"; those of published widths are known.
 
   Raises:
     ValueError: the widths are none of the published ones.
@@ -323,12 +332,13 @@ def guessed(state: State) -> Options:
     words = len(state["text.positional_embedding"]) - 2
   except (KeyError, ValueError, IndexError) as error:
     raise ValueError(f"no ProLIP: {shown(error)}") from error
-  if width not in VISION_HEADS or text_width not in TEXT_HEADS:
+  vision_heads = heads.get("vision_heads", VISION_HEADS.get(width))
+  text_heads = heads.get("text_heads", TEXT_HEADS.get(text_width))
+  if vision_heads is None or text_heads is None:
     raise ValueError(
       f"widths of {width} and {text_width} are none of the published ones: "
-      "give a config.json beside the weights, which says the numbers of heads"
+      "give vision_heads and text_heads, or a config.json beside the weights"
     )
-  head = width // VISION_HEADS[width]
   clip = vocab == CLIP_VOCAB
   found: dict[str, Any] = {
     "embed_dim": dim,
@@ -337,7 +347,7 @@ def guessed(state: State) -> Options:
       "image_size": round(patches**0.5) * patch,
       "layers": _depth(state, "visual"),
       "width": width,
-      "head_width": head,
+      "head_width": width // vision_heads,
       "patch_size": patch,
       "embed_unc": True,
       "mlp_ratio": 4.0 if mlp == 4 * width else (mlp + 0.5) / width,
@@ -346,7 +356,7 @@ def guessed(state: State) -> Options:
       "context_length": words,
       "vocab_size": vocab,
       "width": text_width,
-      "heads": TEXT_HEADS[text_width],
+      "heads": text_heads,
       "layers": _depth(state, "text"),
       "norm_kwargs": {"eps": 1e-5 if clip else 1e-6},
       "embed_cls": True,

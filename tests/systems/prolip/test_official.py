@@ -2,11 +2,19 @@
 
 import copy
 import dataclasses
+import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import hyperclip_jax
+from hyperclip_jax.checkpoints import tensors
+from hyperclip_jax.geometry import gaussian
+from hyperclip_jax.systems import prolip
 from hyperclip_jax.systems.prolip import official
+from tests.data.feed import pieces
 from tests.systems.prolip import golden
 
 
@@ -153,7 +161,7 @@ def test_published_models_are_known_without_a_config():
     "",
     1e-5,
   )
-  with pytest.raises(ValueError, match=r"widths of 48 and 32 .* config\.json"):
+  with pytest.raises(ValueError, match=r"widths of 48 and 32 .* vision_heads"):
     official.read(golden.state())
 
 
@@ -162,3 +170,50 @@ def test_the_other_read_out_has_no_official_form():
   o = dataclasses.replace(o, text_unc_readout="unc")
   with pytest.raises(ValueError, match="no model of text_unc_readout='unc'"):
     official.write(o, variables)
+
+
+def test_heads_can_be_given_without_a_config():
+  heads = {"vision_heads": 3, "text_heads": 2}
+  o, variables = official.read(golden.state(), heads)
+  wanted, _ = golden.model()
+  assert o == wanted
+  assert variables["params"]["vision"]["unc"].any()
+
+
+def test_a_folder_of_the_hub_is_used_with_a_tokenizer_beside_it(tmp_path):
+  """The layout that is published, from end to end, and back bit for bit."""
+  config = tmp_path / "config.json"
+  config.write_text(json.dumps(golden.CONFIG))
+  tensors.write(tmp_path / "model.safetensors", golden.state(), {})
+  pieces.write(tmp_path)
+  model = hyperclip_jax.load(tmp_path)
+  mini = golden.mini()
+  rows = model.encode_text(["a red circle", ""])
+  tower = prolip.encoder(model.options).text
+  tokens = np.full((2, 16), 1, np.int32)
+  tokens[0, :3] = [pieces.IDS[f"▁{w}"] for w in ("a", "red", "circle")]
+  wanted = model.space.lift(
+    np.asarray(tower(model.variables, jnp.asarray(tokens)))
+  )
+  np.testing.assert_allclose(rows, wanted, atol=2e-5)
+  pixels = mini["images_uint8"][0, :4]
+  found = model.encode_image(pixels)
+  place = "rand/float32/image"
+  golden.assert_relative(gaussian.means(found), mini[f"{place}_mean"], 1e-5)
+  golden.assert_relative(gaussian.log_vars(found), mini[f"{place}_l"], 1e-5)
+  back = official.write(model.options, model.variables)
+  for name, array in golden.state().items():
+    np.testing.assert_array_equal(back[name], array)
+
+
+def test_a_checkpoint_of_the_official_training_is_read(tmp_path):
+  torch = pytest.importorskip("torch")
+  state = {
+    f"module.{name}": torch.from_numpy(np.array(x))
+    for name, x in golden.state().items()
+  }
+  torch.save({"epoch": 3, "state_dict": state}, tmp_path / "epoch_3.pt")
+  found = hyperclip_jax.load(tmp_path / "epoch_3.pt", 3, 2)
+  assert found.system == "prolip"
+  _, wanted = golden.model()
+  jax.tree.map(np.testing.assert_array_equal, found.variables, wanted)
