@@ -164,6 +164,7 @@ def _activations(seen):
   }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_values_and_gradients(golden, start, variant):
   params, stats, images, labels = start
@@ -222,6 +223,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_training(golden, start, variant, run):
@@ -248,7 +250,9 @@ def test_training(golden, start, variant, run):
 def test_evaluation_does_not_depend_on_the_batch(start):
   params, stats, images, _ = start
   net = _net("all_fixed")
-  apply = jax.jit(functools.partial(net.apply, train=False))
+  apply = jax.jit(
+    functools.partial(net.apply, train=False), compiler_options=_QUICK_COMPILE
+  )
   variables = {"params": params, "batch_stats": stats}
   images = images[:, :8, :8]  # any size
   whole = apply(variables, images, 0.1)
