@@ -34,7 +34,7 @@ def test_golden(golden, classes):
     np.testing.assert_allclose(
       columns.T, found["prototypes_float32"], rtol=0, atol=1e-6
     )
-    for radius in (1, 0.1):
+    for radius in (1.0, 0.1):
       head = MaxSeparation(classes, radius)
 
       def loss(features, head=head):
@@ -53,7 +53,7 @@ def test_golden(golden, classes):
         ("loss", value),
         ("grad_features", grad),
       ):
-        expected = found[f"r{radius}/{name}"]
+        expected = found[f"r{radius:g}/{name}"]
         atol = 1e-9 * np.abs(expected).max()
         np.testing.assert_allclose(a, expected, rtol=0, atol=atol)
 
