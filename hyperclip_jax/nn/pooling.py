@@ -14,9 +14,11 @@ class QueryPooling(nn.Module):
 
   Attributes:
     heads: number of attention heads.
+    mlp_ratio: width of the MLP, as a multiple of the patches'.
   """
 
   heads: int
+  mlp_ratio: int = 4
 
   @nn.compact
   def __call__(
@@ -39,5 +41,7 @@ class QueryPooling(nn.Module):
     x_BQD = pooled_BQHK.reshape(queries_BQD.shape)
     x_BQD = nn.Dense(width, name="project")(x_BQD)
     y_BQD = nn.LayerNorm(epsilon=1e-5, name="norm")(x_BQD)
-    y_BQF = nn.gelu(nn.Dense(4 * width, name="mlp_1")(y_BQD), approximate=False)
+    y_BQF = nn.gelu(
+      nn.Dense(self.mlp_ratio * width, name="mlp_1")(y_BQD), approximate=False
+    )
     return x_BQD + nn.Dense(width, name="mlp_2")(y_BQF)

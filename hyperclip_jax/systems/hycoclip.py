@@ -160,21 +160,32 @@ def with_boxes(
       o.intra_aperture_scale,
     )
 
-  made = dual_encoder.with_loss(
-    e,
-    loss,
-    scalars,
-    Display({"whole": view._replace(count=1), "part": view}, view.count, show),
+  display = Display(
+    {"whole": view._replace(count=1), "part": view}, view.count, show
   )
+  return with_distinct(dual_encoder.with_loss(e, loss, scalars, display))
+
+
+def with_distinct(task: Task) -> Task:
+  """Adds the mask "distinct" to the outputs of "part".
+
+  A phrase that is the whole caption has no angle to it but that of rounding.
+
+  Args:
+    task: task with the views "whole" and "part".
+
+  Returns:
+    Task whose `embed` compares the texts of parts and wholes.
+  """
 
   def embed(variables, batch, key):
-    outputs, variables = made.embed(variables, batch, key)
+    outputs, variables = task.embed(variables, batch, key)
     distinct = views_lib.differs(batch["part"]["text"], batch["whole"]["text"])
     return outputs | {
       "part": outputs["part"] | {"distinct": distinct}
     }, variables
 
-  return made._replace(embed=embed)
+  return task._replace(embed=embed)
 
 
 def show(

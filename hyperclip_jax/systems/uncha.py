@@ -188,7 +188,9 @@ def relations(
     "text_image": relation(text, image, inter, None),
     "box_text_image": relation(box_text, box_image, inter, valid),
     "cross_image": relation(box_image, owner_image, intra, valid),
-    "cross_text": relation(box_text, owner_text, intra, valid),
+    "cross_text": relation(
+      box_text, owner_text, intra, rows.both(part.get("distinct"), valid)
+    ),
   }
 
 
@@ -290,15 +292,13 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
     del step
     return terms(e.space(params), scales(params), outputs, contrast, o)
 
-  return dual_encoder.with_loss(
-    e,
-    loss,
-    scalars(o.embed_dim),
-    Display(
-      {"whole": view._replace(count=1), "part": view},
-      0,
-      lambda record, _: show(record, view.count),
-    ),
+  display = Display(
+    {"whole": view._replace(count=1), "part": view},
+    0,
+    lambda record, _: show(record, view.count),
+  )
+  return hycoclip.with_distinct(
+    dual_encoder.with_loss(e, loss, scalars(o.embed_dim), display)
   )
 
 

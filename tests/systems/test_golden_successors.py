@@ -313,6 +313,7 @@ def test_hyper3(number):
     equal(each[name], wanted[name], f"{number} {name}", clamped=number == 1)
 
 
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("number", [0, 1])
 def test_pooling_by_queries(number):
   prefix = f"pool{number}/"
@@ -348,7 +349,8 @@ def test_pooling_by_queries(number):
     made |= dict(zip("qkv", map(layer, weights, biases), strict=True))
     return {"params": made}
 
-  module = QueryPooling(int(found["in/heads"]))
+  wide, width = found["in/param.pool_mlp.0.weight"].shape
+  module = QueryPooling(int(found["in/heads"]), wide // width)
   owner = found["in/owner"]
 
   def total(params, tokens, query):

@@ -25,7 +25,7 @@ from hyperclip_jax.losses import tiled
 from hyperclip_jax.losses.entailment import KINDS
 from hyperclip_jax.nn.pooling import QueryPooling
 from hyperclip_jax.sections import choice, number, switch
-from hyperclip_jax.systems import dual_encoder, meru, uncha
+from hyperclip_jax.systems import dual_encoder, hycoclip, meru, uncha
 from hyperclip_jax.systems.dual_encoder import at_least_float32
 from hyperclip_jax.systems.hyper3.loss import terms
 from hyperclip_jax.systems.hyper3.queries import queries
@@ -191,7 +191,7 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
     whole = outputs["whole"] | {"image": space.lift(visual * image)}
     return outputs | {"whole": whole, "query": asked}, variables
 
-  return made._replace(embed=embed)
+  return hycoclip.with_distinct(made._replace(embed=embed))
 
 
 def show(
