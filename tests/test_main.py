@@ -159,7 +159,7 @@ def test_a_bad_flag_of_a_process(config_file, tmp_path):
     ("config.nope()", "AttributeError"),
     (
       "config.system = 'x'",
-      "config.system must be one of clip",
+      "config.system must be one of atmg",
     ),
   ],
 )
