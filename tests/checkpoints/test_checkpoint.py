@@ -144,7 +144,7 @@ def test_foreign_and_half_folders_are_passed_over(workdir, caplog):
   shutil.copytree(folder / "6", half)
   with caplog.at_level("ERROR"):
     assert restored(workdir) == 6
-  assert "CHECKPOINT 999 IS BAD: there is no digests.json" in caplog.text
+  assert "CHECKPOINT 999 IS BAD: digests.json is missing" in caplog.text
   assert not half.exists()
   assert (folder / "notes").is_dir()
 

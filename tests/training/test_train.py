@@ -177,7 +177,8 @@ def test_a_run_may_be_prolonged_when_asked(ended, tmp_path):
     rate = np.float32(schedule(row["step"] - 1))
     assert row["learning_rate"] == pytest.approx(rate)
   longer.steps = 3
-  with pytest.raises(ValueError, match=r"has already taken 6 steps: config\.steps"):
+  message = r"has already taken 6 steps: config\.steps"
+  with pytest.raises(ValueError, match=message):
     runs.prepare(longer, tmp_path)
 
 

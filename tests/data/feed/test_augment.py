@@ -7,6 +7,9 @@ from PIL import Image
 
 from hyperclip_jax.data.feed import augment
 
+# Images are compared level by level.
+pytestmark = pytest.mark.usefixtures("optimized")
+
 SIZE = 56
 CROPS = [
   (0, 0, 160, 120),  # the whole canvas, unequal scales

@@ -18,6 +18,9 @@ from hyperclip_jax.data.records.shards import TarSource
 from tests.data import tars
 from tests.data.loading import rows, take
 
+# Images are compared level by level.
+pytestmark = pytest.mark.usefixtures("optimized")
+
 NO_TEXT = View(lengths=None)
 LABELS = NO_TEXT._replace(extra={"label": np.int32})
 QUERIES = View(
