@@ -65,7 +65,7 @@ def test_other_models_are_refused(release):
   config = small.config("prolip")
   config.init_from = str(folder)
   config.model.vision.depth = 1
-  with pytest.raises(ValueError, match=r"is \(2, .* wants \(1, "):
+  with pytest.raises(ValueError, match=r"is \(2, .* needs \(1, "):
     start.variables(config)
   config.init_from = str(folder / "none")
   with pytest.raises(FileNotFoundError, match="none: no such file or folder"):

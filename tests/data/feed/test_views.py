@@ -77,7 +77,9 @@ def test_a_canvas_is_decoded_once_and_cropped_often(source, count, monkeypatch):
     [source], Faults(0.0), display, form=Form(64), tokenizer=Tokenizer()
   )
   batch = make([Draw(0, i, (0, i)) for i in range(4)])
-  assert len(decoded) == 4
+  # Loaders that other tests left may still decode pictures of their own.
+  own = [source[i].image for i in range(4)]
+  assert sum(args[0] in own for args in decoded) == 4
   assert set(batch["weak"]) - {"valid"} == {"image", "crop", "seed", "text"}
   assert set(batch["strong"]) == {"crop", "seed", "text", "valid"}
 
