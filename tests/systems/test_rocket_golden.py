@@ -22,7 +22,7 @@ from hyperclip_jax.training.step import TrainState
 from tests import golden_rocket
 from tests.golden_rocket import under
 
-pytestmark = pytest.mark.usefixtures("standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion", "optimized")
 RUNS = ("cl2l_resnet", "byolip_vit")
 HEADS = {"text_heads": 4, "vision_heads": 3, "image_size": 32}
 SHARED = "siamlip_image_projector_local.0.0.weight"
