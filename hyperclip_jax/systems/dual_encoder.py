@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -83,6 +83,28 @@ class Text(Section):
       yield f"heads must divide the width {self.width}, found {self.heads}"
 
 
+def patch_problems(image_size: int, patch: int) -> Iterator[str]:
+  """Checks that images are cut into patches, and not into too many.
+
+  Args:
+    image_size: side of an image in pixels.
+    patch: side of a patch in pixels.
+
+  Yields:
+    What is wrong.
+  """
+  side, rest = divmod(image_size, patch)
+  if rest:
+    yield (
+      f"image_size must be a multiple of the patch {patch}, found {image_size}"
+    )
+  elif side**2 > MOST_PATCHES:
+    yield (
+      f"image_size must be at most {MOST_PATCHES:,} patches of {patch} pixels, "
+      f"found {image_size}"
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Options(Section):
   """Options that all systems of two towers share.
@@ -114,17 +136,7 @@ class Options(Section):
   pixel_std: tuple[float, ...] = IMAGENET_STD
 
   def problems(self):
-    side, rest = divmod(self.image_size, self.vision.patch)
-    if rest:
-      yield (
-        f"image_size must be a multiple of the patch {self.vision.patch}, "
-        f"found {self.image_size}"
-      )
-    elif side**2 > MOST_PATCHES:
-      yield (
-        f"image_size must be at most {MOST_PATCHES:,} patches of "
-        f"{self.vision.patch} pixels, found {self.image_size}"
-      )
+    yield from patch_problems(self.image_size, self.vision.patch)
     if self.unroll and self.remat != "none":
       yield (
         f"unroll must be False with remat={self.remat!r}, found True: XLA "

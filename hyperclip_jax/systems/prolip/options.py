@@ -5,7 +5,11 @@ import math
 
 from hyperclip_jax.nn.transformer import ACTIVATIONS, REMAT
 from hyperclip_jax.sections import Section, choice, file, number, switch
-from hyperclip_jax.systems.dual_encoder import MOST, MOST_LAYERS, MOST_PATCHES
+from hyperclip_jax.systems.dual_encoder import (
+  MOST,
+  MOST_LAYERS,
+  patch_problems,
+)
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -129,17 +133,7 @@ class Options(Section):
   image_keep_ratio: float = number(0.75, most=1, training=True)
 
   def problems(self):
-    side, rest = divmod(self.image_size, self.vision.patch)
-    if rest:
-      yield (
-        f"image_size must be a multiple of the patch {self.vision.patch}, "
-        f"found {self.image_size}"
-      )
-    elif side**2 > MOST_PATCHES:
-      yield (
-        f"image_size must be at most {MOST_PATCHES:,} patches of "
-        f"{self.vision.patch} pixels, found {self.image_size}"
-      )
+    yield from patch_problems(self.image_size, self.vision.patch)
     if self.text_unc_readout == "mean" and self.text.width != self.embed_dim:
       yield (
         f"text.width must be the embed_dim {self.embed_dim} with "
