@@ -49,7 +49,9 @@ def prompts(phrases: Sequence[str], tokenizer: Any, room: int) -> list[Prompt]:
   used = room  # no text yet
   for number, phrase in enumerate(phrases):
     text = _SEPARATORS.sub(" ", phrase).strip().lower()
-    ends = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ends = tokenizer(
+      text, add_special_tokens=False, return_offsets_mapping=True
+    )
     ends = ends["offset_mapping"][: room - 3]  # but [CLS], dot and [SEP]
     if not ends:
       continue

@@ -14,7 +14,22 @@ from hyperclip_jax.data.ground import detect, grounding_dino
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-WORDS = "dog cat in field of flowers red st mary and the one two three".split()
+WORDS = [
+  "dog",
+  "cat",
+  "in",
+  "field",
+  "of",
+  "flowers",
+  "red",
+  "st",
+  "mary",
+  "and",
+  "the",
+  "one",
+  "two",
+  "three",
+]
 PHRASES = [
   ["a dog", "St. Mary?", "flowers"],
   ["a cat"],
@@ -28,7 +43,9 @@ def picture(seed, height, width):
   return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-PICTURES = [picture(i, *size) for i, size in enumerate([(48, 64), (64, 48)] * 2)]
+PICTURES = [
+  picture(i, *size) for i, size in enumerate([(48, 64), (64, 48)] * 2)
+]
 
 
 def bert_tokenizer():
@@ -81,7 +98,10 @@ def make_dino(folder, kind):
     "image_processor_type": "GroundingDinoImageProcessor",
     "size": {"shortest_edge": 64, "longest_edge": 96},
   }
-  named = {"processor_class": "GroundingDinoProcessor", "image_processor": image}
+  named = {
+    "processor_class": "GroundingDinoProcessor",
+    "image_processor": image,
+  }
   (folder / "processor_config.json").write_text(json.dumps(named))
   return model
 
@@ -92,8 +112,11 @@ def clip_tokenizer():
   tokens += ["<|startoftext|>", "<|endoftext|>"]
   vocab = {token: i for i, token in enumerate(tokens)}
   return transformers.CLIPTokenizerFast(
-    vocab=vocab, merges=[], pad_token="!", unk_token="<|endoftext|>",
-    model_max_length=16
+    vocab=vocab,
+    merges=[],
+    pad_token="!",
+    unk_token="<|endoftext|>",
+    model_max_length=16,
   )
 
 
@@ -147,7 +170,10 @@ def models(tmp_path_factory):
 def test_boxes_and_scores_are_those_of_the_model(models, kind):
   """Bit by bit those of the model before it was saved, run on one image."""
   folder, model, loaded = models[kind]
-  image, phrases = picture(9, *((64, 64) if "owl" in kind else (64, 96))), ["a dog", "flowers", "the red cat"]
+  image, phrases = (
+    picture(9, *((64, 64) if "owl" in kind else (64, 96))),
+    ["a dog", "flowers", "the red cat"],
+  )
   processor = transformers.AutoProcessor.from_pretrained(folder)
   inputs = processor(images=image, text=[phrases], return_tensors="pt")
   with torch.inference_mode():
@@ -159,7 +185,19 @@ def test_boxes_and_scores_are_those_of_the_model(models, kind):
   scores = wanted.logits[0].sigmoid().numpy()
   if "dino" in kind:
     tokens = processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
-    assert tokens == "[CLS] a dog . flowers . the red cat . [SEP]".split()
+    assert tokens == [
+      "[CLS]",
+      "a",
+      "dog",
+      ".",
+      "flowers",
+      ".",
+      "the",
+      "red",
+      "cat",
+      ".",
+      "[SEP]",
+    ]
     scores = np.stack(
       [scores[:, s].max(1) for s in (slice(1, 3), slice(4, 5), slice(6, 9))], 1
     )
@@ -227,9 +265,7 @@ def test_more_phrases_than_fit_one_text_are_split(models):
   later = [phrases[i] for i in texts[1].spans]
   (alone,) = loaded(PICTURES[:1], [later])
   first = len(phrases) - len(later)
-  np.testing.assert_allclose(
-    found.scores[20:, first:], alone.scores, atol=1e-5
-  )
+  np.testing.assert_allclose(found.scores[20:, first:], alone.scores, atol=1e-5)
   assert not found.scores[20:, :first].any()
 
 
