@@ -12,7 +12,7 @@ _FOREIGN = {
   "vom von für zu zum zur nicht bei aus nach über sich wird auch",
   "Spanish": "el los las y una uno del al por para con su que en de la es se "
   "como más",
-  "French": "le les et une des du de la dans avec sur pour est au aux un en ses "
+  "French": "le les et une des du de la dans avec sur pour est au aux un en "
   "qui que ce cette",
   "Italian": "il lo gli di una uno del della dei delle con per nel nella sul "
   "sulla che è e la le da un",

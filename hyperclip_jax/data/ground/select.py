@@ -80,7 +80,7 @@ def picks(
   good = []
   for i in np.flatnonzero(best > limits.threshold):
     box = found.boxes[i].tolist()
-    fault = boxes.fault(box, *size, limits.min_side)
+    fault = boxes.fault(box, float(size[0]), float(size[1]), limits.min_side)
     if fault is None:
       good.append(Pick(int(phrases[i]), boxes.clipped(box), float(best[i])))
     else:

@@ -74,8 +74,8 @@ def load(name: str) -> Any:
   except (OSError, ValueError) as error:
     reason = files.shown(" ".join(str(error).split()))
     raise ValueError(
-      f"--spacy_model={files.shown(name)}: not loaded ({reason}); give the name "
-      "of an installed model or its folder (docs/grounding.md)"
+      f"--spacy_model={files.shown(name)}: not loaded ({reason}); give the "
+      "name of an installed model or its folder (docs/grounding.md)"
     ) from error
   check(parser, name)
   return parser
@@ -165,10 +165,10 @@ def phrases(doc: Any, abstract: frozenset[str]) -> Iterator[Phrase]:
   """
   seen = set()
   for chunk in doc.noun_chunks:
-    name = chunk.text.lower()
+    name = chunk.text.strip().lower()
     if name not in seen and _is_concrete(chunk, abstract):
       seen.add(name)
-      yield Phrase((chunk.start_char, chunk.end_char), _expression(chunk))
+      yield Phrase(_span(chunk), _expression(chunk))
 
 
 def largest(spans: Sequence[Span]) -> list[bool]:
@@ -211,15 +211,16 @@ def _expression(chunk: Any) -> Span:
   It is the chunk's own span if the head has conjuncts ("a dog and a cat"), if
   only punctuation or blanks would be added, or if the tokens are not adjacent.
   """
-  own = chunk.start_char, chunk.end_char
   tokens = sorted(chunk.root.subtree, key=lambda token: token.i)
   added = [t for t in tokens if not chunk.start <= t.i < chunk.end]
   gaps = tokens[-1].i - tokens[0].i + 1 != len(tokens)
   blank = all(token.is_punct or token.is_space for token in added)
   if chunk.root.conjuncts or gaps or blank:
-    return own
-  while tokens[0].is_space:
-    tokens.pop(0)
-  while tokens[-1].is_space:
-    tokens.pop()
-  return tokens[0].idx, tokens[-1].idx + len(tokens[-1])
+    return _span(chunk)
+  return _span(tokens)
+
+
+def _span(tokens: Iterable[Any]) -> Span:
+  """Returns the characters of tokens in order, without blanks at the ends."""
+  solid = [token for token in tokens if not token.is_space]
+  return solid[0].idx, solid[-1].idx + len(solid[-1])

@@ -1,4 +1,4 @@
-r"""Runs `prepare` or `ground` on Apache Beam: DirectRunner, Dataflow, Flink, Spark.
+r"""Runs `prepare` or `ground` on Apache Beam, by any of its runners.
 
   hyperclip prepare --input ... --output ... \
     --beam_args='--runner=FlinkRunner --flink_master=HOST:8081 ...'

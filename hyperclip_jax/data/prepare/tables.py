@@ -25,6 +25,10 @@ CAPTIONS = ("caption", "title", "text")
 MOST = 1 << 32  # bytes of a table
 
 
+class TableError(ValueError):
+  """A table of other columns, or too large."""
+
+
 class Row(NamedTuple):
   """A row of a table, as found.
 
@@ -114,7 +118,7 @@ def _columns(path: str, names: list[str]) -> tuple[str, str]:
   """Finds the columns of images and captions.
 
   Raises:
-    ValueError: there is none; the message lists the columns.
+    TableError: there is none; the message lists the columns.
   """
   known = {name.strip().lower(): name for name in reversed(names)}
   found = [
@@ -123,7 +127,7 @@ def _columns(path: str, names: list[str]) -> tuple[str, str]:
   ]
   if found[0] is None or found[1] is None:
     listed = ", ".join(files.shown(name, 40) for name in names[:12])
-    raise ValueError(
+    raise TableError(
       f"{files.shown(path)}: has the columns {listed}; want one of images "
       f"({', '.join(IMAGES)}) and one of captions ({', '.join(CAPTIONS)}); "
       "images inside of a parquet cannot be read"
@@ -171,10 +175,13 @@ def _parquet(path: str) -> Iterator[Row]:
       for batch in file.iter_batches(1024, columns=[image, caption]):
         left -= batch.nbytes
         if left < 0:
-          raise ValueError(f"more than {MOST:,} bytes of paths and captions")
+          raise TableError(
+            f"{files.shown(path)}: more than {MOST:,} bytes of paths and "
+            "captions"
+          )
         for row in batch.to_pylist():
           yield Row(row[image], row[caption])
-  except ValueError:
+  except TableError:
     raise
   except Exception as error:  # pyarrow has many exception types
     raise ValueError(
