@@ -150,6 +150,8 @@ function count() {
     const above = step / 20;
     const kept = cards.filter((card) => Number(card.dataset.score) > above);
     if (!kept.length) break;
+    if (cards.every((card) => Number(card.dataset.score) > above + 0.05))
+      continue; // the next row has the same boxes
     const marks = kept.map(marked).filter((mark) => mark);
     const right = marks.filter((mark) => mark === "right").length;
     const share = right / marks.length;

@@ -12,6 +12,7 @@ import hyperclip_jax
 from hyperclip_jax.commands import door, parser
 from hyperclip_jax.commands.flags import COMMANDS
 from hyperclip_jax.data.embedded import shapes
+from hyperclip_jax.data.ground.options import Options as Grounding
 from hyperclip_jax.data.prepare.manifest import Options
 from hyperclip_jax.data.records import box_forms
 from hyperclip_jax.inference.walk import ROOT
@@ -90,7 +91,7 @@ def test_strays_and_overrides_that_count_for_nothing_are_refused(name):
     assert message.startswith(f"--config.seed=1 changes nothing with {name}")
 
 
-@pytest.mark.parametrize("name", [n for n in COMMANDS if n != "prepare"])
+@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"prepare", "ground"}))
 def test_what_is_needed_is_asked_for(name):
   needed = [flag for flag in COMMANDS[name].flags if flag.needed]
   wanted = [f"give --{f.name}={f.form}: {f.purpose}" for f in needed]
@@ -175,6 +176,20 @@ def test_defaults_are_those_of_the_functions():
   for unit in box_forms.UNITS:
     argv = [f"--boxes={unit}", f"--box_format={box_forms.SIZES}"]
     parser.parse(COMMANDS["prepare"].flags, argv)
+
+
+def test_names_may_have_dashes():
+  flags = ["--min-side=7", "--require-boxes", "--input=a-b", "--output", "c-d"]
+  values = door.parsed("prepare", flags)
+  assert (values.min_side, values.require_boxes) == (7, True)
+  assert (values.input, str(values.output)) == (["a-b"], "c-d")
+  assert "did you mean --min_side?" in refused("prepare", "--min-sides=3")
+
+
+def test_ground_has_the_defaults_of_its_options():
+  found = defaults("ground")
+  for name in ("nms_iou", "min_side", "drop_contained", "tokens", "shard_size"):
+    assert found[name] == getattr(Grounding(), name), name
 
 
 def test_help_and_errors_import_nothing_heavy():

@@ -137,8 +137,11 @@ def load(path: str, device: str, batch_size: int, tokens: str) -> detect.Detect:
       jobs = jobs[len(batch) :]
       rows = [prompt for _, _, prompt in batch]
       outputs = run([images[i] for _, i, _ in batch], shape, rows)
-      for (_, i, prompt), *row in zip(batch, *outputs, strict=True):
-        found[i].append(_read(prompt, len(phrases[i]), *row, tokens))
+      for (_, i, prompt), centres, scores, places in zip(
+        batch, *outputs, strict=True
+      ):
+        one = _read(prompt, len(phrases[i]), centres, scores, places, tokens)
+        found[i].append(one)
     return [
       _joined(parts, len(texts))
       for parts, texts in zip(found, phrases, strict=True)

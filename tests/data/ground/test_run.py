@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import planted
+from benchmarks.planted import OPTIONS
 from hyperclip_jax.commands import door
 from hyperclip_jax.data.embedded import shapes
 from hyperclip_jax.data.ground import run
@@ -23,8 +25,6 @@ from hyperclip_jax.data.ground.shard import Tools
 from hyperclip_jax.data.ground.text import Parsed, Phrase
 from hyperclip_jax.data.prepare.tally import BadInputError
 from hyperclip_jax.data.records import images
-from tests.data.ground import planted
-from tests.data.ground.planted import OPTIONS
 from tests.data.tars import jpeg, raw_members, turned, write_tar
 
 
@@ -179,9 +179,9 @@ def test_raw_shards_of_the_user_are_not_overwritten(raw, pairs, tmp_path):
 def test_beam_makes_the_folder_of_a_local_run(raw, pairs, grounded, tmp_path):
   script = f"""
 import functools
-from tests.data.ground import planted
-from tests.data.ground.planted import OPTIONS
-from tests.data.ground.planted import OPTIONS
+from benchmarks import planted
+from benchmarks.planted import OPTIONS
+from benchmarks.planted import OPTIONS
 from hyperclip_jax.data.ground import run
 tools = functools.partial(planted.tools, {raw!r})
 out = {str(tmp_path / "out")!r}

@@ -1,0 +1,120 @@
+"""Measures grounding: how fast captions are parsed, and what it costs to train.
+
+  python -m benchmarks.grounding --spacy_model=NAME [--captions=3000]
+    [--train=16384] [--steps=800]
+
+- parse: captions a second of wall time and of processor time, in one process,
+  as `hyperclip ground` parses them.
+- ground: shapes without their boxes, grounded with that parser and a planted
+  detector that knows the true boxes, but draws them with noise, misses some and
+  makes some up. Printed are the shares of the true parts that come back, and of
+  the parts found that are true.
+- train (unless --steps is 0): configs/shapes_tiny.py on the true boxes and on
+  the grounded ones; the last evaluation of each.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+from benchmarks import planted
+from hyperclip_jax.data.embedded import shapes
+from hyperclip_jax.data.ground import run, text
+from hyperclip_jax.data.ground.shard import Tools
+
+WORDS = (
+  "a wire hanger with a paper cover that reads we heart our customers",
+  "Two men in red shirts playing football on a green field near the old town",
+  "Red bag, black shoes and a white shirt, a photo of my cat",
+  "The bride and groom walk down the aisle of the church after the ceremony",
+  "Vintage 1960s silver ring with a large blue stone, size 7",
+)
+NOISE, MISSES, FALSE = 0.03, 0.15, 0.3
+
+
+def parse(parser: str, count: int) -> None:
+  """Prints how many captions are parsed a second."""
+  rng = random.Random(0)
+  captions = [f"{rng.choice(WORDS)} {rng.random()}" for _ in range(count)]
+  loaded, abstract = text.load(parser), text.read_abstract()
+  list(text.parse(loaded, captions[:200], abstract))
+  wall, cpu = time.perf_counter(), time.process_time()
+  for start in range(0, count, text.BATCH):
+    list(text.parse(loaded, captions[start : start + text.BATCH], abstract))
+  wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+  print(
+    f"parse: {count / wall:,.0f} captions a second of wall time, "
+    f"{count / cpu:,.0f} of processor time"
+  )
+
+
+def ground(parser: str, folder: pathlib.Path, count: int) -> None:
+  """Grounds shapes and prints how many of their parts come back."""
+  shapes.generate(folder / "shapes", train=count)
+  pattern = f"{folder}/shapes/train/*.tar"
+  settings = run.Settings("planted", parser)
+  detect = planted.detect(pattern, NOISE, MISSES, FALSE)
+  tools = Tools(run.parsing(settings), detect)
+  made = run.ground(
+    [pattern], f"{folder}/grounded", planted.OPTIONS, lambda: tools
+  )
+  true = {r.meta["id"]: r for r in planted.records(pattern)}
+  found = {r.meta["id"]: r for r in planted.records(f"{folder}/grounded")}
+  names = {key: {p.text for p in r.parts} for key, r in true.items()}
+  kept = {key: {p.text for p in r.parts} for key, r in found.items()}
+  hits = sum(len(names[key] & own) for key, own in kept.items())
+  print(
+    f"ground: {made['totals']['records']:,} of {count:,} pairs; "
+    f"{hits / sum(map(len, names.values())):.1%} of the true parts found, "
+    f"{hits / max(sum(map(len, kept.values())), 1):.1%} of those found are true"
+  )
+
+
+def train(folder: pathlib.Path, name: str, shards: str, steps: int) -> None:
+  """Trains on shards and prints the last evaluation."""
+  workdir = folder / f"run_{name}"
+  values = {
+    "steps": steps,
+    "shapes.folder": f"{folder}/shapes",
+    "shapes.train": len(planted.records(f"{folder}/shapes/train/*.tar")),
+    "data.shards": shards,
+  }
+  subprocess.run(
+    [
+      *(sys.executable, "-m", "hyperclip_jax", "train"),
+      *("--config=configs/shapes_tiny.py", f"--workdir={workdir}"),
+      *(f"--config.{key}={value}" for key, value in values.items()),
+    ],
+    check=True,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
+  results = json.loads((workdir / "results.json").read_text())
+  shown = ", ".join(f"{k} {v:.3f}" for k, v in results.items() if "top1" in k)
+  print(f"train on {name} boxes, {steps} steps: {shown}")
+
+
+def main() -> None:
+  """Runs the benchmark."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--spacy_model", required=True)
+  parser.add_argument("--captions", type=int, default=3000)
+  parser.add_argument("--train", type=int, default=16_384)
+  parser.add_argument("--steps", type=int, default=800)
+  options = parser.parse_args()
+  parse(options.spacy_model, options.captions)
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    ground(options.spacy_model, folder, options.train)
+    if options.steps:
+      train(folder, "true", f"{folder}/shapes/train", options.steps)
+      train(folder, "grounded", f"{folder}/grounded", options.steps)
+
+
+if __name__ == "__main__":
+  main()
