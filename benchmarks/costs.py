@@ -153,13 +153,18 @@ def table(found: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def names() -> list[str]:
-  """Lists all systems, HyCoCLIP first."""
-  return sorted(systems.names(), key=lambda name: name != "hycoclip")
+  """Lists the systems that can start at random, HyCoCLIP first."""
+  found = [
+    name
+    for name in systems.names()
+    if not hasattr(systems.find(name), "STARTS_FROM")
+  ]
+  return sorted(found, key=lambda name: name != "hycoclip")
 
 
 def main(argv: list[str] | None = None) -> None:
   """Compiles the steps and prints the table."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   add = parser.add_argument
   add("--size", default="B", choices=["S", "B", "L"])
   add("--systems", nargs="+", default=names(), choices=names())

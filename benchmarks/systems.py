@@ -231,7 +231,7 @@ def measured(system: str, flags: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Trains all runs, and writes the tables."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   add = parser.add_argument
   add("--output", type=pathlib.Path, required=True)
   add("--systems", nargs="+", default=costs.names(), choices=costs.names())

@@ -23,6 +23,7 @@ def command(tmp_path):
   ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("standard_promotion")
 def test_two_systems_are_trained_measured_and_not_trained_again(
   command, tmp_path, monkeypatch, capsys
