@@ -6,6 +6,7 @@ Yoshikawa and Matsubara, PHyCLIP: l1-Product of Hyperbolic Factors Unifies
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from hyperclip_jax.geometry.product import NORMS, SCORES, Product
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.sections import choice, number, switch
 from hyperclip_jax.systems import dual_encoder, hycoclip
+from hyperclip_jax.systems.published import Published
 from hyperclip_jax.systems.task import Encoder, Task
 
 TITLE = "PHyCLIP"
@@ -62,11 +64,8 @@ def _scalars(o: Options) -> dict[str, dual_encoder.Scalar]:
   )
 
 
-def official_scalars(o: Options) -> dict[str, tuple[str, int | None] | None]:
-  """Maps official names of scalars to ours, and rows of them.
-
-  The official code also stores HyCoCLIP's, and does not use them.
-  """
+def _official_scalars(o: Options) -> dict[str, tuple[str, int | None] | None]:
+  """The official code also stores HyCoCLIP's, and does not use them."""
   names = {
     "curvs": "curv",
     "visual_concept_alphas": "visual_alpha",
@@ -80,6 +79,13 @@ def official_scalars(o: Options) -> dict[str, tuple[str, int | None] | None]:
   for name, ours in names.items():
     found |= {f"{name}.{row}": (ours, row) for row in factors}
   return found
+
+
+def _official_options(names: Iterable[str], width: int) -> dict[str, int]:
+  return {"factor_width": width // sum(n.startswith("curvs.") for n in names)}
+
+
+published = Published("curvs.0", _official_scalars, _official_options)
 
 
 def encoder(o: Options) -> Encoder:

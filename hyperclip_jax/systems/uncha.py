@@ -24,6 +24,7 @@ from hyperclip_jax.losses.entailment import KINDS, residuals
 from hyperclip_jax.sections import choice, number, switch
 from hyperclip_jax.systems import dual_encoder, hycoclip, meru
 from hyperclip_jax.systems.dual_encoder import Scalar
+from hyperclip_jax.systems.published import Published
 from hyperclip_jax.systems.task import Encoder, Task
 
 TITLE = "UNCHA"
@@ -261,13 +262,15 @@ def terms(
   }
 
 
-def official_scalars(o: Options) -> dict[str, tuple[str, int | None]]:
-  """Maps official names of scalars to ours."""
+def _official_scalars(o: Options) -> dict[str, tuple[str, int | None] | None]:
   names = {
     "logit_scale": "logit_scale_global",
     "logit_scale_cross": "logit_scale_global_local",
   }
   return {names.get(n, n): (n, None) for n in scalars(o)}
+
+
+published = Published("logit_scale_local", _official_scalars)
 
 
 def encoder(o: Options) -> Encoder:
