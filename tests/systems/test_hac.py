@@ -41,7 +41,7 @@ def test_a_run_trains_adapters_and_named_parts_and_is_released_merged(
   folder, variables = clip
   config = small.config("hac", steps=2)
   config.init_from = str(folder)
-  config.model.lora.rank = 4
+  config.model.lora.update(rank=4, dropout=0.1)
   run = runs.prepare(config, tmp_path / "run")
   state, _ = train.first_state(run)
   began = jax.device_get(dict(state.variables))
