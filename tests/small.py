@@ -36,6 +36,8 @@ def config(system: str = "hycoclip", steps: int = 6) -> Config:
   if "text_mask" in c.model:
     # The width of texts; masks that do not depend on how a batch is split.
     c.model.update(embed_dim=32, text_mask=1.0, image_keep_ratio=1.0)
+  if "lora" in c.model:
+    c.model.lora.dropout = 0.0  # its masks depend on how a batch is split
   c.model.dtype = "float32"
   if "projector_hidden" in c.model:
     c.model.projector_hidden = 32
