@@ -51,10 +51,17 @@ class Options(hycoclip.Options):
         f"{self.factor_width}"
       )
 
+  @property
+  def factor_size(self) -> int:
+    """Width of a hyperboloid."""
+    return self.factor_width
+
 
 def _scalars(o: Options) -> dict[str, dual_encoder.Scalar]:
   factors = (o.embed_dim // o.factor_width,)
-  return dual_encoder.hyperbolic_scalars(o.factor_width, factors)
+  return dual_encoder.hyperbolic_scalars(
+    o.factor_width, factors, o.curv_range, o.init_radius
+  )
 
 
 def _official_scalars(o: Options) -> dict[str, tuple[str, int | None] | None]:
