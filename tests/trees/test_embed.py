@@ -187,7 +187,7 @@ def test_the_command_embeds_resumes_and_reports(tmp_path, capsys):
   assert f"{results['map']:.4f}" in page
   with pytest.raises(SystemExit, match=r"config\.seed was 0, now 1"):
     run("parts", "--config.seed=1")
-  with pytest.raises(SystemExit, match=r"dim must be .* at least 1"):
+  with pytest.raises(SystemExit, match=r"dim must be .* found 0"):
     run("other", "--config.dim=0")
   (tmp_path / "parts/embedding.npz").write_bytes(b"PK")
   with pytest.raises(SystemExit, match="no embedding"):
