@@ -9,6 +9,7 @@ distinct and unrelated, with which 50 of them take minutes; it is given 10.
 """
 
 import argparse
+import importlib
 import logging
 import time
 from collections.abc import Callable
@@ -65,7 +66,7 @@ def ours(mammals: Closure, model: str, negatives: int) -> Work:
 
 def gensim(mammals: Closure) -> Work:
   """Makes the work of gensim."""
-  from gensim.models import poincare
+  poincare = importlib.import_module("gensim.models.poincare")
 
   logging.disable(logging.CRITICAL)
   pairs = [(str(a), str(b)) for a, b in mammals.pairs.tolist()]

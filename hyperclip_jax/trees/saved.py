@@ -83,8 +83,6 @@ def load(folder: str | pathlib.Path) -> Embedding:
   where = folder / FILE
   try:
     values = files.read_json(folder / CONFIG)
-    if isinstance(values, dict) and "left_out" in values:
-      values["left_out"] = tuple(values["left_out"])
     o = sections.build(Options, values)
     content = io.BytesIO(files.read_bytes(where, MOST))
     with np.load(content, allow_pickle=False) as found:
