@@ -169,24 +169,39 @@ def compiled(mesh: Mesh, flags: argparse.Namespace) -> Any:
     for batch in (rows, 1)
   )
   run = runs.Run(config, pathlib.Path(), [], mesh)
-
-  state = jax.eval_shape(build.init(config, run.task))
-  state = jax.tree.map(
-    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
-    state,
-    sharding.tree_shardings(
-      mesh, state, run.task.rules.split, config.mesh.fsdp
-    ),
-  )
-  split = sharding.batch_sharding(mesh)
   batch = {
     view: {
-      name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype, sharding=split)
+      name: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype)
       for name, x in leaves.items()
     }
     for view, leaves in step.make_batch(one, flags.texts).items()
   }
-  return train.make_step(run).lower(state, batch).compile()
+  return train.make_step(run).lower(*abstract(run, batch)).compile()
+
+
+def abstract(run: runs.Run, batch: Any) -> tuple[Any, Any]:
+  """Describes the state and a batch of a run, sharded over its mesh.
+
+  Args:
+    run: run, whose devices need not exist.
+    batch: shapes of a batch.
+
+  Returns:
+    Shapes with shardings, for `train.make_step(run).lower`.
+  """
+  state = jax.eval_shape(build.init(run.config, run.task))
+  where = sharding.tree_shardings(
+    run.mesh, state, run.task.rules.split, run.config.mesh.fsdp
+  )
+
+  def placed(x: Any, where: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+
+  rows = sharding.batch_sharding(run.mesh)
+  return (
+    jax.tree.map(placed, state, where),
+    jax.tree.map(lambda x: placed(x, rows), batch),
+  )
 
 
 def memory(program: Any) -> int:

@@ -4,11 +4,10 @@ Tests run on the CPU; HYPERCLIP_TEST_PLATFORM=cuda runs those of one device on a
 GPU, with JAX_DEFAULT_MATMUL_PRECISION=highest as the tolerances want it.
 """
 
-import atexit
 import collections
 import os
-import shutil
-import tempfile
+
+from tests import programs
 
 os.environ["XLA_FLAGS"] = " ".join(
   [
@@ -25,10 +24,8 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["MPLBACKEND"] = "Agg"
 
-# Each program is compiled once, by whichever test or process comes first; the
-# workers of pytest-xdist share what their parent has made.
-os.environ.setdefault("HYPERCLIP_TEST_CACHE", tempfile.mkdtemp())
-os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["HYPERCLIP_TEST_CACHE"]
+# Each program is compiled once, by whichever test, process or run comes first.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs.FOLDER)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # Most of the time of most tests is compilation, of programs that run a few
 # times: these are less optimized. Tests of numbers use the fixture `optimized`.
@@ -40,14 +37,12 @@ import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("hyperclip_jax", "beartype.beartype")
-if "PYTEST_XDIST_WORKER" not in os.environ:
-  atexit.register(
-    shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
-  )
 
 
 def pytest_configure(config):
   config.option.loadscopereorder = False  # pytest-xdist's, by number of tests
+  if "PYTEST_XDIST_WORKER" not in os.environ:
+    programs.forget_old()
 
 
 def pytest_collection_modifyitems(items):

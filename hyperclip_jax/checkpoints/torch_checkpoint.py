@@ -72,21 +72,14 @@ def load(
       given = {name: count for name, count in heads.items() if count}
       floats = {n: x for n, x in state.items() if not n.endswith(COUNTER)}
       return official.release(own, arrays(floats), given or None)
-    system = _system(pathlib.Path(path).name, state)
+    system = (
+      torch_layout.derived(state)
+      or ("curv" not in state and "clip")
+      or ("meru" if "meru" in pathlib.Path(path).name.lower() else "hycoclip")
+    )
     return convert(arrays(state), system, vision_heads, text_heads)
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
-
-
-def _system(file: str, state: Mapping[str, Any]) -> str:
-  """Tells the systems that share HyCoCLIP's layout apart by their scalars."""
-  if "curvs.0" in state:
-    return "phyclip"
-  if "logit_scale_local" in state:
-    return "uncha"
-  if "curv" not in state:
-    return "clip"
-  return "meru" if "meru" in file.lower() else "hycoclip"
 
 
 def save(path: str | pathlib.Path, model: Release) -> None:
@@ -248,10 +241,9 @@ def convert(
     "embed_dim": state["visual_proj.weight"].shape[0],
     "dtype": "float32",
   }
-  if system == "phyclip":
-    factors = sum(name.startswith("curvs.") for name in state)
-    values["factor_width"] = values["embed_dim"] // factors
   cls = systems.find(system).Options
+  if own := torch_layout.published(system):
+    values |= own.options(state, values["embed_dim"])
   options: Any = sections.build(cls, values)
   wanted = torch_layout.shapes(system, options)
   names = {*wanted, *BUFFERS}

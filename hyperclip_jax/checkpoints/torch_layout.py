@@ -3,7 +3,7 @@
 Moments of an optimiser are trees like the parameters and are mapped alike.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ from flax import traverse_util
 
 from hyperclip_jax import systems
 from hyperclip_jax.systems import dual_encoder, task
+from hyperclip_jax.systems.published import Published
 
 State = Mapping[str, np.ndarray]
 
@@ -52,11 +53,33 @@ class Leaf(NamedTuple):
 SYSTEMS = ("clip", "hycoclip", "meru")  # of the official code
 
 
+def published(system: str) -> Published | None:
+  """Returns how a system's files differ from HyCoCLIP's, None if it says not.
+
+  Args:
+    system: name of the system.
+  """
+  return getattr(systems.find(system), "published", None)
+
+
+def derived(names: Container[str]) -> str | None:
+  """Finds the successor of HyCoCLIP that a checkpoint is of, by its mark.
+
+  Args:
+    names: official names in the checkpoint.
+
+  Returns:
+    Name of the system; None if it has no successor's mark.
+  """
+  for system in systems.names():
+    own = published(system)
+    if own and own.mark in names:
+      return system
+  return None
+
+
 def scalars(system: str, o: dual_encoder.Options) -> dict[str, Leaf]:
   """Maps the official names of a system's scalar parameters to our leaves.
-
-  A system whose official code derives from HyCoCLIP's gives the names by
-  `official_scalars(options)`: name -> our name and row, or None if unused.
 
   Args:
     system: name of the system.
@@ -73,15 +96,15 @@ def scalars(system: str, o: dual_encoder.Options) -> dict[str, Leaf]:
   if system in SYSTEMS:
     names = dual_encoder.hyperbolic_scalars(o.embed_dim)
     return {name: Leaf((name,)) for name in names}
-  named = getattr(systems.find(system), "official_scalars", None)
-  if named is None:
+  own = published(system)
+  if own is None:
     raise ValueError(
       f"the official code has no {system}: its .pth files are of "
       f"{', '.join(SYSTEMS)}"
     )
   return {
     name: Leaf((ours[0],), ours[1])
-    for name, ours in named(o).items()
+    for name, ours in own.scalars(o).items()
     if ours is not None
   }
 
@@ -96,8 +119,10 @@ def unused(system: str, o: dual_encoder.Options) -> list[str]:
   Returns:
     Names of the scalars.
   """
-  named = getattr(systems.find(system), "official_scalars", None)
-  return [n for n, ours in named(o).items() if ours is None] if named else []
+  own = published(system)
+  return (
+    [n for n, ours in own.scalars(o).items() if ours is None] if own else []
+  )
 
 
 def layout(system: str, o: dual_encoder.Options) -> dict[str, Leaf]:

@@ -7,13 +7,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from absl import logging
+from jaxtyping import Bool
 
 from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.record import Record
 from hyperclip_jax.data.records.shards import TarSource, expand
 from hyperclip_jax.evals import rates, records
 from hyperclip_jax.evals.encoding import shared
-from hyperclip_jax.evals.metrics import norms
+from hyperclip_jax.evals.metrics import cones, norms
 from hyperclip_jax.evals.metrics.hierarchy import METRICS, Parents, scores
 from hyperclip_jax.evals.metrics.retrieval import ranks
 from hyperclip_jax.evals.metrics.zero_shot import (
@@ -36,6 +37,8 @@ SUMMARY = (
   "hierarchy/tie",
   "retrieval/i2t_r5",
   "retrieval/t2i_r5",
+  "cones/text_image/inside",
+  "cones/text_image/auroc",
 )
 KS = (1, 5)
 TEMPLATES = ("{}", "a {}", "a picture of a {}")
@@ -68,6 +71,7 @@ class Sample(NamedTuple):
     text: caption of each image.
     box_image: uint8 (height, width, 3) pixels of one part of each image.
     box_text: phrase of that part.
+    parts: whether that part differs from the whole image.
     classes: labelled objects, or None.
   """
 
@@ -77,6 +81,7 @@ class Sample(NamedTuple):
   text: Sequence[str]
   box_image: Sequence[np.ndarray]
   box_text: Sequence[str]
+  parts: Bool[np.ndarray, " records"]
   classes: Classes | None
 
 
@@ -141,6 +146,7 @@ def load(
     text=[row.record.caption for row in rows],
     box_image=[row.box_image for row in rows],
     box_text=[row.box_text for row in rows],
+    parts=np.array([row.part for row in rows]),
     classes=_classes(pathlib.Path(folder), min_side) if folder else None,
   )
 
@@ -159,7 +165,10 @@ def _classes(folder: pathlib.Path, min_side: int) -> Classes:
 
 
 def evaluate(model: Model, data: Sample) -> Evaluation:
-  """Measures retrieval, distances from the root and, if labelled, zero-shot.
+  """Measures retrieval, cones, distances from the root and zero-shot accuracy.
+
+  Cones are measured where the space has them, and zero-shot accuracy where
+  there are labels.
 
   Every process must call this function: each encodes a share of the images, and
   all return the same results.
@@ -182,6 +191,12 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
   groups = {
     "retrieval": rates.retrieved(
       *ranks(model, embeddings["image"], embeddings["text"], own), KS, own
+    ),
+    "cones": cones.of_records(
+      model.space,
+      embeddings,
+      {"text": data.text, "box_text": data.box_text},
+      data.parts,
     ),
     "root_distance": norms.norms(model.space, embeddings),
   }

@@ -26,6 +26,11 @@ class Row(NamedTuple):
   box_image: Pixels
   box_text: str
 
+  @property
+  def part(self) -> bool:
+    """Whether the part differs from the whole image."""
+    return any(p.crop or p.box != WHOLE for p in self.record.parts[:1])
+
 
 class Bad(NamedTuple):
   """A record that cannot be read.

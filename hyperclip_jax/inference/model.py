@@ -71,7 +71,7 @@ class HyperCLIP:
       trust_system: whether a system of another package may be imported.
     """
     self.system, self.options = system, options
-    module = systems.find(system, trust_system)
+    self._module = module = systems.find(system, trust_system)
     self.title = getattr(module, "TITLE", system)
     self.variables = jax.device_put(variables, jax.local_devices()[0])
     self._towers = _encoder(module, options)
@@ -475,10 +475,16 @@ class HyperCLIP:
   def save_pretrained(self, folder: str | pathlib.Path) -> None:
     """Writes `model.json` and `model.safetensors`, which `load` reads.
 
+    Some systems release a model as one of another, such as HAC with its
+    adapters merged.
+
     Raises:
       FileExistsError: the folder is that of a run.
     """
     shared = release.Release(self.system, self.options, self.variables)
+    released = getattr(self._module, "released", None)
+    if released is not None:
+      shared = release.Release(*released(self.options, self.variables))
     release.write(pathlib.Path(folder), shared)
 
   def push_to_hub(self, repository: str, private: bool = False) -> str:

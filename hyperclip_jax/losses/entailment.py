@@ -1,8 +1,9 @@
 """Entailment cone losses (Ganea et al., 2018; MERU, Desai et al., 2023)."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from hyperclip_jax.geometry import numerics
 from hyperclip_jax.geometry.numerics import Scalar
 from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.losses import rows
@@ -101,3 +102,60 @@ def entailment(
   general, specific = (rows.blank(x, where) for x in (general, specific))
   found = residuals(space, general, specific, aperture_scale, kind)
   return rows.mean(found, where)
+
+
+def near_root(
+  curv: Float[Array, "*factors"],
+  apexes: Float[Array, "b dim"],
+  least: Scalar,
+  where: Bool[Array, " b"] | None = None,
+) -> Float[Array, ""]:
+  """Penalises apexes so near the root that their cones are half-spaces.
+
+  It is the mean of max(0, least - sqrt(c) |x|)^2. A half aperture is pi / 2,
+  without a gradient, up to sqrt(c) |x| = 2 K = 0.2 (`lorentz.half_aperture`):
+  there the entailment loss pulls apexes to the root and nothing pushes back. A
+  penalty on norms against this is ARGENT's idea; its formula is not public, and
+  this one is our own.
+
+  Args:
+    curv: c of a hyperboloid, or of each factor of a product, which has the mean
+      over its factors.
+    apexes: space components of cone apexes.
+    least: sqrt(c) |x| from which on there is no penalty, a little above 0.2.
+    where: rows to average over; None for all. Other rows may be inf or NaN. The
+      mean of no rows is 0.
+
+  Returns:
+    Penalty, a scalar.
+
+  Examples:
+    >>> x = jnp.array([[0.1, 0.0], [0.0, 3.0]])
+    >>> round(float(near_root(jnp.array(1.0), x, 0.3)), 4)  # (0.2**2 + 0) / 2
+    0.02
+  """
+  apexes = rows.blank(apexes, where)
+  factors = jnp.ravel(curv)
+  parts = apexes.reshape(len(apexes), len(factors), -1)
+  radii = jnp.sqrt(factors)[None] * numerics.norm(parts)
+  short = jnp.maximum(least - radii, 0.0)
+  return rows.mean(jnp.mean(short**2, axis=1), where)
+
+
+def ramp(step: Int[Array, ""], steps: int) -> Float[Array, ""]:
+  """Computes a factor that rises linearly from 0 to 1, then stays.
+
+  Entailment that acts before texts are separated pulls them to the root.
+
+  Args:
+    step: number of updates so far.
+    steps: length of the rise, at least 1.
+
+  Returns:
+    Factor, float32.
+
+  Examples:
+    >>> [float(ramp(jnp.array(step), 10)) for step in (0, 5, 10, 99)]
+    [0.0, 0.5, 1.0, 1.0]
+  """
+  return jnp.minimum(jnp.asarray(step, jnp.float32) / steps, 1.0)

@@ -17,7 +17,7 @@ class Row(NamedTuple):
 
   Attributes:
     name: readable name.
-    meaning: explanation and which way is better, or "".
+    meaning: explanation, with which way is better if one is; or "".
     value: value, with its standard error where there is one.
     chance: value of random guessing, or "".
     published: value of each model of the paper.
@@ -158,10 +158,9 @@ def _words(name: str) -> tuple[str, str]:
     if match := re.search(pattern, name):
       found = [part.replace("_", " ") for part in match.groups()]
       text = readable.format(*found)
-      return (
-        text[:1].upper() + text[1:],
-        f"{meaning.format(*found)}; {better} is better",
-      )
+      if better:
+        meaning += f"; {better} is better"
+      return text[:1].upper() + text[1:], meaning.format(*found)
   plain = _split(name)[1].replace("_", " ")
   return plain[:1].upper() + plain[1:], ""
 

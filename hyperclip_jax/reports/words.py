@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from hyperclip_jax.geometry.spaces import Space
 
-# Pattern of the metric, readable name, explanation, which way is better.
+# Pattern of the metric, readable name, explanation, which way is better or "".
 MEANINGS = (
   (
     r"top1$",
@@ -122,6 +122,46 @@ MEANINGS = (
     "higher",
   ),
   (
+    r"cones/.+/inside$",
+    "Inside the cone",
+    "pairs whose specific point lies in the cone of the general one",
+    "higher",
+  ),
+  (
+    r"cones/.+/shuffled$",
+    "Inside, shuffled pairs",
+    "the same of pairs that do not belong together: as high as the line above "
+    "where cones are so wide that they hold anything",
+    "lower",
+  ),
+  (
+    r"cones/.+/auroc$",
+    "Entailment score, AUROC",
+    "chance that a true pair lies deeper in its cone than a shuffled one",
+    "higher",
+  ),
+  (
+    r"cones/.+/similarity_auroc$",
+    "Similarity, AUROC",
+    "chance that a true pair is nearer than a shuffled one; similarity has no "
+    "direction",
+    "higher",
+  ),
+  (
+    r"cones/.+/angle$",
+    "Exterior angle",
+    "radians from the axis of the cone to the specific point, in the middle "
+    "pair",
+    "lower",
+  ),
+  (
+    r"cones/.+/aperture$",
+    "Half aperture",
+    "radians from the axis of the cone to its edge, in the middle pair; at "
+    "1.571 (a half-space) cones have collapsed",
+    "",
+  ),
+  (
     r"d_corr$",
     "Order of distances",
     "Kendall's tau of the captions' levels and their distances from the root",
@@ -142,6 +182,10 @@ GROUPS = {
   "zero_shot_held_out": "Zero-shot classification of classes never trained on",
   "retrieval": "Retrieval",
   "hierarchy": "Distance of wrong classes in the hierarchy",
+  "cones/text_image": "Cones of captions, and their images",
+  "cones/box_text_box_image": "Cones of phrases, and their boxes",
+  "cones/box_text_text": "Cones of phrases, and their captions",
+  "cones/box_image_image": "Cones of boxes, and their whole images",
   "root_distance": "Distances from the root",
 }
 
@@ -235,6 +279,29 @@ PANELS = (
     "edges",
     "Distance of the predicted from the true class in the hierarchy. Lower "
     "is better.",
+  ),
+  Panel(
+    "Pairs inside cones",
+    rf"{OF}cones/.*/(inside|shuffled)$",
+    "share of pairs",
+    "Fraction of pairs whose specific point lies in the cone of the general "
+    "one, of true and of shuffled pairs. Cones say something where the two "
+    "differ.",
+  ),
+  Panel(
+    "Entailment and similarity of pairs",
+    rf"{OF}cones/.*auroc$",
+    "AUROC",
+    "How well the entailment score, and plain similarity, tell true from "
+    "shuffled pairs; 0.5 is chance.",
+  ),
+  Panel(
+    "Cones",
+    rf"{OF}cones/.*/(angle|aperture)$",
+    "radians",
+    "Exterior angle and half aperture of the middle pair. A pair is inside "
+    "where its angle is below its half aperture, which is 1.57 at most: then "
+    "the cone is a half-space, and has collapsed.",
   ),
   Panel(
     "Distances from the root",

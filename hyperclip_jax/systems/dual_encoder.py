@@ -168,24 +168,33 @@ class Scalar(NamedTuple):
 
 # The scale of logits stays below 100, the curvature within a factor of 10 of
 # its initial 1, and features are never enlarged (MERU, Desai et al., 2023).
+CURV_RANGE = (0.1, 10.0)
 LOGIT_SCALE = {"logit_scale": Scalar(math.log(1 / 0.07), 0.0, 100.0)}
 
 
 def hyperbolic_scalars(
-  width: int, factors: tuple[int, ...] = ()
+  width: int,
+  factors: tuple[int, ...] = (),
+  curv_range: tuple[float, ...] = CURV_RANGE,
+  init_radius: float = 1.0,
 ) -> dict[str, Scalar]:
   """Lists the scalars of a hyperbolic model: temperature, curvature, alphas.
 
   Args:
     width: width of a point, in one space.
     factors: (number,) of spaces in a product, which have scalars of their own.
+    curv_range: bounds of the curvature, which starts at 1 or the bound that is
+      nearer; equal ones fix it.
+    init_radius: distance from the root, about, at which points start.
 
   Returns:
     Scalars by name; the alphas scale features before the lift.
   """
-  alpha = Scalar(-math.log(width) / 2, 0.0, 1.0, factors, shown=False)
+  low, high = curv_range
+  start = math.log(init_radius) - math.log(width) / 2
+  alpha = Scalar(start, 0.0, 1.0, factors, shown=False)
   return LOGIT_SCALE | {
-    "curv": Scalar(0.0, 0.1, 10.0, factors),
+    "curv": Scalar(math.log(min(max(1.0, low), high)), low, high, factors),
     "visual_alpha": alpha,
     "textual_alpha": alpha,
   }
@@ -371,7 +380,11 @@ def with_loss(
       matrices=MATRICES,
       scalars=tuple(scalars),
       split=MODEL_PARALLEL,
-      bounds={n: (s.low, s.high) for n, s in scalars.items() if s.shown},
+      bounds={
+        n: (s.low, s.high)
+        for n, s in scalars.items()
+        if s.shown and s.low < s.high
+      },
     ),
   )
 

@@ -2,22 +2,26 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hyperclip_jax.data.feed import views as views_lib
 from hyperclip_jax.data.feed.views import Display, View
 from hyperclip_jax.data.records.record import Part, Record
+from hyperclip_jax.files import shown
 from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.losses import contrastive, rows, tiled
+from hyperclip_jax.losses import entailment as entailment_lib
 from hyperclip_jax.losses.contrastive import Contrast
-from hyperclip_jax.losses.entailment import entailment
-from hyperclip_jax.sections import number
+from hyperclip_jax.losses.entailment import KINDS
+from hyperclip_jax.sections import choice, number
 from hyperclip_jax.systems import dual_encoder, meru
+from hyperclip_jax.systems.dual_encoder import CURV_RANGE, Scalar
 from hyperclip_jax.systems.task import Encoder, Task
 
 TITLE = "HyCoCLIP"
@@ -25,15 +29,50 @@ TITLE = "HyCoCLIP"
 
 @dataclasses.dataclass(frozen=True)
 class Options(meru.Options):
-  """Options of MERU, and the scales of apertures.
+  """Options of MERU, the scales of apertures, and what makes cones hold.
+
+  By default the latter are as published.
 
   Attributes:
     inter_aperture_scale: eta of pairs across modalities.
     intra_aperture_scale: eta of pairs within a modality.
+    cones: what is penalised; see `losses.entailment.residuals`.
+    entail_ramp: steps in which the weight of entailment rises from 0.
+    radius_weight: weight of the penalty on texts and boxes near the root.
+    least_radius: sqrt(c) times the radius below which they are penalised.
+    curv_range: bounds of the curvature; equal ones fix it.
+    init_radius: distance from the root, about, at which points start.
   """
 
   inter_aperture_scale: float = number(0.7, training=True)
   intra_aperture_scale: float = number(1.2, training=True)
+  cones: str = choice("hard", KINDS, training=True)
+  entail_ramp: int = number(0, least=0, training=True)
+  radius_weight: float = number(0.0, least=0, training=True)
+  least_radius: float = number(0.3, training=True)
+  curv_range: tuple[float, ...] = dataclasses.field(
+    default=CURV_RANGE, metadata={"training": True}
+  )
+  init_radius: float = number(1.0, training=True)
+
+  def problems(self):
+    yield from super().problems()
+    bounds, widest = self.curv_range, self.factor_size**0.5
+    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] < math.inf:
+      yield (
+        "curv_range must be two positive numbers in ascending order, found "
+        f"{shown(bounds)}"
+      )
+    if self.init_radius > widest:
+      yield (
+        f"init_radius must be at most {widest:.4g}, the square root of the "
+        f"width of a space, found {self.init_radius}"
+      )
+
+  @property
+  def factor_size(self) -> int:
+    """Width of a hyperboloid."""
+    return self.embed_dim
 
 
 def terms(
@@ -44,6 +83,7 @@ def terms(
   entail_weight: float = 0.2,
   inter_aperture_scale: float = 0.7,
   intra_aperture_scale: float = 1.2,
+  cones: str = "hard",
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """Computes contrast and entailment of images, captions and their boxes.
 
@@ -63,13 +103,16 @@ def terms(
     entail_weight: weight of the mean of the inter- and intra-modal sums.
     inter_aperture_scale: eta of pairs of two modalities.
     intra_aperture_scale: eta of pairs of one modality.
+    cones: kind of the residuals; see `losses.entailment.residuals`.
 
   Returns:
     Loss, a scalar, and its terms.
   """
   if "part" not in outputs:
     eta = inter_aperture_scale
-    return meru.terms(space, scale, outputs, contrast, entail_weight, eta)
+    return meru.terms(
+      space, scale, outputs, contrast, entail_weight, eta, cones
+    )
   image, text = (outputs["whole"][kind] for kind in ("image", "text"))
   part = outputs["part"]
   box_image, box_text = part["image"], part["text"]
@@ -88,6 +131,7 @@ def terms(
   ) / 4
 
   inter, intra = inter_aperture_scale, intra_aperture_scale
+  entailment = functools.partial(entailment_lib.entailment, kind=cones)
   entails = {
     "text_image_entailment_loss": entailment(space, text, image, inter),
     "box_text_image_entailment_loss": entailment(
@@ -108,7 +152,58 @@ def terms(
   }
 
 
-encoder = meru.encoder
+def held(
+  o: Options,
+  params: Mapping[str, Array],
+  outputs: Mapping[str, Mapping[str, Array]],
+  step: Int[Array, ""],
+  loss: Float[Array, ""],
+  found: Mapping[str, Float[Array, ""]],
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+  """Adds what makes cones hold to a loss: the ramp, and the penalty of radii.
+
+  Args:
+    o: options; without a ramp and a penalty the loss stays, to the last bit.
+    params: parameters, with the "curv" of the space.
+    outputs: as for `terms`.
+    step: number of updates so far.
+    loss: loss of `terms` or alike.
+    found: its terms, with "contrastive_loss" and "entailment_loss".
+
+  Returns:
+    Loss and its terms.
+  """
+  terms = dict(found)
+  if o.entail_ramp:
+    weight = o.entail_weight * entailment_lib.ramp(step, o.entail_ramp)
+    loss = terms["contrastive_loss"] + weight * terms["entailment_loss"]
+    terms["entail_weight"] = weight
+  if o.radius_weight:
+    part = outputs.get("part", {})
+    apexes = [(outputs["whole"]["text"], None)]
+    apexes += [
+      (part[kind], part.get("valid")) for kind in ("text", "image") if part
+    ]
+    curv = jnp.exp(params["curv"])
+    each = [
+      entailment_lib.near_root(curv, rows, o.least_radius, valid)
+      for rows, valid in apexes
+    ]
+    terms["radius_loss"] = jnp.mean(jnp.stack(each))
+    loss += o.radius_weight * terms["radius_loss"]
+  return loss, terms
+
+
+def scalars(o: Options) -> dict[str, Scalar]:
+  """Lists the scalars: those of MERU, with the options' bounds and start."""
+  return dual_encoder.hyperbolic_scalars(
+    o.embed_dim, (), o.curv_range, o.init_radius
+  )
+
+
+def encoder(o: Options) -> Encoder:
+  """Makes the encoder: two towers onto a hyperboloid."""
+  return dual_encoder.encoder(o, meru.space_of, scalars(o))
 
 
 def task(o: Options, view: View, mesh: Mesh) -> Task:
@@ -122,15 +217,13 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
   Returns:
     Task for the trainer.
   """
-  return with_boxes(
-    o, encoder(o), dual_encoder.hyperbolic_scalars(o.embed_dim), view, mesh
-  )
+  return with_boxes(o, encoder(o), scalars(o), view, mesh)
 
 
 def with_boxes(
   o: Options,
   e: Encoder,
-  scalars: Mapping[str, dual_encoder.Scalar],
+  scalars: Mapping[str, Scalar],
   view: View,
   mesh: Mesh,
 ) -> Task:
@@ -149,8 +242,7 @@ def with_boxes(
   contrast = tiled.on(mesh, o.contrast)
 
   def loss(params, outputs, step):
-    del step
-    return terms(
+    value, found = terms(
       e.space(params),
       e.scale(params),
       outputs,
@@ -158,7 +250,9 @@ def with_boxes(
       o.entail_weight,
       o.inter_aperture_scale,
       o.intra_aperture_scale,
+      o.cones,
     )
+    return held(o, params, outputs, step, value, found)
 
   display = Display(
     {"whole": view._replace(count=1), "part": view}, view.count, show

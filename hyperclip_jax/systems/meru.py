@@ -40,6 +40,7 @@ def terms(
   contrast: Contrast = contrastive.cross_entropy,
   entail_weight: float = 0.2,
   aperture_scale: float = 1.0,
+  cones: str = "hard",
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """Computes contrast by geodesic distance, and entailment by captions.
 
@@ -50,6 +51,7 @@ def terms(
     contrast: implementation of the cross entropy.
     entail_weight: weight of the entailment term.
     aperture_scale: eta, the factor of half apertures.
+    cones: kind of the residuals; see `losses.entailment.residuals`.
 
   Returns:
     The loss and its terms.
@@ -57,7 +59,7 @@ def terms(
   image, text = (outputs["whole"][kind] for kind in ("image", "text"))
   contrast = functools.partial(contrast, space, scale)
   contrastive_loss = (contrast(image, text) + contrast(text, image)) / 2
-  entailment_loss = entailment(space, text, image, aperture_scale)
+  entailment_loss = entailment(space, text, image, aperture_scale, kind=cones)
   loss = contrastive_loss + entail_weight * entailment_loss
   return loss, {
     "contrastive_loss": contrastive_loss,

@@ -6,6 +6,7 @@ Yoshikawa and Matsubara, PHyCLIP: l1-Product of Hyperbolic Factors Unifies
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from hyperclip_jax.geometry.product import NORMS, SCORES, Product
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.sections import choice, number, switch
 from hyperclip_jax.systems import dual_encoder, hycoclip
+from hyperclip_jax.systems.published import Published
 from hyperclip_jax.systems.task import Encoder, Task
 
 TITLE = "PHyCLIP"
@@ -49,17 +51,21 @@ class Options(hycoclip.Options):
         f"{self.factor_width}"
       )
 
+  @property
+  def factor_size(self) -> int:
+    """Width of a hyperboloid."""
+    return self.factor_width
+
 
 def _scalars(o: Options) -> dict[str, dual_encoder.Scalar]:
   factors = (o.embed_dim // o.factor_width,)
-  return dual_encoder.hyperbolic_scalars(o.factor_width, factors)
+  return dual_encoder.hyperbolic_scalars(
+    o.factor_width, factors, o.curv_range, o.init_radius
+  )
 
 
-def official_scalars(o: Options) -> dict[str, tuple[str, int | None] | None]:
-  """Maps official names of scalars to ours, and rows of them.
-
-  The official code also stores HyCoCLIP's, and does not use them.
-  """
+def _official_scalars(o: Options) -> dict[str, tuple[str, int | None] | None]:
+  """The official code also stores HyCoCLIP's, and does not use them."""
   names = {
     "curvs": "curv",
     "visual_concept_alphas": "visual_alpha",
@@ -73,6 +79,13 @@ def official_scalars(o: Options) -> dict[str, tuple[str, int | None] | None]:
   for name, ours in names.items():
     found |= {f"{name}.{row}": (ours, row) for row in factors}
   return found
+
+
+def _official_options(names: Iterable[str], width: int) -> dict[str, int]:
+  return {"factor_width": width // sum(n.startswith("curvs.") for n in names)}
+
+
+published = Published("curvs.0", _official_scalars, _official_options)
 
 
 def encoder(o: Options) -> Encoder:

@@ -12,7 +12,9 @@ more than these:
 
 An optional TITLE is its name in reports. An optional adapted(options,
 variables, wanted) makes variables for the options `wanted` of those of a
-trained model, where a run starts from one (`--config.init_from`).
+trained model, where a run starts from one (`--config.init_from`); STARTS_FROM
+names other systems whose models it takes. An optional released(options,
+variables) gives system, options and variables to release a model as.
 
 A module of another package can be a system too; its dotted name must be allowed
 (`--config.trust_system`).

@@ -24,6 +24,7 @@ from hyperclip_jax.losses.entailment import KINDS, residuals
 from hyperclip_jax.sections import choice, number, switch
 from hyperclip_jax.systems import dual_encoder, hycoclip, meru
 from hyperclip_jax.systems.dual_encoder import Scalar
+from hyperclip_jax.systems.published import Published
 from hyperclip_jax.systems.task import Encoder, Task
 
 TITLE = "UNCHA"
@@ -37,7 +38,7 @@ class Options(hycoclip.Options):
   """Options of HyCoCLIP, and those of uncertainty.
 
   Attributes:
-    cones: what is penalised; see `losses.entailment.residuals`.
+    cones: as of HyCoCLIP.
     calibration: weight alpha of the calibration of uncertainties.
     entropy: whether the entropy of the uncertainties is part of it.
     multiplicity: whether an image is a candidate as often as it has boxes, as
@@ -59,9 +60,9 @@ class Scales(NamedTuple):
   local: Float[Array, ""]
 
 
-def scalars(width: int) -> dict[str, Scalar]:
-  """Lists the scalars: those of MERU, and the scales of both other groups."""
-  return dual_encoder.hyperbolic_scalars(width) | {
+def scalars(o: hycoclip.Options) -> dict[str, Scalar]:
+  """Lists the scalars: HyCoCLIP's, and the scales of both other groups."""
+  return hycoclip.scalars(o) | {
     "logit_scale_cross": Scalar(math.log(1 / 0.06), 0.0, 100.0),
     "logit_scale_local": Scalar(math.log(1 / 0.05), 0.0, 100.0),
   }
@@ -261,18 +262,20 @@ def terms(
   }
 
 
-def official_scalars(o: Options) -> dict[str, tuple[str, int | None]]:
-  """Maps official names of scalars to ours."""
+def _official_scalars(o: Options) -> dict[str, tuple[str, int | None] | None]:
   names = {
     "logit_scale": "logit_scale_global",
     "logit_scale_cross": "logit_scale_global_local",
   }
-  return {names.get(n, n): (n, None) for n in scalars(o.embed_dim)}
+  return {names.get(n, n): (n, None) for n in scalars(o)}
 
 
-def encoder(o: dual_encoder.Options) -> Encoder:
+published = Published("logit_scale_local", _official_scalars)
+
+
+def encoder(o: Options) -> Encoder:
   """Makes the encoder: two towers onto a hyperboloid."""
-  return dual_encoder.encoder(o, meru.space_of, scalars(o.embed_dim))
+  return dual_encoder.encoder(o, meru.space_of, scalars(o))
 
 
 def task(o: Options, view: View, mesh: Mesh) -> Task:
@@ -289,8 +292,8 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
   e, contrast = encoder(o), tiled.on(mesh, o.contrast)
 
   def loss(params, outputs, step):
-    del step
-    return terms(e.space(params), scales(params), outputs, contrast, o)
+    value, found = terms(e.space(params), scales(params), outputs, contrast, o)
+    return hycoclip.held(o, params, outputs, step, value, found)
 
   display = Display(
     {"whole": view._replace(count=1), "part": view},
@@ -298,7 +301,7 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
     lambda record, _: show(record, view.count),
   )
   return hycoclip.with_distinct(
-    dual_encoder.with_loss(e, loss, scalars(o.embed_dim), display)
+    dual_encoder.with_loss(e, loss, scalars(o), display)
   )
 
 

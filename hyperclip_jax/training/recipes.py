@@ -123,7 +123,7 @@ CIFAR10 = (
 
 
 def poincare_resnet(depth: int, examples: int = 50_000) -> Config:
-  """Makes the recipe of Poincare ResNet (van Spengler et al., 2023) on CIFAR-10.
+  """Makes the CIFAR-10 recipe of Poincare ResNet (van Spengler et al., 2023).
 
   Args:
     depth: 20 or 32.

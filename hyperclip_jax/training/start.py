@@ -20,13 +20,14 @@ def variables(config: Config) -> Any:
   """Reads the variables of `config.init_from` for the options of the config.
 
   A system may have `adapted(options, variables, wanted)`, which converts
-  variables to other options, such as to longer texts.
+  variables to other options, such as to longer texts. If it names other systems
+  as STARTS_FROM, it also takes their variables, or some of them.
 
   Args:
     config: config of a run.
 
   Returns:
-    Variables as NumPy arrays.
+    Variables as NumPy arrays; of a model of another system perhaps not all.
 
   Raises:
     ValueError: the model has another system or other parameters.
@@ -34,26 +35,28 @@ def variables(config: Config) -> Any:
   """
   model = pretrained.load(config.init_from, trust_system=config.trust_system)
   where = f"config.init_from={shown(config.init_from)}"
-  if model.system != config.system:
+  system = build.system(config)
+  other = model.system != config.system
+  if other and model.system not in getattr(system, "STARTS_FROM", ()):
     raise ValueError(
       f"{where} is a model of {model.system}: set config.system to it, or "
       f"start from one of {config.system}"
     )
   options, found = config_lib.options(config), jax.device_get(model.variables)
-  adapted = getattr(build.system(config), "adapted", None)
+  adapted = getattr(system, "adapted", None)
   if adapted is not None:
     found = adapted(model.options, found, options)
   shapes: Any = traverse_util.flatten_dict(
     dict(variable_shapes(build.encoder(config))), sep="."
   )
   flat: Any = traverse_util.flatten_dict(dict(found), sep=".")
-  if flat.keys() != shapes.keys():
+  if flat.keys() - shapes.keys() or (not other and shapes.keys() - flat.keys()):
     raise ValueError(f"{where}: {differing(flat, shapes)}")
-  for name, leaf in shapes.items():
-    if flat[name].shape != leaf.shape:
+  for name, leaf in flat.items():
+    if leaf.shape != shapes[name].shape:
       raise ValueError(
-        f"{where}: {name} is {flat[name].shape}, config.model needs "
-        f"{leaf.shape}"
+        f"{where}: {name} is {leaf.shape}, config.model needs "
+        f"{shapes[name].shape}"
       )
   return found
 
@@ -66,12 +69,16 @@ def begin(state: TrainState, config: Config) -> TrainState:
     config: config of a run.
 
   Returns:
-    State with the model's variables, sharded like the fresh ones.
+    State with the model's variables, sharded like the fresh ones. What the
+    model does not have stays fresh.
   """
-  like, found = dict(state.variables), dict(variables(config))
-  placed = jax.tree.map(
-    lambda new, old: jax.device_put(np.asarray(new, old.dtype), old.sharding),
-    found,
-    {name: like[name] for name in found},
-  )
-  return TrainState(state.step, like | placed, state.opt_state)
+  like: Any = traverse_util.flatten_dict(dict(state.variables))
+  found: Any = traverse_util.flatten_dict(dict(variables(config)))
+  placed = {
+    path: jax.device_put(
+      np.asarray(leaf, like[path].dtype), like[path].sharding
+    )
+    for path, leaf in found.items()
+  }
+  started = traverse_util.unflatten_dict(like | placed)
+  return TrainState(state.step, started, state.opt_state)

@@ -17,8 +17,7 @@ def sample():
 @pytest.fixture
 def blind(make_model):
   """A model to which all texts are alike."""
-  alike = (1.0, 1.0, 1.0)
-  return make_model(False, collections.defaultdict(lambda: alike, x=alike))
+  return blind_table(make_model, False)
 
 
 def test_results_come_with_errors_chances_and_counts(blind, sample):
@@ -39,3 +38,24 @@ def test_results_of_training_records_are_named_so(blind, sample):
   text = held_out.summary(found.results)
   assert text.startswith("train_sample  retrieval/i2t_r5 ")
   assert "zero_shot/top1 0.010" in text
+
+
+def test_cones_are_measured_where_there_are_any(make_model, sample):
+  found = held_out.evaluate(blind_table(make_model, True), sample)
+  names = {n for n in found.results if n.startswith("eval/cones/")}
+  kinds = ("text_image", "box_text_box_image", "box_text_text")
+  for kind in (*kinds, "box_image_image"):
+    assert {f"eval/cones/{kind}/inside", f"eval/cones/{kind}/auroc"} <= names
+    assert found.context[f"eval/cones/{kind}/pairs"] >= 40
+  assert "cones/text_image/inside 0.000" in held_out.summary(found.results)
+  assert not any(
+    "cones" in name
+    for name in held_out.evaluate(
+      blind_table(make_model, False), sample
+    ).results
+  )
+
+
+def blind_table(make_model, hyperbolic):
+  alike = (1.0, 1.0, 1.0)
+  return make_model(hyperbolic, collections.defaultdict(lambda: alike, x=alike))

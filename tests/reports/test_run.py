@@ -18,7 +18,9 @@ def examples(*parts):
   record = Record("k", "a dog on a sofa", b"", parts, {})
   image = np.zeros((8, 8, 3), np.uint8)
   rows = np.eye(1, 4, dtype=np.float32)
-  data = Sample("eval", [record], [image], [record.caption], [], [], None)
+  data = Sample(
+    "eval", [record], [image], [record.caption], [], [], np.zeros(1, bool), None
+  )
   found = Evaluation({}, {"image": rows, "text": rows}, {})
   model = object.__new__(HyperCLIP)  # compares embeddings, and no more
   model.space, model.width = Sphere(), 4

@@ -9,6 +9,7 @@ no class is the root.
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,10 @@ def encoder(o: Options) -> Encoder:
     shape = (1, o.image_size, o.image_size, 3)
     return net.init(key, jnp.zeros(shape), train=False)
 
+  def image(variables: Variables, x: Array) -> Float[Array, "n width"]:
+    logits: Any = net.apply(variables, x, train=False)
+    return logits
+
   def text(
     variables: Variables, tokens: Int[Array, "n length"]
   ) -> Float[Array, "n width"]:
@@ -57,7 +62,7 @@ def encoder(o: Options) -> Encoder:
 
   return Encoder(
     init=init,
-    image=lambda variables, x: net.apply(variables, x, train=False),
+    image=image,
     text=text,
     space=lambda params: Euclid(),
     # The space divides by the square root of the width.

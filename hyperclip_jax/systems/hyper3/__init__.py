@@ -114,7 +114,7 @@ class Towers(dual_encoder.DualEncoder):
 
 
 def _module(o: Options) -> Towers:
-  plain = dual_encoder.module(o, uncha.scalars(o.embed_dim))
+  plain = dual_encoder.module(o, uncha.scalars(o))
   return Towers(
     vision=plain.vision.clone(parent=None),
     text=plain.text.clone(parent=None, activation="quick_gelu"),
@@ -129,7 +129,7 @@ def _module(o: Options) -> Towers:
 
 def encoder(o: Options) -> Encoder:
   """Makes the encoder: two towers onto a hyperboloid."""
-  scalars = uncha.scalars(o.embed_dim)
+  scalars = uncha.scalars(o)
   return dual_encoder.encoder(o, meru.space_of, scalars, _module(o))
 
 
@@ -154,14 +154,14 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
   )
 
   def loss(params, outputs, step):
-    del step
     space, scales = e.space(params), uncha.scales(params)
-    return terms(space, scales, outputs, o, contrast)
+    value, found = terms(space, scales, outputs, o, contrast)
+    return hycoclip.held(o, params, outputs, step, value, found)
 
   made = dual_encoder.with_loss(
     e,
     loss,
-    uncha.scalars(o.embed_dim),
+    uncha.scalars(o),
     Display(
       {"whole": view._replace(count=1), "part": view, "query": query},
       view.count,

@@ -1,0 +1,83 @@
+"""The comparison of systems, in small, and that it resumes."""
+
+import json
+
+import pytest
+
+from benchmarks import costs, systems
+from hyperclip_jax.training import train
+from tests import small
+
+
+@pytest.fixture
+def command(tmp_path):
+  """Two systems, one seed, two steps on the small data set."""
+  (tmp_path / "shapes").symlink_to(small.shapes_folder())
+  return [
+    f"--output={tmp_path}",
+    *("--systems", "hycoclip", "clip", "--seeds", "3"),
+    *("--steps", "2", "--images", "32", "--set"),
+    *("shapes.train=256", "shapes.val=48", "shapes.objects=96"),
+    *("shapes.image_size=32", "data.canvas=32", "log_every=1"),
+    *("model.image_size=24", "model.vision.depth=1", "model.text.depth=1"),
+  ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("standard_promotion")
+def test_two_systems_are_trained_measured_and_not_trained_again(
+  command, tmp_path, monkeypatch, capsys
+):
+  systems.main(command)
+  content = json.loads((tmp_path / "systems.json").read_text())
+  both = content["systems"]
+  assert list(both) == ["hycoclip", "clip"]
+  # As many images a step: a record of HyCoCLIP has a box, too.
+  assert [s["batch_size"] * s["images"] for s in both.values()] == [32, 32]
+  assert both["hycoclip"]["batch_size"] == 16
+  for found in both.values():
+    run = found["runs"]["3"]
+    assert 0 <= run["results"]["zero_shot/top1"] <= 1
+    assert run["seconds"] is None or run["seconds"] > 0
+    assert found["xla_flops"] > found["matmul_flops"] / 2 > 0
+  page = (tmp_path / "systems.md").read_text()
+  assert page in capsys.readouterr().out
+  rows = {
+    line.split(" | ")[0].strip("| "): line.split(" | ")[1:]
+    for line in page.splitlines()
+    if line.startswith("|")
+  }
+  assert rows["images a record"] == ["2", "1 |"]
+  inside = rows["text > image: inside the cone"]
+  assert inside[0]
+  assert inside[1].strip("| ") == ""  # CLIP's space has no cones
+  assert rows["relative to hycoclip"][0] == "1.00"
+
+  def never(run):
+    raise AssertionError(run)
+
+  monkeypatch.setattr(train, "train", never)
+  systems.main(command)
+  assert (tmp_path / "systems.md").read_text() == page
+  command[command.index("2")] = "4"
+  with pytest.raises(ValueError, match=r"config\.steps was 2, now 4"):
+    systems.main(command)
+
+
+def test_mean_and_spread_of_seeds():
+  assert systems.spread([1.0, 2.0, 3.0]) == "2.000 ± 1.000"
+  assert systems.spread([0.25]) == "0.250"
+  assert systems.spread([]) == ""
+
+
+def test_the_table_of_costs_is_relative_to_the_first():
+  row = {
+    "images_per_record": 2.0,
+    "matmul_flops": 1e12,
+    "xla_flops": 2e12,
+    "argument_bytes": 2.0**30,
+    "temporary_bytes": 2.0**31,
+  }
+  found = {"hycoclip": row, "clip": row | {"xla_flops": 1e12}}
+  last = costs.table(found).splitlines()[-1]
+  assert last == "| clip | 2 | 1 | 1 | 0.50 | 1.00 | 2.00 |"
