@@ -127,6 +127,7 @@ def test_options_are_checked(changes, message):
     sections.build(classifier.Options, values)
 
 
+@pytest.mark.slow
 def test_captioned_tars_are_classified(tmp_path):
   """Images with the names of their classes, through training and evaluation."""
   colours = {"red": (220, 30, 30), "green": (20, 200, 40), "blue": (9, 9, 240)}
