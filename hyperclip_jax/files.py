@@ -43,11 +43,14 @@ def write_whole(
 
 
 @contextlib.contextmanager
-def lock(folder: str | os.PathLike[str]) -> Iterator[bool]:
+def lock(
+  folder: str | os.PathLike[str], shared: bool = False
+) -> Iterator[bool]:
   """Context manager that locks a folder against other processes.
 
   Args:
     folder: existing folder; nothing is written into it.
+    shared: whether other processes may hold a shared lock at the same time.
 
   Yields:
     Whether the file system supports locks; many network file systems do not.
@@ -59,7 +62,8 @@ def lock(folder: str | os.PathLike[str]) -> Iterator[bool]:
   try:
     locked = True
     try:
-      fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+      fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
       message = f"{shown(folder)}: another run is writing to it"
       raise ValueError(message) from error

@@ -7,7 +7,7 @@ and a help text is printed before anything heavy is imported.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hyperclip_jax.commands.parser import Flag, one_of, path, whole
+from hyperclip_jax.commands.parser import Flag, number, one_of, path, whole
 
 
 class Command(NamedTuple):
@@ -103,10 +103,10 @@ _TRAIN = (
 )
 
 _PREPARE = (
-  Flag("input", "tars and JSONs, or globs of them", "GLOB", many=True),
+  Flag("input", "tars, JSONs and tables, or globs of them", "GLOB", many=True),
   Flag("output", "output folder; an interrupted run is resumed", "DIR", path),
   Flag("verify", "check a prepared folder, and exit", "DIR", path),
-  Flag("images", "folder of a JSON's images (that of the JSON)", "DIR", path),
+  Flag("images", "folder of a JSON's or table's images (its own)", "DIR", path),
   Flag("crops", "store a crop for each part, too"),
   Flag("require_boxes", "drop records without parts"),
   Flag(
@@ -134,7 +134,9 @@ _PREPARE = (
     512,
   ),
   Flag("quality", "quality of the JPEGs", "N", whole(0), 92),
-  Flag("shard_size", "images of a JSON in a shard", "N", whole(0), 10_000),
+  Flag(
+    "shard_size", "images of a JSON or table in a shard", "N", whole(0), 10_000
+  ),
   Flag(
     "on_bad_shard",
     "what to do about a damaged input",
@@ -143,6 +145,54 @@ _PREPARE = (
     "fail",
   ),
   Flag("jobs", "processes (one per core)", "N", whole(1)),
+  Flag("beam_args", "make the shards with Beam: '--runner=... ...'", "FLAGS"),
+)
+
+_GROUND = (
+  Flag(
+    "input",
+    "tars, tables (csv, tsv, parquet) and JSONs, folders or globs of them",
+    "GLOB",
+    many=True,
+  ),
+  Flag("output", "output folder; an interrupted run is resumed", "DIR", path),
+  Flag("detector", "folder of a detector, or org/name on the hub", "MODEL"),
+  Flag("spacy_model", "English parser: an installed name, or a folder", "NAME"),
+  Flag("verify", "check a grounded folder, and exit", "DIR", path),
+  Flag("images", "folder of a table's or JSON's images (its own)", "DIR", path),
+  Flag("threshold", "score of the boxes to keep (by detector)", "X", number),
+  Flag("nms_iou", "overlap from which boxes are dropped", "X", number, 0.5),
+  Flag("min_side", "smallest side of a box in pixels", "N", whole(0), 32),
+  Flag("drop_contained", "drop expressions within others, as in the paper"),
+  Flag(
+    "tokens",
+    "score of a phrase from those of its tokens (Grounding DINO)",
+    "max|mean",
+    one_of("max", "mean"),
+    "max",
+  ),
+  Flag("abstract", "list of nouns to leave out (the package's)", "FILE", path),
+  Flag("batch_size", "images that the detector takes", "N", whole(1), 8),
+  Flag("device", "device of torch (a GPU if there is one)", "NAME", str, ""),
+  Flag("worker", "number of this worker, from 0, of all", "I/N", str, "0/1"),
+  Flag("jobs", "processes that parse (the cores but one)", "N", whole(1)),
+  Flag(
+    "shard_size",
+    "rows of a table, or images of a JSON, in a shard",
+    "N",
+    whole(0),
+    10_000,
+  ),
+  Flag(
+    "on_bad_shard",
+    "what to do about a damaged input",
+    "fail|skip",
+    one_of("fail", "skip"),
+    "fail",
+  ),
+  Flag(
+    "review", "write a page to mark N boxes as right or wrong", "N", whole(1)
+  ),
   Flag("beam_args", "make the shards with Beam: '--runner=... ...'", "FLAGS"),
 )
 
@@ -307,9 +357,22 @@ COMMANDS = {
       "hyperclip prepare --input 'raw/*.tar' --output prepared\n"
       "hyperclip prepare --verify prepared\n"
       "Inputs are raw GRIT tars (with img2dataset's parquet files if these "
-      "hold the boxes), HyCoCLIP's processed tars and grounded JSONs; "
+      "hold the boxes), HyCoCLIP's processed tars, grounded JSONs, "
+      "and tables of image files and captions; "
       "docs/data.md says what is left out. The same command resumes an "
       "interrupted one."
+    ),
+  ),
+  "ground": Command(
+    "finds boxes for the phrases of captions, and writes raw GRIT tars",
+    "ground:ground",
+    _GROUND,
+    details=(
+      "hyperclip ground --input pairs.csv --output grounded --detector MODEL "
+      "--spacy_model NAME\n"
+      "Needs the extra `ground`. Start one worker for each GPU with --worker. "
+      "docs/grounding.md compares detectors and explains how to choose a "
+      "threshold with --review. The same command resumes an interrupted one."
     ),
   ),
   "index": Command(

@@ -49,6 +49,16 @@ def whole(least: int) -> Callable[[str], int]:
   return kind
 
 
+def number(text: str) -> float:
+  """Converts a number; the kind of numbers."""
+  try:
+    return float(text)
+  except ValueError:
+    raise argparse.ArgumentTypeError(
+      f"want a number, found {shown(text)!r}"
+    ) from None
+
+
 def one_of(*names: str) -> Callable[[str], str]:
   """Makes the kind of texts that are one of some names."""
 
@@ -193,11 +203,15 @@ def _parser(flags: Sequence[Flag]) -> argparse.ArgumentParser:
 
 
 def _plain(argument: str, truths: Sequence[str]) -> str:
-  """Normalises an argument: two dashes, and switches without `=VALUE`."""
-  match = re.fullmatch(r"--?([A-Za-z]\w+)(?:=(.*))?", argument, re.DOTALL)
+  """Normalises an argument.
+
+  It gets two dashes, `_` in its name, and no `=VALUE` if it is a switch.
+  """
+  match = re.fullmatch(r"--?([A-Za-z][\w-]+)(?:=(.*))?", argument, re.DOTALL)
   if not match:
     return argument
   name, value = match.groups()
+  name = name.replace("-", "_")
   if value is None:
     return f"--{name}"
   if name not in truths:

@@ -13,13 +13,13 @@ from hyperclip_jax.data.prepare.manifest import Options
 
 def prepare(options: argparse.Namespace) -> int:
   """Prepares or verifies a folder of shards."""
-  jobs = options.jobs or _cores()
+  jobs = options.jobs or cores()
   given = [bool(options.input), bool(options.output)]
   try:
     if options.verify is not None:
       if any(given):
         raise ValueError("--verify goes without --input and --output")
-      return _verify(str(options.verify), jobs)
+      return verified(str(options.verify), jobs)
     if not all(given):
       raise ValueError("give --input and --output, or --verify")
     made = run.prepare(
@@ -49,8 +49,9 @@ def _announce(folder: str, made: dict[str, Any]) -> None:
     )
 
 
-def _verify(folder: str, jobs: int) -> int:
-  problems = verify.verify(folder, jobs)
+def verified(folder: str, jobs: int, recipe: Any = Options) -> int:
+  """Verifies a folder and prints its problems; returns the exit code."""
+  problems = verify.verify(folder, jobs, recipe)
   for problem in problems:
     print(problem)
   if not problems:
@@ -58,7 +59,8 @@ def _verify(folder: str, jobs: int) -> int:
   return int(bool(problems))
 
 
-def _cores() -> int:
+def cores() -> int:
+  """Counts the cores that this process may use."""
   try:
     return len(os.sched_getaffinity(0))
   except AttributeError:  # macOS

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 from hyperclip_jax.data.feed import tokenizer
 from hyperclip_jax.data.feed.tokenizer import Tokenizer
-from hyperclip_jax.data.records import images
+from hyperclip_jax.data.records import grit, images
 from hyperclip_jax.data.records.images import ImageError
 from hyperclip_jax.data.records.record import Record, RecordError
 from hyperclip_jax.data.records.shards import TarSource
 from hyperclip_jax.reports.tallies import Tally
 
+WHOLE = 0.95  # area above which a box counts as the whole image
 NAMED = 20  # bad records to list by name
 CHUNK = 512  # records read at a time
 MOST_TOKENS = 1024  # longer texts count as this long
@@ -45,6 +46,7 @@ class Measures(NamedTuple):
     lengths: lengths of the phrases.
     boxes: boxes of the parts that are crops of the image.
     left_out: number of boxes and phrases that did not become parts, by reason.
+    scores: scores of the rows of a raw record; none of other records.
   """
 
   size: tuple[int, int]
@@ -53,6 +55,7 @@ class Measures(NamedTuple):
   lengths: Sequence[int]
   boxes: Sequence[tuple[float, float, float, float]]
   left_out: Mapping[str, int] = {}
+  scores: Sequence[float] = ()
 
 
 @dataclasses.dataclass
@@ -78,6 +81,8 @@ class Census:
     box_areas: tally of the areas of boxes in percent of the image, rounded
       down.
     box_aspects: tally of log2(width / height) in steps of 1 / OCTAVE.
+    whole: number of boxes of nearly the whole image.
+    scores: tally of the scores of raw records' rows in percent, rounded down.
   """
 
   total: int
@@ -95,6 +100,8 @@ class Census:
   box_heights: Tally = dataclasses.field(default_factory=Counter)
   box_areas: Tally = dataclasses.field(default_factory=Counter)
   box_aspects: Tally = dataclasses.field(default_factory=Counter)
+  whole: int = 0
+  scores: Tally = dataclasses.field(default_factory=Counter)
 
   @property
   def sampled(self) -> int:
@@ -112,7 +119,11 @@ class Census:
     self.caption_tokens[seen.caption] += 1
     self.phrase_tokens.update(seen.lengths)
     self.phrases.update(seen.phrases)
+    for score in seen.scores:
+      if math.isfinite(score):
+        self.scores[min(max(int(100 * score + 1e-6), 0), 100)] += 1
     for x1, y1, x2, y2 in seen.boxes:
+      self.whole += (x2 - x1) * (y2 - y1) > WHOLE
       w, h = (x2 - x1) * width, (y2 - y1) * height
       self.box_widths[round(w)] += 1
       self.box_heights[round(h)] += 1
@@ -192,5 +203,11 @@ def _measure(record: Record, tokenize: Tokenizer) -> Measures:
   texts = [record.caption, *(part.text for part in record.parts)]
   caption, *lengths = tokenize.lengths(texts).clip(max=MOST_TOKENS).tolist()
   return Measures(
-    (width, height), caption, phrases, lengths, boxes, record.left_out
+    (width, height),
+    caption,
+    phrases,
+    lengths,
+    boxes,
+    record.left_out,
+    grit.scores(record.meta),
   )

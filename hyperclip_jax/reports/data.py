@@ -128,9 +128,15 @@ def _totals(census: Census, min_side: int) -> list[Markup]:
         "Parts": f"{parts:,}",
         "Parts per good record": f"{parts / max(census.records, 1):.2f}",
         "Distinct phrases": f"{len(census.phrases):,}",
+        f"Boxes above {census_lib.WHOLE:.0%} of the image": _share(census),
       }
     ),
   ]
+
+
+def _share(census: Census) -> str:
+  boxes = census.box_areas.total()
+  return f"{census.whole:,} ({census.whole / max(boxes, 1):.1%})"
 
 
 def _left_out(census: Census) -> list[Markup]:

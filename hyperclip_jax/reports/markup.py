@@ -1,6 +1,7 @@
 """Builds HTML that is always escaped, and the style of the pages."""
 
 import base64
+import hashlib
 import html
 import io
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ class Markup(str):
   """String that is HTML; `tag` escapes all other strings."""
 
 
-def tag(name: str, *children: str, **attributes: str) -> Markup:
+def tag(name: str, /, *children: str, **attributes: str) -> Markup:
   """Makes an element.
 
   Args:
@@ -37,7 +38,7 @@ def tag(name: str, *children: str, **attributes: str) -> Markup:
     f' {"class" if key == "cls" else key}="{html.escape(value)}"'
     for key, value in attributes.items()
   )
-  end = "" if name in ("img", "br") else f"</{name}>"
+  end = "" if name in ("img", "br", "input") else f"</{name}>"
   return Markup(f"<{name}{inner}>{inside}{end}")
 
 
@@ -132,10 +133,22 @@ def shortened(text: str, longest: int = LONGEST) -> str:
   return shown(line, longest)
 
 
-def document(title: str, *children: Markup) -> str:
-  """Returns the HTML of a complete page."""
-  body = tag("main", *children)
-  return PAGE.format(title=html.escape(title), style=STYLE, body=body)
+def document(title: str, *children: Markup, script: str = "") -> str:
+  """Returns the HTML of a complete page.
+
+  Args:
+    title: title of the page.
+    *children: contents.
+    script: JavaScript of the page's own, the only one that may run in it.
+  """
+  body, policy = tag("main", *children), ""
+  if script:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest())
+    policy = f"; script-src 'sha256-{digest.decode()}'"
+    body = Markup(f"{body}<script>{script}</script>")
+  return PAGE.format(
+    title=html.escape(title), style=STYLE, body=body, policy=policy
+  )
 
 
 # The policy forbids scripts and external resources, whatever the data hold.
@@ -145,7 +158,7 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'{policy}">
 <title>{title}</title>
 <style>{style}</style>
 </head>

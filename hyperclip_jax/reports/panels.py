@@ -38,7 +38,15 @@ def panels(census: Census) -> list[Markup]:
       _areas(census.box_areas),
       _aspects(census.box_aspects),
     ]
+  if len(census.scores) > 1:
+    found.append(_scores(census.scores))
   return found
+
+
+def _scores(tally: Tally) -> Markup:
+  plot = histogram({"": tally}, np.arange(102) - 0.5, "score in percent")
+  text = f"{_summary(tally)}. Of the rows of raw records, repeated ones too."
+  return figure(data_uri(plot), "Scores", "Histogram of scores", text)
 
 
 def _parts(tally: Tally) -> Markup:

@@ -6,9 +6,11 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from hyperclip_jax.data.prepare.manifest import FORMAT, MANIFEST
+from hyperclip_jax.data.ground.options import Options as GroundOptions
+from hyperclip_jax.data.prepare.manifest import MANIFEST, Options
 from hyperclip_jax.reports.markup import Markup, counts, note, shortened, tag
 
+FORMATS = (Options.FORMAT, GroundOptions.FORMAT)
 LARGEST = 256 << 20  # largest manifest in bytes
 
 
@@ -38,7 +40,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
   if size > LARGEST:
     raise ValueError(f"it has {size:,} bytes, more than {LARGEST:,}")
   content = json.loads(path.read_bytes())
-  if not isinstance(content, dict) or content.get("format") != FORMAT:
+  if not isinstance(content, dict) or content.get("format") not in FORMATS:
     raise ValueError("it is not the manifest of prepared shards")
   return content
 

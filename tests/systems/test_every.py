@@ -114,7 +114,7 @@ def test_runs_and_releases_are_used_alike(name, trained, tmp_path):
   answers = []
   for folder in (workdir, tmp_path / "release"):
     found = hyperclip_jax.load(folder)
-    if folder == workdir:
+    if folder == workdir or not hasattr(systems.find(name), "released"):
       assert (found.system, found.options) == (name, model.options)
     index = found.index_texts(texts)
     index.save(tmp_path / "index")

@@ -1,9 +1,9 @@
-r"""Runs `prepare` on Apache Beam: DirectRunner, Dataflow, Flink, Spark.
+r"""Runs `prepare` or `ground` on Apache Beam, by any of its runners.
 
   hyperclip prepare --input ... --output ... \
     --beam_args='--runner=FlinkRunner --flink_master=HOST:8081 ...'
 
-The pipeline runs `prepare_shard` on each input and writes the manifest from the
+The pipeline makes the shard of each input and writes the manifest from the
 results, so the output is byte for byte that of a local run. The workers need
 this package, and all paths must be valid on them: use a shared or mounted file
 system.
@@ -18,7 +18,6 @@ from typing import Any
 from hyperclip_jax.data.prepare import manifest
 from hyperclip_jax.data.prepare.manifest import ShardResult
 from hyperclip_jax.data.prepare.plan import Plan
-from hyperclip_jax.data.prepare.shard import prepare_shard
 
 
 def run(plan: Plan, flags: Sequence[str]) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def run(plan: Plan, flags: Sequence[str]) -> dict[str, Any]:
       pipeline
       | "jobs" >> beam.Create(plan.jobs)
       | "spread" >> beam.Reshuffle()
-      | "prepare" >> beam.Map(prepare_shard)
+      | "make" >> beam.Map(plan.make)
       | "collect" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
       | "manifest" >> beam.Map(finish)
     )

@@ -28,7 +28,7 @@ import os
 import pathlib
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from hyperclip_jax import files
@@ -121,11 +121,16 @@ def digest(source: Grounded) -> str:
 
   No file is opened. A missing file changes the digest too.
   """
+  names = [entry.image.get("file_name") for entry in source.entries]
+  return digest_of_images(source.folder, names)
+
+
+def digest_of_images(folder: str, names: Iterable[Any]) -> str:
+  """Computes a digest of names, sizes and times of image files in a folder."""
   found = hashlib.sha256()
-  for entry in source.entries:
-    name = entry.image.get("file_name")
+  for name in names:
     try:
-      about = os.stat(_path(source.folder, name))
+      about = os.stat(_path(folder, name))
       row = [name, about.st_size, about.st_mtime_ns]
     except (RecordError, OSError, ValueError):
       row = [repr(name)]
@@ -180,7 +185,7 @@ def _sample(key: str, entry: Entry, folder: str) -> Sample:
   return Sample(
     key,
     entry.caption,
-    _load(folder, entry.image.get("file_name")),
+    load(folder, entry.image.get("file_name")),
     tuple(parts),
     (width, height),
     meta={k: v for k, v in entry.image.items() if k not in _MOVED},
@@ -205,8 +210,15 @@ def _phrase(note: dict[str, Any], caption: str) -> tuple[str, str]:
   return " ".join(str(word) for word in words), ""
 
 
-def _load(folder: str, name: Any) -> bytes:
+def load(folder: str, name: Any) -> bytes:
   """Reads an image file.
+
+  Args:
+    folder: folder of the images.
+    name: path in the folder, as found in the data.
+
+  Returns:
+    Encoded image.
 
   Raises:
     RecordError: it cannot be read; the message is the reason.

@@ -8,6 +8,7 @@
 - Raw GRIT without its two lists, which are then columns of a parquet file: see
   `columns` (needs the extra `prepare`).
 - Grounded JSON with a folder of images: see `grounded`.
+- Tables of image files and captions, without boxes: see `tables`.
 
 These files are untrusted: a bad record is left out and counted; only a file
 that cannot be read to its end is an error.
@@ -21,9 +22,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from hyperclip_jax import files
-from hyperclip_jax.data.prepare import columns, grounded
+from hyperclip_jax.data.prepare import columns, grounded, tables
 from hyperclip_jax.data.prepare.columns import Columns
 from hyperclip_jax.data.prepare.grounded import Grounded
+from hyperclip_jax.data.prepare.tables import Table
 from hyperclip_jax.data.prepare.tally import BadInputError, Tally
 from hyperclip_jax.data.records import (
   fields,
@@ -51,7 +53,7 @@ class Tar(NamedTuple):
   path: str
 
 
-Source = Tar | Grounded
+Source = Tar | Grounded | Table
 
 
 def find(
@@ -60,31 +62,35 @@ def find(
   """Finds the inputs of all shards.
 
   Args:
-    patterns: paths and globs of tars and grounded JSONs.
-    folder: folder of a JSON's images; that of the JSON if None.
-    shard_size: number of images of a JSON in one shard.
+    patterns: paths and globs of tars, grounded JSONs and tables, or folders of
+      tars or tables.
+    folder: folder of the images of a JSON or table; its own folder if None.
+    shard_size: number of images of a JSON or table in one shard.
 
   Returns:
     Inputs in sorted order.
 
   Raises:
-    ValueError: a file is of another kind, a JSON is bad, or `folder` is given
-      without a JSON.
-    OSError: a pattern matches nothing, or a JSON cannot be read.
+    ValueError: a file is of another kind, a JSON or table is bad, or `folder`
+      is given without one.
+    OSError: a pattern matches nothing, or a file cannot be read.
+    ModuleNotFoundError: a table needs pyarrow.
   """
-  for pattern in patterns:
-    _check_folder(os.path.expanduser(pattern))
-  paths = shards.expand(patterns)
+  paths = shards.expand([name for p in patterns for name in _of_folder(p)])
   if folder is not None:
-    if not any(path.endswith(".json") for path in paths):
-      raise ValueError(f"--images={folder} needs a JSON among the inputs")
+    if not any(path.endswith((".json", *tables.SUFFIXES)) for path in paths):
+      raise ValueError(
+        f"--images={folder} needs a JSON or a table among the inputs"
+      )
     if not os.path.isdir(folder):
       raise ValueError(f"--images={folder} is not a folder")
   sources: list[Source] = []
   for path in paths:
+    where = os.path.dirname(path) or "." if folder is None else folder
     if path.endswith(".json"):
-      where = os.path.dirname(path) if folder is None else folder
       sources += grounded.cut(path, where, shard_size)
+    elif path.endswith(tables.SUFFIXES) and not _beside_tar(path, paths):
+      sources += tables.cut(path, where, shard_size)
     elif path.endswith(".tar"):
       sources.append(Tar(path))
     else:
@@ -92,15 +98,30 @@ def find(
   return sources
 
 
-def _check_folder(path: str) -> None:
-  """Raises ValueError for a folder of images, with how to pack it."""
-  if not os.path.isdir(path) or any(
-    n.endswith(".tar") for n in os.listdir(path)
-  ):
-    return
+def _beside_tar(path: str, paths: Sequence[str]) -> bool:
+  """Checks for the parquet that img2dataset writes beside a tar."""
+  return f"{os.path.splitext(path)[0]}.tar" in paths
+
+
+def _of_folder(pattern: str) -> list[str]:
+  """Returns the tables of a folder without tars, or the pattern itself.
+
+  Raises:
+    ValueError: it is a folder of images; the message says how to pack it.
+  """
+  path = os.path.expanduser(pattern)
+  if not os.path.isdir(path):
+    return [pattern]
+  names = sorted(os.listdir(path))
+  if any(name.endswith(".tar") for name in names):
+    return [pattern]
+  found = [name for name in names if name.endswith(tables.SUFFIXES)]
+  if found:
+    return [os.path.join(path, name) for name in found]
   for _, _, names in itertools.islice(os.walk(path), _FOLDERS):
     if any(name.lower().endswith(images.SUFFIXES) for name in names):
       raise ValueError(f"--input={_packing(path)}")
+  return [pattern]
 
 
 def _packing(folder: str) -> str:
@@ -108,7 +129,8 @@ def _packing(folder: str) -> str:
   name = files.shown(folder.rstrip("/") or "/")
   return (
     f"{name} is a folder of images (img2dataset --output_format files); pack "
-    f"it, or each of its folders: tar --sort=name -C {name} -cf {name}.tar ."
+    f"it, or each of its folders: tar --sort=name -C {name} -cf {name}.tar ., "
+    "or list its images and captions in a csv"
   )
 
 
@@ -124,8 +146,8 @@ def _of_no_kind(path: str) -> str:
       "read: download with --output_format webdataset"
     )
   return (
-    f"--input matches {name}; want NAME.tar, or NAME.json with a folder of "
-    "images"
+    f"--input matches {name}; want NAME.tar, or NAME.json or NAME.csv with a "
+    "folder of images"
   )
 
 
@@ -145,6 +167,11 @@ def describe(source: Source) -> dict[str, Any]:
     return found | {
       "images": [source.start, end],
       "images_digest": grounded.digest(source),
+    }
+  if isinstance(source, Table):
+    return found | {
+      "images": [source.start, source.start + len(source.rows)],
+      "images_digest": tables.digest(source),
     }
   beside = columns.beside(source.path)
   there = os.path.exists(beside)
@@ -177,6 +204,39 @@ def form(source: Source, unit: str, ends: str) -> Form:
   return Form(unit or usual.unit, ends or usual.ends)
 
 
+def samples(source: Source, tally: Tally) -> Iterator[Sample]:
+  """Yields the samples of an input, as found.
+
+  Args:
+    source: input.
+    tally: counts of rejected records, which are increased.
+
+  Yields:
+    Samples.
+
+  Raises:
+    BadInputError: the file is damaged, of an unknown layout or unreadable.
+    ModuleNotFoundError: its boxes are in a parquet file, and pyarrow is not
+      installed.
+  """
+  if isinstance(source, Grounded):
+    found = grounded.samples(source, tally)
+  elif isinstance(source, Table):
+    found = tables.samples(source)
+  else:
+    found = _of_tar(source.path, tally)
+  try:
+    for key, get in found:
+      try:
+        sample = get()
+      except RecordError as error:
+        tally.reject(error.reason, key)
+      else:
+        yield sample
+  except (ValueError, OSError) as error:
+    raise BadInputError(str(error)) from error
+
+
 def read(source: Source, tally: Tally, reading: Reading) -> Iterator[Record]:
   """Yields the records of an input.
 
@@ -189,27 +249,17 @@ def read(source: Source, tally: Tally, reading: Reading) -> Iterator[Record]:
     Cleaned records.
 
   Raises:
-    BadInputError: the file is damaged, of an unknown layout or unreadable.
-    ModuleNotFoundError: its boxes are in a parquet file, and pyarrow is not
-      installed.
+    BadInputError, ModuleNotFoundError: as in `samples`.
   """
-  if isinstance(source, Grounded):
-    found = grounded.samples(source, tally)
-  else:
-    found = _of_tar(source.path, tally)
-  try:
-    for key, get in found:
-      try:
-        sample = get()
-        tally.look(sample.found(reading.upright))
-        where = f"{source.path}: record {key!r}"
-        record = sample_lib.cleaned(sample, where, reading)
-      except RecordError as error:
-        tally.reject(error.reason, key)
-      else:
-        yield record
-  except (ValueError, OSError) as error:
-    raise BadInputError(str(error)) from error
+  for sample in samples(source, tally):
+    try:
+      tally.look(sample.found(reading.upright))
+      where = f"{source.path}: record {sample.key!r}"
+      record = sample_lib.cleaned(sample, where, reading)
+    except RecordError as error:
+      tally.reject(error.reason, sample.key)
+    else:
+      yield record
 
 
 def _of_tar(

@@ -13,13 +13,11 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from hyperclip_jax import files
 from hyperclip_jax.data.records import box_forms, tars
 
-FORMAT = "hyperclip-prepared"
-VERSION = 1  # of the layout and of the conversion
 MANIFEST = "manifest.json"
 
 _OURS = re.compile(r"([0-9]{5})\.(tar|json|tar\.index)|manifest\.json")
@@ -30,6 +28,23 @@ _STRAY = re.compile(
   r"([0-9]{5}\.(tar|json)|manifest\.json)\.[0-9a-f]{8}\.tmp"
   r"|\.index-[a-z0-9_]{8}"
 )
+
+
+@runtime_checkable
+class Recipe(Protocol):
+  """Options of all shards of a folder: a NamedTuple, all with defaults."""
+
+  @property
+  def FORMAT(self) -> str:
+    """Name of the layout."""
+    ...
+
+  @property
+  def VERSION(self) -> int:
+    """Version of the layout and of the conversion."""
+    ...
+
+  def _asdict(self) -> dict[str, Any]: ...
 
 
 class Options(NamedTuple):
@@ -48,6 +63,9 @@ class Options(NamedTuple):
     upright: whether to turn images as their EXIF orientation says, if boxes
       refer to upright images. By default they are used as stored.
   """
+
+  FORMAT = "hyperclip-prepared"
+  VERSION = 1
 
   min_side: int = 32
   long_side: int = 512
@@ -172,7 +190,7 @@ def _is_ours(folder: str, match: re.Match[str]) -> bool:
     return False
 
 
-def save_result(folder: str, options: Options, result: ShardResult) -> None:
+def save_result(folder: str, options: Recipe, result: ShardResult) -> None:
   """Writes NNNNN.json.
 
   Args:
@@ -185,7 +203,7 @@ def save_result(folder: str, options: Options, result: ShardResult) -> None:
 
 
 def save(
-  folder: str, options: Options, results: Sequence[ShardResult]
+  folder: str, options: Recipe, results: Sequence[ShardResult]
 ) -> dict[str, Any]:
   """Writes manifest.json.
 
@@ -197,13 +215,18 @@ def save(
   Returns:
     Content of the manifest.
   """
+  found = content(options, results)
+  _save(os.path.join(folder, MANIFEST), found)
+  return found
+
+
+def content(options: Recipe, results: Sequence[ShardResult]) -> dict[str, Any]:
+  """Makes the content of a manifest of some shards."""
   results = sorted(results, key=lambda result: result.number)
-  content = _head(options) | {
+  return _head(options) | {
     "totals": totals(results),
     "shards": [_to_json(result) for result in results],
   }
-  _save(os.path.join(folder, MANIFEST), content)
-  return content
 
 
 def totals(results: Sequence[ShardResult]) -> dict[str, Any]:
@@ -224,7 +247,7 @@ def totals(results: Sequence[ShardResult]) -> dict[str, Any]:
 
 
 def finished(
-  folder: str, options: Options, sources: Sequence[dict[str, Any]]
+  folder: str, options: Recipe, sources: Sequence[dict[str, Any]]
 ) -> list[ShardResult]:
   """Finds the complete shards of a folder.
 
@@ -285,8 +308,8 @@ def _identity(source: dict[str, Any]) -> str:
   return files.shown(", ".join([size, *found]))
 
 
-def _head(options: Options) -> dict[str, Any]:
-  head = {"format": FORMAT, "version": VERSION}
+def _head(options: Recipe) -> dict[str, Any]:
+  head = {"format": options.FORMAT, "version": options.VERSION}
   return head | {"options": options._asdict()}
 
 
@@ -308,7 +331,7 @@ def from_json(row: dict[str, Any]) -> ShardResult:
   return result
 
 
-def load_result(path: str, options: Options) -> ShardResult:
+def load_result(path: str, options: Recipe) -> ShardResult:
   """Reads NNNNN.json.
 
   Args:
@@ -322,9 +345,10 @@ def load_result(path: str, options: Options) -> ShardResult:
     ValueError: it is not such a file, or was made with other options.
   """
   try:
-    content = load(path)
+    content = load(path, options)
     result = from_json(content["shard"])
-    made = Options()._asdict() | content["options"]  # with options added since
+    # with options added since
+    made = type(options)()._asdict() | content["options"]
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
       f"{path}: not the JSON of a prepared shard ({files.shown(repr(error))}); "
@@ -344,8 +368,15 @@ def load_result(path: str, options: Options) -> ShardResult:
   return result
 
 
-def load(path: str) -> dict[str, Any]:
-  """Reads a JSON file of this format and version.
+def load(path: str, recipe: Any) -> dict[str, Any]:
+  """Reads a JSON file of a format and version.
+
+  Args:
+    path: JSON file.
+    recipe: options of that format, or their type.
+
+  Returns:
+    Content of the file.
 
   Raises:
     ValueError: it is of another format or version.
@@ -355,8 +386,9 @@ def load(path: str) -> dict[str, Any]:
     content = json.load(file)
   if not isinstance(content, dict):
     raise ValueError("not an object")
-  if content.get("format") != FORMAT or content.get("version") != VERSION:
-    raise ValueError(f"want format {FORMAT!r}, version {VERSION}")
+  wanted = recipe.FORMAT, recipe.VERSION
+  if (content.get("format"), content.get("version")) != wanted:
+    raise ValueError("want format {!r}, version {}".format(*wanted))
   return content
 
 

@@ -1,12 +1,12 @@
 """Plans which shards `prepare` has to make."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hyperclip_jax.data.prepare import inputs, manifest
 from hyperclip_jax.data.prepare.inputs import Source
-from hyperclip_jax.data.prepare.manifest import Options, ShardResult
+from hyperclip_jax.data.prepare.manifest import Recipe, ShardResult
 from hyperclip_jax.data.prepare.shard import Job
 
 MAX_SHARDS = 100_000  # a shard's number has five digits
@@ -20,23 +20,30 @@ class Plan(NamedTuple):
     options: options of all shards.
     jobs: shards to make.
     done: shards made by an earlier run.
+    make: function that makes a shard, on any machine.
   """
 
   folder: str
-  options: Options
+  options: Recipe
   jobs: list[Job]
   done: list[ShardResult]
+  make: Callable[[Job], ShardResult]
 
 
 def plan(
-  sources: Sequence[Source], folder: str, options: Options, skip_bad: bool
+  sources: Sequence[Source],
+  folder: str,
+  options: Recipe,
+  make: Callable[[Job], ShardResult],
+  skip_bad: bool,
 ) -> Plan:
   """Plans a run, given what an earlier run left in the folder.
 
   Args:
     sources: inputs, by number of their shard.
-    folder: output folder, from which unfinished files are removed.
+    folder: output folder.
     options: options of all shards.
+    make: function that makes a shard.
     skip_bad: whether to leave out damaged inputs; the next run tries them
       again.
 
@@ -58,11 +65,10 @@ def plan(
       raise ValueError(f"--output={folder} holds the input {source.path}")
   manifest.check(folder)
   done = manifest.finished(folder, options, list(map(inputs.describe, sources)))
-  manifest.clear(folder)  # safe only after the checks above
   numbers = {result.number for result in done}
   jobs = [
     Job(i, source, folder, options, skip_bad)
     for i, source in enumerate(sources)
     if i not in numbers
   ]
-  return Plan(folder, options, jobs, done)
+  return Plan(folder, options, jobs, done, make)

@@ -33,18 +33,20 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from hyperclip_jax import files
 from hyperclip_jax.data.prepare import inputs, manifest, plan
-from hyperclip_jax.data.prepare.manifest import Options, ShardResult
+from hyperclip_jax.data.prepare.inputs import Source
+from hyperclip_jax.data.prepare.manifest import Options, Recipe, ShardResult
 from hyperclip_jax.data.prepare.plan import Plan
 from hyperclip_jax.data.prepare.shard import Job, prepare_shard
 
 
-def run(plan: Plan, processes: int) -> dict[str, Any]:
+def run(plan: Plan, processes: int) -> list[ShardResult]:
   """Makes the shards of a plan on this machine; progress goes to stderr.
 
   Args:
@@ -52,7 +54,7 @@ def run(plan: Plan, processes: int) -> dict[str, Any]:
     processes: number of worker processes.
 
   Returns:
-    The manifest.
+    Results of these shards and of those made before.
 
   Raises:
     ValueError: an input is damaged, and none may be skipped.
@@ -63,35 +65,44 @@ def run(plan: Plan, processes: int) -> dict[str, Any]:
   results = list(plan.done)
   progress = _Progress(len(plan.jobs))
   try:
-    for result in _results(plan.jobs, min(processes, len(plan.jobs))):
+    for result in _results(plan, min(processes, len(plan.jobs))):
       results.append(result)
       progress.step(result)
   finally:
     progress.end()
-    manifest.clear(plan.folder)  # left by workers that were stopped
-  return manifest.save(plan.folder, plan.options, results)
+  return results
 
 
-def _results(jobs: Sequence[Job], processes: int) -> Iterator[ShardResult]:
+def _results(plan: Plan, processes: int) -> Iterator[ShardResult]:
   """Yields the results in the order of completion."""
   if processes <= 1:
-    yield from map(prepare_shard, jobs)
+    yield from map(plan.make, plan.jobs)
     return
+  with workers(processes) as pool:
+    futures = submit(pool, plan.make, plan.jobs)
+    for future in concurrent.futures.as_completed(futures):
+      yield future.result()
+
+
+@contextlib.contextmanager
+def workers(processes: int) -> Iterator[ProcessPoolExecutor]:
+  """Context manager of a pool of processes that end with this one.
+
+  Args:
+    processes: number of processes.
+
+  Yields:
+    Pool; if the block fails, its processes are stopped.
+
+  Raises:
+    RuntimeError: a process died.
+  """
   # Not forked, because JAX, which the package imports, has threads.
   context = multiprocessing.get_context("spawn")
   others = set(multiprocessing.active_children())
-  pool = concurrent.futures.ProcessPoolExecutor(
-    processes, context, _start_worker
-  )
+  pool = ProcessPoolExecutor(processes, context, _start_worker)
   try:
-    # Workers inherit the mask, so that Ctrl-C reaches only this process.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-      futures = [pool.submit(prepare_shard, job) for job in jobs]
-    finally:
-      signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    for future in concurrent.futures.as_completed(futures):
-      yield future.result()
+    yield pool
     pool.shutdown()
   except BrokenProcessPool as error:
     raise RuntimeError(
@@ -103,6 +114,20 @@ def _results(jobs: Sequence[Job], processes: int) -> Iterator[ShardResult]:
     for process in set(multiprocessing.active_children()) - others:
       process.terminate()
       process.join()
+
+
+def submit(
+  pool: ProcessPoolExecutor,
+  function: Callable[[Any], Any],
+  items: Iterable[Any],
+) -> list[Future[Any]]:
+  """Submits calls to a pool, so that Ctrl-C reaches only this process."""
+  # Workers, which this may start, inherit the mask.
+  mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+  try:
+    return [pool.submit(function, item) for item in items]
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _start_worker() -> None:
@@ -215,18 +240,77 @@ def prepare(
   """
   manifest.validate(options)
   sources = inputs.find(patterns, images, options.shard_size)
+  return make(
+    sources,
+    folder,
+    options,
+    prepare_shard,
+    skip_bad=skip_bad,
+    jobs=jobs,
+    beam_args=beam_args,
+  )
+
+
+def make(
+  sources: Sequence[Source],
+  folder: str,
+  options: Recipe,
+  function: Callable[[Job], ShardResult],
+  *,
+  skip_bad: bool,
+  jobs: int,
+  beam_args: Sequence[str] | None = None,
+  worker: tuple[int, int] = (0, 1),
+) -> dict[str, Any]:
+  """Makes a folder of shards with a manifest, or continues it.
+
+  Args:
+    sources: inputs, by number of their shard.
+    folder: output folder, which may be partly filled.
+    options: options of every shard.
+    function: makes a shard; it may run in another process.
+    skip_bad: whether to leave out damaged inputs instead of raising.
+    jobs: number of processes on this machine.
+    beam_args: flags of Apache Beam, which then makes the shards; None for this
+      machine.
+    worker: number of this process and of all that share the work, on any
+      machines with the same folder. The last to finish writes the manifest.
+
+  Returns:
+    The manifest; of several workers, that of the shards made so far.
+
+  Raises:
+    ValueError, OSError, ModuleNotFoundError, RuntimeError: as in `run`, or
+      inputs, options and folder do not fit together.
+  """
+  number, count = worker
+  alone = count == 1
   os.makedirs(folder, exist_ok=True)
-  with files.lock(folder):
-    todo = plan.plan(sources, folder, options, skip_bad)
+  with files.lock(folder, shared=not alone):
+    todo = plan.plan(sources, folder, options, function, skip_bad)
+    if alone:
+      manifest.clear(folder)  # safe only after the checks of `plan`
+    own = [job for job in todo.jobs if job.number % count == number]
+    todo = todo._replace(jobs=own)
     print(
-      f"{len(todo.jobs)} shards to make, {len(todo.done)} done before",
+      f"{len(own)} shards to make, {len(todo.done)} done before",
       file=sys.stderr,
     )
-    if todo.jobs:
+    if own:
       with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(folder, manifest.MANIFEST))
-    if beam_args is None:
-      return run(todo, jobs)
-    from hyperclip_jax.data.prepare import beam
+    if beam_args is not None:
+      from hyperclip_jax.data.prepare import beam
 
-    return beam.run(todo, beam_args)
+      return beam.run(todo, beam_args)
+    try:
+      results = run(todo, jobs)
+    finally:
+      if alone:
+        manifest.clear(folder)  # left by workers that were stopped
+    if not alone:
+      described = list(map(inputs.describe, sources))
+      results = manifest.finished(folder, options, described)
+      if len(results) < len(sources):
+        return manifest.content(options, results)
+    return manifest.save(folder, options, results)

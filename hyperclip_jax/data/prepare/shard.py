@@ -28,7 +28,7 @@ import simplejpeg
 from PIL import Image
 
 from hyperclip_jax.data.prepare import inputs, manifest
-from hyperclip_jax.data.prepare.manifest import Options, ShardResult
+from hyperclip_jax.data.prepare.manifest import Options, Recipe, ShardResult
 from hyperclip_jax.data.prepare.tally import BadInputError, Tally
 from hyperclip_jax.data.records import box_forms, images, index, jpegs, texts
 from hyperclip_jax.data.records.box_forms import Form
@@ -56,7 +56,7 @@ class Job:
   number: int
   source: inputs.Source
   folder: str
-  options: Options
+  options: Recipe
   skip_bad: bool
 
 
@@ -81,6 +81,7 @@ def prepare_shard(job: Job) -> ShardResult:
   source = inputs.describe(job.source)
   path = os.path.join(job.folder, manifest.tar_name(job.number))
   options = job.options
+  assert isinstance(options, Options)
   form = inputs.form(job.source, options.boxes, options.box_format)
   reading = Reading(options.min_side, form, options.upright)
   tally, records, parts = Tally(), 0, 0
@@ -129,6 +130,7 @@ def prepare_shard(job: Job) -> ShardResult:
 def _check_boxes(job: Job, tally: Tally, form: Form) -> None:
   """Raises ValueError if boxes contradict a form not given by flags."""
   options = job.options
+  assert isinstance(options, Options)
   if options.boxes and options.box_format:
     return
   doubt = box_forms.doubt(tally.found, form)
@@ -149,13 +151,13 @@ def _convert(
   Raises:
     RecordError: the record is bad; the message is the reason.
   """
-  pixels = _decode(record.image, options.upright)
+  pixels = decoded(record.image, options.upright)
   left_out = Counter(record.left_out)
   parts = list(_parts(record, pixels, options, left_out))
   if options.require_boxes and not parts:
     raise RecordError("no good box")
-  image, width, height = _store(
-    record.image, pixels, options.long_side, options
+  image, width, height = stored(
+    record.image, pixels, options.long_side, options.quality, options.upright
   )
   content = {
     "key": record.key,
@@ -196,20 +198,36 @@ def _parts(
   for part in record.parts:
     if part.crop is not None:
       try:
-        cut = _decode(part.crop, options.upright)
+        cut = decoded(part.crop, options.upright)
       except RecordError:
         left_out["bad crop"] += 1
         continue
-      crop, _, _ = _store(part.crop, cut, CROP_SIDE, options)
+      crop = _crop(part.crop, cut, options)
       yield part._replace(crop=crop)
     elif options.crops:
-      crop, _, _ = _store(b"", part.pixels(pixels), CROP_SIDE, options)
+      crop = _crop(b"", part.pixels(pixels), options)
       yield part._replace(crop=crop)
     else:
       yield part
 
 
-def _decode(data: bytes, upright: bool) -> Pixels:
+def _crop(data: bytes, pixels: Pixels, options: Options) -> bytes:
+  return stored(data, pixels, CROP_SIDE, options.quality, options.upright)[0]
+
+
+def decoded(data: bytes, upright: bool) -> Pixels:
+  """Decodes the image of a record.
+
+  Args:
+    data: encoded image.
+    upright: whether to turn it as its EXIF orientation says.
+
+  Returns:
+    Pixels.
+
+  Raises:
+    RecordError: it is damaged, of an unknown format or too large.
+  """
   try:
     return images.decode(data, upright=upright)
   except images.TooLargeError as error:
@@ -218,21 +236,31 @@ def _decode(data: bytes, upright: bool) -> Pixels:
     raise RecordError("bad image") from error
 
 
-def _store(
-  data: bytes, pixels: Pixels, long_side: int, options: Options
+def stored(
+  data: bytes, pixels: Pixels, long_side: int, quality: int, upright: bool
 ) -> tuple[bytes, int, int]:
-  """Returns the JPEG to store of an image, its width and its height.
+  """Makes the JPEG to store of an image.
 
   A JPEG that is small enough is kept byte for byte, unless it has an EXIF
   orientation: then it is turned, or the tag is removed, because boxes refer to
   the pixels as stored.
+
+  Args:
+    data: encoded image, or nothing if there are only pixels.
+    pixels: its pixels, turned if `upright`.
+    long_side: longest side to store in pixels; longer images are scaled down.
+    quality: quality of the JPEG if one is written.
+    upright: whether images are turned as their EXIF orientation says.
+
+  Returns:
+    JPEG, its width and its height.
   """
   height, width, _ = pixels.shape
   scale = long_side / max(height, width)
   if scale >= 1 and data.startswith(jpegs.START):
     if images.orientation(data) == 1:
       return data, width, height
-    if not options.upright:
+    if not upright:
       return jpegs.without_exif(data), width, height
   if scale < 1:
     width, height = (max(1, round(n * scale)) for n in (width, height))
@@ -242,6 +270,6 @@ def _store(
       )
     )
   jpeg = simplejpeg.encode_jpeg(
-    np.ascontiguousarray(pixels), options.quality, colorsubsampling="420"
+    np.ascontiguousarray(pixels), quality, colorsubsampling="420"
   )
   return jpeg, width, height

@@ -3,28 +3,30 @@
 import concurrent.futures
 import hashlib
 import os
+from typing import Any
 
 from hyperclip_jax import files
 from hyperclip_jax.data.prepare import manifest
-from hyperclip_jax.data.prepare.manifest import Options, ShardResult
+from hyperclip_jax.data.prepare.manifest import Options, Recipe, ShardResult
 from hyperclip_jax.data.records import index, tars
 
 
-def verify(folder: str, jobs: int) -> list[str]:
+def verify(folder: str, jobs: int, recipe: Any = Options) -> list[str]:
   """Checks a folder against its manifest.
 
   Args:
-    folder: prepared folder.
+    folder: prepared folder, or one made by another `recipe`.
     jobs: number of threads.
+    recipe: type of the folder's options.
 
   Returns:
     A line for each problem: a missing, changed or extra file, or wrong counts.
   """
   path = os.path.join(folder, manifest.MANIFEST)
   try:
-    content = manifest.load(path)
+    content = manifest.load(path, recipe)
     results = [manifest.from_json(row) for row in content["shards"]]
-    options = Options(**content["options"])
+    options = recipe(**content["options"])
   except FileNotFoundError:
     return [f"{path}: missing; the run did not finish, run its command again"]
   except (ValueError, KeyError, TypeError) as error:
@@ -47,7 +49,7 @@ def verify(folder: str, jobs: int) -> list[str]:
   return problems
 
 
-def _check(folder: str, options: Options, result: ShardResult) -> list[str]:
+def _check(folder: str, options: Recipe, result: ShardResult) -> list[str]:
   if result.skipped:
     return []
   path = os.path.join(folder, manifest.tar_name(result.number))

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hyperclip_jax.data.records import fields, texts
-from hyperclip_jax.data.records.record import Part
+from hyperclip_jax.data.records.record import Part, RecordError
 
 LISTS = ("noun_chunks", "ref_exps")
 ROW = "[start, end, x1, y1, x2, y2, score]"
@@ -52,6 +52,21 @@ def parts(
         left_out["bad offsets"] += 1
         continue
       found.append(Part(text, (x1, y1, x2, y2)))
+  return found
+
+
+def scores(meta: Mapping[str, Any]) -> list[float]:
+  """Returns the scores of the rows that `parts` reads, in their order."""
+  found = []
+  caption = meta.get("caption")
+  for name in LISTS:
+    with contextlib.suppress(RecordError):
+      for row in _rows(meta.get(name), name, ""):
+        values = fields.floats(row, 7)
+        if values is None or not isinstance(caption, str):
+          continue
+        if texts.span(caption, *values[:2]) is not None:
+          found.append(values[6])
   return found
 
 

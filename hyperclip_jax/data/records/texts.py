@@ -17,8 +17,16 @@ def normalise(text: str) -> str:
   so slice before normalising.
   """
   # Cut first: NFC takes quadratic time on a run of combining marks.
-  text = " ".join(_CONTROL.sub(" ", text).split())[:MAX_TEXT]
+  text = " ".join(printable(text).split())[:MAX_TEXT]
   return unicodedata.normalize("NFC", text)[:MAX_TEXT].strip()
+
+
+def printable(text: str) -> str:
+  """Replaces each control character, or half a surrogate pair, by a space.
+
+  No character moves, so offsets stay valid.
+  """
+  return _CONTROL.sub(" ", text)
 
 
 def span(text: str, start: float, end: float) -> str | None:

@@ -1,0 +1,1 @@
+"""Grounds image-caption pairs: finds boxes for the phrases of captions."""
