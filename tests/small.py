@@ -31,8 +31,11 @@ def config(system: str = "hycoclip", steps: int = 6) -> Config:
   c.model.vision.update(width=32, depth=2, heads=2, patch=8)
   if "init_std" in c.model.vision:
     c.model.vision.init_std = 0.1
-  c.model.text.update(width=32, depth=2, heads=2, context=32)
-  c.model.embed_dim = 16
+  c.data.text_buckets = c.data.text_buckets[-1:]
+  if "text" in c.model:
+    c.model.text.update(width=32, depth=2, heads=2, context=32)
+    c.data.text_buckets = (32,)  # each is a program of its own
+    c.model.embed_dim = 16
   if "text_mask" in c.model:
     # The width of texts; masks that do not depend on how a batch is split.
     c.model.update(embed_dim=32, text_mask=1.0, image_keep_ratio=1.0)
@@ -48,7 +51,6 @@ def config(system: str = "hycoclip", steps: int = 6) -> Config:
   c.optim.warmup = 2
   c.data.canvas = 32
   c.data.min_side = 4
-  c.data.text_buckets = (32,)  # each is a program of its own
   c.data.threads = 2
   c.data.prefetch = 2
   config_lib.add_shapes(

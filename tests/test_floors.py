@@ -8,7 +8,7 @@ FLOORS = (
   {"console", "files", "sections"},
   {"data", "geometry"},
   {"losses", "nn", "optim"},
-  {"systems"},
+  {"systems", "trees"},
   {"checkpoints"},
   {"inference"},
   {"evals"},

@@ -329,6 +329,26 @@ COMMANDS = {
       "ssh -L 7860:localhost:7860 HOST. Needs the extra `demo`."
     ),
   ),
+  "embed": Command(
+    "embeds a hierarchy, such as WordNet's nouns",
+    "embed:embed",
+    (
+      Flag(
+        "config",
+        "config file, FILE.py or FILE.py:ARGUMENT",
+        "FILE",
+        needed=True,
+      ),
+      _WORKDIR._replace(purpose="folder of the embedding, also to go on with"),
+    ),
+    overrides=None,
+    details=(
+      "hyperclip embed --config=configs/wordnet_mammals.py --workdir=DIR\n"
+      "--config.edges=FILE.csv embeds another hierarchy, whose rows are a node "
+      "and one of its parents; --config.root= takes all of it. The same "
+      "command resumes an interrupted one."
+    ),
+  ),
   "prepare": Command(
     "makes clean, indexed shards of grounded data",
     "prepare:prepare",

@@ -31,6 +31,7 @@ Name = Literal["eval", "train_sample"]
 HELD_OUT: Name = "eval"
 TRAIN_SAMPLE: Name = "train_sample"
 SUMMARY = (
+  "classification/top1",
   "zero_shot/top1",
   "zero_shot_held_out/top1",
   "hierarchy/tie",
@@ -199,6 +200,8 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
     ),
     "root_distance": norms.norms(model.space, embeddings),
   }
+  if model.classes:
+    groups |= _labelled(model, embeddings)
   if data.classes is not None:
     groups |= _classify(model, data.classes)
   numbers = {
@@ -209,6 +212,20 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
   results = rates.measured(numbers)
   context = {k: v for k, v in numbers.items() if k not in results}
   return Evaluation(results, embeddings, context)
+
+
+def _labelled(
+  model: Model, embeddings: dict[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+  """Measures the accuracy on images whose texts name a class of the model."""
+  classes = model.encode_text(model.classes)
+  owns = (embeddings["text"][:, None] == classes[None]).all(axis=2)
+  known = owns.any(axis=1)
+  if not known.any():
+    return {}
+  labels, names = owns[known].argmax(axis=1), model.classes
+  right = hits(model, embeddings["image"][known], labels, names, ("{}",))
+  return {"classification": rates.classified(right, labels, len(names))}
 
 
 def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:

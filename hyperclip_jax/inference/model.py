@@ -46,6 +46,7 @@ class HyperCLIP:
     width: width of an embedding.
     context: largest number of tokens in a text.
     space: space of the embeddings.
+    classes: classes that the model was trained to tell apart, if it was.
     logit_scale: factor of nearness in `probabilities`.
   """
 
@@ -76,6 +77,7 @@ class HyperCLIP:
     self._towers = _encoder(module, options)
     self.image_size = self._towers.image_size
     self.width, self.context = self._towers.width, self._towers.context
+    self.classes = self._towers.classes
     params = self.variables["params"]
     self.space: Space = spaces.on_host(self._towers.space(params))
     self.logit_scale = float(self._towers.scale(params))

@@ -22,6 +22,11 @@ class Model(Protocol):
     ...
 
   @property
+  def classes(self) -> Sequence[str]:
+    """Classes that the model was trained to tell apart, if it was."""
+    ...
+
+  @property
   def space(self) -> Space:
     """Space of the embeddings."""
     ...

@@ -199,16 +199,27 @@ def sgd_rows(
   rows, dim = table.shape
   ids, grads = ids.reshape(-1), grads.reshape(-1, dim)
   # Each row once; the places that are left over point behind the table.
-  own, place = jnp.unique(
-    ids, return_inverse=True, size=len(ids), fill_value=rows
-  )
-  total = jnp.zeros_like(grads).at[place].add(grads)
+  ids, order = _sorted(ids, rows)
+  place = jnp.cumsum(jnp.append(0, (ids[1:] != ids[:-1]).astype(jnp.int32)))
+  own = jnp.full_like(ids, rows).at[place].set(ids)
+  total = jnp.zeros_like(grads).at[place].add(grads[order])
   x = table.at[own].get(mode="fill", fill_value=0)
   v = -learning_rate * manifold.gradient(x, total)
   length = jnp.sqrt(manifold.squared_length(x, v))
   short = jnp.minimum(1, longest / jnp.maximum(length, 1e-30))
   moved = manifold.expmap(x, short[:, None] * v)
   return table.at[own].set(moved, mode="drop")
+
+
+def _sorted(ids, rows):
+  """Sorts numbers of rows, and returns their old places."""
+  count = len(ids)
+  if rows * count >= 2**31:
+    order = jnp.argsort(ids)
+    return ids[order], order
+  # One number for a row and its place: XLA sorts pairs slowly on CPUs.
+  both = jnp.sort(ids * count + jnp.arange(count, dtype=ids.dtype))
+  return both // count, both % count
 
 
 class _Flat:

@@ -111,7 +111,7 @@ def embedding_map(embeddings: Embeddings, space: Space) -> tuple[Figure, float]:
       )
   if isinstance(space, Lorentz):
     _edges(axes, points, geodesic)
-    _disk_frame(axes, points, space)
+    disk_frame(axes, points, space)
   else:
     _edges(axes, points, np.stack)
     axes.set_xlabel("first principal component")
@@ -149,7 +149,7 @@ def _edges(axes, points, line):
     )
 
 
-def _disk_frame(axes, points, space):
+def disk_frame(axes, points, space):
   """Draws rings at round distances, and the edge of the disk if in view."""
   radii = np.linalg.norm(np.concatenate([*points.values()]), axis=1)
   furthest = np.nanmax(radii)

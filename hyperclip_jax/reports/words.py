@@ -177,6 +177,7 @@ MEANINGS = (
 
 # Kind of measures -> title.
 GROUPS = {
+  "classification": "Classification",
   "zero_shot": "Zero-shot classification",
   "zero_shot_held_out": "Zero-shot classification of classes never trained on",
   "retrieval": "Retrieval",

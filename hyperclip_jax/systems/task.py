@@ -63,6 +63,8 @@ class Encoder(NamedTuple):
     width: width of a row.
     whole_context: whether texts must fill the context, such as where towers
       attend to padding; otherwise padding may be cut.
+    classes: classes that it was trained to tell apart, as its texts name them;
+      none for an encoder of any text.
   """
 
   init: Callable[[PRNGKeyArray], Variables]
@@ -75,6 +77,7 @@ class Encoder(NamedTuple):
   image_size: int
   width: int
   whole_context: bool = False
+  classes: tuple[str, ...] = ()
 
 
 def variable_shapes(encoder: Encoder) -> PyTree:

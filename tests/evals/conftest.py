@@ -17,6 +17,7 @@ class FakeModel:
   table: dict[str, tuple[float, ...]]
   image_size: int = 8
   logit_scale: float = 100.0
+  classes: tuple[str, ...] = ()
 
   def encode_text(self, texts, lift=True):
     features = np.array([self.table[text] for text in texts], np.float32)

@@ -113,7 +113,9 @@ def test_an_unknown_system_lists_the_known():
 
 def test_the_modules_that_systems_share_are_none():
   for name in ("task", "sizes", "dual_encoder"):
-    with pytest.raises(ValueError, match="system must be one of atmg, clip, "):
+    with pytest.raises(
+      ValueError, match="must be one of atmg, classifier, clip, "
+    ):
       config_lib.paper(name)
 
 
@@ -124,7 +126,7 @@ def test_a_system_of_another_package_must_be_allowed():
     config_lib.override(config, overrides)
   overrides.append(("trust_system", "true"))
   with pytest.raises(
-    ValueError, match=r"one of atmg, clip, .*'nowhere\.to\.be"
+    ValueError, match=r"one of atmg, classifier, clip, .*'nowhere\.to\.be"
   ):
     config_lib.override(config_lib.paper(), overrides)
 

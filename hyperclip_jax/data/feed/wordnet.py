@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from hyperclip_jax import files
+from hyperclip_jax.data import synsets
 
 KINDS = ("noun", "verb", "adj", "adv")
 MOST = 2**26  # bytes of a file; the largest of WordNet 3.0 has 15.3 million
@@ -57,7 +58,7 @@ class WordNet:
     self._exceptions: dict[str, dict[str, list[str]]] = {}
     for kind in KINDS:
       self._data[kind] = files.read_bytes(folder / f"data.{kind}", MOST)
-      self._index[kind] = _index(folder / f"index.{kind}")
+      self._index[kind] = index(folder / f"index.{kind}")
       text = files.read_text(folder / f"{kind}.exc", MOST)
       rows = (line.split() for line in files.lines(text))
       self._exceptions[kind] = {row[0]: row[1:] for row in rows if row}
@@ -82,7 +83,7 @@ class WordNet:
     for kind in KINDS:
       for form in self._forms(word, kind):
         for offset in self._index[kind][form]:
-          yield from _words(self._data[kind], offset)
+          yield from synsets.at(self._data[kind], offset).lemmas
 
   def _forms(self, word: str, kind: str) -> list[str]:
     """Base forms in the index, and the word itself if it is there."""
@@ -111,8 +112,19 @@ def _cleaned(lemma: str) -> str:
   return " ".join(_NOT_A_LETTER.sub("", spaced).split())
 
 
-def _index(path: pathlib.Path) -> dict[str, list[int]]:
-  """Lemma -> offsets of its synsets: the last fields of its line."""
+def index(path: pathlib.Path) -> dict[str, list[int]]:
+  """Reads an index file.
+
+  Args:
+    path: file, such as index.noun.
+
+  Returns:
+    Lemma in lower-case letters -> offsets of its synsets, the commonest
+    meaning first.
+
+  Raises:
+    ValueError: it is not one of WordNet's.
+  """
   found = {}
   try:
     for line in files.read_text(path, MOST).split("\n"):
@@ -120,16 +132,8 @@ def _index(path: pathlib.Path) -> dict[str, list[int]]:
         continue
       fields = line.split()
       count = int(fields[2])
+      # the last fields of the line
       found[fields[0]] = [int(offset) for offset in fields[-count:]]
   except (ValueError, IndexError) as error:
     raise ValueError(f"{path}: no index of WordNet: {error}") from error
   return found
-
-
-def _words(data: bytes, offset: int) -> list[str]:
-  """Lemmas of the synset at an offset."""
-  fields = data[offset : data.index(b"\n", offset)].decode("utf-8").split(" ")
-  count = int(fields[3], 16)
-  lemmas = fields[4 : 4 + 2 * count : 2]
-  # Adjectives may have a mark of their place, such as "(p)".
-  return [lemma.partition("(")[0] for lemma in lemmas]

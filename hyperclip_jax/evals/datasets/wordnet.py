@@ -19,6 +19,7 @@ import json
 import pathlib
 from collections.abc import Collection, Iterable
 
+from hyperclip_jax.data import synsets
 from hyperclip_jax.evals import paper
 from hyperclip_jax.evals.datasets import classification
 from hyperclip_jax.evals.metrics.hierarchy import METRICS, Parents, scores
@@ -31,7 +32,6 @@ from hyperclip_jax.inference.protocol import Model
 
 ASSET = classification.ASSETS / "wordnet.json"
 ROOT = "n00001740"  # entity
-_HYPERNYMS = ("@", "@i")
 
 _IMAGENET = next(d for d in classification.DATA_SETS if d.name == "imagenet")
 
@@ -123,19 +123,17 @@ def write(nouns: pathlib.Path, output: pathlib.Path) -> None:
 
 
 def _above(nouns: bytes, node: str) -> list[str]:
-  """Parses the parents of a noun from the line at its offset."""
+  """Lists the parents of a noun, from the line at its offset."""
   start = int(node[1:])
-  end = nouns.find(b"\n", start)
-  words = nouns[start:end].split(b" | ")[0].decode("ascii").split()
-  if not words or words[0] != node[1:] or words[2] != "n":
+  try:
+    found = synsets.at(nouns, start)
+  except ValueError:
+    found = None
+  if found is None or found.kind != "n":
     raise ValueError(
       f"{node}: no noun at byte {start} of data.noun; is it WordNet 3.0's?"
     )
-  # offset, file, n, count of words (hexadecimal), (word, sense)*, count of
-  # pointers, (symbol, offset, n, places)*
-  first = 4 + 2 * int(words[3], 16) + 1
-  pointers = [words[i : i + 3] for i in range(first, len(words), 4)]
-  return sorted(f"n{at}" for symbol, at, _ in pointers if symbol in _HYPERNYMS)
+  return sorted(f"n{parent:08d}" for parent in found.above)
 
 
 def _run(model: Model, data: pathlib.Path) -> Results:

@@ -1,0 +1,1 @@
+"""Embeddings of trees: points of hyperbolic space for the nodes of a graph."""
