@@ -1,11 +1,11 @@
 """Grounds image-caption pairs: writes raw GRIT tars with boxes for phrases.
 
-  hyperclip ground --input 'pairs/*.tar' --output grounded/ \\
-    --detector DIR_OR_NAME --spacy_model NAME
+  hyperclip ground --input 'pairs/*.tar' --output grounded/ --detector DIR
 
-Inputs are those of `prepare`, boxes or none: tars of images with texts, raw
-tars, tables of image files and captions, JSONs. Each makes one shard, in sorted
-order; see `shard`. Boxes that an input has are replaced.
+and `--spacy_model NAME`. Inputs are those of `prepare`, boxes or none: tars of
+images with texts, raw tars, tables of image files and captions, JSONs. Each
+makes one shard, in sorted order; see `shard`. Boxes that an input has are
+replaced.
 
 Captions are parsed by processes of the CPU while this process detects. Several
 workers, one for each GPU, may share the output folder. A run may be killed at
