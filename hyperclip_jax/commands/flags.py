@@ -102,6 +102,14 @@ _TRAIN = (
   *_PROCESSES,
 )
 
+_ON_BAD_SHARD = Flag(
+  "on_bad_shard",
+  "what to do about a damaged input",
+  "fail|skip",
+  one_of("fail", "skip"),
+  "fail",
+)
+
 _PREPARE = (
   Flag("input", "tars, JSONs and tables, or globs of them", "GLOB", many=True),
   Flag("output", "output folder; an interrupted run is resumed", "DIR", path),
@@ -137,13 +145,7 @@ _PREPARE = (
   Flag(
     "shard_size", "images of a JSON or table in a shard", "N", whole(0), 10_000
   ),
-  Flag(
-    "on_bad_shard",
-    "what to do about a damaged input",
-    "fail|skip",
-    one_of("fail", "skip"),
-    "fail",
-  ),
+  _ON_BAD_SHARD,
   Flag("jobs", "processes (one per core)", "N", whole(1)),
   Flag("beam_args", "make the shards with Beam: '--runner=... ...'", "FLAGS"),
 )
@@ -183,13 +185,7 @@ _GROUND = (
     whole(0),
     10_000,
   ),
-  Flag(
-    "on_bad_shard",
-    "what to do about a damaged input",
-    "fail|skip",
-    one_of("fail", "skip"),
-    "fail",
-  ),
+  _ON_BAD_SHARD,
   Flag(
     "review", "write a page to mark N boxes as right or wrong", "N", whole(1)
   ),

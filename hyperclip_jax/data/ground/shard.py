@@ -6,7 +6,6 @@ of the image, the key in the source and the source's other fields. `prepare` and
 training read it as it is.
 """
 
-import hashlib
 import io
 import itertools
 import json
@@ -27,7 +26,7 @@ from hyperclip_jax.data.ground.select import Limits, Pick
 from hyperclip_jax.data.ground.text import BATCH, Parsed
 from hyperclip_jax.data.prepare import inputs, manifest
 from hyperclip_jax.data.prepare.manifest import ShardResult
-from hyperclip_jax.data.prepare.shard import Job, decoded, stored
+from hyperclip_jax.data.prepare.shard import Job, completed, decoded, stored
 from hyperclip_jax.data.prepare.tally import BadInputError, Tally
 from hyperclip_jax.data.records import grit, texts
 from hyperclip_jax.data.records.images import Pixels
@@ -114,19 +113,7 @@ def ground_shard(job: Job, tools: Callable[[], Tools]) -> ShardResult:
           records += 1
           parts += sum(map(len, lists.values()))
       file.flush()
-      with open(file.name, "rb") as whole:
-        sha256 = hashlib.file_digest(whole, "sha256").hexdigest()
-      result = ShardResult(
-        job.number,
-        source,
-        records=records,
-        parts=parts,
-        bytes=os.path.getsize(file.name),
-        sha256=sha256,
-        rejected_records=dict(sorted(tally.records.items())),
-        rejected_boxes=dict(sorted(tally.boxes.items())),
-        examples=dict(sorted(tally.examples.items())),
-      )
+      result = completed(job.number, source, file.name, records, parts, tally)
       manifest.save_result(job.folder, options, result)
   except BadInputError as error:
     if not job.skip_bad:

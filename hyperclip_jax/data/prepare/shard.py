@@ -110,10 +110,36 @@ def prepare_shard(job: Job) -> ShardResult:
       raise
     return ShardResult(job.number, source, skipped=str(error))
   index.load(path)
+  result = completed(job.number, source, path, records, parts, tally)
+  manifest.save_result(job.folder, job.options, result)
+  return result
+
+
+def completed(
+  number: int,
+  source: dict[str, Any],
+  path: str,
+  records: int,
+  parts: int,
+  tally: Tally,
+) -> ShardResult:
+  """Describes a shard that was made.
+
+  Args:
+    number: number of the shard.
+    source: its input, described before it was read.
+    path: file of the shard, perhaps under a temporary name.
+    records: number of records in it.
+    parts: number of their parts.
+    tally: what was rejected.
+
+  Returns:
+    Content of NNNNN.json.
+  """
   with open(path, "rb") as file:
     sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-  result = ShardResult(
-    job.number,
+  return ShardResult(
+    number,
     source,
     records=records,
     parts=parts,
@@ -123,8 +149,6 @@ def prepare_shard(job: Job) -> ShardResult:
     rejected_boxes=dict(sorted(tally.boxes.items())),
     examples=dict(sorted(tally.examples.items())),
   )
-  manifest.save_result(job.folder, job.options, result)
-  return result
 
 
 def _check_boxes(job: Job, tally: Tally, form: Form) -> None:

@@ -6,6 +6,7 @@ Liu et al., Energy-based Out-of-distribution Detection, NeurIPS 2020.
 import numpy as np
 from jaxtyping import Float
 
+from hyperclip_jax.evals.metrics import ranking
 from hyperclip_jax.geometry.numerics import Array, namespace
 
 
@@ -62,19 +63,12 @@ def detection(
       f"want numbers of both kinds, found {len(inside)} and {len(outside)}, "
       f"{np.isnan(scores).sum()} of them NaN"
     )
-  # Counts at each threshold, the lowest first.
-  thresholds = np.unique(scores)
-  accepted = np.searchsorted(np.sort(inside), thresholds, side="right")
-  wrong = np.searchsorted(np.sort(outside), thresholds, side="right")
-  recall, false = accepted / len(inside), wrong / len(outside)
-  precision = accepted / (accepted + wrong)
-  steps = np.diff(recall, prepend=0)
-  widths = np.diff(false, prepend=0)
-  heights = (recall + np.append(0, recall[:-1])) / 2
+  accepted = np.sort(inside)
   # Rounding must not ask for one positive more than 95%.
-  enough = np.argmax(recall >= 0.95 - 1e-12)
+  limit = accepted[int(np.ceil(0.95 * len(inside) - 1e-9)) - 1]
+  truth = np.arange(len(scores)) < len(inside)
   return {
-    "fpr95": float(false[enough]),
-    "auroc": float(widths @ heights),
-    "aupr": float(steps @ precision),
+    "fpr95": float(np.mean(outside <= limit)),
+    "auroc": ranking.auroc(truth, -scores),
+    "aupr": ranking.average_precision(truth, -scores),
   }
