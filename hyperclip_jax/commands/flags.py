@@ -93,11 +93,21 @@ _LISTS = (
 )
 
 
+_CONFIG = Flag(
+  "config",
+  "config: the name of one of the package, or FILE.py; after a colon its "
+  "argument, as in grit_vitb:meru",
+  "FILE",
+  needed=True,
+)
 _TRAIN = (
-  Flag(
-    "config", "config file, FILE.py or FILE.py:ARGUMENT", "FILE", needed=True
+  _CONFIG._replace(
+    purpose=f"{_CONFIG.purpose} (of a run in the workdir, its own)",
+    needed=False,
   ),
   _WORKDIR._replace(purpose="folder of the run; an existing run is resumed"),
+  Flag("extend", "train a run on, to N steps in all", "N", whole(1)),
+  Flag("verbose", "print all terms of the loss with every line of progress"),
   Flag("dry_run", "print sizes and costs, read a batch, take one step, exit"),
   *_PROCESSES,
 )
@@ -210,7 +220,9 @@ COMMANDS = {
     overrides=None,
     details=(
       "--config.NAME=VALUE sets a value of the config; --help together with "
-      "--config=FILE lists those of that file."
+      "--config=FILE lists those of that file. A finished run goes on with "
+      "hyperclip train --workdir=DIR --extend=STEPS, its learning rate by the "
+      "schedule of the new length."
     ),
   ),
   "eval": Command(
@@ -329,11 +341,8 @@ COMMANDS = {
     "embeds a hierarchy, such as WordNet's nouns",
     "embed:embed",
     (
-      Flag(
-        "config",
-        "config file, FILE.py or FILE.py:ARGUMENT",
-        "FILE",
-        needed=True,
+      _CONFIG._replace(
+        purpose="config: the name of one of the package, or FILE.py"
       ),
       _WORKDIR._replace(purpose="folder of the embedding, also to go on with"),
     ),

@@ -30,11 +30,12 @@ TASKS: tuple[Task, ...] = (
 )
 
 
-def choose(names: str) -> list[Task]:
+def choose(names: str, where: str = "--tasks") -> list[Task]:
   """Looks up the tasks of a list such as "imagenet,coco", or all for "all".
 
   Args:
-    names: task names joined by commas, as given to `--tasks`.
+    names: task names joined by commas.
+    where: flag or config value that holds them, for the message.
 
   Returns:
     Tasks in the order of TASKS.
@@ -50,7 +51,7 @@ def choose(names: str) -> list[Task]:
     hint = f"did you mean {', '.join(near)}? There" if near else "there"
     every = textwrap.fill(", ".join(["all", *known]), 76)
     raise ValueError(
-      f"--tasks: no task {', '.join(map(shown, unknown)) or repr(names)}; "
+      f"{where}: no task {', '.join(map(shown, unknown)) or repr(names)}; "
       f"{hint} are\n{textwrap.indent(every, '  ')}"
     )
   return [t for t in TASKS if t.name in wanted or "all" in wanted]

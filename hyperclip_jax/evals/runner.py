@@ -72,14 +72,24 @@ def run(
       "version": task.version,
       "data": str(data.resolve()),
     }
-    outcome = _kept(path, key, task) or _run(model, task, data)
+    outcome = _kept(path, key, task) or attempt(model, task, data)
     if outcome.status == "done":
       found = {"results": plain(outcome.results), "seconds": outcome.seconds}
       write_whole(path, json.dumps(key | found, indent=1) + "\n")
     yield outcome
 
 
-def _run(model: Model, task: Task, data: pathlib.Path) -> Outcome:
+def attempt(model: Model, task: Task, data: pathlib.Path) -> Outcome:
+  """Runs a task; its errors are part of the outcome.
+
+  Args:
+    model: model to evaluate.
+    task: task to run.
+    data: folder of all data sets.
+
+  Returns:
+    Outcome of the task.
+  """
   start = time.perf_counter()
   try:
     results = task.run(model, data)

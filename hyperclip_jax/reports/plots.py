@@ -154,7 +154,7 @@ def curves(
 
 def _label(name: str) -> str:
   """Shortens a metric's name for a legend to what differs in the panel."""
-  name = re.sub(r"^(eval|train_sample)/|root_distance/|cones/", "", name)
+  name = re.sub(r"^(evals?|train_sample)/|root_distance/|cones/", "", name)
   return re.sub(r"_(loss|mean)$", "", name).replace("_", " ")
 
 

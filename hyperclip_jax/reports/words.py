@@ -260,6 +260,12 @@ PANELS = (
     "as the first guess (top1) or among five (top5).",
   ),
   Panel(
+    "Tasks of the evaluation suite",
+    r"^evals/[^/]+/(top1|[it]2[it]_r5|map)$",
+    "share",
+    "Results of config.evals while training.",
+  ),
+  Panel(
     "Retrieval",
     rf"{OF}_r\d+$",
     "share found",

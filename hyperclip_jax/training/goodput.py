@@ -41,7 +41,13 @@ class Clock:
     finally:
       self._seconds[what] += time.monotonic() - begin
 
-  def step(self, function: Callable[..., T], state: Any, batch: Batch) -> T:
+  def step(
+    self,
+    function: Callable[..., T],
+    state: Any,
+    batch: Batch,
+    what: str = "",
+  ) -> T:
     """Runs one training step and times it.
 
     A batch with new shapes triggers compilation. The call then blocks until the
@@ -51,6 +57,7 @@ class Clock:
       function: jitted (state, batch) -> result.
       state: first argument of `function`.
       batch: arrays by name; their shapes decide whether a step is a new one.
+      what: what is new about such a batch, for the message on compilation.
 
     Returns:
       The result of `function`.
@@ -58,6 +65,9 @@ class Clock:
     shapes = tuple(rows.shape for rows in jax.tree.leaves(batch))
     new = shapes not in self._shapes
     self._shapes.add(shapes)
+    if new:
+      of = f" for {what}" if what else ""
+      log.say(f"compiling the step{of}, which may take minutes")
     with self.on("compile" if new else "device"):
       result = function(state, batch)
       if new:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hyperclip_jax.commands import door
+from hyperclip_jax.commands.train import trained_by
 from hyperclip_jax.data.embedded import photos
 from hyperclip_jax.data.feed import pipeline
 from hyperclip_jax.data.feed.faults import Faults
@@ -165,11 +167,15 @@ def test_a_run_may_be_prolonged_when_asked(ended, tmp_path):
   shutil.copytree(ended, tmp_path, dirs_exist_ok=True)
   longer = small.config("clip", steps=6)
   with pytest.raises(
-    ValueError, match=r"steps was 2, now 6\n.*checkpoint.allow_steps_change"
+    ValueError, match=r"steps was 2, now 6\n.* give --extend=6 \("
   ):
     runs.prepare(longer, tmp_path)
+  # The flag alone: the config is that of the run.
+  options = door.parsed("train", [f"--workdir={tmp_path}", "--extend=6"])
+  prolonged = runs.anchored(trained_by(options))
   longer.checkpoint.allow_steps_change = True
-  train.train(runs.prepare(longer, tmp_path))
+  assert prolonged.to_json() == runs.anchored(longer).to_json()
+  train.train(runs.prepare(prolonged, tmp_path))
   rows = log.read(tmp_path)
   assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
   # The schedule of six steps, from the third on.
@@ -181,6 +187,12 @@ def test_a_run_may_be_prolonged_when_asked(ended, tmp_path):
   message = r"has already taken 6 steps: config\.steps"
   with pytest.raises(ValueError, match=message):
     runs.prepare(longer, tmp_path)
+
+
+def test_a_run_without_a_config_is_one_that_exists(tmp_path):
+  options = door.parsed("train", [f"--workdir={tmp_path}", "--extend=6"])
+  with pytest.raises(FileNotFoundError, match=r"holds no run yet: give --conf"):
+    trained_by(options)
 
 
 def test_a_workdir_whose_name_is_no_text_is_refused_at_once(tmp_path):
