@@ -1,0 +1,53 @@
+"""Learning rates fall from the last block to the first."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hyperclip_jax.optim import towers
+from hyperclip_jax.training import build
+from tests import small
+
+
+def test_updates_are_those_of_adamw_times_a_factor_by_layer():
+  config = small.config("clip")
+  config.optim.warmup = 0
+  task = build.task(config, jax.make_mesh((1, 1), ("data", "model")))
+  params = jax.jit(task.init)(jax.random.key(0))["params"]
+  grads = jax.tree.map(jnp.cos, params)
+
+  def updates():
+    optimizer = build.optimizer(config, task.rules)
+    return jax.jit(optimizer.update)(grads, optimizer.init(params), params)[0]
+
+  plain = updates()
+  config.optim.layer_decay = 0.5
+  found = updates()
+  ratio = jax.tree.map(
+    lambda a, b: float(jnp.max(jnp.abs(a / b))), found, plain
+  )
+  for tower in ("vision", "text"):
+    blocks = jax.tree.map(
+      jnp.divide,
+      found[tower]["transformer"]["blocks"],
+      plain[tower]["transformer"]["blocks"],
+    )
+    for leaf in jax.tree.leaves(blocks):
+      np.testing.assert_allclose(leaf[0], 0.25, rtol=1e-5)
+      np.testing.assert_allclose(leaf[1], 0.5, rtol=1e-5)
+    norm = ratio[tower]["transformer"]["norm"]
+    np.testing.assert_allclose([*norm.values()], 1)
+  np.testing.assert_allclose(ratio["vision"]["cls"], 0.125, rtol=1e-5)
+  np.testing.assert_allclose(
+    ratio["text"]["token_embed"]["embedding"], 0.125, rtol=1e-5
+  )
+  assert ratio["logit_scale"] == 1
+  assert ratio["visual_proj"]["kernel"] == 1
+
+
+def test_a_decay_of_one_changes_nothing():
+  tree = {"vision": {"transformer": {"blocks": {"a": jnp.ones((3, 2))}}}}
+  optimizer = towers.by_layer(("vision", "text"), 1.0)
+  found, _ = optimizer.update(tree, optimizer.init(tree))
+  assert optax.tree.norm(found) == optax.tree.norm(tree)
