@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import itertools
-import pathlib
 import re
 from collections.abc import Sequence
 
@@ -69,20 +68,20 @@ def check(
   """Checks that the config accepts the names and values of a sweep.
 
   Args:
-    config: value of --config; a file that can only be read where the job runs
-      is not checked.
+    config: value of --config, a name or a file; a file that can only be read
+      where the job runs is not checked.
     overrides: (dotted config name, value as text) pairs for all points.
     points: points of the sweep.
 
   Raises:
     ValueError: a name or value is invalid.
   """
-  file = config.partition(":")[0]
-  if not pathlib.Path(file).expanduser().is_file():
-    return
-  # Imported here, since they import JAX, which launchers do not need.
-  from hyperclip_jax.training import config as config_lib
   from hyperclip_jax.training import config_tree
+
+  if config_tree.find(config.partition(":")[0]) is None:
+    return
+  # Imported here, since it imports JAX, which launchers do not need.
+  from hyperclip_jax.training import config as config_lib
 
   try:
     loaded = config_tree.load(config)
