@@ -1,30 +1,57 @@
-"""The command evals: evaluates a model on public data sets."""
+"""The command evals: evaluates models on public data sets."""
 
 import argparse
 import pathlib
+import re
+from collections.abc import Sequence
 
 import hyperclip_jax
 from hyperclip_jax.commands.door import fail
 from hyperclip_jax.evals import catalog, runner
-from hyperclip_jax.reports import evaluation, provenance
+from hyperclip_jax.evals.tasks import Task
+from hyperclip_jax.reports import evaluation, measures, provenance
 
 
 def evals(options: argparse.Namespace) -> int:
-  """Runs the tasks; returns 1 if any failed."""
+  """Runs the tasks with each model; returns 1 if any failed."""
   data, output = options.data, options.output
+  names = measures.names(options.model)
+  found: dict[str, tuple[evaluation.About, list[runner.Outcome]]] = {}
   try:
+    if len({*options.model}) < len(options.model):
+      raise ValueError(f"--model: a model is given twice: {options.model}")
     tasks = catalog.choose(options.tasks)
     if not data.is_dir():
       raise FileNotFoundError(
         f"--data={data}: no such folder; give the one that holds a "
         f"folder of each data set"
       )
-    model = hyperclip_jax.load(options.model, trust_system=options.trust_system)
-    output.mkdir(parents=True, exist_ok=True)
+    for name, path in zip(names, options.model, strict=True):
+      model = hyperclip_jax.load(path, trust_system=options.trust_system)
+      folder = output / _folder(name) if len(names) > 1 else output
+      folder.mkdir(parents=True, exist_ok=True)
+      if len(names) > 1:
+        print(f"{name}:", flush=True)
+      found[name] = _evaluate(model, path, tasks, data, folder)
+      if len(names) > 1:
+        evaluation.compare(output, found)
   except (ImportError, OSError, ValueError) as error:
     fail(error)
+  outcomes = [outcome for _, of in found.values() for outcome in of]
+  _say_where(output, outcomes)
+  return int(any(outcome.status == "failed" for outcome in outcomes))
+
+
+def _evaluate(
+  model: hyperclip_jax.HyperCLIP,
+  path: str,
+  tasks: Sequence[Task],
+  data: pathlib.Path,
+  folder: pathlib.Path,
+) -> tuple[evaluation.About, list[runner.Outcome]]:
+  """Runs the tasks with a model, and writes its results after each."""
   about = evaluation.About(
-    options.model,
+    path,
     model.system,
     model.space,
     model.fingerprint,
@@ -34,12 +61,16 @@ def evals(options: argparse.Namespace) -> int:
     provenance.software(),
   )
   outcomes = []
-  for outcome in runner.run(model, tasks, data, output, model.fingerprint):
+  for outcome in runner.run(model, tasks, data, folder, model.fingerprint):
     outcomes.append(outcome)
-    evaluation.write(output, about, outcomes)
+    evaluation.write(folder, about, outcomes)
     print(evaluation.line(outcome), flush=True)
-  _say_where(output, outcomes)
-  return int(any(outcome.status == "failed" for outcome in outcomes))
+  return about, outcomes
+
+
+def _folder(name: str) -> str:
+  """Makes a plain folder's name of a model's, which may be a path."""
+  return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
 
 
 def _say_where(output: pathlib.Path, outcomes: list[runner.Outcome]) -> None:

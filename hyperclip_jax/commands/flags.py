@@ -21,6 +21,7 @@ class Command(NamedTuple):
     overrides: values of a run's config that `--config.NAME=VALUE` may set;
       None for all.
     details: rest of the help text.
+    words: name of the flag that also takes arguments without a flag.
   """
 
   purpose: str
@@ -28,6 +29,7 @@ class Command(NamedTuple):
   flags: Sequence[Flag]
   overrides: Sequence[str] | None = ()
   details: str = ""
+  words: str = ""
 
 
 _MODEL = Flag(
@@ -302,10 +304,12 @@ COMMANDS = {
     details=_LISTS,
   ),
   "evals": Command(
-    "measures a model on public data sets, as the papers do",
+    "measures models on public data sets, as the papers do",
     "evals:evals",
     (
-      _MODEL,
+      _MODEL._replace(
+        purpose=f"{_MODEL.purpose}; several are set side by side", many=True
+      ),
       Flag("data", "folder that holds the data sets", "DIR", path, needed=True),
       _output("folder for the results"),
       Flag("tasks", "names of tasks joined by commas", "NAMES", str, "all"),
@@ -313,7 +317,8 @@ COMMANDS = {
     ),
     details=(
       "Writes results.json, results.md and results.html, with the numbers of "
-      "the papers for comparison. The same command resumes an interrupted one. "
+      "the papers for comparison; of several models, also of each in a folder "
+      "of its own. The same command resumes an interrupted one. "
       "docs/evaluation.md lists the tasks and the layouts of their data."
     ),
   ),
@@ -389,11 +394,12 @@ COMMANDS = {
     ),
   ),
   "report": Command(
-    "writes a page about the content of a data set",
+    "writes a page that compares runs, or about the content of a data set",
     "report:report",
     (
-      _SHARDS,
-      _output("HTML file to write", "FILE"),
+      Flag("runs", "workdirs of runs to compare", "DIR", many=True),
+      _SHARDS._replace(needed=False),
+      Flag("output", "HTML file to write (comparison.html)", "FILE", path),
       Flag(
         "limit", "largest number of records to sample", "N", whole(1), 20_000
       ),
@@ -406,6 +412,11 @@ COMMANDS = {
         32,
       ),
     ),
+    details=(
+      "hyperclip report RUN RUN RUN\n"
+      "hyperclip report --shards=GLOB --output=FILE"
+    ),
+    words="runs",
   ),
   "shapes": Command(
     "writes the embedded data set of coloured shapes",

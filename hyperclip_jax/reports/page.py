@@ -134,7 +134,7 @@ def _results(summary: Mapping[str, float], trained: bool) -> list[Markup]:
     name.partition("/")[2] or name: value for name, value in summary.items()
   }
   about = words.TRAIN_SAMPLE if trained else words.HELD_OUT
-  found = measures.groups("", results)
+  found = measures.groups("", {measures.ONE: results})
   return [note(about), note(words.SPREAD), measures.table(found)]
 
 

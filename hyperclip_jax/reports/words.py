@@ -204,6 +204,10 @@ SPREAD = (
   "images were drawn; the spread between training runs is larger. Chance is "
   "the rate of random guessing."
 )
+BEST = (
+  "The best value of a row is bold, whether or not it differs from the others "
+  "by more than the errors."
+)
 
 
 class Panel(NamedTuple):
