@@ -32,8 +32,8 @@ def train(options: argparse.Namespace) -> int:
     fail(error)
   if model is None:
     return options.stopped_code or 0
-  sample = runs.sample(config, run.sources)
-  report.evaluate(options.workdir, config, model, sample)
+  sample = runs.sample(run.config, run.sources)
+  report.evaluate(options.workdir, run.config, model, sample)
   signals.done()
   return 0
 

@@ -33,6 +33,7 @@ from hyperclip_jax.training import (
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training.config import Config
 from hyperclip_jax.training.config_tree import leaves
+from hyperclip_jax.training.packed import packed
 
 # options that may change when a run is resumed
 MAY_CHANGE = (
@@ -108,6 +109,7 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
   suite.check(options.Evals(**config.evals))
   if "shapes" in config:
     _make_shapes(config.shapes)
+  config = packed(config, workdir)
   _check_cpus(config.data.threads)
   mesh = sharding.make_mesh(config.mesh.model)
   sources = same_data.agreed(open_sources(config, workdir))
