@@ -151,8 +151,9 @@ def anchored(config: Config) -> Config:
 
 
 def _of_model(path: str) -> str:
-  """An absolute path, unless the hub is meant."""
-  return path if path.startswith(files.HUB) else _absolute(path)
+  """An absolute path, unless the hub or a published name is meant."""
+  name = "/" not in path and not os.path.exists(os.path.expanduser(path))
+  return path if name or path.startswith(files.HUB) else _absolute(path)
 
 
 def _absolute(path: str) -> str:

@@ -77,6 +77,7 @@ def test_other_models_are_refused(release):
 
 def test_files_of_the_model_are_found_from_anywhere(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
+  (tmp_path / "release").mkdir()
   config = small.config("prolip")
   config.init_from, config.model.tokenizer = "release", "a/tokenizer.json"
   found = runs.anchored(config)
@@ -85,6 +86,8 @@ def test_files_of_the_model_are_found_from_anywhere(monkeypatch, tmp_path):
   config.init_from = config.model.tokenizer = "hf-hub:org/name"
   found = runs.anchored(config)
   assert (found.init_from, found.model.tokenizer) == ("hf-hub:org/name",) * 2
+  config.init_from = "hycoclip-vit-b"  # a name that `load` knows, not a file
+  assert runs.anchored(config).init_from == "hycoclip-vit-b"
   config.system = "nothing"
   runs.anchored(config)
 
