@@ -75,10 +75,14 @@ def check(
 
   Raises:
     ValueError: a name or value is invalid.
+    FileNotFoundError: no config has that name.
   """
   from hyperclip_jax.training import config_tree
 
-  if config_tree.find(config.partition(":")[0]) is None:
+  name = config.partition(":")[0]
+  if config_tree.find(name) is None:
+    if config_tree.NAME.fullmatch(name):
+      config_tree.load(config)  # which raises: a name is not of the job's place
     return
   # Imported here, since it imports JAX, which launchers do not need.
   from hyperclip_jax.training import config as config_lib
