@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+import pathlib
 import re
 from collections.abc import Sequence
 
@@ -77,15 +78,13 @@ def check(
     ValueError: a name or value is invalid.
     FileNotFoundError: no config has that name.
   """
-  from hyperclip_jax.training import config_tree
-
-  name = config.partition(":")[0]
-  if config_tree.find(name) is None:
-    if config_tree.NAME.fullmatch(name):
-      config_tree.load(config)  # which raises: a name is not of the job's place
+  file = config.partition(":")[0]
+  by_name = "/" not in file and not file.endswith(".py")
+  if not by_name and not pathlib.Path(file).expanduser().is_file():
     return
-  # Imported here, since it imports JAX, which launchers do not need.
+  # Imported here, since they import JAX, which launchers do not need.
   from hyperclip_jax.training import config as config_lib
+  from hyperclip_jax.training import config_tree
 
   try:
     loaded = config_tree.load(config)
