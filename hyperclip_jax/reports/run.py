@@ -49,7 +49,7 @@ def write(
   page.write_report(
     path,
     title=workdir.absolute().name,
-    about=provenance.of_run(history, config, model, data),
+    about=provenance.of_run(workdir, history, config, model, data),
     system=model.system,
     date=time.strftime("%Y-%m-%d %H:%M"),
     digest=hashlib.sha256(config_text.encode()).hexdigest()[:12],

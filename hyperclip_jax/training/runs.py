@@ -6,6 +6,8 @@ import functools
 import json
 import os
 import pathlib
+import shlex
+from collections.abc import Sequence
 
 import jax
 from absl import logging
@@ -34,6 +36,8 @@ from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training.config import Config
 from hyperclip_jax.training.config_tree import leaves
 from hyperclip_jax.training.packed import packed
+
+COMMAND = "command.txt"  # last command that trained, in the workdir
 
 # options that may change when a run is resumed
 MAY_CHANGE = (
@@ -259,6 +263,24 @@ def _source(config: Config, globs: str | list[str]) -> TarSource:
     index_folder=config.data.index_folder,
     upright=config.data.upright,
   )
+
+
+def command(argv: Sequence[str]) -> str:
+  """Formats the command line of a process, without the place of its program.
+
+  Args:
+    argv: `sys.argv`.
+
+  Returns:
+    Command line, such as "hyperclip train --config=grit_vitb ...".
+  """
+  program = pathlib.PurePath(argv[0]).name if argv else ""
+  modules = {
+    "__main__.py": "python -m hyperclip_jax",
+    "main.py": "python -m hyperclip_jax.main",
+  }
+  words = (modules.get(program, program), shlex.join(argv[1:]))
+  return " ".join(filter(None, words))
 
 
 def summary(run: Run, parameters: int, step: int) -> str:

@@ -109,6 +109,17 @@ def test_a_run_says_what_it_is_before_its_first_step(grounded, tmp_path):
   )
 
 
+def test_a_command_is_shown_without_the_place_of_its_program():
+  for program, wanted in (
+    ("/home/me/.venv/bin/hyperclip", "hyperclip"),
+    ("/a/hyperclip_jax/__main__.py", "python -m hyperclip_jax"),
+    ("/a/hyperclip_jax/main.py", "python -m hyperclip_jax.main"),
+  ):
+    found = runs.command([program, "train", "--config.a=b c"])
+    assert found == f"{wanted} train '--config.a=b c'"
+  assert runs.command([]) == ""
+
+
 def test_held_out_shards_are_looked_at_before_any_work(grounded, tmp_path):
   grounded.data.held_out = f"{tmp_path}/nowhere/*.tar"
   with pytest.raises(FileNotFoundError, match="nowhere"):
