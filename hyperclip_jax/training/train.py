@@ -70,7 +70,8 @@ def train(run: Run, verbose: bool = False) -> HyperCLIP | None:
     if main_process:
       text = config.to_json(indent=2) + "\n"
       write_whole(run.workdir / config_lib.FILE, text)
-      write_whole(run.workdir / runs.COMMAND, runs.command(sys.argv) + "\n")
+      command = runs.command(sys.argv) + "\n"
+      write_whole(run.workdir / runs.COMMAND, command, errors="replace")
       release.describe(run.workdir, config.system, config_lib.options(config))
     keep, keep_every = config.checkpoint.keep, config.checkpoint.keep_every
     checkpoints = enter(checkpoint.Checkpoints(run.workdir, keep, keep_every))

@@ -86,6 +86,33 @@ def test_what_is_taken_over_and_refused(clip):
   assert ("params", "curv") not in start.read(other).leaves
 
 
+@pytest.mark.parametrize("system", ["clip", "meru"])
+def test_other_losses_have_adapters_too(system):
+  config = small.config("hac")
+  config.model.loss = system
+  config.model.lora.matrices = ("fc1", "out")
+  o = config_lib.options(config)
+  e = hac.encoder(o)
+  variables = jax.jit(e.init)(jax.random.key(0))
+  adapters = variables["params"]["lora"]["text"]
+  assert {*adapters} == {"fc1", "out"}
+  adapters["fc1"]["b"] = adapters["fc1"]["b"] + 0.1
+  name, plain, released = hac.released(o, variables)
+  assert name == system
+  tokens = jnp.arange(12).reshape(2, 6)
+  found = build.encoder(small.config(system)).text(released, tokens)
+  np.testing.assert_allclose(found, e.text(variables, tokens), atol=1e-6)
+  assert type(plain) is hac.PLAIN[system].Options
+  made = build.task(config, jax.make_mesh((1, 1), ("data", "model")))
+  assert made.rules.scalars == tuple(scalars_of(system))
+
+
+def scalars_of(system):
+  """Names of the scalars of a plain system's task."""
+  mesh = jax.make_mesh((1, 1), ("data", "model"))
+  return build.task(small.config(system), mesh).rules.scalars
+
+
 @pytest.mark.parametrize("matrices", [(), ("qkv", "qkv"), ("kernel",)])
 def test_matrices_are_checked(matrices):
   with pytest.raises(ValueError, match="matrices must"):
