@@ -26,8 +26,12 @@ def evals(options: argparse.Namespace) -> int:
         f"--data={data}: no such folder; give the one that holds a "
         f"folder of each data set"
       )
-    for name, path in zip(names, options.model, strict=True):
-      model = hyperclip_jax.load(path, trust_system=options.trust_system)
+    # All are loaded first: one that cannot be ends the command at once.
+    models = [
+      hyperclip_jax.load(path, trust_system=options.trust_system)
+      for path in options.model
+    ]
+    for name, path, model in zip(names, options.model, models, strict=True):
       folder = output / _folder(name) if len(names) > 1 else output
       folder.mkdir(parents=True, exist_ok=True)
       if len(names) > 1:

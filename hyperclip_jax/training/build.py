@@ -50,7 +50,7 @@ def task(config: Config, mesh: Mesh) -> Task:
   )
   made = system(config).task(config_lib.options(config), view, mesh)
   _check_towers(config, made)
-  lock = config.optim.lock
+  lock = config.optim.lock_tower
   return _locked(made, made.rules.towers[lock]) if lock else made
 
 
@@ -61,7 +61,7 @@ def _check_towers(config: Config, task: Task) -> None:
     ValueError: the system has none of that kind.
   """
   optim, towers = config.optim, task.rules.towers
-  wanted = [optim.lock] if optim.lock else []
+  wanted = [optim.lock_tower] if optim.lock_tower else []
   wanted += [] if optim.layer_decay == 1 else [*towers]
   if not wanted:
     return
@@ -72,8 +72,8 @@ def _check_towers(config: Config, task: Task) -> None:
     )
     if not any(towers_lib.BLOCKS in jax.tree_util.keystr(p) for p, _ in blocks):
       raise ValueError(
-        f"config.optim.lock and config.optim.layer_decay: {config.system} "
-        f"trains no {kind} tower of transformer blocks"
+        f"config.optim.lock_tower and layer_decay: {config.system} trains no "
+        f"{kind} tower of transformer blocks"
       )
 
 
@@ -124,8 +124,8 @@ def optimizer(config: Config, rules: Rules) -> optax.GradientTransformation:
     weight_decay=optim.weight_decay,
     mask=mask,
   )
-  if optim.lock:  # whose gradients are zero, and so are its updates
-    tower = rules.towers[optim.lock]
+  if optim.lock_tower:  # whose gradients are zero, and so are its updates
+    tower = rules.towers[optim.lock_tower]
     found = optax.masked(found, lambda p: towers_lib.outside(p, tower))
   if optim.layer_decay < 1:
     towers = tuple(rules.towers.values())

@@ -28,7 +28,9 @@ class Optim(Section):
   eps: float = number(1e-8, least=1e-12)
   weight_decay: float = number(0.2, least=0)
   decay_norm_and_bias: bool = False  # True as in the official code
-  lock: str = choice("", ("", "image", "text"))  # tower to keep as it started
+  lock_tower: str = choice(
+    "", ("", "image", "text")
+  )  # tower to keep as it started
   layer_decay: float = number(1.0, most=1)  # of the rate, from the last block
 
   def problems(self):

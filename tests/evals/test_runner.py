@@ -133,6 +133,7 @@ def test_the_command_writes_all_and_escapes(monkeypatch, tmp_path, capsys):
 
 
 def test_models_stand_side_by_side(monkeypatch, tmp_path, capsys):
+  (tmp_path / "b").mkdir()
   first, second = (saved.model(tmp_path / name) for name in ("one", "b/<two>"))
   values = iter([0.25, 0.5])
 
@@ -194,8 +195,9 @@ def test_bad_flags_end_before_any_work(monkeypatch, tmp_path, flags, message):
   count = Counted()
   monkeypatch.setattr(catalog, "TASKS", (Task("one", count, {}),))
   monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+  model = [f"--model={tmp_path}/none"] * ("--model" not in str(flags))
   with pytest.raises(SystemExit) as stop:
-    call(tmp_path, f"--model={tmp_path}/none", *flags)
+    call(tmp_path, *flags, *model)
   assert str(stop.value.code).startswith("error: ")
   assert message in str(stop.value.code)
   assert not (tmp_path / "out").exists()

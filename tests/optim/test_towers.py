@@ -4,10 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from hyperclip_jax.optim import towers
 from hyperclip_jax.training import build
 from tests import small
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def test_updates_are_those_of_adamw_times_a_factor_by_layer():

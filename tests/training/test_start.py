@@ -237,7 +237,7 @@ def test_a_locked_tower_stays_and_keeps_no_moments(tmp_path, capsys):
   clip.save_pretrained(tmp_path / "release")
   config = small.config("clip", steps=2)
   config.init_from = str(tmp_path / "release")
-  config.optim.lock = "image"
+  config.optim.lock_tower = "image"
   run = runs.prepare(config, tmp_path / "run")
   trained = train.train(run)
   assert trained is not None
@@ -257,6 +257,6 @@ def test_a_locked_tower_stays_and_keeps_no_moments(tmp_path, capsys):
 
 def test_towers_that_are_not_there_are_not_locked(tmp_path):
   config = small.config("hac")
-  config.optim.lock = "image"
+  config.optim.lock_tower = "image"
   with pytest.raises(ValueError, match="hac trains no image tower"):
     runs.prepare(config, tmp_path)
