@@ -119,7 +119,8 @@ def convert(state: State, wanted: Collection[Path]) -> dict[Path, np.ndarray]:
       turned = array.T if kind == "kernel" else array
       layers.setdefault(path, {})[int(layer)] = turned
     elif name in _OTHERS:
-      found[_OTHERS[name]] = array
+      one = name == "logit_scale" and array.size == 1  # or of shape (1,)
+      found[_OTHERS[name]] = array.reshape(()) if one else array
   for path, by_layer in layers.items():
     if [*sorted(by_layer)] == [*range(len(by_layer))]:
       found[path] = np.stack([by_layer[i] for i in range(len(by_layer))])

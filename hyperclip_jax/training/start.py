@@ -159,7 +159,9 @@ def _of_state_dict(config: Config, state: Any, where: str) -> Start:
   }
   left = open_clip.left(state, plain)
   if not any("blocks" in path for path in leaves):
-    why = [f"{name} {reason}" for name, reason in left.items() if "/" in name]
+    why = [
+      f"{name} {reason}" for name, reason in left.items() if "blocks" in name
+    ]
     raise ValueError(f"{where}: none of its blocks fit: {_listed(why)}")
   tree: Any = {"params": traverse_util.unflatten_dict(leaves)}
   if "clip" in getattr(system, "STARTS_FROM", ()):

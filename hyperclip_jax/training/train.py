@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 
 from hyperclip_jax.checkpoints import checkpoint, release
@@ -106,8 +105,9 @@ def train(run: Run, verbose: bool = False) -> HyperCLIP | None:
     batches = make_batches(run, examples_seen, faults)
 
     def evaluate(step: int) -> None:
-      between = 0 < step < config.steps
-      on = data if between and step % config.eval_every == 0 else None
+      on = data if 0 < step < config.steps else None
+      if on and step % config.eval_every:
+        on = None
       tasks = suite.due(evals, step, config.steps)
       if not on and not tasks:
         return
@@ -179,7 +179,8 @@ def _describe(run: Run) -> None:
   newest = max(checkpoint.steps(run.workdir), default=0)
   if newest < run.config.steps:
     shapes, _ = _shapes(run)
-    log.say(runs.summary(run, optax.tree.size(shapes.params), newest))
+    size = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
+    log.say(runs.summary(run, size, newest))
 
 
 def _texts(batch: Batch) -> str:
