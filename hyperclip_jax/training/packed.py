@@ -36,7 +36,7 @@ def packed(config: Config, workdir: pathlib.Path) -> Config:
   Raises:
     ValueError, OSError, ModuleNotFoundError: as in `prepare.run.prepare`.
   """
-  found = config.copy_and_resolve_references()
+  found = config
   for name in ("shards", "held_out"):
     patterns = shards.split(config.data[name])
     loose = {i: p for i, p in enumerate(patterns) if inputs.is_loose(p)}
@@ -46,6 +46,7 @@ def packed(config: Config, workdir: pathlib.Path) -> Config:
         _pack(pattern, folder, config)
       patterns[i] = str(folder)
     if loose:
+      found = found.copy_and_resolve_references()
       found.data[name] = ",".join(patterns)
       multihost_utils.sync_global_devices(f"packed {name}")
   return found
