@@ -27,12 +27,12 @@ from hyperclip_jax.training.config_tree import leaves
 
 RESULTS = "results.json"
 MOST_RESULTS = 1 << 24  # bytes
-# Metrics that are plotted -> label of their axis.
+# Metrics that are plotted -> title, and label of the axis.
 CURVES = {
-  "loss": "loss (nats)",
-  "contrastive_loss": "contrastive loss (nats)",
-  "entailment_loss": "entailment loss",
-  "grad_norm": "norm of the gradient",
+  "loss": ("Loss", "nats"),
+  "contrastive_loss": ("Contrastive term of the loss", "nats"),
+  "entailment_loss": ("Entailment term of the loss", "loss"),
+  "grad_norm": ("Norm of the gradient", "norm"),
 }
 LONGEST = 40  # characters of a config value
 
@@ -202,12 +202,12 @@ def _results(runs: Mapping[str, Run]) -> list[Markup]:
 def _curves(runs: Mapping[str, Run]) -> list[Markup]:
   """Draws each metric of several runs in one plot."""
   wanted = CURVES | {
-    f"{prefix}/{name}": "share"
+    f"{prefix}/{name}": (measures.title(f"{prefix}/{name}"), "")
     for name in held_out.SUMMARY
     for prefix in (held_out.HELD_OUT, held_out.TRAIN_SAMPLE)
   }
   panels = []
-  for metric, quantity in wanted.items():
+  for metric, (title, quantity) in wanted.items():
     rows = [
       {"step": row["step"], name: row[metric]}
       for name, run in runs.items()
@@ -215,9 +215,9 @@ def _curves(runs: Mapping[str, Run]) -> list[Markup]:
       if metric in row
     ]
     drawn = [name for name in runs if any(name in row for row in rows)]
-    if drawn:
+    if len({row["step"] for row in rows}) > 1:
       uri = plots.data_uri(plots.curves(rows, drawn, quantity))
-      panels.append(figure(uri, metric, f"{metric} over training steps"))
+      panels.append(figure(uri, title, f"{title} over training steps"))
   if not panels:
     return [note("No metrics were written while training.")]
   return [tag("div", *panels, cls="panels")]

@@ -71,6 +71,21 @@ def groups(
   return [_group(title, kind, results, published or {}) for kind in kinds]
 
 
+def title(metric: str) -> str:
+  """Makes a readable title of a metric.
+
+  Examples:
+    >>> title("eval/zero_shot/top1")
+    'Zero-shot classification: top-1 accuracy'
+  """
+  kind, measure = _split(metric)
+  kind = kind.partition("/")[2]
+  readable, _, _ = _words(metric)
+  group = words.GROUPS.get(kind, kind.replace("_", " "))
+  first = f"{group}: " if group else ""
+  return first + (readable[:1].lower() + readable[1:] if group else measure)
+
+
 def names(paths: Sequence[str]) -> list[str]:
   """Makes short names that differ: the last part of a path, or all of it.
 

@@ -131,6 +131,7 @@ def evaluate(
   evaluation = held_out.evaluate(model, data)
   if jax.process_index():
     return
-  log.say(held_out.summary(evaluation.results))
+  parts = held_out.summary(evaluation.results).split("  ")
+  log.say(log.wrapped(parts, ""))
   path = write(workdir, config, model, data, evaluation)
   log.say(f"report: {path}")

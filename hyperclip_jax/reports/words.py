@@ -229,12 +229,18 @@ class Panel(NamedTuple):
 OF = "^(eval|train_sample)/.*"  # names of evaluation results
 PANELS = (
   Panel(
-    "Losses",
+    "Loss",
+    r"^(loss|contrastive_loss|entailment_loss)$",
+    "loss (nats)",
+    "The loss (broad line), its contrastive and its entailment terms before "
+    "weighting. The loss and the contrastive term should fall, then level off.",
+  ),
+  Panel(
+    "Terms of the loss",
     r"loss",
     "loss (nats)",
-    "The loss (broad line) and its terms before weighting. The loss and the "
-    "contrastive term should fall, then level off. Entailment terms may rise "
-    "while the contrastive term spreads the embeddings out.",
+    "Each term before weighting. Entailment terms may rise while the "
+    "contrastive term spreads the embeddings out.",
   ),
   Panel(
     "Logit scale",

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -113,7 +114,8 @@ class Clock:
     seconds = {what: self._seconds[what] for what in (*OVERHEAD, "data")}
     goodput = self.trained()[1] / wall
     shares = ", ".join(f"{what} {s / wall:.1%}" for what, s in seconds.items())
-    log.say(f"goodput {goodput:.1%} of {log.duration(wall)}; {shares}")
+    said = f"goodput {goodput:.1%} of {log.duration(wall)}; {shares}"
+    log.say(textwrap.fill(said, log.COLUMNS, subsequent_indent="  "))
     return {
       "goodput": goodput,
       "seconds": wall,

@@ -116,7 +116,8 @@ def train(run: Run, verbose: bool = False) -> HyperCLIP | None:
         model, results = _model(run, variables), {}
         if on:
           results |= held_out.evaluate(model, on).results
-          log.say(f"step {step}  {held_out.summary(results)}")
+          parts = held_out.summary(results).split("  ")
+          log.say(log.wrapped([f"step {step}", *parts], ""))
         if tasks:
           results |= suite.measure(evals, model, step, watchdog.stepped)
       writer.write(step, results)

@@ -68,10 +68,7 @@ def test_results_stand_side_by_side_and_the_best_is_bold(page):
   assert "Without final results: three." in page.text
   assert ("b", "0.625 ± 0.020") in page.marked
   names = [attrs.get("alt", "") for tag, attrs in page.elements if tag == "img"]
-  assert names == [
-    "loss over training steps",
-    "eval/zero_shot/top1 over training steps",
-  ]
+  assert names == ["Loss over training steps"]  # of the rest, one value each
 
 
 def test_the_best_is_that_of_the_digits_shown():
@@ -81,6 +78,18 @@ def test_the_best_is_that_of_the_digits_shown():
   assert found[0].rows[0].best == {"a", "b"}
   (row,) = measures.groups("", {"a": {"tie": 2.0}})[0].rows
   assert row.best == frozenset()
+
+
+@pytest.mark.parametrize(
+  ("metric", "title"),
+  [
+    ("eval/zero_shot/top1", "Zero-shot classification: top-1 accuracy"),
+    ("train_sample/retrieval/i2t_r5", "Retrieval: image to text R@5"),
+    ("loss", "loss"),
+  ],
+)
+def test_metrics_have_titles(metric, title):
+  assert measures.title(metric) == title
 
 
 def test_names_differ():
