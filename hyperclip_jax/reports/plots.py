@@ -172,7 +172,9 @@ def _label_ends(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
     ends: label of each line -> its last value, and its colour.
   """
   low, high = axes.get_ylim()
-  texts = {name: textwrap.fill(name, WIDE) for name in ends}
+  texts = {
+    name: textwrap.fill(name, WIDE, break_long_words=False) for name in ends
+  }
   wanted = {name: (y - low) / (high - low) for name, (y, _) in ends.items()}
   order = sorted(wanted, key=lambda name: wanted[name])
   heights = [LINE * (1 + texts[name].count("\n")) for name in order]
@@ -219,8 +221,9 @@ def spread(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
 
 def _label(name: str) -> str:
   """Shortens a metric's name for a legend to what differs in the panel."""
-  name = re.sub(r"^(evals?|train_sample)/|root_distance/|cones/", "", name)
-  return re.sub(r"_(loss|mean)$", "", name).replace("_", " ")
+  name = re.sub(r"^(evals?|train_sample)/", "", name)
+  name = re.sub(r"^(root_distance|cones|hierarchy|retrieval)/", "", name)
+  return re.sub(r"_(loss|mean)$", "", name).replace("_", " ").replace("/", " ")
 
 
 def _columns(labels: Sequence[str]) -> int:
