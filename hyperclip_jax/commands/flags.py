@@ -298,6 +298,7 @@ COMMANDS = {
       _output("folder for the results"),
       Flag("tasks", "names of tasks joined by commas", "NAMES", str, "all"),
       _TRUST,
+      *_PROCESSES,
     ),
     details=(
       "Writes results.json, results.md and results.html, with the numbers of "

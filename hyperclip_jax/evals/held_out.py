@@ -7,22 +7,21 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from absl import logging
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 
 from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.record import Record
 from hyperclip_jax.data.records.shards import TarSource, expand
 from hyperclip_jax.evals import rates, records
 from hyperclip_jax.evals.encoding import shared
-from hyperclip_jax.evals.metrics import cones, norms
+from hyperclip_jax.evals.metrics import cones, inclusion, norms
 from hyperclip_jax.evals.metrics.hierarchy import METRICS, Parents, scores
-from hyperclip_jax.evals.metrics.retrieval import ranks
-from hyperclip_jax.evals.metrics.zero_shot import (
-  hits,
-  predict,
-)
+from hyperclip_jax.evals.metrics.retrieval import recalls
+from hyperclip_jax.evals.metrics.scores import by_each
+from hyperclip_jax.evals.metrics.zero_shot import accuracies, predict
 from hyperclip_jax.evals.records import Bad, Row
 from hyperclip_jax.files import read_json, shown
+from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.inference import reading
 from hyperclip_jax.inference.classify import class_embeddings
 from hyperclip_jax.inference.protocol import Model
@@ -189,8 +188,8 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
   }
   own = np.arange(len(data.text))
   groups = {
-    "retrieval": rates.retrieved(
-      *ranks(model, embeddings["image"], embeddings["text"], own), KS, own
+    "retrieval": recalls(
+      model, embeddings["image"], embeddings["text"], own, KS
     ),
     "cones": cones.of_records(
       model.space,
@@ -202,8 +201,15 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
   }
   if model.classes:
     groups |= _labelled(model, embeddings)
+  if isinstance(model.space, Gaussian):
+    texts = {"text": data.text, "box_text": data.box_text}
+    groups |= inclusion.of_records(embeddings, texts, data.parts)
   if data.classes is not None:
-    groups |= _classify(model, data.classes)
+    objects = shared(model.encode_image, data.classes.images)
+    groups |= _classify(model, data.classes, objects)
+    if isinstance(model.space, Gaussian):
+      for kind, found in _hierarchy(model, data.classes, objects).items():
+        groups[kind] = groups[kind] | found
   numbers = {
     f"{data.name}/{group}/{name}": value
     for group, values in groups.items()
@@ -212,6 +218,15 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
   results = rates.measured(numbers)
   context = {k: v for k, v in numbers.items() if k not in results}
   return Evaluation(results, embeddings, context)
+
+
+def _hierarchy(
+  model: Model, data: Classes, objects: Float[np.ndarray, "objects dim"]
+) -> dict[str, dict[str, float]]:
+  """Measures uncertainty and inclusion of Gaussians along the hierarchy."""
+  nodes = [*data.parents]
+  texts = dict(zip(nodes, model.encode_text(nodes), strict=True))
+  return inclusion.of_hierarchy(data.parents, texts, objects, data.labels)
 
 
 def _labelled(
@@ -224,22 +239,36 @@ def _labelled(
   if not known.any():
     return {}
   labels, names = owns[known].argmax(axis=1), model.classes
-  right = hits(model, embeddings["image"][known], labels, names, ("{}",))
-  return {"classification": rates.classified(right, labels, len(names))}
+  given = class_embeddings(model, names, ("{}",))
+  images = embeddings["image"][known]
+  return {"classification": _accuracies(model, images, labels, given)}
 
 
-def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
+def _accuracies(
+  model: Model,
+  images: Float[np.ndarray, "images dim"],
+  labels: Int[np.ndarray, " images"],
+  classes: Float[np.ndarray, "classes dim"],
+) -> dict[str, float]:
+  """Measures accuracy by each score of the model's space."""
+  rate = accuracies(model.space, images, labels)
+  return by_each(model, lambda similarity: rate(similarity, classes))
+
+
+def _classify(
+  model: Model, data: Classes, embeddings: Float[np.ndarray, "objects dim"]
+) -> dict[str, dict[str, float]]:
   """Measures zero-shot accuracy over leaf classes, and hierarchical errors."""
   names = sorted(set(data.labels))
   labels = np.array([names.index(label) for label in data.labels])
-  embeddings = shared(model.encode_image, data.images)
   classes = class_embeddings(model, names, TEMPLATES)
   predicted = [names[i] for i in predict(model, embeddings, classes)]
-  right = hits(model, embeddings, labels, names, TEMPLATES)
   new = data.held_out
   return {
-    "zero_shot": rates.classified(right, labels, len(names)),
-    "zero_shot_held_out": rates.classified(right[new], labels[new], len(names)),
+    "zero_shot": _accuracies(model, embeddings, labels, classes),
+    "zero_shot_held_out": _accuracies(
+      model, embeddings[new], labels[new], classes
+    ),
     "hierarchy": rates.means(
       METRICS, scores(data.parents, predicted, data.labels)
     ),

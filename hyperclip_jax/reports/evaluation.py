@@ -6,12 +6,13 @@ for documents and results.html for browsers.
 
 import html
 import json
+import math
 import pathlib
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hyperclip_jax.evals import rates, runner
+from hyperclip_jax.evals import benchmarks, rates, runner
 from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.evals.runner import Outcome
 from hyperclip_jax.evals.tasks import LEFT_OUT as LEFT_OUT_KEY
@@ -84,6 +85,11 @@ def write(
   content = about._asdict() | {
     "space": str(about.space),
     "tasks": [_plain(o) for o in outcomes],
+    "means": {
+      name: mean.value
+      for name, mean in means(outcomes).items()
+      if not math.isnan(mean.value)
+    },
   }
   write_whole(folder / DATA, json.dumps(content, indent=1) + "\n")
   write_whole(folder / TABLE, _markdown(about, outcomes), errors="replace")
@@ -149,7 +155,28 @@ def _groups(outcomes: Sequence[Outcome]) -> list[measures.Group]:
         for group in of_task
       ]
     found += of_task
-  return found
+  means = _means(outcomes)
+  return found + [measures.Group("Means", "", means)] * bool(means)
+
+
+def _means(outcomes: Sequence[Outcome]) -> list[measures.Row]:
+  """Lists the means of benchmarks; those that lack data sets have no value."""
+  return [
+    measures.Row(
+      mean.title,
+      f"{mean.measured} of {mean.count} data sets",
+      "" if math.isnan(mean.value) else measures.shown(mean.value),
+      "",
+      {},
+    )
+    for mean in means(outcomes).values()
+  ]
+
+
+def means(outcomes: Sequence[Outcome]) -> dict[str, benchmarks.Mean]:
+  """Averages the results over the groups of `benchmarks`."""
+  done = {o.task.name: _numbers(o.results) for o in outcomes}
+  return benchmarks.means(done)
 
 
 def _markdown(about: About, outcomes: Sequence[Outcome]) -> str:
