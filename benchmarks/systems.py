@@ -7,8 +7,8 @@
 Each system's config, `configs/shapes_tiny.py` if none is given, is trained once
 a seed, in DIR/SYSTEM-SEED, for the same number of steps and, in every step, of
 images: batches are `--images` divided by the images that a system embeds of a
-record, rounded down to a multiple of the devices. `--set` holds for all systems.
-The same command again continues where it was stopped; a run that has been
+record, rounded down to a multiple of the devices. `--set` holds for all of
+them. The same command again continues where it was stopped; a run that has been
 evaluated is not trained again. DIR/systems.md has the means and sample standard
 deviations over the seeds, DIR/systems.json all numbers; both are written after
 every run.
