@@ -32,6 +32,7 @@ def get_config(system: str = "hycoclip") -> Config:
 
   config.data.shards = "data/emoji/train"
   config.data.held_out = "data/emoji/val"
+  config.data.labelled = "data/emoji"
   config.data.canvas = 64
   config.data.min_side = 8
   config.data.crop_scale = (0.8, 1.0)

@@ -74,7 +74,7 @@ def radii(
   Returns:
     depth{n}, the median distance of the words of depth n from the root; and
     rank_correlation of depth and distance (Spearman's), 1 if all that is deeper
-    lies further out.
+    lies further out; nothing if all are equal.
   """
   depths = np.array([len(ancestors(parents, node)) - 1 for node in nodes])
   far = distances(space, {"text": np.stack([*nodes.values()])})["text"]
@@ -82,4 +82,6 @@ def radii(
     f"depth{depth}": float(np.median(far[depths == depth]))
     for depth in sorted(set(depths.tolist()))
   }
-  return found | {"rank_correlation": float(spearmanr(depths, far).statistic)}
+  if np.ptp(depths) and np.ptp(far):
+    found["rank_correlation"] = float(spearmanr(depths, far).statistic)
+  return found
