@@ -14,8 +14,14 @@ from hyperclip_jax.data.records.record import Record
 from hyperclip_jax.data.records.shards import TarSource, expand
 from hyperclip_jax.evals import rates, records
 from hyperclip_jax.evals.encoding import shared
-from hyperclip_jax.evals.metrics import cones, inclusion, norms
-from hyperclip_jax.evals.metrics.hierarchy import METRICS, Parents, scores
+from hyperclip_jax.evals.metrics import cones, inclusion, norms, tree
+from hyperclip_jax.evals.metrics.hierarchy import (
+  KINSHIP,
+  METRICS,
+  Parents,
+  kinship,
+  scores,
+)
 from hyperclip_jax.evals.metrics.retrieval import recalls
 from hyperclip_jax.evals.metrics.scores import by_each
 from hyperclip_jax.evals.metrics.zero_shot import accuracies, predict
@@ -51,12 +57,14 @@ class Classes(NamedTuple):
     labels: class of each image, a leaf of the hierarchy.
     held_out: bool (images,), whether the class was kept out of training.
     parents: hierarchy as a mapping from a node to its parents.
+    wordnet: hierarchy of WordNet's nouns above some of the leaves, or empty.
   """
 
   images: Sequence[np.ndarray]
   labels: Sequence[str]
   held_out: np.ndarray
   parents: Parents
+  wordnet: Parents
 
 
 class Sample(NamedTuple):
@@ -107,10 +115,10 @@ def load(
   name: Name = HELD_OUT,
   upright: bool = False,
 ) -> Sample:
-  """Reads the first records of a source, and the embedded data set's classes.
+  """Reads the first records of a source, and a generated data set's classes.
 
   Args:
-    folder: embedded data set whose labelled objects are classified, or "".
+    folder: generated data set whose labelled objects are classified, or "".
     source: records to evaluate on.
     min_side: smallest side of a box in pixels.
     limit: number of records to look at.
@@ -151,16 +159,21 @@ def load(
 
 
 def _classes(folder: pathlib.Path, min_side: int) -> Classes:
-  """Reads the labelled objects of the embedded data set."""
+  """Reads the labelled objects of a generated data set."""
   objects = TarSource(expand(f"{folder}/objects/*.tar"), min_side)
   rows = [objects[i] for i in range(len(objects))]
-  parents = read_json(folder / "hierarchy.json")
+  nouns = folder / "wordnet.json"
   return Classes(
     [images.decode(row.image) for row in rows],
     [row.meta["label"] for row in rows],
     np.array([row.meta["held_out"] for row in rows]),
-    {node: tuple(above) for node, above in parents.items()},
+    _hierarchy(folder / "hierarchy.json"),
+    _hierarchy(nouns) if nouns.exists() else {},
   )
+
+
+def _hierarchy(path: pathlib.Path) -> Parents:
+  return {node: tuple(above) for node, above in read_json(path).items()}
 
 
 def evaluate(model: Model, data: Sample) -> Evaluation:
@@ -205,11 +218,8 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
     texts = {"text": data.text, "box_text": data.box_text}
     groups |= inclusion.of_records(embeddings, texts, data.parts)
   if data.classes is not None:
-    objects = shared(model.encode_image, data.classes.images)
-    groups |= _classify(model, data.classes, objects)
-    if isinstance(model.space, Gaussian):
-      for kind, found in _hierarchy(model, data.classes, objects).items():
-        groups[kind] = groups[kind] | found
+    for kind, found in _classify(model, data.classes).items():
+      groups[kind] = groups.get(kind, {}) | found
   numbers = {
     f"{data.name}/{group}/{name}": value
     for group, values in groups.items()
@@ -218,15 +228,6 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
   results = rates.measured(numbers)
   context = {k: v for k, v in numbers.items() if k not in results}
   return Evaluation(results, embeddings, context)
-
-
-def _hierarchy(
-  model: Model, data: Classes, objects: Float[np.ndarray, "objects dim"]
-) -> dict[str, dict[str, float]]:
-  """Measures uncertainty and inclusion of Gaussians along the hierarchy."""
-  nodes = [*data.parents]
-  texts = dict(zip(nodes, model.encode_text(nodes), strict=True))
-  return inclusion.of_hierarchy(data.parents, texts, objects, data.labels)
 
 
 def _labelled(
@@ -255,24 +256,53 @@ def _accuracies(
   return by_each(model, lambda similarity: rate(similarity, classes))
 
 
-def _classify(
-  model: Model, data: Classes, embeddings: Float[np.ndarray, "objects dim"]
-) -> dict[str, dict[str, float]]:
+def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
   """Measures zero-shot accuracy over leaf classes, and hierarchical errors."""
   names = sorted(set(data.labels))
   labels = np.array([names.index(label) for label in data.labels])
+  embeddings = shared(model.encode_image, data.images)
   classes = class_embeddings(model, names, TEMPLATES)
   predicted = [names[i] for i in predict(model, embeddings, classes)]
   new = data.held_out
-  return {
+  nodes = [node for node in data.parents if node not in names]
+  words = dict(zip(names, classes, strict=True)) | dict(
+    zip(nodes, class_embeddings(model, nodes, TEMPLATES), strict=True)
+  )
+  groups = {
     "zero_shot": _accuracies(model, embeddings, labels, classes),
     "zero_shot_held_out": _accuracies(
       model, embeddings[new], labels[new], classes
     ),
     "hierarchy": rates.means(
       METRICS, scores(data.parents, predicted, data.labels)
+    )
+    | rates.means(
+      KINSHIP, kinship(data.parents, predicted, data.labels).astype(float)
     ),
+    "words": tree.entailment(
+      model.space,
+      data.parents,
+      {node: words[node] for node in tree.inner(data.parents)},
+      embeddings,
+      data.labels,
+    ),
+    "words_distance": tree.radii(model.space, data.parents, words),
   }
+  if isinstance(model.space, Gaussian):
+    groups |= inclusion.of_hierarchy(
+      data.parents, words, embeddings, data.labels
+    )
+  known = [
+    pair
+    for pair in zip(predicted, data.labels, strict=True)
+    if all(name in data.wordnet for name in pair)
+  ]
+  if known:
+    own, truths = zip(*known, strict=True)
+    groups["hierarchy_wordnet"] = rates.means(
+      METRICS, scores(data.wordnet, own, truths)
+    ) | {"images": float(len(known))}
+  return groups
 
 
 def summary(results: dict[str, float]) -> str:
