@@ -69,6 +69,7 @@ setuptools.setup(
   entry_points={"console_scripts": ["hyperclip = hyperclip_jax.main:start"]},
   packages=setuptools.find_packages(include=["hyperclip_jax*"]),
   package_data={
+    "hyperclip_jax.checkpoints": ["assets/*"],
     "hyperclip_jax.data.feed": ["assets/*"],
     "hyperclip_jax.data.ground": ["assets/*"],
     "hyperclip_jax.evals.datasets": ["assets/*"],

@@ -32,7 +32,8 @@ class Command(NamedTuple):
 
 _MODEL = Flag(
   "model",
-  "a workdir, a folder of save_pretrained, hf-hub:org/name or a .pth",
+  "a workdir, a folder of save_pretrained, a published name such as "
+  "hycoclip-vit-b, hf-hub:org/name or a .pth",
   "MODEL",
   needed=True,
 )
@@ -71,11 +72,17 @@ _PROCESSES = (
   ),
 )
 
-# flags of classify, search and traverse
+# flags of classify, search, traverse and encode
 _TOP = Flag("top", "number of answers", "N", whole(1), default=5)
-_USE = (
-  Flag("json", "print JSON"),
+_LOAD = (
   Flag("strict", "end with exit code 1 if an image was left out"),
+  Flag("batch_size", "most inputs on a device at once", "N", whole(1), 64),
+  Flag(
+    "dtype",
+    "dtype of the towers (as in training)",
+    "float32|bfloat16",
+    one_of("float32", "bfloat16"),
+  ),
   Flag(
     "vision_heads",
     "attention heads of the image tower of a .pth of unpublished width",
@@ -84,8 +91,8 @@ _USE = (
   ),
   Flag("text_heads", "attention heads of its text tower", "N", whole(1)),
   _TRUST,
-  *_PROCESSES,
 )
+_USE = (Flag("json", "print JSON"), *_LOAD, *_PROCESSES)
 _LISTS = (
   "In a LIST, commas separate values and double quotes keep a comma, as in "
   "--labels='\"a dog, sitting\",a cat'. @FILE stands for the lines of a file, "
@@ -288,6 +295,22 @@ COMMANDS = {
       *_USE,
     ),
     details=_LISTS,
+  ),
+  "encode": Command(
+    "writes the embeddings of many images or texts to a file",
+    "use:encode",
+    (
+      _MODEL,
+      _list("images", "paths and globs of images, of folders and of tars"),
+      _list("texts", "texts"),
+      _output("file to write: .npy, .npz or .parquet", "FILE"),
+      *_LOAD,
+    ),
+    details=(
+      f"{_LISTS}\n"
+      "Runs on all devices of this machine. The same command resumes a killed "
+      "one, from parts beside the output."
+    ),
   ),
   "evals": Command(
     "measures a model on public data sets, as the papers do",
