@@ -341,11 +341,20 @@ COMMANDS = {
         path,
       ),
       Flag("port", "port to serve at", "N", whole(0), 7860),
+      Flag(
+        "host",
+        "address to serve at; 0.0.0.0 serves everyone who reaches the machine",
+        "HOST",
+        str,
+        "127.0.0.1",
+      ),
+      Flag("share", "make a public link, through a server of gradio"),
       _TRUST,
     ),
     details=(
-      "The page is served to this machine only: to see one that runs on HOST, "
-      "ssh -L 7860:localhost:7860 HOST. Needs the extra `demo`."
+      "The page is served to this machine only, unless --host or --share says "
+      "otherwise: to see one that runs on HOST, ssh -L 7860:localhost:7860 "
+      "HOST. Needs the extra `demo`."
     ),
   ),
   "embed": Command(

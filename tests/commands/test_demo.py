@@ -278,7 +278,7 @@ def test_the_middleware_passes_on_local_requests_alone(kind, host, wanted):
     sent.append(message)
 
   scope = {"type": kind, "headers": [(b"host", host)]}
-  asyncio.run(local_server.LocalOnly(app)(scope, None, send))
+  asyncio.run(local_server.Guarded(app)(scope, None, send))
   assert [message["type"] for message in sent] == wanted
   assert all(message.get("status", 403) == 403 for message in sent)
 
