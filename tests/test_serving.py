@@ -25,7 +25,7 @@ def client(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("MODEL", str(folder / "model"))
     exec(code, server)
-  yield fastapi.testclient.TestClient(server["app"]), server["model"]
+  return fastapi.testclient.TestClient(server["app"]), server["model"]
 
 
 def png():

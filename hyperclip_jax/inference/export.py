@@ -1,0 +1,119 @@
+"""Exports the towers of a model to ONNX (extra `onnx`)."""
+
+import dataclasses
+import importlib
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from hyperclip_jax.files import write_whole
+from hyperclip_jax.geometry import spaces
+from hyperclip_jax.inference.model import HyperCLIP
+from hyperclip_jax.systems import dual_encoder
+
+IMAGE, TEXT = "image.onnx", "text.onnx"
+OPSET = 21
+
+
+def export(model: HyperCLIP, folder: pathlib.Path) -> list[pathlib.Path]:
+  """Writes `image.onnx` and `text.onnx`, each for any number of rows.
+
+  They compute, in float32, what `encode_image` and `encode_text` return:
+
+    image.onnx  pixels (n, side, side, 3) uint8 -> embeddings (n, dim)
+    text.onnx   tokens (n, context) int32 -> embeddings (n, dim)
+
+  Their metadata hold the space and the scale of logits as JSON, sizes, and the
+  model's fingerprint.
+
+  Args:
+    model: model of a system of two transformers.
+    folder: folder to write to; created if missing.
+
+  Returns:
+    Paths of the files.
+
+  Raises:
+    ImportError: the extra `onnx` is not installed.
+    OSError: a file cannot be written.
+    ValueError: towers of this system cannot be exported.
+  """
+  if not isinstance(model.options, dual_encoder.Options):
+    raise ValueError(
+      f"towers of {model.system} cannot be exported: only systems of two "
+      "transformers can, such as clip, meru and hycoclip"
+    )
+  _import("jax2onnx")
+  options = dataclasses.replace(
+    model.options, dtype="float32", remat="none", unroll=False
+  )
+  towers = model.towers(options)
+  space = towers.space(model.params)
+
+  def image(pixels: Array) -> Array:
+    rows = pixels.astype(jnp.float32) / 255
+    return space.lift(towers.image(model.variables, rows))
+
+  def text(tokens: Array) -> Array:
+    return space.lift(towers.text(model.variables, tokens))
+
+  side = model.image_size
+  metadata = {
+    "system": model.system,
+    "space": json.dumps(spaces.to_json(model.space)),
+    "logit_scale": repr(model.logit_scale),
+    "image_size": str(side),
+    "context": str(model.context),
+    "width": str(model.width),
+    "fingerprint": model.fingerprint,
+  }
+  folder.mkdir(parents=True, exist_ok=True)
+  pixels = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
+  tokens = jax.ShapeDtypeStruct((1, model.context), jnp.int32)
+  found = {
+    IMAGE: _converted(image, "pixels", pixels, metadata),
+    TEXT: _converted(text, "tokens", tokens, metadata),
+  }
+  for name, content in found.items():
+    write_whole(folder / name, content)
+  return [folder / name for name in found]
+
+
+def _converted(
+  tower: Callable[[Array], Array],
+  name: str,
+  example: jax.ShapeDtypeStruct,
+  metadata: dict[str, str],
+) -> bytes:
+  """Converts a function of one row to a model of any number of rows."""
+
+  def unrolled(rows: Array) -> Array:
+    with jax.disable_jit():  # ONNX runs a layer after the other faster
+      return tower(rows)
+
+  rows = jax.ShapeDtypeStruct(("n", *example.shape[1:]), example.dtype)
+  model = _import("jax2onnx").to_onnx(
+    unrolled,
+    [rows],
+    model_name=name,
+    opset=OPSET,
+    input_names=[name],
+    output_names=["embeddings"],
+  )
+  for key, value in metadata.items():
+    model.metadata_props.add(key=key, value=value)
+  return model.SerializeToString()
+
+
+def _import(name: str) -> Any:
+  try:
+    return importlib.import_module(name)
+  except ImportError as error:
+    raise ImportError(
+      "export needs an extra: pip install 'hyperclip-jax[onnx]'"
+    ) from error
