@@ -74,6 +74,16 @@ _PROCESSES = (
 
 # flags of classify, search, traverse and encode
 _TOP = Flag("top", "number of answers", "N", whole(1), default=5)
+_READ = (
+  Flag(
+    "vision_heads",
+    "attention heads of the image tower of a .pth of unpublished width",
+    "N",
+    whole(1),
+  ),
+  Flag("text_heads", "attention heads of its text tower", "N", whole(1)),
+  _TRUST,
+)
 _LOAD = (
   Flag("strict", "end with exit code 1 if an image was left out"),
   Flag("batch_size", "most inputs on a device at once", "N", whole(1), 64),
@@ -83,14 +93,7 @@ _LOAD = (
     "float32|bfloat16",
     one_of("float32", "bfloat16"),
   ),
-  Flag(
-    "vision_heads",
-    "attention heads of the image tower of a .pth of unpublished width",
-    "N",
-    whole(1),
-  ),
-  Flag("text_heads", "attention heads of its text tower", "N", whole(1)),
-  _TRUST,
+  *_READ,
 )
 _USE = (Flag("json", "print JSON"), *_LOAD, *_PROCESSES)
 _LISTS = (
@@ -311,6 +314,12 @@ COMMANDS = {
       "Runs on all devices of this machine. The same command resumes a killed "
       "one, from parts beside the output."
     ),
+  ),
+  "export": Command(
+    "writes the towers of a model as ONNX files",
+    "use:export",
+    (_MODEL, _output("folder for image.onnx and text.onnx"), *_READ),
+    details="docs/serving.md describes the files. Needs the extra `onnx`.",
   ),
   "evals": Command(
     "measures a model on public data sets, as the papers do",

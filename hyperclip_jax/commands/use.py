@@ -1,4 +1,4 @@
-"""Commands that use a trained model: classify, search, traverse, encode."""
+"""Commands that use a trained model: classify, search, encode and others."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ from hyperclip_jax.commands import lists
 from hyperclip_jax.commands.door import fail
 from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
 from hyperclip_jax.files import shown
-from hyperclip_jax.inference import bulk, pretrained, walk
+from hyperclip_jax.inference import bulk, onnx, pretrained, walk
 from hyperclip_jax.inference.classify import Classification, prompts
 from hyperclip_jax.inference.encoder import EncodedFiles
 from hyperclip_jax.inference.model import HyperCLIP
@@ -65,6 +65,21 @@ def encode(options: argparse.Namespace) -> int:
     for name, reason in done.left_out.items()
   ]
   return _reported(options, left_out)
+
+
+def export(options: argparse.Namespace) -> None:
+  """Writes the towers as ONNX files."""
+  try:
+    model = pretrained.load(
+      os.path.expanduser(options.model),
+      options.vision_heads,
+      options.text_heads,
+      options.trust_system,
+    )
+    for path in onnx.export(model, options.output):
+      print(path)
+  except (ImportError, ValueError, OSError) as error:
+    fail(error)
 
 
 def _answer(

@@ -84,13 +84,13 @@ class HyperCLIP:
       ValueError: `batch_size` is not positive, or there is no device.
     """
     self.system, self.options, self.about = system, options, about
-    self._module = module = systems.find(system, trust_system)
-    self.title = getattr(module, "TITLE", system)
+    self._module = systems.find(system, trust_system)
+    self.title = getattr(self._module, "TITLE", system)
     self.devices = [*(jax.local_devices() if devices is None else devices)]
     if not self.devices:
       raise ValueError("devices is empty: give at least one, or None for all")
     self.variables = jax.device_put(variables, self.devices[0])
-    self._towers = _encoder(module, options)
+    self._towers = self.towers(options)
     self.image_size = self._towers.image_size
     self.width, self.context = self._towers.width, self._towers.context
     self.classes = self._towers.classes
@@ -117,6 +117,10 @@ class HyperCLIP:
     """Function of texts to the token ids (n, context) that the tower gets."""
     return Tokenize(self._encoder.tokenizer, self.context)
 
+  def towers(self, options: Any) -> Encoder:
+    """Makes the towers for options, such as of another dtype."""
+    return _encoder(self._module, options)
+
   def warm_up(self) -> None:
     """Compiles everything now, so that no later call waits for the compiler.
 
@@ -125,6 +129,7 @@ class HyperCLIP:
     once when it starts.
     """
     self._encoder.warm_up()
+    _ = self.fingerprint  # read from all weights, for the first search
 
   def __repr__(self) -> str:
     return (

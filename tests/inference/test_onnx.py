@@ -1,0 +1,66 @@
+"""Towers in ONNX Runtime compute what the model computes."""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from hyperclip_jax import HyperCLIP
+from hyperclip_jax.commands import door
+from hyperclip_jax.geometry import spaces
+from hyperclip_jax.inference import onnx, pretrained
+from tests import golden_files
+from tests.inference.test_model import pictures
+
+TEXTS = ["a red circle", "a thing", "x " * 60, "a dog, wet", ""]
+
+
+@pytest.fixture(scope="module", params=golden_files.OBJECTIVES)
+def exported(request, tmp_path_factory):
+  model = HyperCLIP(*golden_files.model(request.param), batch_size=8)
+  folder = tmp_path_factory.mktemp("onnx") / "new"
+  paths = onnx.export(model, folder)
+  assert [path.name for path in paths] == ["image.onnx", "text.onnx"]
+  return model, [onnxruntime.InferenceSession(path) for path in paths]
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_embeddings_are_the_same(exported, count):
+  model, (image, text) = exported
+  some = model.preprocess(pictures(count))
+  (found,) = image.run(["embeddings"], {"pixels": some})
+  np.testing.assert_allclose(found, model.encode_image(some), atol=1e-5)
+  tokens = model.tokenizer(TEXTS[:count])
+  (found,) = text.run(["embeddings"], {"tokens": tokens})
+  np.testing.assert_allclose(found, model.encode_text(TEXTS[:count]), atol=1e-5)
+
+
+def test_metadata_are_enough_to_compare(exported):
+  model, (image, text) = exported
+  for session in (image, text):
+    found = session.get_modelmeta().custom_metadata_map
+    space = spaces.from_json(json.loads(found["space"]))
+    assert spaces.alike(space, model.space)
+    assert float(found["logit_scale"]) == model.logit_scale
+    assert found["fingerprint"] == model.fingerprint
+    assert found["image_size"] == "32"
+    assert found["context"] == "77"
+
+
+def test_the_command_writes_them(monkeypatch, tmp_path, capsys):
+  model = HyperCLIP(*golden_files.model("clip"))
+  monkeypatch.setattr(pretrained, "load", lambda *args: model)
+  assert door.run(["export", "--model=any", f"--output={tmp_path}"]) == 0
+  assert capsys.readouterr().out.splitlines() == [
+    f"{tmp_path}/image.onnx",
+    f"{tmp_path}/text.onnx",
+  ]
+  monkeypatch.setitem(sys.modules, "jax2onnx", None)
+  with pytest.raises(SystemExit, match=r"hyperclip-jax\[onnx\]"):
+    door.run(["export", "--model=any", f"--output={tmp_path}"])
+  monkeypatch.setattr(model, "options", object())
+  with pytest.raises(SystemExit, match="towers of clip cannot be exported"):
+    door.run(["export", "--model=any", f"--output={tmp_path}"])
