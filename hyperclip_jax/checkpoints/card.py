@@ -65,7 +65,6 @@ def of_run(workdir: pathlib.Path) -> About:
 
 def write(
   folder: pathlib.Path,
-  system: str,
   title: str,
   facts: Mapping[str, str],
   about: About,
@@ -74,8 +73,7 @@ def write(
 
   Args:
     folder: folder of the model.
-    system: name of its system.
-    title: name of the system in texts.
+    title: name of its system in texts.
     facts: descriptions of the model by subject.
     about: what else to tell.
 
@@ -84,13 +82,12 @@ def write(
   """
   path = folder / CARD
   if not path.exists():
-    text = card(folder.resolve().name, system, title, facts, about)
+    text = card(folder.resolve().name, title, facts, about)
     write_whole(path, text, "replace")
 
 
 def card(
   name: str,
-  system: str,
   title: str,
   facts: Mapping[str, str],
   about: About,
@@ -99,15 +96,14 @@ def card(
 
   Args:
     name: name of the model's folder.
-    system: name of its system.
-    title: name of the system in texts.
-    facts: descriptions of the model by subject.
+    title: name of its system in texts.
+    facts: descriptions of the model by subject, one of them "system".
     about: what else to tell.
 
   Returns:
     Markdown with a header of YAML.
   """
-  tags = ["vision-language", "hyperclip-jax", _word(system)]
+  tags = ["vision-language", "hyperclip-jax", _word(facts["system"])]
   header = [
     "library_name: hyperclip-jax",
     "pipeline_tag: zero-shot-image-classification",

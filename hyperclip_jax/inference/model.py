@@ -576,14 +576,15 @@ class HyperCLIP:
       licence=licence or about.licence, data=data or about.data
     )
     card.check(about)
-    shared = release.Release(self.system, self.options, self.variables)
+    model = self
     released = getattr(self._module, "released", None)
     if released is not None:
-      shared = release.Release(*released(self.options, self.variables))
+      model = HyperCLIP(*released(self.options, self.variables))
     folder = files.expanded(folder)
-    release.write(folder, shared)
-    facts = describe.facts(self)
-    card.write(folder, self.system, self.title, facts, about)
+    release.write(
+      folder, release.Release(model.system, model.options, model.variables)
+    )
+    card.write(folder, model.title, describe.facts(model), about)
 
   def push_to_hub(
     self,

@@ -73,7 +73,7 @@ def test_a_run_tells_its_data_and_results_but_not_its_folders(tmp_path):
     "shards grit/*.tar, data/more.tar; 800 steps of 128 examples."
   )
   assert about.numbers == {"zero_shot/top1": 0.655}
-  text = card.card("a", "clip", "CLIP", {}, about)
+  text = card.card("a", "CLIP", {"system": "clip"}, about)
   assert "| zero\\_shot/top1 | 0.655 |" in text
 
 
