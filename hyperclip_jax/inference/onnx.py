@@ -8,7 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.export
+import jax.extend.core
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from hyperclip_jax.files import write_whole
@@ -73,11 +76,10 @@ def export(model: HyperCLIP, folder: pathlib.Path) -> list[pathlib.Path]:
     "fingerprint": model.fingerprint,
   }
   folder.mkdir(parents=True, exist_ok=True)
-  pixels = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
-  tokens = jax.ShapeDtypeStruct((1, model.context), jnp.int32)
+  pixels, tokens = (side, side, 3), (model.context,)
   found = {
-    IMAGE: _converted(image, "pixels", pixels, metadata),
-    TEXT: _converted(text, "tokens", tokens, metadata),
+    IMAGE: _converted(image, "pixels", pixels, jnp.uint8, metadata),
+    TEXT: _converted(text, "tokens", tokens, jnp.int32, metadata),
   }
   for name, content in found.items():
     write_whole(folder / name, content)
@@ -87,18 +89,19 @@ def export(model: HyperCLIP, folder: pathlib.Path) -> list[pathlib.Path]:
 def _converted(
   tower: Callable[[Array], Array],
   name: str,
-  example: jax.ShapeDtypeStruct,
+  shape: tuple[int, ...],
+  dtype: DTypeLike,
   metadata: dict[str, str],
 ) -> bytes:
-  """Converts a function of one row to a model of any number of rows."""
-
-  def unrolled(rows: Array) -> Array:
-    with jax.disable_jit():  # ONNX runs a layer after the other faster
-      return tower(rows)
-
-  rows = jax.ShapeDtypeStruct(("n", *example.shape[1:]), example.dtype)
+  """Converts a function of rows to a model of any number of rows."""
+  (count,) = jax.export.symbolic_shape("n")
+  rows = jax.ShapeDtypeStruct((count, *shape), dtype)
+  # Traced here, a layer after the other, since ONNX runs loops slowly; the
+  # exporter gets primitives alone.
+  with jax.disable_jit():
+    traced = jax.make_jaxpr(tower)(rows)
   model = _import("jax2onnx").to_onnx(
-    unrolled,
+    jax.extend.core.jaxpr_as_fun(traced),
     [rows],
     model_name=name,
     opset=OPSET,

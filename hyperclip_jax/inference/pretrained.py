@@ -32,6 +32,9 @@ from hyperclip_jax.files import shown
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.systems.task import variable_shapes
 
+# A string or path; what else is given gets an error of its own.
+Source = Any
+
 
 def list_pretrained() -> dict[str, Named]:
   """Lists the published models that `load` knows by name.
@@ -47,7 +50,7 @@ def list_pretrained() -> dict[str, Named]:
 
 
 def load(
-  source: str | os.PathLike[str],
+  source: Source,
   vision_heads: int | None = None,
   text_heads: int | None = None,
   trust_system: bool = False,
@@ -127,7 +130,7 @@ def _located(source: str) -> tuple[pathlib.Path, str]:
 
 
 def _read(
-  source: str | os.PathLike[str],
+  source: Source,
   path: pathlib.Path,
   heads: tuple[int | None, int | None],
   trust_system: bool,

@@ -16,7 +16,9 @@ CHUNK = 65_536
 SCHEMES = ("http", "https")
 
 
-def fetch_image(url: str, timeout: float = TIMEOUT, most: int = MOST) -> bytes:
+def fetch_image(
+  url: str, timeout: float | int = TIMEOUT, most: int = MOST
+) -> bytes:
   """Downloads an image; `encode_image` and others take the result.
 
   Redirections are followed, to http and https alone. A server should not
@@ -54,7 +56,7 @@ def fetch_image(url: str, timeout: float = TIMEOUT, most: int = MOST) -> bytes:
     raise OSError(f"{name}: not downloaded: {shown(error)}") from error
 
 
-def _late(name: str, timeout: float, error: Exception) -> NoReturn:
+def _late(name: str, timeout: float | int, error: Exception) -> NoReturn:
   raise OSError(f"{name}: not downloaded in {timeout:g} seconds") from error
 
 
