@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 import jax.export
-import jax.extend.core
 import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Literal
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
@@ -101,7 +101,7 @@ def _converted(
   with jax.disable_jit():
     traced = jax.make_jaxpr(tower)(rows)
   model = _import("jax2onnx").to_onnx(
-    jax.extend.core.jaxpr_as_fun(traced),
+    _without_unstack(traced),
     [rows],
     model_name=name,
     opset=OPSET,
@@ -111,6 +111,37 @@ def _converted(
   for key, value in metadata.items():
     model.metadata_props.add(key=key, value=value)
   return model.SerializeToString()
+
+
+def _without_unstack(traced: ClosedJaxpr) -> Callable[[Array], Array]:
+  """Makes the function of a trace, with slices for a primitive of JAX 0.10.
+
+  The exporter does not know `unstack`.
+  """
+  jaxpr = traced.jaxpr
+
+  def run(rows: Array) -> Array:
+    values = dict(zip(jaxpr.constvars, traced.consts, strict=True))
+    values |= zip(jaxpr.invars, [rows], strict=True)
+    for eqn in jaxpr.eqns:
+      given = [
+        v.val if isinstance(v, Literal) else values[v] for v in eqn.invars
+      ]
+      if eqn.primitive.name == "unstack":
+        axis = eqn.params["axis"]
+        found = [
+          jax.lax.index_in_dim(given[0], i, axis, keepdims=False)
+          for i in range(len(eqn.outvars))
+        ]
+      else:
+        functions, params = eqn.primitive.get_bind_params(eqn.params)
+        found = eqn.primitive.bind(*functions, *given, **params)
+        found = found if eqn.primitive.multiple_results else [found]
+      values |= zip(eqn.outvars, found, strict=True)
+    (out,) = jaxpr.outvars
+    return values[out]
+
+  return run
 
 
 def _import(name: str) -> Any:
