@@ -1,14 +1,13 @@
 """Describes a model for its summary and its model card."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 
-if TYPE_CHECKING:
-  from hyperclip_jax.inference.model import HyperCLIP
+HyperCLIP = Any  # which imports this module
 
 
-def facts(model: "HyperCLIP") -> dict[str, str]:
+def facts(model: HyperCLIP) -> dict[str, str]:
   """Lists what a model is, as a card shows it.
 
   Args:
@@ -32,7 +31,7 @@ def facts(model: "HyperCLIP") -> dict[str, str]:
   }
 
 
-def summary(model: "HyperCLIP") -> str:
+def summary(model: HyperCLIP) -> str:
   """Describes a model in a few lines.
 
   Args:
@@ -53,7 +52,7 @@ def summary(model: "HyperCLIP") -> str:
   return "\n".join([f"{model.title}:", *rows])
 
 
-def parts(model: "HyperCLIP") -> list[tuple[str, int]]:
+def parts(model: HyperCLIP) -> list[tuple[str, int]]:
   """Counts the parameters of the top-level parts; scalars count together."""
   found: dict[str, int] = {}
   for name, tree in model.params.items():

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import pathlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -100,14 +101,17 @@ def _converted(
   # exporter gets primitives alone.
   with jax.disable_jit():
     traced = jax.make_jaxpr(tower)(rows)
-  model = _import("jax2onnx").to_onnx(
-    _without_unstack(traced),
-    [rows],
-    model_name=name,
-    opset=OPSET,
-    input_names=[name],
-    output_names=["embeddings"],
-  )
+  with warnings.catch_warnings():
+    # The exporter uses names that JAX will rename.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    model = _import("jax2onnx").to_onnx(
+      _without_unstack(traced),
+      [rows],
+      model_name=name,
+      opset=OPSET,
+      input_names=[name],
+      output_names=["embeddings"],
+    )
   for key, value in metadata.items():
     model.metadata_props.add(key=key, value=value)
   return model.SerializeToString()
