@@ -138,8 +138,7 @@ def _without_unstack(traced: ClosedJaxpr) -> Callable[[Array], Array]:
           for i in range(len(eqn.outvars))
         ]
       else:
-        functions, params = eqn.primitive.get_bind_params(eqn.params)
-        found = eqn.primitive.bind(*functions, *given, **params)
+        found = eqn.primitive.bind(*given, **eqn.params)
         found = found if eqn.primitive.multiple_results else [found]
       values |= zip(eqn.outvars, found, strict=True)
     (out,) = jaxpr.outvars

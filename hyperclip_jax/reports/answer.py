@@ -181,6 +181,7 @@ def labelled_map(
     label = axes.annotate(
       shortened(name, cones.TITLE),
       tuple(place),
+      (0, 0),
       textcoords="offset points",
       fontsize=9,
       zorder=6,
