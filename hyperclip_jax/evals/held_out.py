@@ -14,8 +14,14 @@ from hyperclip_jax.data.records.record import Record
 from hyperclip_jax.data.records.shards import TarSource, expand
 from hyperclip_jax.evals import rates, records
 from hyperclip_jax.evals.encoding import shared
-from hyperclip_jax.evals.metrics import cones, norms
-from hyperclip_jax.evals.metrics.hierarchy import METRICS, Parents, scores
+from hyperclip_jax.evals.metrics import cones, norms, tree
+from hyperclip_jax.evals.metrics.hierarchy import (
+  KINSHIP,
+  METRICS,
+  Parents,
+  kinship,
+  scores,
+)
 from hyperclip_jax.evals.metrics.retrieval import ranks
 from hyperclip_jax.evals.metrics.zero_shot import (
   hits,
@@ -52,12 +58,14 @@ class Classes(NamedTuple):
     labels: class of each image, a leaf of the hierarchy.
     held_out: bool (images,), whether the class was kept out of training.
     parents: hierarchy as a mapping from a node to its parents.
+    wordnet: hierarchy of WordNet's nouns above some of the leaves, or empty.
   """
 
   images: Sequence[np.ndarray]
   labels: Sequence[str]
   held_out: np.ndarray
   parents: Parents
+  wordnet: Parents
 
 
 class Sample(NamedTuple):
@@ -108,10 +116,10 @@ def load(
   name: Name = HELD_OUT,
   upright: bool = False,
 ) -> Sample:
-  """Reads the first records of a source, and the embedded data set's classes.
+  """Reads the first records of a source, and a generated data set's classes.
 
   Args:
-    folder: embedded data set whose labelled objects are classified, or "".
+    folder: generated data set whose labelled objects are classified, or "".
     source: records to evaluate on.
     min_side: smallest side of a box in pixels.
     limit: number of records to look at.
@@ -152,16 +160,21 @@ def load(
 
 
 def _classes(folder: pathlib.Path, min_side: int) -> Classes:
-  """Reads the labelled objects of the embedded data set."""
+  """Reads the labelled objects of a generated data set."""
   objects = TarSource(expand(f"{folder}/objects/*.tar"), min_side)
   rows = [objects[i] for i in range(len(objects))]
-  parents = read_json(folder / "hierarchy.json")
+  nouns = folder / "wordnet.json"
   return Classes(
     [images.decode(row.image) for row in rows],
     [row.meta["label"] for row in rows],
     np.array([row.meta["held_out"] for row in rows]),
-    {node: tuple(above) for node, above in parents.items()},
+    _hierarchy(folder / "hierarchy.json"),
+    _hierarchy(nouns) if nouns.exists() else {},
   )
+
+
+def _hierarchy(path: pathlib.Path) -> Parents:
+  return {node: tuple(above) for node, above in read_json(path).items()}
 
 
 def evaluate(model: Model, data: Sample) -> Evaluation:
@@ -237,13 +250,39 @@ def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
   predicted = [names[i] for i in predict(model, embeddings, classes)]
   right = hits(model, embeddings, labels, names, TEMPLATES)
   new = data.held_out
-  return {
+  nodes = [node for node in data.parents if node not in names]
+  words = dict(zip(names, classes, strict=True)) | dict(
+    zip(nodes, class_embeddings(model, nodes, TEMPLATES), strict=True)
+  )
+  groups = {
     "zero_shot": rates.classified(right, labels, len(names)),
     "zero_shot_held_out": rates.classified(right[new], labels[new], len(names)),
     "hierarchy": rates.means(
       METRICS, scores(data.parents, predicted, data.labels)
+    )
+    | rates.means(
+      KINSHIP, kinship(data.parents, predicted, data.labels).astype(float)
     ),
+    "words": tree.entailment(
+      model.space,
+      data.parents,
+      {node: words[node] for node in tree.inner(data.parents)},
+      embeddings,
+      data.labels,
+    ),
+    "words_distance": tree.radii(model.space, data.parents, words),
   }
+  known = [
+    pair
+    for pair in zip(predicted, data.labels, strict=True)
+    if all(name in data.wordnet for name in pair)
+  ]
+  if known:
+    own, truths = zip(*known, strict=True)
+    groups["hierarchy_wordnet"] = rates.means(
+      METRICS, scores(data.wordnet, own, truths)
+    ) | {"images": float(len(known))}
+  return groups
 
 
 def summary(results: dict[str, float]) -> str:
