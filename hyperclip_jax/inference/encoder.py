@@ -32,6 +32,7 @@ TEXT_LENGTHS = (16, 32)  # and the context length
 ONE, SOME, MOST_OF_SOME = 1, 8, 32
 BATCH = 64  # default rows per device
 
+Device = Any  # a jax.Device, which is no type for a type checker
 Features = Float32[np.ndarray, "n dim"]
 
 
@@ -56,7 +57,7 @@ class BatchEncoder:
     self,
     encoder: Encoder,
     variables: Variables,
-    devices: Sequence[jax.Device],
+    devices: Sequence[Device],
     batch_size: int = BATCH,
   ):
     """Keeps the arguments; other devices get copies when needed.

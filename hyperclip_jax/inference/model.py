@@ -23,7 +23,11 @@ from hyperclip_jax.inference.classify import (
   class_embeddings,
   softmax,
 )
-from hyperclip_jax.inference.encoder import BatchEncoder, EncodedFiles
+from hyperclip_jax.inference.encoder import (
+  BatchEncoder,
+  Device,
+  EncodedFiles,
+)
 from hyperclip_jax.inference.inputs import Images, Rows, Texts
 from hyperclip_jax.inference.preprocess import Preprocess, Tokenize
 from hyperclip_jax.inference.search import Hit, Index
@@ -63,7 +67,7 @@ class HyperCLIP:
     variables: Variables,
     batch_size: int = 64,
     trust_system: bool = False,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Device] | None = None,
     about: About = NOTHING,
   ):
     """Puts the variables on the first device.

@@ -5,13 +5,15 @@ import importlib
 import json
 import pathlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import jax
+import jax.core
 import jax.export
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
@@ -105,7 +107,7 @@ def _converted(
     # The exporter uses names that JAX will rename.
     warnings.simplefilter("ignore", DeprecationWarning)
     model = _import("jax2onnx").to_onnx(
-      _without_unstack(traced),
+      _plain(traced),
       [rows],
       model_name=name,
       opset=OPSET,
@@ -117,10 +119,12 @@ def _converted(
   return model.SerializeToString()
 
 
-def _without_unstack(traced: ClosedJaxpr) -> Callable[[Array], Array]:
-  """Makes the function of a trace, with slices for a primitive of JAX 0.10.
+def _plain(traced: ClosedJaxpr) -> Callable[[Array], Array]:
+  """Makes the function of a trace, for the exporter.
 
-  The exporter does not know `unstack`.
+  What does not depend on the rows is computed here, such as the causal mask,
+  whose selection among booleans ONNX Runtime lacks. Slices take the place of
+  `unstack`, a primitive that the exporter does not know.
   """
   jaxpr = traced.jaxpr
 
@@ -131,20 +135,26 @@ def _without_unstack(traced: ClosedJaxpr) -> Callable[[Array], Array]:
       given = [
         v.val if isinstance(v, Literal) else values[v] for v in eqn.invars
       ]
-      if eqn.primitive.name == "unstack":
-        axis = eqn.params["axis"]
-        found = [
-          jax.lax.index_in_dim(given[0], i, axis, keepdims=False)
-          for i in range(len(eqn.outvars))
-        ]
-      else:
-        found = eqn.primitive.bind(*given, **eqn.params)
-        found = found if eqn.primitive.multiple_results else [found]
-      values |= zip(eqn.outvars, found, strict=True)
+      known = not any(isinstance(x, jax.core.Tracer) for x in given) and all(
+        isinstance(side, int) for v in eqn.outvars for side in v.aval.shape
+      )
+      with jax.ensure_compile_time_eval() if known else nullcontext():
+        values |= zip(eqn.outvars, _bound(eqn, given), strict=True)
     (out,) = jaxpr.outvars
     return values[out]
 
   return run
+
+
+def _bound(eqn: JaxprEqn, given: list[Any]) -> Sequence[Any]:
+  if eqn.primitive.name == "unstack":
+    axis = eqn.params["axis"]
+    return [
+      jax.lax.index_in_dim(given[0], i, axis, keepdims=False)
+      for i in range(len(eqn.outvars))
+    ]
+  found = eqn.primitive.bind(*given, **eqn.params)
+  return found if eqn.primitive.multiple_results else [found]
 
 
 def _import(name: str) -> Any:

@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from flax import traverse_util
 
@@ -29,6 +28,7 @@ from hyperclip_jax.checkpoints.release import (
   Release,
 )
 from hyperclip_jax.files import shown
+from hyperclip_jax.inference.encoder import Device
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.systems.task import variable_shapes
 
@@ -56,7 +56,7 @@ def load(
   trust_system: bool = False,
   batch_size: int = 64,
   dtype: str | None = None,
-  devices: Sequence[jax.Device] | None = None,
+  devices: Sequence[Device] | None = None,
 ) -> HyperCLIP:
   """Loads a trained model.
 

@@ -211,7 +211,7 @@ def labelled_map(
 def _square_at(axes: Axes, place: np.ndarray) -> Bbox:
   """Returns the pixels that a marker covers."""
   x, y = axes.transData.transform(place)
-  half = MARKER * axes.get_figure(root=True).dpi / 72
+  half = MARKER * axes.figure.dpi / 72
   return Bbox([[x - half, y - half], [x + half, y + half]])
 
 
