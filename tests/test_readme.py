@@ -29,7 +29,7 @@ def test_use_a_trained_model(tmp_path, monkeypatch, capsys):
   exec(python, {})
   exec(geometry, {})
   printed = capsys.readouterr().out.splitlines()
-  assert printed[0].startswith("HyperCLIP(hycoclip: ")
+  assert printed[0].startswith("HyCoCLIP: ")
   assert printed[-1].endswith(" root")
   # Of another model, but of the same form.
   heads = [re.sub(r"[\d.-]+.*", "", line) for line in printed[:4]]
