@@ -28,7 +28,7 @@ EXTRAS = {
   "ground": ["spacy>=3.8", "torch>=2.10", "transformers>=5"],
   "photos": ["scikit-image"],
   "demo": ["gradio>=6"],
-  "onnx": ["jax2onnx>=0.13", "onnxruntime"],
+  "onnx": ["jax2onnx==0.13.0", "onnxruntime"],  # later: an older Orbax
   "emoji": ["resvg_py"],
   "prepare": ["apache-beam>=2.77", "pyarrow"],
   "docs": [
