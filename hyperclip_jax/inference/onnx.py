@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import logging
 import pathlib
 import warnings
 from collections.abc import Callable, Sequence
@@ -103,6 +104,8 @@ def _converted(
   # exporter gets primitives alone.
   with jax.disable_jit():
     traced = jax.make_jaxpr(tower)(rows)
+  for exporter in ("jax2onnx", "onnx_ir"):  # of plugins that are not used
+    logging.getLogger(exporter).setLevel(logging.ERROR)
   with warnings.catch_warnings():
     # The exporter uses names that JAX will rename.
     warnings.simplefilter("ignore", DeprecationWarning)
