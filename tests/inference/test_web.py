@@ -55,10 +55,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+  def handle_error(self, request, client_address):
+    """Says nothing of clients that give up."""
+
+
 @pytest.fixture(scope="module")
 def server():
-  with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
-    found.handle_error = lambda *_: None  # of clients that give up
+  with Server(("127.0.0.1", 0), Handler) as found:
     thread = threading.Thread(target=found.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://127.0.0.1:{found.server_port}"
