@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import setuptools
+from setuptools.command import build_py
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(
@@ -23,6 +24,7 @@ EXTRAS = {
   "torch": ["torch>=2.10"],
   "hub": ["huggingface_hub"],
   "faiss": ["faiss-cpu"],
+  "wandb": ["wandb>=0.18"],
   "launch": ["pyyaml", "xmanager>=0.8"],
   # and an English model of spaCy: docs/grounding.md
   "ground": ["spacy>=3.8", "torch>=2.10", "transformers>=5"],
@@ -66,17 +68,63 @@ EXTRAS["test"] = [
   "scikit-learn",
 ]
 
+
+class Build(build_py.build_py):
+  """Puts `configs/` into the wheel as `hyperclip_jax/configs`.
+
+  A mapping of packages to folders would do so too, but would hide an editable
+  install from type checkers.
+  """
+
+  def run(self):
+    """Builds the package, and copies the configs."""
+    super().run()
+    if not self.editable_mode:
+      target = pathlib.Path(self.build_lib, "hyperclip_jax", "configs")
+      self.mkpath(str(target))
+      for path in sorted((HERE / "configs").glob("*.py")):
+        self.copy_file(str(path), str(target / path.name))
+
+
 setuptools.setup(
   name="hyperclip-jax",
   version=VERSION.group(1),
   description="Hyperbolic vision-language models in JAX",
   long_description=(HERE / "README.md").read_text(),
   long_description_content_type="text/markdown",
+  author="The HyperCLIP-JAX authors",
   license="Apache-2.0",
+  keywords=[
+    "CLIP",
+    "HyCoCLIP",
+    "JAX",
+    "MERU",
+    "contrastive learning",
+    "hyperbolic geometry",
+    "vision-language models",
+  ],
+  classifiers=[
+    "Development Status :: 4 - Beta",
+    "Environment :: Console",
+    "Environment :: GPU :: NVIDIA CUDA",
+    "Intended Audience :: Developers",
+    "Intended Audience :: Science/Research",
+    "Operating System :: MacOS",
+    "Operating System :: POSIX :: Linux",
+    "Programming Language :: Python :: 3",
+    "Programming Language :: Python :: 3.11",
+    "Programming Language :: Python :: 3.12",
+    "Programming Language :: Python :: 3.13",
+    "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    "Topic :: Scientific/Engineering :: Image Recognition",
+    "Typing :: Typed",
+  ],
   python_requires=">=3.11",
   entry_points={"console_scripts": ["hyperclip = hyperclip_jax.main:start"]},
   packages=setuptools.find_packages(include=["hyperclip_jax*"]),
+  cmdclass={"build_py": Build},
   package_data={
+    "hyperclip_jax": ["py.typed"],
     "hyperclip_jax.checkpoints": ["assets/*"],
     "hyperclip_jax.data.emoji": ["assets/*"],
     "hyperclip_jax.data.feed": ["assets/*"],

@@ -69,16 +69,18 @@ def check(
   """Checks that the config accepts the names and values of a sweep.
 
   Args:
-    config: value of --config; a file that can only be read where the job runs
-      is not checked.
+    config: value of --config, a name or a file; a file that can only be read
+      where the job runs is not checked.
     overrides: (dotted config name, value as text) pairs for all points.
     points: points of the sweep.
 
   Raises:
     ValueError: a name or value is invalid.
+    FileNotFoundError: no config has that name.
   """
   file = config.partition(":")[0]
-  if not pathlib.Path(file).expanduser().is_file():
+  by_name = "/" not in file and not file.endswith(".py")
+  if not by_name and not pathlib.Path(file).expanduser().is_file():
     return
   # Imported here, since they import JAX, which launchers do not need.
   from hyperclip_jax.training import config as config_lib

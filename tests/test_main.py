@@ -310,9 +310,13 @@ def test_train_report_eval_and_dry_run(config_file, tmp_path):
 
   done = run(config, workdir)
   assert done.returncode == 0, done.stderr
-  assert "step 6/6" in done.stderr
-  assert "256 records, batches of 16, steps 1 to 6\n" in done.stderr
-  assert f"the run is written to {tmp_path / 'run'}\n" in done.stderr
+  assert "\n6/6  loss " in done.stderr
+  assert "data      256 records of " in done.stderr
+  assert "steps     1 to 6, batches of 16\n" in done.stderr
+  assert f"workdir   {tmp_path / 'run'}\n" in done.stderr
+  assert "compiling the step for texts of 32 tokens, which" in done.stderr
+  assert done.stderr.index("workdir  ") < done.stderr.index("compiling")
+  assert max(map(len, done.stderr.splitlines()[-12:])) <= 100
   assert "samples/s" in done.stderr
   page = (tmp_path / "run/report.html").read_text()
   assert "Zero-shot classification" in page

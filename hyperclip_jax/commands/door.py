@@ -119,6 +119,11 @@ def parsed(name: str, argv: Sequence[str]) -> argparse.Namespace:
   rest, overrides = config_tree.split(argv)
   values, left = parser.parse(command.flags, rest)
   values.overrides = overrides
+  if command.words:
+    given = [word for word in left if not word.startswith("-")]
+    left = [word for word in left if word.startswith("-")]
+    before = getattr(values, command.words) or []
+    setattr(values, command.words, [*before, *given])
   unknown = [word for word in left if word.startswith("-") and word != "--"]
   problems = [_unknown(name, word, values) for word in unknown]
   problems += [

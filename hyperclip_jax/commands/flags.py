@@ -21,6 +21,7 @@ class Command(NamedTuple):
     overrides: values of a run's config that `--config.NAME=VALUE` may set;
       None for all.
     details: rest of the help text.
+    words: name of the flag that also takes arguments without a flag.
   """
 
   purpose: str
@@ -28,6 +29,7 @@ class Command(NamedTuple):
   flags: Sequence[Flag]
   overrides: Sequence[str] | None = ()
   details: str = ""
+  words: str = ""
 
 
 _MODEL = Flag(
@@ -103,11 +105,21 @@ _LISTS = (
 )
 
 
+_CONFIG = Flag(
+  "config",
+  "config: the name of one of the package, or FILE.py; after a colon its "
+  "argument, as in grit_vitb:meru",
+  "FILE",
+  needed=True,
+)
 _TRAIN = (
-  Flag(
-    "config", "config file, FILE.py or FILE.py:ARGUMENT", "FILE", needed=True
+  _CONFIG._replace(
+    purpose=f"{_CONFIG.purpose} (of a run in the workdir, its own)",
+    needed=False,
   ),
   _WORKDIR._replace(purpose="folder of the run; an existing run is resumed"),
+  Flag("extend", "train a run on, to N steps in all", "N", whole(1)),
+  Flag("verbose", "print all terms of the loss with every line of progress"),
   Flag("dry_run", "print sizes and costs, read a batch, take one step, exit"),
   *_PROCESSES,
 )
@@ -237,7 +249,9 @@ COMMANDS = {
     overrides=None,
     details=(
       "--config.NAME=VALUE sets a value of the config; --help together with "
-      "--config=FILE lists those of that file."
+      "--config=FILE lists those of that file. A finished run goes on with "
+      "hyperclip train --workdir=DIR --extend=STEPS, its learning rate by the "
+      "schedule of the new length."
     ),
   ),
   "eval": Command(
@@ -340,10 +354,12 @@ COMMANDS = {
     details="docs/serving.md describes the files. Needs the extra `onnx`.",
   ),
   "evals": Command(
-    "measures a model on public data sets, as the papers do",
+    "measures models on public data sets, as the papers do",
     "evals:evals",
     (
-      _MODEL,
+      _MODEL._replace(
+        purpose=f"{_MODEL.purpose}; several are set side by side", many=True
+      ),
       Flag("data", "folder that holds the data sets", "DIR", path, needed=True),
       _output("folder for the results"),
       Flag("tasks", "names of tasks joined by commas", "NAMES", str, "all"),
@@ -352,7 +368,8 @@ COMMANDS = {
     ),
     details=(
       "Writes results.json, results.md and results.html, with the numbers of "
-      "the papers for comparison. The same command resumes an interrupted one. "
+      "the papers for comparison; of several models, also of each in a folder "
+      "of its own. The same command resumes an interrupted one. "
       "docs/evaluation.md lists the tasks and the layouts of their data."
     ),
   ),
@@ -389,11 +406,8 @@ COMMANDS = {
     "embeds a hierarchy, such as WordNet's nouns",
     "embed:embed",
     (
-      Flag(
-        "config",
-        "config file, FILE.py or FILE.py:ARGUMENT",
-        "FILE",
-        needed=True,
+      _CONFIG._replace(
+        purpose="config: the name of one of the package, or FILE.py"
       ),
       _WORKDIR._replace(purpose="folder of the embedding, also to go on with"),
     ),
@@ -440,11 +454,12 @@ COMMANDS = {
     ),
   ),
   "report": Command(
-    "writes a page about the content of a data set",
+    "writes a page that compares runs, or about the content of a data set",
     "report:report",
     (
-      _SHARDS,
-      _output("HTML file to write", "FILE"),
+      Flag("runs", "workdirs of runs to compare", "DIR", many=True),
+      _SHARDS._replace(needed=False),
+      Flag("output", "HTML file to write (comparison.html)", "FILE", path),
       Flag(
         "limit", "largest number of records to sample", "N", whole(1), 20_000
       ),
@@ -457,6 +472,11 @@ COMMANDS = {
         32,
       ),
     ),
+    details=(
+      "hyperclip report RUN RUN RUN\n"
+      "hyperclip report --shards=GLOB --output=FILE"
+    ),
+    words="runs",
   ),
   "shapes": Command(
     "writes the embedded data set of coloured shapes",

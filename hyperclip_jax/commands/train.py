@@ -19,7 +19,7 @@ def train(options: argparse.Namespace) -> int:
   """Trains a model and writes the report of the run."""
   try:
     join(options)
-    config = runs.anchored(trained_by(options.config, options.overrides))
+    config = runs.anchored(trained_by(options))
     run = runs.prepare(config, options.workdir)
   except (ImportError, ValueError, OSError) as error:
     fail(error)
@@ -27,13 +27,13 @@ def train(options: argparse.Namespace) -> int:
     dry_run(run)
     return 0
   try:
-    model = training.train(run)
+    model = training.train(run, options.verbose)
   except (FloatingPointError, OSError, TooManyFaults) as error:
     fail(error)
   if model is None:
     return options.stopped_code or 0
-  sample = runs.sample(config, run.sources)
-  report.evaluate(options.workdir, config, model, sample)
+  sample = runs.sample(run.config, run.sources)
+  report.evaluate(options.workdir, run.config, model, sample)
   signals.done()
   return 0
 
@@ -72,25 +72,33 @@ def join(options: argparse.Namespace) -> None:
   cluster.join(options.coordinator, options.processes, options.process)
 
 
-def trained_by(
-  spec: str, overrides: list[config_tree.Override]
-) -> config_lib.Config:
-  """Reads a config file and applies overrides.
+def trained_by(options: argparse.Namespace) -> config_lib.Config:
+  """Reads a config, or that of the run in the workdir, and applies overrides.
 
   Args:
-    spec: FILE.py or FILE.py:ARGUMENT.
-    overrides: dotted names and values.
+    options: values of the flags `config`, `workdir` and `extend`, and
+      `overrides` of the config.
 
   Returns:
     Config to train by.
 
   Raises:
     ValueError: a name or value is invalid.
-    OSError: the file cannot be read.
+    OSError: the config cannot be read.
   """
-  config = config_tree.load(spec)
-  config_lib.override(config, overrides)
+  if options.config is not None:
+    config = config_tree.load(options.config)
+  elif (options.workdir / config_lib.FILE).exists():
+    config = config_lib.read(options.workdir)
+  else:
+    raise FileNotFoundError(
+      f"{options.workdir} holds no run yet: give --config=FILE to start one"
+    )
+  config_lib.override(config, options.overrides)
   config_lib.fill(config)
+  if options.extend is not None:
+    config.steps = options.extend
+    config.checkpoint.allow_steps_change = True
   return config
 
 

@@ -33,12 +33,13 @@ TASKS: tuple[Task, ...] = (
 )
 
 
-def choose(names: str) -> list[Task]:
+def choose(names: str, where: str = "--tasks") -> list[Task]:
   """Looks up the tasks of a list such as "imagenet,coco", or all for "all".
 
   Args:
     names: names of tasks, or of groups of `benchmarks` such as "datacomp",
-      joined by commas, as given to `--tasks`.
+      joined by commas.
+    where: flag or config value that holds them, for the message.
 
   Returns:
     Tasks in the order of TASKS.
@@ -63,7 +64,7 @@ def choose(names: str) -> list[Task]:
     hint = f"did you mean {', '.join(near)}? There" if near else "there"
     every = textwrap.fill(", ".join([*many, *known]), 76)
     raise ValueError(
-      f"--tasks: no task {', '.join(map(shown, unknown)) or repr(names)}; "
+      f"{where}: no task {', '.join(map(shown, unknown)) or repr(names)}; "
       f"{hint} are\n{textwrap.indent(every, '  ')}"
     )
   asked = {task for name in wanted for task in many.get(name, [name])}

@@ -84,15 +84,28 @@ def run(
     kept = processes.gather(
       _kept(path, key, task) if processes.first() else None
     )[0]
-    outcome = _run(model, task, data) if kept is None else _outcome(task, kept)
+    outcome = (
+      attempt(model, task, data) if kept is None else _outcome(task, kept)
+    )
     if outcome.status == "done" and processes.first():
       found = {"results": plain(outcome.results), "seconds": outcome.seconds}
       write_whole(path, json.dumps(key | found, indent=1) + "\n")
     yield outcome
 
 
-def _run(model: Model, task: Task, data: pathlib.Path) -> Outcome:
-  """Runs a task; it is done only if it is on every process."""
+def attempt(model: Model, task: Task, data: pathlib.Path) -> Outcome:
+  """Runs a task; its errors are part of the outcome.
+
+  Every process must call this function. The task is done only if it is on all.
+
+  Args:
+    model: model to evaluate.
+    task: task to run.
+    data: folder of all data sets.
+
+  Returns:
+    Outcome of the task.
+  """
   start = time.perf_counter()
   results, fault = {}, None
   try:

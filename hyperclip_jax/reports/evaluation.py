@@ -9,7 +9,7 @@ import json
 import math
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hyperclip_jax.evals import benchmarks, rates, runner
@@ -34,6 +34,7 @@ MESSAGE = 1000  # characters of a message on one line
 PAGE = "results.html"
 TABLE = "results.md"
 DATA = "results.json"
+Outcomes = Mapping[str, Sequence[Outcome]]  # model -> its outcomes
 SPREAD = tuple(f"_{name}" for name in norms.STATISTICS if name != "mean")
 
 PAPER = (
@@ -82,7 +83,37 @@ def write(
     about: facts on the evaluation.
     outcomes: outcome of each task.
   """
-  content = about._asdict() | {
+  _write(folder, _content(about, outcomes), {measures.ONE: (about, outcomes)})
+
+
+def compare(
+  folder: pathlib.Path,
+  models: Mapping[str, tuple[About, Sequence[Outcome]]],
+) -> None:
+  """Writes the three files with several models side by side.
+
+  Args:
+    folder: existing folder to write into.
+    models: name of each model -> facts on its evaluation, and the outcomes.
+  """
+  content = {name: _content(*found) for name, found in models.items()}
+  _write(folder, {"models": content}, models)
+
+
+def _write(
+  folder: pathlib.Path,
+  content: Mapping[str, object],
+  models: Mapping[str, tuple[About, Sequence[Outcome]]],
+) -> None:
+  write_whole(folder / DATA, json.dumps(content, indent=1) + "\n")
+  abouts = {name: about for name, (about, _) in models.items()}
+  outcomes = {name: found for name, (_, found) in models.items()}
+  write_whole(folder / TABLE, _markdown(abouts, outcomes), errors="replace")
+  write_whole(folder / PAGE, _page(abouts, outcomes), errors="replace")
+
+
+def _content(about: About, outcomes: Sequence[Outcome]) -> dict[str, object]:
+  return about._asdict() | {
     "space": str(about.space),
     "tasks": [_plain(o) for o in outcomes],
     "means": {
@@ -91,9 +122,6 @@ def write(
       if not math.isnan(mean.value)
     },
   }
-  write_whole(folder / DATA, json.dumps(content, indent=1) + "\n")
-  write_whole(folder / TABLE, _markdown(about, outcomes), errors="replace")
-  write_whole(folder / PAGE, _page(about, outcomes), errors="replace")
 
 
 def line(outcome: Outcome) -> str:
@@ -134,42 +162,48 @@ def _left_out(outcome: Outcome) -> dict[str, str]:
   return found if isinstance(found, dict) else {}
 
 
-def _groups(outcomes: Sequence[Outcome]) -> list[measures.Group]:
+def _groups(models: Outcomes) -> list[measures.Group]:
   """Groups all measures except distances from the root, which are drawn."""
-  found = []
-  for outcome in outcomes:
-    name = outcome.task.name
-    drawn = {
-      f"{prefix}{metric}"
-      for prefix, of in _distances(outcome).items()
-      for metric in of
+  tasks = {o.task.name: o.task for found in models.values() for o in found}
+  groups = []
+  for name, task in tasks.items():
+    of_task = {
+      model: outcome
+      for model, found in models.items()
+      for outcome in found
+      if outcome.task.name == name
     }
-    results = {
-      k: v for k, v in _numbers(outcome.results).items() if k not in drawn
-    }
-    of_task = measures.groups(name, results, outcome.task.paper)
-    left_out = len(_left_out(outcome))
+    results = {model: _tabled(outcome) for model, outcome in of_task.items()}
+    found = measures.groups(name, results, task.paper)
+    left_out = max(len(_left_out(outcome)) for outcome in of_task.values())
     if left_out:
-      of_task = [
+      found = [
         group._replace(counts=f"{group.counts}, {left_out:,} left out")
-        for group in of_task
+        for group in found
       ]
-    found += of_task
-  means = _means(outcomes)
-  return found + [measures.Group("Means", "", means)] * bool(means)
+    groups += found
+  means = _means(models)
+  return groups + [measures.Group("Means", "", means)] * bool(means)
 
 
-def _means(outcomes: Sequence[Outcome]) -> list[measures.Row]:
+def _means(models: Outcomes) -> list[measures.Row]:
   """Lists the means of benchmarks; those that lack data sets have no value."""
+  found = {model: means(outcomes) for model, outcomes in models.items()}
+  every = {name: mean for of in found.values() for name, mean in of.items()}
   return [
     measures.Row(
       mean.title,
       f"{mean.measured} of {mean.count} data sets",
-      "" if math.isnan(mean.value) else measures.shown(mean.value),
+      {
+        model: measures.shown(of[name].value)
+        for model, of in found.items()
+        if name in of and not math.isnan(of[name].value)
+      },
+      frozenset(),
       "",
       {},
     )
-    for mean in means(outcomes).values()
+    for name, mean in every.items()
   ]
 
 
@@ -179,15 +213,29 @@ def means(outcomes: Sequence[Outcome]) -> dict[str, benchmarks.Mean]:
   return benchmarks.means(done)
 
 
-def _markdown(about: About, outcomes: Sequence[Outcome]) -> str:
+def _tabled(outcome: Outcome) -> dict[str, float]:
+  """Selects the numbers that are not drawn as distances from the root."""
+  drawn = {
+    f"{prefix}{metric}"
+    for prefix, of in _distances(outcome).items()
+    for metric in of
+  }
+  return {k: v for k, v in _numbers(outcome.results).items() if k not in drawn}
+
+
+def _title(abouts: Mapping[str, About]) -> str:
+  return " and ".join(about.model for about in abouts.values())
+
+
+def _markdown(abouts: Mapping[str, About], outcomes: Outcomes) -> str:
   def row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
   found = _groups(outcomes)
-  models = measures.models(found)
-  head = ["", "this model", "chance", *models]
-  lines = [f"# {_inert(about.model)}", "", words.SPREAD]
-  lines += [PAPER] if models else []
+  ours, theirs = [*abouts], measures.models(found)
+  head = ["", *map(_inert, ours), "chance", *theirs]
+  lines = [f"# {_inert(_title(abouts))}", "", words.SPREAD]
+  lines += [PAPER] if theirs else []
   lines += ["", row(*head), f"|{' --- |' * len(head)}"]
   for group in found:
     counts = f" ({group.counts})" if group.counts else ""
@@ -195,19 +243,23 @@ def _markdown(about: About, outcomes: Sequence[Outcome]) -> str:
       row(f"**{_inert(group.title)}**{counts}", *[""] * len(head[1:]))
     )
     for one in group.rows:
-      numbers = [measures.published(one.published.get(m)) for m in models]
-      lines.append(row(_inert(one.name), one.value, one.chance, *numbers))
+      numbers = [measures.published(one.published.get(m)) for m in theirs]
+      values = [
+        f"**{value}**" if name in one.best else value
+        for name in ours
+        for value in [one.values.get(name, "")]
+      ]
+      lines.append(row(_inert(one.name), *values, one.chance, *numbers))
   for title, briefs in _briefs(outcomes).items():
     lines += ["", f"## {title}", ""]
     lines += [f"- {_inert(name)}: {_inert(text)}" for name, text in briefs]
   return "\n".join(lines) + "\n"
 
 
-def _briefs(
-  outcomes: Sequence[Outcome],
-) -> dict[str, list[tuple[str, str]]]:
+def _briefs(models: Outcomes) -> dict[str, list[tuple[str, str]]]:
   """Lists what is left out, failed or missing: title -> (task, one line)."""
-  found: dict[str, list[tuple[str, str]]] = {}
+  found: dict[str, dict[tuple[str, str], None]] = {}  # each line once
+  outcomes = [outcome for of in models.values() for outcome in of]
   for outcome in outcomes:
     name, left_out = outcome.task.name, _left_out(outcome)
     if left_out:
@@ -215,13 +267,13 @@ def _briefs(
       named = [(name, shown(text, MESSAGE)) for text in texts[:LEFT_OUT_SHOWN]]
       if len(texts) > LEFT_OUT_SHOWN:
         named.append((name, f"and {len(texts) - LEFT_OUT_SHOWN:,} more"))
-      found.setdefault("Left out", []).extend(named)
+      found.setdefault("Left out", {}).update(dict.fromkeys(named))
   for status, title in (("failed", "Failed"), ("missing", "Missing data")):
     for outcome in outcomes:
       if outcome.status == status:
         text = shown(outcome.brief or outcome.message, MESSAGE)
-        found.setdefault(title, []).append((outcome.task.name, text))
-  return found
+        found.setdefault(title, {})[(outcome.task.name, text)] = None
+  return {title: [*lines] for title, lines in found.items()}
 
 
 def _inert(text: str) -> str:
@@ -231,30 +283,15 @@ def _inert(text: str) -> str:
   return re.sub(r"[\\|`*\[\]#]|\b_|_\b|(?<=_)_", r"\\\g<0>", one)
 
 
-def _page(about: About, outcomes: Sequence[Outcome]) -> str:
+def _page(abouts: Mapping[str, About], outcomes: Outcomes) -> str:
   found = _groups(outcomes)
   results = [note("No task has a result.")]
   if found:
     paper = [note(PAPER)] if measures.models(found) else []
-    results = [note(words.SPREAD), *paper, measures.table(found)]
+    best = [note(words.BEST)] if len(abouts) > 1 else []
+    results = [note(words.SPREAD), *paper, *best, measures.table(found)]
   sections = [tag("section", tag("h2", "Results"), *results)]
-  distances = {
-    f"{outcome.task.name} {prefix}".rstrip(" /"): of
-    for outcome in outcomes
-    for prefix, of in _distances(outcome).items()
-  }
-  if distances:
-    panels = [
-      panel for name, of in distances.items() for panel in _panels(name, of)
-    ]
-    sections.append(
-      tag(
-        "section",
-        tag("h2", "Distances from the root"),
-        note(words.root(about.space)),
-        tag("div", *panels, cls="panels wide"),
-      )
-    )
+  sections += _of_distances(abouts, outcomes)
   for title, briefs in _briefs(outcomes).items():
     items = (tag("li", tag("b", name), f" {text}") for name, text in briefs)
     parts = [tag("ul", *items, cls="named")]
@@ -263,17 +300,55 @@ def _page(about: About, outcomes: Sequence[Outcome]) -> str:
     if title == "Missing data":
       parts.append(_layouts(outcomes))
     sections.append(tag("section", tag("h2", title), *parts))
+  many = len(abouts) > 1
+  known = (
+    facts(
+      ({"name": name} if many else {})
+      | about._asdict()
+      | {"space": str(about.space)}
+    )
+    for name, about in abouts.items()
+  )
   return document(
-    f"Evaluation of {about.model}",
+    f"Evaluation of {_title(abouts)}",
     tag("h1", "Evaluation"),
-    facts(about._asdict() | {"space": str(about.space)}),
+    *known,
     *sections,
   )
 
 
-def _layouts(outcomes: Sequence[Outcome]) -> Markup:
+def _of_distances(
+  abouts: Mapping[str, About], outcomes: Outcomes
+) -> list[Markup]:
+  """Draws the distances from the root of each model, in one section."""
+  panels = []
+  for model, found in outcomes.items():
+    first = f"{model}: " if len(outcomes) > 1 else ""
+    for outcome in found:
+      for prefix, of in _distances(outcome).items():
+        name = f"{first}{outcome.task.name} {prefix}".rstrip(" /")
+        panels += _panels(name, of)
+  if not panels:
+    return []
+  roots = dict.fromkeys(words.root(about.space) for about in abouts.values())
+  return [
+    tag(
+      "section",
+      tag("h2", "Distances from the root"),
+      *map(note, roots),
+      tag("div", *panels, cls="panels wide"),
+    )
+  ]
+
+
+def _layouts(models: Outcomes) -> Markup:
   """Explains, in a folded element, how to obtain each missing data set."""
-  messages = [o.message for o in outcomes if o.status == "missing"]
+  messages = dict.fromkeys(
+    o.message
+    for outcomes in models.values()
+    for o in outcomes
+    if o.status == "missing"
+  )
   summary = tag("summary", "Where to get them, and how to arrange them")
   return tag("details", summary, *(tag("pre", text) for text in messages))
 

@@ -1,6 +1,7 @@
 """Tabulates measures with readable names, errors, chance and paper numbers."""
 
 import math
+import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from hyperclip_jax.reports import words
 from hyperclip_jax.reports.markup import Markup, tag
 
 Published = Mapping[str, Mapping[str, float]]
+ONE = "this model"  # heading of the values of a single model
 
 
 class Row(NamedTuple):
@@ -18,14 +20,17 @@ class Row(NamedTuple):
   Attributes:
     name: readable name.
     meaning: explanation, with which way is better if one is; or "".
-    value: value, with its standard error where there is one.
+    values: value of each model that has one, with its standard error where
+      there is one.
+    best: models with the best value, if several have one and a way is better.
     chance: value of random guessing, or "".
     published: value of each model of the paper.
   """
 
   name: str
   meaning: str
-  value: str
+  values: Mapping[str, str]
+  best: frozenset[str]
   chance: str
   published: Mapping[str, float]
 
@@ -45,21 +50,62 @@ class Group(NamedTuple):
 
 
 def groups(
-  title: str, results: Mapping[str, float], published: Published | None = None
+  title: str,
+  results: Mapping[str, Mapping[str, float]],
+  published: Published | None = None,
 ) -> list[Group]:
   """Groups the measures of a task or run by kind.
 
   Args:
     title: name of the task, or "" for a run.
-    results: values by the names of `evals.rates`; a kind may precede a slash,
-      as in "retrieval/i2t_r1".
+    results: model -> its values by the names of `evals.rates`; a kind may
+      precede a slash, as in "retrieval/i2t_r1".
     published: measure -> value by model of the paper.
 
   Returns:
-    Groups in the order of `results`.
+    Groups in the order of the first model that has them.
   """
-  kinds = dict.fromkeys(_split(name)[0] for name in measured(results))
+  kinds = dict.fromkeys(
+    _split(name)[0] for of in results.values() for name in measured(of)
+  )
   return [_group(title, kind, results, published or {}) for kind in kinds]
+
+
+def title(metric: str) -> str:
+  """Makes a readable title of a metric.
+
+  Examples:
+    >>> title("eval/zero_shot/top1")
+    'Zero-shot classification: top-1 accuracy'
+  """
+  kind, measure = _split(metric)
+  kind = kind.partition("/")[2]
+  readable, _, _ = _words(metric)
+  group = words.GROUPS.get(kind, kind.replace("_", " "))
+  first = f"{group}: " if group else ""
+  return first + (readable[:1].lower() + readable[1:] if group else measure)
+
+
+def names(paths: Sequence[str]) -> list[str]:
+  """Makes short names that differ: the last part of a path, or all of it.
+
+  Args:
+    paths: paths or addresses of models.
+
+  Returns:
+    One name each, in their order.
+  """
+  short = [pathlib.PurePath(path).name or path for path in paths]
+  return [
+    name if short.count(name) == 1 else path
+    for name, path in zip(short, paths, strict=True)
+  ]
+
+
+def own(found: Sequence[Group]) -> list[str]:
+  """Lists the models that have a value for any measure, in their order."""
+  rows = [row for group in found for row in group.rows]
+  return list(dict.fromkeys(name for row in rows for name in row.values))
 
 
 def models(found: Sequence[Group]) -> list[str]:
@@ -70,9 +116,9 @@ def models(found: Sequence[Group]) -> list[str]:
 
 def table(found: Sequence[Group]) -> Markup:
   """Makes one table of all groups; each explanation appears once."""
-  names = models(found)
+  ours, theirs = own(found), models(found)
   chance = any(row.chance for group in found for row in group.rows)
-  head = ["", "this model", *(["chance"] if chance else []), *names]
+  head = ["", *ours, *(["chance"] if chance else []), *theirs]
   lines = [tag("tr", *(tag("th", name, scope="col") for name in head))]
   explained: set[str] = set()
   for group in found:
@@ -81,8 +127,9 @@ def table(found: Sequence[Group]) -> Markup:
     for row in group.rows:
       meaning = "" if row.meaning in explained else row.meaning
       explained.add(meaning)
-      cells = [row.value, *([row.chance] if chance else [])]
-      cells += [published(row.published.get(name)) for name in names]
+      cells = [_cell(row, name) for name in ours]
+      cells += [row.chance] if chance else []
+      cells += [published(row.published.get(name)) for name in theirs]
       lines.append(
         tag(
           "tr",
@@ -124,26 +171,67 @@ def shown(value: float, error: float | None = None) -> str:
 
 
 def _group(
-  title: str, kind: str, results: Mapping[str, float], paper: Published
+  title: str,
+  kind: str,
+  results: Mapping[str, Mapping[str, float]],
+  paper: Published,
 ) -> Group:
   prefix = f"{kind}/" if kind else ""
-  own = {
-    _split(name)[1]: value
-    for name, value in results.items()
-    if _split(name)[0] == kind
+  by_model = {
+    model: {
+      _split(name)[1]: value
+      for name, value in of.items()
+      if _split(name)[0] == kind
+    }
+    for model, of in results.items()
   }
-  chances = {name: own.get(f"{name}{CHANCE}") for name in measured(own)}
   rows = [
-    Row(
-      *_words(f"{title}/{prefix}{name}"),
-      shown(own[name], own.get(f"{name}{ERROR}")),
-      "" if chance is None else f"{chance:.3g}",
-      paper.get(f"{prefix}{name}", {}),
-    )
-    for name, chance in chances.items()
+    _row(f"{title}/{prefix}{name}", name, by_model, paper.get(prefix + name))
+    for name in dict.fromkeys(n for of in by_model.values() for n in of)
+    if name in measured({name: 0})
   ]
   titles = [part for part in (title, words.GROUPS.get(kind, kind)) if part]
-  return Group(": ".join(titles), counted(own), rows)
+  sizes = dict.fromkeys(filter(None, map(counted, by_model.values())))
+  return Group(": ".join(titles), " or ".join(sizes), rows)
+
+
+def _row(
+  path: str,
+  name: str,
+  results: Mapping[str, Mapping[str, float]],
+  paper: Mapping[str, float] | None,
+) -> Row:
+  readable, meaning, better = _words(path)
+  found = {model: of[name] for model, of in results.items() if name in of}
+  chances = [
+    of[f"{name}{CHANCE}"] for of in results.values() if f"{name}{CHANCE}" in of
+  ]
+  values = {
+    model: shown(value, results[model].get(f"{name}{ERROR}"))
+    for model, value in found.items()
+  }
+  return Row(
+    readable,
+    meaning,
+    values,
+    _best(found, better),
+    f"{chances[0]:.3g}" if chances else "",
+    paper or {},
+  )
+
+
+def _best(values: Mapping[str, float], better: str) -> frozenset[str]:
+  """Finds the models with the best of several values, to the digits shown."""
+  finite = {m: round(v, 3) for m, v in values.items() if math.isfinite(v)}
+  if len(finite) < 2 or not better:
+    return frozenset()
+  best = (max if better == "higher" else min)(finite.values())
+  return frozenset(model for model, value in finite.items() if value == best)
+
+
+def _cell(row: Row, model: str) -> str:
+  value = row.values.get(model, "")
+  return tag("b", value) if model in row.best else value
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -152,17 +240,20 @@ def _split(name: str) -> tuple[str, str]:
   return kind, measure
 
 
-def _words(name: str) -> tuple[str, str]:
-  """Finds the readable name of a measure and its explanation."""
+def _words(name: str) -> tuple[str, str, str]:
+  """Finds the readable name of a measure, its explanation, and what is better.
+
+  Which way is better is "higher", "lower" or "".
+  """
   for pattern, readable, meaning, better in words.MEANINGS:
     if match := re.search(pattern, name):
       found = [part.replace("_", " ") for part in match.groups()]
       text = readable.format(*found)
       if better:
         meaning += f"; {better} is better"
-      return text[:1].upper() + text[1:], meaning.format(*found)
+      return text[:1].upper() + text[1:], meaning.format(*found), better
   plain = _split(name)[1].replace("_", " ")
-  return plain[:1].upper() + plain[1:], ""
+  return plain[:1].upper() + plain[1:], "", ""
 
 
 def _heading(group: Group, columns: int) -> Markup:

@@ -136,7 +136,7 @@ def _results(summary: Mapping[str, float], trained: bool) -> list[Markup]:
   if not summary:
     return [note("There are no final results.")]
   about = words.TRAIN_SAMPLE if trained else words.HELD_OUT
-  found = measures.groups("", _unprefixed(summary))
+  found = measures.groups("", {measures.ONE: _unprefixed(summary)})
   return [note(about), note(words.SPREAD), measures.table(found)]
 
 
@@ -162,7 +162,8 @@ def _training(history: plots.History):
   for panel in words.PANELS:
     chosen = [name for name in names if re.search(panel.pattern, name)]
     names = [name for name in names if name not in chosen]
-    if chosen:
+    # The table has what was measured once.
+    if any(len(plots.series(history, name)[0]) > 1 for name in chosen):
       caption = panel.caption
       if any(name.startswith(f"{held_out.TRAIN_SAMPLE}/") for name in chosen):
         caption += " Measured on a sample of the training records."
@@ -170,7 +171,7 @@ def _training(history: plots.History):
       alt = f"{panel.title} over training steps"
       panels.append(figure(uri, panel.title, alt, caption))
   if not panels:
-    return [note("No metrics were written while training.")]
+    return [note("No metrics were written more than once while training.")]
   return [
     note(
       "Every plot runs from the first training step to the last. Faint lines "

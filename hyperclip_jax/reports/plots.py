@@ -9,12 +9,14 @@ import base64
 import io
 import itertools
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -46,6 +48,8 @@ LINES = (
 )
 DASHES = ("-", "--", ":")
 LEGEND = 46  # characters that fit in a row of a legend, including its lines
+DIRECT = 6  # most lines that are named at their ends instead of in a legend
+WIDE, LINE = 16, 0.085  # characters of such a name in a row; its height in axes
 INK, FAINT = "#2b2f36", "#d9dce1"
 
 STYLE: dict[Any, Any] = {
@@ -114,11 +118,13 @@ def curves(
     Figure.
   """
   labels = [_label(name) for name in names]
+  direct = len(names) <= DIRECT
   columns = _columns(labels)
-  rows = -(-len(names) // columns)
-  figure = Figure(figsize=(4, 2.4 + 0.2 * rows))
+  rows = 0 if direct else -(-len(names) // columns)
+  figure = Figure(figsize=(4, 2.6 + 0.2 * rows))
   axes = figure.subplots()
   looks = itertools.product(DASHES, LINES)
+  ends = {}  # label -> last value and colour
   for name, label, (dash, line) in zip(names, labels, looks, strict=False):
     steps, values = series(history, name)
     finite = np.isfinite(values)
@@ -140,6 +146,9 @@ def curves(
       marker="" if window > 1 else ".",
       label=label,
     )
+    last = values[np.isfinite(values)][-1:]
+    if len(last):
+      ends[label] = float(last[0]), colour
     lost, floor = steps[~finite], axes.get_xaxis_transform()
     axes.plot(lost, 0 * lost, "x", color=colour, transform=floor, clip_on=False)
   axes.set_xlabel("step")
@@ -148,14 +157,73 @@ def curves(
   axes.xaxis.set_major_formatter(
     lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}"
   )
-  figure.legend(loc="outside upper left", ncols=columns, columnspacing=1.2)
+  if direct and len(names) > 1:
+    _label_ends(axes, ends)
+  elif not direct:
+    figure.legend(loc="outside upper left", ncols=columns, columnspacing=1.2)
   return figure
+
+
+def _label_ends(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
+  """Writes the name of each line at its end, without overlaps.
+
+  Args:
+    axes: axes with the lines.
+    ends: label of each line -> its last value, and its colour.
+  """
+  low, high = axes.get_ylim()
+  texts = {
+    name: textwrap.fill(name, WIDE, break_long_words=False) for name in ends
+  }
+  wanted = {name: (y - low) / (high - low) for name, (y, _) in ends.items()}
+  order = sorted(wanted, key=lambda name: wanted[name])
+  heights = [LINE * (1 + texts[name].count("\n")) for name in order]
+  places = spread([wanted[name] for name in order], heights)
+  for name, place in zip(order, places, strict=True):
+    axes.annotate(
+      texts[name],
+      (1.02, place),
+      xycoords="axes fraction",
+      color=ends[name][1],
+      fontsize=9,
+      linespacing=0.95,
+      va="center",
+      annotation_clip=False,
+    )
+
+
+def spread(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
+  """Moves places apart, as little as a pass up and one down need.
+
+  Args:
+    wanted: places in ascending order.
+    heights: room that each takes around its place.
+
+  Returns:
+    Places in the same order, whose rooms do not overlap and lie between 0 and
+    1, if there is enough room.
+
+  Examples:
+    >>> spread([0.5, 0.5], [0.5, 0.5])
+    [0.25, 0.75]
+  """
+  found: list[float] = []
+  edge = 0.0
+  for place, height in zip(wanted, heights, strict=True):
+    found.append(max(place, edge + height / 2))
+    edge = found[-1] + height / 2
+  edge = 1.0
+  for i in reversed(range(len(found))):
+    found[i] = min(found[i], edge - heights[i] / 2)
+    edge = found[i] - heights[i] / 2
+  return found
 
 
 def _label(name: str) -> str:
   """Shortens a metric's name for a legend to what differs in the panel."""
-  name = re.sub(r"^(eval|train_sample)/|root_distance/|cones/", "", name)
-  return re.sub(r"_(loss|mean)$", "", name).replace("_", " ")
+  name = re.sub(r"^(evals?|train_sample)/", "", name)
+  name = re.sub(r"^(root_distance|cones|hierarchy|retrieval)/", "", name)
+  return re.sub(r"_(loss|mean)$", "", name).replace("_", " ").replace("/", " ")
 
 
 def _columns(labels: Sequence[str]) -> int:

@@ -1,27 +1,33 @@
 """Describes what made a report: model, data, devices and software."""
 
 import importlib.metadata
+import pathlib
 import platform
-import shlex
 import sys
 from collections.abc import Sequence
 
 import jax
 
+from hyperclip_jax import files
 from hyperclip_jax.evals.held_out import TRAIN_SAMPLE, Sample
 from hyperclip_jax.inference.model import HyperCLIP
-from hyperclip_jax.training import log
+from hyperclip_jax.training import log, runs
 from hyperclip_jax.training.config import Config
 
 PACKAGES = ("hyperclip-jax", "jax", "flax")
 
 
 def of_run(
-  history: Sequence[log.Row], config: Config, model: HyperCLIP, data: Sample
+  workdir: pathlib.Path,
+  history: Sequence[log.Row],
+  config: Config,
+  model: HyperCLIP,
+  data: Sample,
 ) -> dict[str, str]:
   """Describes a run for its report.
 
   Args:
+    workdir: folder of the run.
     history: rows of the run's metrics.
     config: configuration of the run.
     model: trained model.
@@ -32,6 +38,8 @@ def of_run(
   """
   seconds = sum(row.get("seconds", 0.0) for row in history)
   time = {"time": log.duration(seconds)} if seconds else {}
+  path = workdir / runs.COMMAND
+  command = files.read_text(path) if path.is_file() else runs.command(sys.argv)
   return {
     "model": f"{parameters(model)}; {towers(model)}",
     "data": config.data.shards,
@@ -41,7 +49,7 @@ def of_run(
     **time,
     "device": devices(),
     "software": software(),
-    "command": shlex.join(sys.argv),
+    "command": command.strip(),
   }
 
 

@@ -49,7 +49,7 @@ def write(
   page.write_report(
     path,
     title=workdir.absolute().name,
-    about=provenance.of_run(history, config, model, data),
+    about=provenance.of_run(workdir, history, config, model, data),
     system=model.system,
     date=time.strftime("%Y-%m-%d %H:%M"),
     digest=hashlib.sha256(config_text.encode()).hexdigest()[:12],
@@ -131,6 +131,7 @@ def evaluate(
   evaluation = held_out.evaluate(model, data)
   if jax.process_index():
     return
-  log.say(held_out.summary(evaluation.results))
+  parts = held_out.summary(evaluation.results).split("  ")
+  log.say(log.wrapped(parts, ""))
   path = write(workdir, config, model, data, evaluation)
   log.say(f"report: {path}")

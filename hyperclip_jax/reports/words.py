@@ -336,6 +336,10 @@ SPREAD = (
   "images were drawn; the spread between training runs is larger. Chance is "
   "the rate of random guessing."
 )
+BEST = (
+  "The best value of a row is bold, whether or not it differs from the others "
+  "by more than the errors."
+)
 
 
 class Panel(NamedTuple):
@@ -357,12 +361,18 @@ class Panel(NamedTuple):
 OF = "^(eval|train_sample)/.*"  # names of evaluation results
 PANELS = (
   Panel(
-    "Losses",
+    "Loss",
+    r"^(loss|contrastive_loss|entailment_loss)$",
+    "loss (nats)",
+    "The loss (broad line), its contrastive and its entailment terms before "
+    "weighting. The loss and the contrastive term should fall, then level off.",
+  ),
+  Panel(
+    "Terms of the loss",
     r"loss",
     "loss (nats)",
-    "The loss (broad line) and its terms before weighting. The loss and the "
-    "contrastive term should fall, then level off. Entailment terms may rise "
-    "while the contrastive term spreads the embeddings out.",
+    "Each term before weighting. Entailment terms may rise while the "
+    "contrastive term spreads the embeddings out.",
   ),
   Panel(
     "Logit scale",
@@ -390,6 +400,12 @@ PANELS = (
     "share of pictures",
     "Fraction of images whose class is found from its name alone, "
     "as the first guess (top1) or among five (top5).",
+  ),
+  Panel(
+    "Tasks of the evaluation suite",
+    r"^evals/[^/]+/(top1|[it]2[it]_r5|map)$",
+    "share",
+    "Results of config.evals while training.",
   ),
   Panel(
     "Retrieval",

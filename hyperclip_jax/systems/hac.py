@@ -3,7 +3,8 @@
 A run starts from a trained model (`--config.init_from`), whose towers stay as
 they are. It trains adapters of the last blocks, the projections, the final
 norms and the scalars, which all start new by default. A model is released as
-HyCoCLIP, with the adapters merged.
+HyCoCLIP, with the adapters merged. The same adapters also tune CLIP or MERU by
+their own losses.
 
 The noise that the paper adds to embeddings of tokens is left out, and dropout
 of adapters drops a feature for a whole batch (`nn.lora.dropped`).
@@ -20,11 +21,12 @@ from jaxtyping import PRNGKeyArray
 
 from hyperclip_jax.data.feed.views import View
 from hyperclip_jax.nn import lora
-from hyperclip_jax.sections import Section, number, switch
-from hyperclip_jax.systems import hycoclip
+from hyperclip_jax.sections import Section, choice, number, switch
+from hyperclip_jax.systems import clip, hycoclip, meru
 from hyperclip_jax.systems.task import Encoder, Task, Variables
 
 TITLE = "HAC"
+PLAIN = {"clip": clip, "meru": meru, "hycoclip": hycoclip}
 STARTS_FROM = ("clip", "meru", "hycoclip")
 TOWERS = ("vision", "text")
 PROJECTIONS = ("visual_proj", "textual_proj")
@@ -75,22 +77,24 @@ class Options(hycoclip.Options):
   """Options of HyCoCLIP, and of the adapters.
 
   Attributes:
+    loss: system whose space and loss are used, and as which it is released.
     lora: options of the adapters.
     fresh: whether projections, final norms and scalars start new, rather than
       from those of the model that a run starts from.
   """
 
+  loss: str = choice("hycoclip", ("clip", "meru", "hycoclip"))
   lora: LoRA = LoRA()
   fresh: bool = switch(True, training=True)
 
 
 def encoder(o: Options) -> Encoder:
-  """Makes HyCoCLIP's encoder, of variables in two parts.
+  """Makes the encoder of `o.loss`, of variables in two parts.
 
   "params" has what is trained, with the adapters as "lora", and "frozen" the
   rest.
   """
-  plain = hycoclip.encoder(o)
+  plain = PLAIN[o.loss].encoder(o)
 
   def init(key: PRNGKeyArray) -> Variables:
     own, key = jax.random.split(key)
@@ -119,7 +123,7 @@ def encoder(o: Options) -> Encoder:
 def whole(
   o: Options, variables: Variables, key: PRNGKeyArray | None = None
 ) -> dict[str, Any]:
-  """Merges what is frozen, trained and adapted to HyCoCLIP's variables.
+  """Merges what is frozen, trained and adapted to plain variables.
 
   Args:
     o: options.
@@ -127,7 +131,7 @@ def whole(
     key: random key of dropout in training; None drops nothing.
 
   Returns:
-    {"params": parameters of HyCoCLIP}.
+    {"params": parameters of the system `o.loss`}.
   """
   params = dict(variables["params"])
   adapters = params.pop("lora")
@@ -142,7 +146,7 @@ def whole(
 
 
 def task(o: Options, view: View, mesh: Mesh) -> Task:
-  """Makes HyCoCLIP's task, which trains some of the parameters.
+  """Makes the task of `o.loss`, which trains some of the parameters.
 
   Args:
     o: options of the system.
@@ -152,7 +156,7 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
   Returns:
     Task for the trainer.
   """
-  made = hycoclip.task(o, view, mesh)
+  made = PLAIN[o.loss].task(o, view, mesh)
 
   def embed(variables, batch, key):
     outputs, _ = made.embed(whole(o, variables, key), batch, key)
@@ -182,10 +186,8 @@ def adapted(o: Any, variables: Variables, wanted: Options) -> Variables:
   return found
 
 
-def released(
-  o: Options, variables: Variables
-) -> tuple[str, hycoclip.Options, Variables]:
-  """Merges the adapters of a trained model, which is a HyCoCLIP then.
+def released(o: Options, variables: Variables) -> tuple[str, Any, Variables]:
+  """Merges the adapters of a trained model, which is a plain one then.
 
   Args:
     o: options of the model.
@@ -194,9 +196,10 @@ def released(
   Returns:
     System, options and variables of the release.
   """
-  names = [field.name for field in dataclasses.fields(hycoclip.Options)]
-  plain = hycoclip.Options(**{name: getattr(o, name) for name in names})
-  return "hycoclip", plain, jax.device_get(whole(o, variables))
+  cls: Any = PLAIN[o.loss].Options
+  names = [field.name for field in dataclasses.fields(cls)]
+  plain = cls(**{name: getattr(o, name) for name in names})
+  return o.loss, plain, jax.device_get(whole(o, variables))
 
 
 def _trained(path: Path) -> bool:

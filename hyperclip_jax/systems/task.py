@@ -94,12 +94,15 @@ class Rules(NamedTuple):
     split: suffix of a parameter's path, such as "qkv/kernel" -> its axes on the
       mesh, for layers that devices share.
     bounds: metric -> bounds that `project` enforces.
+    towers: kind -> top-level key of its tower, for locked towers and
+      learning rates by layer.
   """
 
   matrices: tuple[str, ...] = ("kernel", "embedding")
   scalars: tuple[str, ...] = ()
   split: Mapping[str, PartitionSpec] = {}
   bounds: Mapping[str, tuple[float, float]] = {}
+  towers: Mapping[str, str] = {"image": "vision", "text": "text"}
 
 
 class Task(NamedTuple):

@@ -7,12 +7,14 @@ from types import ModuleType
 import jax
 import optax
 from jax.sharding import Mesh
+from jaxtyping import PRNGKeyArray, PyTree
 
 from hyperclip_jax import systems
 from hyperclip_jax.data.feed.distortions import Options as Distortions
 from hyperclip_jax.data.feed.views import View
 from hyperclip_jax.optim import adamw
-from hyperclip_jax.systems.task import Encoder, Rules, Task
+from hyperclip_jax.optim import towers as towers_lib
+from hyperclip_jax.systems.task import Batch, Encoder, Rules, Task, Variables
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import step
 from hyperclip_jax.training.config import Config
@@ -46,7 +48,46 @@ def task(config: Config, mesh: Mesh) -> Task:
     distortions=Distortions(**data.distortions),
     lengths=tuple(data.text_buckets),
   )
-  return system(config).task(config_lib.options(config), view, mesh)
+  made = system(config).task(config_lib.options(config), view, mesh)
+  _check_towers(config, made)
+  lock = config.optim.lock_tower
+  return _locked(made, made.rules.towers[lock]) if lock else made
+
+
+def _check_towers(config: Config, task: Task) -> None:
+  """Checks that there are towers where the config is about them.
+
+  Raises:
+    ValueError: the system has none of that kind.
+  """
+  optim, towers = config.optim, task.rules.towers
+  wanted = [optim.lock_tower] if optim.lock_tower else []
+  wanted += [] if optim.layer_decay == 1 else [*towers]
+  if not wanted:
+    return
+  params = jax.eval_shape(task.init, jax.random.key(0))["params"]
+  for kind in wanted:
+    blocks = jax.tree_util.tree_leaves_with_path(
+      params.get(towers.get(kind, ""), {})
+    )
+    if not any(towers_lib.BLOCKS in jax.tree_util.keystr(p) for p, _ in blocks):
+      raise ValueError(
+        f"config.optim.lock_tower and layer_decay: {config.system} trains no "
+        f"{kind} tower of transformer blocks"
+      )
+
+
+def _locked(task: Task, tower: str) -> Task:
+  """Stops the gradients of a tower, so that they are not computed."""
+
+  def embed(
+    variables: Variables, batch: Batch, key: PRNGKeyArray
+  ) -> tuple[PyTree, Variables]:
+    params = dict(variables["params"])
+    params[tower] = jax.lax.stop_gradient(params[tower])
+    return task.embed({**variables, "params": params}, batch, key)
+
+  return task._replace(embed=embed)
 
 
 def schedule(config: Config) -> optax.Schedule:
@@ -59,7 +100,7 @@ def schedule(config: Config) -> optax.Schedule:
 
 
 def optimizer(config: Config, rules: Rules) -> optax.GradientTransformation:
-  """Builds AdamW with the config's schedule.
+  """Builds AdamW with the config's schedule, lock and rates by layer.
 
   Args:
     config: checked config.
@@ -75,7 +116,7 @@ def optimizer(config: Config, rules: Rules) -> optax.GradientTransformation:
     scalars=rules.scalars,
     norm_and_bias=optim.decay_norm_and_bias,
   )
-  return adamw.adamw(
+  found = adamw.adamw(
     schedule(config),
     b1=optim.b1,
     b2=optim.b2,
@@ -83,6 +124,14 @@ def optimizer(config: Config, rules: Rules) -> optax.GradientTransformation:
     weight_decay=optim.weight_decay,
     mask=mask,
   )
+  if optim.lock_tower:  # whose gradients are zero, and so are its updates
+    tower = rules.towers[optim.lock_tower]
+    found = optax.masked(found, lambda p: towers_lib.outside(p, tower))
+  if optim.layer_decay < 1:
+    towers = tuple(rules.towers.values())
+    rates = towers_lib.by_layer(towers, optim.layer_decay)
+    found = optax.chain(found, rates)
+  return found
 
 
 def init(config: Config, task: Task) -> Callable[[], TrainState]:

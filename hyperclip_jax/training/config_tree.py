@@ -10,11 +10,16 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+import hyperclip_jax
 from hyperclip_jax import files
 from hyperclip_jax.files import shown
 from hyperclip_jax.sections import WANTED, closest
 
 OVERRIDE = re.compile(r"--?(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
+NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
+_PACKAGE = pathlib.Path(hyperclip_jax.__file__).parent
+_INSTALLED = _PACKAGE / "configs"
+FOLDER = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "configs"
 TRUE, FALSE = ("true", "t", "1"), ("false", "f", "0")
 Override = tuple[str, str]  # dotted name, value as text
 
@@ -40,7 +45,7 @@ def load(spec: str) -> Any:
   """Runs a config file.
 
   Args:
-    spec: FILE, or FILE:ARGUMENT to call `get_config(ARGUMENT)`.
+    spec: FILE, or FILE:ARGUMENT to call `get_config(ARGUMENT)`; see `find`.
 
   Returns:
     ConfigDict that it returns.
@@ -49,11 +54,13 @@ def load(spec: str) -> Any:
     ValueError, OSError: there is no such file, or it returns no config.
   """
   name, colon, argument = spec.partition(":")
-  path = files.expanded(name)
-  if not path.is_file():
+  path = find(name)
+  if path is None:
+    guess = closest(pathlib.PurePath(name).stem, names())
+    hint = f", did you mean {guess}?" if guess else ";"
     raise FileNotFoundError(
-      f"--config={shown(spec)}: no such file; want one such as "
-      "configs/shapes_tiny.py"
+      f"--config={shown(spec)}: no such file{hint} want a file such as "
+      f"my_config.py, or one of {', '.join(names())}"
     )
   try:
     found = importlib.util.spec_from_file_location("config_file", path)
@@ -72,6 +79,28 @@ def load(spec: str) -> Any:
       f"{type(config).__name__}"
     )
   return config
+
+
+def find(name: str) -> pathlib.Path | None:
+  """Finds a config file.
+
+  Args:
+    name: path of a file, or the name of a config of the package, such as
+      "grit_vitb".
+
+  Returns:
+    Path of the file; None if there is none.
+  """
+  path = files.expanded(name)
+  if path.is_file():
+    return path
+  path = FOLDER / f"{name}.py"
+  return path if NAME.fullmatch(name) and path.is_file() else None
+
+
+def names() -> list[str]:
+  """Lists the configs of the package, sorted."""
+  return sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
 def _where(error: Exception, path: pathlib.Path) -> str:

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -41,7 +42,13 @@ class Clock:
     finally:
       self._seconds[what] += time.monotonic() - begin
 
-  def step(self, function: Callable[..., T], state: Any, batch: Batch) -> T:
+  def step(
+    self,
+    function: Callable[..., T],
+    state: Any,
+    batch: Batch,
+    what: str = "",
+  ) -> T:
     """Runs one training step and times it.
 
     A batch with new shapes triggers compilation. The call then blocks until the
@@ -51,6 +58,7 @@ class Clock:
       function: jitted (state, batch) -> result.
       state: first argument of `function`.
       batch: arrays by name; their shapes decide whether a step is a new one.
+      what: what is new about such a batch, for the message on compilation.
 
     Returns:
       The result of `function`.
@@ -58,6 +66,9 @@ class Clock:
     shapes = tuple(rows.shape for rows in jax.tree.leaves(batch))
     new = shapes not in self._shapes
     self._shapes.add(shapes)
+    if new:
+      of = f" for {what}" if what else ""
+      log.say(f"compiling the step{of}, which may take minutes")
     with self.on("compile" if new else "device"):
       result = function(state, batch)
       if new:
@@ -103,7 +114,8 @@ class Clock:
     seconds = {what: self._seconds[what] for what in (*OVERHEAD, "data")}
     goodput = self.trained()[1] / wall
     shares = ", ".join(f"{what} {s / wall:.1%}" for what, s in seconds.items())
-    log.say(f"goodput {goodput:.1%} of {log.duration(wall)}; {shares}")
+    said = f"goodput {goodput:.1%} of {log.duration(wall)}; {shares}"
+    log.say(textwrap.fill(said, log.COLUMNS, subsequent_indent="  "))
     return {
       "goodput": goodput,
       "seconds": wall,

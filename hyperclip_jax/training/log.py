@@ -1,4 +1,4 @@
-"""Logs of a run: console, JSONL and TensorBoard."""
+"""Logs of a run: console, JSONL and boards."""
 
 import collections
 import contextlib
@@ -6,65 +6,84 @@ import io
 import json
 import os
 import pathlib
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import jax
 import numpy as np
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2
-from tensorboardX.summary import scalar
 
 from hyperclip_jax import console
+from hyperclip_jax.training import boards
+from hyperclip_jax.training.options import Wandb
 
 FILE = "metrics.jsonl"
 AVERAGED = 20  # lines over which the average loss is taken
+TERMS = 10  # lines of progress from one list of all terms to the next
+COLUMNS = 80  # of a line of progress
+LINE = {  # metric in the line of progress -> its name there, and format
+  "loss": ("loss", ".4g"),
+  "learning_rate": ("lr", ".1e"),
+  "grad_norm": ("grad", ".3g"),
+}
+QUIET = ("bad_records", "skipped")  # only mentioned where there are some
 BLOCK = 2**20  # bytes per read from the end of a file
-
-_PROTO: Any = event_pb2  # type checkers cannot see its generated classes
 
 Row = dict[str, int | float]
 
 
 class Writer:
-  """Appends rows of metrics to `metrics.jsonl` and to TensorBoard events.
+  """Appends rows of metrics to `metrics.jsonl`, and shows them on boards.
 
   Rows after the step that a run resumes from are dropped, since those steps run
   again. Writes happen in the calling thread, so that errors reach the caller.
   """
 
-  def __init__(self, workdir: pathlib.Path | None, step: int = 0):
+  def __init__(
+    self,
+    workdir: pathlib.Path | None,
+    step: int = 0,
+    wandb: Wandb = Wandb(),  # noqa: B008 (frozen)
+  ):
     """Configures the writer; `with` opens the files.
 
     Args:
       workdir: folder of the run; None writes nothing.
       step: step that the run resumes from; 0 for a new run.
+      wandb: project at Weights & Biases, if there is one.
     """
-    self._workdir = workdir
-    self._step = step
+    self._workdir, self._step, self._wandb = workdir, step, wandb
+    self._boards: list[boards.Board] = []
 
   def __enter__(self) -> "Writer":
     if self._workdir:
       cut(self._workdir / FILE, self._step)
       folder = self._workdir / "tensorboard"
-      folder.mkdir(exist_ok=True)
-      # The process id keeps two starts within a second apart.
-      self._events = EventsWriter(f"{folder}/events", f".{os.getpid()}")
+      self._boards.append(boards.TensorBoard(folder, self._step))
       self._file = (self._workdir / FILE).open("a", encoding="utf-8")
-      first = self._step + 1  # existing events from it on are hidden
-      self._add(step=first, file_version="brain.Event:2")
-      start = _PROTO.SessionLog(status=_PROTO.SessionLog.START)
-      self._add(step=first, session_log=start)
+      if self._wandb.project:
+        self._boards.append(boards.WeightsAndBiases(self._workdir, self._wandb))
     return self
 
   def __exit__(self, *_) -> None:
     if self._workdir:
       # An error here was already raised by `write`.
-      with contextlib.suppress(OSError):
-        self._file.close()
-      with contextlib.suppress(OSError):
-        self._events.close()
+      for opened in (self._file, *self._boards):
+        with contextlib.suppress(OSError):
+          opened.close()
+
+  def describe(self, config: Mapping[str, Any]) -> None:
+    """Shows the config on the boards.
+
+    Args:
+      config: dotted name -> value.
+    """
+    for board in self._boards:
+      board.describe(config)
+
+  def pictures(self, pictures: boards.Pictures) -> None:
+    """Shows pictures on the boards, at the step that the run resumes from."""
+    for board in self._boards:
+      board.pictures(self._step, pictures)
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Writes one row, {"step": step, name: value, ...}.
@@ -81,18 +100,13 @@ class Writer:
     try:
       self._file.write(json.dumps({"step": step, **values}) + "\n")
       self._file.flush()
-      for name, value in values.items():
-        self._add(step=step, summary=scalar(name, value))
-      self._events.flush()
+      for board in self._boards:
+        board.scalars(step, values)
     except OSError as error:
       raise OSError(
         f"the metrics of step {step} cannot be written in {self._workdir}: "
         f"{error}"
       ) from error
-
-  def _add(self, **what: Any) -> None:
-    event = _PROTO.Event(wall_time=time.time(), **what)
-    self._events.write_event(event)
 
 
 def read(workdir: pathlib.Path, most: int = 2_000) -> list[Row]:
@@ -261,11 +275,16 @@ class Window:
 class Progress:
   """Prints progress: step, loss, learning rate, gradient norm, speed, ETA.
 
-  The other metrics are in `metrics.jsonl` and TensorBoard.
+  Lines fit 80 columns. The other metrics follow every tenth line, and when a
+  step was skipped.
   """
 
   def __init__(
-    self, steps: int, batch_size: int, trained: Callable[[], tuple[int, float]]
+    self,
+    steps: int,
+    batch_size: int,
+    trained: Callable[[], tuple[int, float]],
+    every: int = TERMS,
   ):
     """Starts to measure the speed.
 
@@ -273,15 +292,17 @@ class Progress:
       steps: number of steps of the whole run.
       batch_size: examples in a step, over all devices.
       trained: `Clock.trained`, which returns (steps so far, their seconds).
+      every: lines from one list of all terms to the next.
     """
     self._steps = steps
     self._batch_size = batch_size
     self._trained = trained
     self._last = trained()
     self._losses: collections.deque[float] = collections.deque(maxlen=AVERAGED)
+    self._every, self._lines = every, 0
 
   def report(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
-    """Prints a line.
+    """Prints a line, and perhaps all terms.
 
     Args:
       step: last step that is done.
@@ -294,25 +315,68 @@ class Progress:
     now = self._trained()
     done, seconds = (b - a for a, b in zip(self._last, now, strict=True))
     self._last = now
-    parts = [f"step {step:>{len(str(self._steps))}}/{self._steps}"]
-    if "loss" in values:
-      self._losses.append(values["loss"])
-      average = sum(self._losses) / len(self._losses)
-      parts.append(f"loss {values['loss']:.3f} (avg {average:.3f})")
-    if values.get("skipped"):
-      parts.append(f"skipped {values['skipped']:.0f}")
-    if "learning_rate" in values:
-      parts.append(f"lr {values['learning_rate']:.1e}")
-    if "grad_norm" in values:
-      parts.append(f"grad {values['grad_norm']:.3g}")
+    parts = [f"{step:>{len(str(self._steps))}}/{self._steps}"]
+    parts += [
+      f"{name} {values[key]:{form}}".replace("e-0", "e-")
+      for key, (name, form) in LINE.items()
+      if key in values
+    ]
     rates = {}
     if done:
       rate = done / max(seconds, 1e-9)
       rates = {"samples_per_second": rate * self._batch_size}
-      left = duration((self._steps - step) / rate)
-      parts += [f"{rate * self._batch_size:.0f} samples/s", f"eta {left}"]
-    say("  ".join(parts))
+      samples = rate * self._batch_size
+      form = ",.0f" if samples >= 100 else ".3g"
+      left = _brief((self._steps - step) / rate)
+      parts += [f"{samples:{form}} samples/s", f"eta {left}"]
+    say(wrapped(parts, ""))
+    if "loss" in values:
+      self._losses.append(values["loss"])
+    self._lines += 1
+    if self._lines % self._every == 0 or values.get("skipped"):
+      self._say_terms({n: values[n] for n in values if n not in LINE})
     return rates
+
+  def _say_terms(self, terms: Mapping[str, float]) -> None:
+    """Prints the moving average of the loss, and what is on no other line."""
+    parts = []
+    if self._losses:
+      average = sum(self._losses) / len(self._losses)
+      parts.append(f"average loss {average:.4g}")
+    parts += [
+      f"{name.removesuffix('_loss').replace('_', ' ')} {value:.4g}"
+      for name, value in terms.items()
+      if value or name not in QUIET
+    ]
+    if parts:
+      say(wrapped(parts, "  "))
+
+
+def wrapped(parts: Sequence[str], indent: str) -> str:
+  """Joins parts by two spaces, in lines of up to 80 columns.
+
+  Args:
+    parts: parts, at least one.
+    indent: start of the first line; further ones are indented by two spaces.
+
+  Returns:
+    Lines, joined by line feeds. A part alone may be longer than a line.
+  """
+  lines = [indent + parts[0]]
+  for part in parts[1:]:
+    if len(lines[-1]) + 2 + len(part) <= COLUMNS:
+      lines[-1] += f"  {part}"
+    else:
+      lines.append(f"  {part}")
+  return "\n".join(lines)
+
+
+def _brief(seconds: float) -> str:
+  """Formats a remaining time as m:ss, 13h05 or, from two days on, 2d07."""
+  hours, minutes = divmod(round(seconds / 60), 60)
+  if hours >= 48:
+    return f"{hours // 24}d{hours % 24:02}"
+  return f"{hours}h{minutes:02}" if seconds >= 3600 else duration(seconds)
 
 
 def say(message: str) -> None:

@@ -28,6 +28,10 @@ class Optim(Section):
   eps: float = number(1e-8, least=1e-12)
   weight_decay: float = number(0.2, least=0)
   decay_norm_and_bias: bool = False  # True as in the official code
+  lock_tower: str = choice(
+    "", ("", "image", "text")
+  )  # tower to keep as it started
+  layer_decay: float = number(1.0, most=1)  # of the rate, from the last block
 
   def problems(self):
     for name in ("start", "end"):
@@ -132,6 +136,28 @@ class Profile(Section):
 
 
 @dataclasses.dataclass(frozen=True)
+class Wandb(Section):
+  """Weights & Biases, besides `metrics.jsonl` and TensorBoard."""
+
+  project: str = ""  # "": not used
+  entity: str = ""  # team or user; "" for one's default
+  mode: str = choice("online", ("online", "offline"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Evals(Section):
+  """Tasks of the evaluation suite that are run while training."""
+
+  tasks: str = ""  # names, as of `hyperclip evals --tasks`; "": none
+  data: str = path()  # folder that holds a folder of each data set
+  every: int = number(0, least=0)  # steps; 0: after the last one only
+
+  def problems(self):
+    if self.tasks and not self.data:
+      yield "data must be the folder of the data sets, found ''"
+
+
+@dataclasses.dataclass(frozen=True)
 class Checkpoint(Section):
   """When to save, and what may change when a run is resumed."""
 
@@ -171,7 +197,9 @@ class Training(Section):
   max_bad_steps: int = number(10, least=0)  # skipped in a row before it ends
   stall_seconds: float = number(1_800.0, least=0)  # without a step; 0: never
   log_every: int = number(100)
-  eval_every: int = number(25_000, least=0)
+  eval_every: int = number(25_000, least=0)  # of the held-out records
+  evals: Evals = Evals()
+  wandb: Wandb = Wandb()
   checkpoint: Checkpoint = Checkpoint()
 
   def problems(self):

@@ -6,6 +6,8 @@ import functools
 import json
 import os
 import pathlib
+import shlex
+from collections.abc import Sequence
 
 import jax
 from absl import logging
@@ -22,15 +24,20 @@ from hyperclip_jax.evals import held_out
 from hyperclip_jax.files import shown
 from hyperclip_jax.systems.task import Task
 from hyperclip_jax.training import (
+  boards,
   build,
   options,
   same_data,
   sharding,
   signals,
+  suite,
 )
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training.config import Config
 from hyperclip_jax.training.config_tree import leaves
+from hyperclip_jax.training.packed import packed
+
+COMMAND = "command.txt"  # last command that trained, in the workdir
 
 # options that may change when a run is resumed
 MAY_CHANGE = (
@@ -44,6 +51,7 @@ MAY_CHANGE = (
   "data.shards",
   "data.threads",
   "eval_every",
+  "evals.",
   "log_every",
   "max_bad_steps",
   "mesh.",
@@ -54,6 +62,7 @@ MAY_CHANGE = (
   "profile.",
   "shapes.folder",
   "stall_seconds",
+  "wandb.",
 )
 
 
@@ -93,14 +102,19 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
 
   Raises:
     ValueError, OSError: config, workdir or data are bad.
+    ImportError: a package for an option is missing.
   """
   config_lib.validate(config, jax.device_count())
   _check_name(workdir)
   newest = max(checkpoint.steps(workdir), default=0)
   _check_workdir(config, workdir, newest)
   signals.expect(newest)
+  if config.wandb.project:
+    boards.imported()
+  suite.check(options.Evals(**config.evals))
   if "shapes" in config:
     _make_shapes(config.shapes)
+  config = packed(config, workdir)
   _check_cpus(config.data.threads)
   mesh = sharding.make_mesh(config.mesh.model)
   sources = same_data.agreed(open_sources(config, workdir))
@@ -119,7 +133,11 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
 def anchored(config: Config) -> Config:
   """Makes the paths of a config absolute, so that it is valid anywhere."""
   config = config.copy_and_resolve_references()
-  for name, cls in (("data", options.Data), ("shapes", options.Shapes)):
+  for name, cls in (
+    ("data", options.Data),
+    ("evals", options.Evals),
+    ("shapes", options.Shapes),
+  ):
     section = config.get(name)
     if not isinstance(section, ConfigDict):
       continue  # reported by `validate`
@@ -138,8 +156,9 @@ def anchored(config: Config) -> Config:
 
 
 def _of_model(path: str) -> str:
-  """An absolute path, unless the hub is meant."""
-  return path if path.startswith(files.HUB) else _absolute(path)
+  """An absolute path, unless the hub or a published name is meant."""
+  name = "/" not in path and not os.path.exists(os.path.expanduser(path))
+  return path if name or path.startswith(files.HUB) else _absolute(path)
 
 
 def _absolute(path: str) -> str:
@@ -246,8 +265,26 @@ def _source(config: Config, globs: str | list[str]) -> TarSource:
   )
 
 
+def command(argv: Sequence[str]) -> str:
+  """Formats the command line of a process, without the place of its program.
+
+  Args:
+    argv: `sys.argv`.
+
+  Returns:
+    Command line, such as "hyperclip train --config=grit_vitb ...".
+  """
+  program = pathlib.PurePath(argv[0]).name if argv else ""
+  modules = {
+    "__main__.py": "python -m hyperclip_jax",
+    "main.py": "python -m hyperclip_jax.main",
+  }
+  words = (modules.get(program, program), shlex.join(argv[1:]))
+  return " ".join(filter(None, words))
+
+
 def summary(run: Run, parameters: int, step: int) -> str:
-  """Describes a run in three lines, to be printed before its first step.
+  """Describes what a run will do, to be printed before it starts.
 
   Args:
     run: run to describe.
@@ -255,19 +292,32 @@ def summary(run: Run, parameters: int, step: int) -> str:
     step: number of steps done.
 
   Returns:
-    Lines.
+    Lines, each with a name in front.
   """
-  config, devices = run.config, jax.devices()
+  config, devices, data = run.config, jax.devices(), run.config.data
   records, count = sum(map(len, run.sources)), jax.process_count()
-  processes = f" in {count} processes" if count > 1 else ""
-  return (
-    f"{config.system}: {parameters:,} parameters, {records:,} records, "
-    f"batches of {config.batch_size:,}, steps {step + 1:,} to "
-    f"{config.steps:,}\n"
-    f"{len(devices)} x {devices[0].device_kind}{processes}; the run is written "
-    f"to {run.workdir}\n"
-    "XLA now compiles the first step, which may take minutes"
-  )
+  dtype = config.model.get("dtype", "float32")
+  batch = f"batches of {config.batch_size:,}"
+  if config.micro_batches > 1:
+    batch += f" in {config.micro_batches} micro-batches"
+  mesh = " x ".join(f"{n} {name}" for name, n in run.mesh.shape.items())
+  if config.mesh.fsdp:
+    mesh += ", parameters split too (fsdp)"
+  if count > 1:
+    mesh += f", {count} processes"
+  title = getattr(build.system(config), "TITLE", config.system)
+  facts = {
+    "system": f"{title}: {parameters:,} parameters, towers in {dtype}",
+    "start": shown(config.init_from or "random parameters"),
+    "data": f"{records:,} records of {shown(data.shards)}",
+    "held out": shown(data.held_out or "nothing: evaluated on training data"),
+    "steps": f"{step + 1:,} to {config.steps:,}, {batch}",
+    "devices": f"{len(devices)} x {devices[0].device_kind}, mesh of {mesh}",
+    "workdir": shown(run.workdir.absolute()),
+  }
+  if step:
+    facts["start"] = f"step {step:,} of this run"
+  return "\n".join(f"{name:9} {fact}" for name, fact in facts.items())
 
 
 def _check_cpus(threads: int) -> None:
@@ -330,7 +380,8 @@ def _check_workdir(config: Config, workdir: pathlib.Path, newest: int) -> None:
   if any(line.startswith("config.steps ") for line in changed):
     changed.append(
       "the learning rate would follow the schedule of the new length: to allow "
-      "it from here on, give --config.checkpoint.allow_steps_change"
+      f"it from here on, give --extend={config.steps} (with launch.*: "
+      "--config.checkpoint.allow_steps_change=True)"
     )
   if changed:
     raise ValueError(

@@ -1,12 +1,12 @@
 """Trains a run from its config to a trained model."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 
 from hyperclip_jax.checkpoints import checkpoint, release
@@ -23,16 +23,20 @@ from hyperclip_jax.training import (
   build,
   goodput,
   log,
+  options,
+  pictures,
   runs,
   same_data,
   sharding,
   signals,
   start,
+  suite,
 )
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import health as health_lib
 from hyperclip_jax.training import step as step_lib
 from hyperclip_jax.training.claim import claimed
+from hyperclip_jax.training.config_tree import leaves
 from hyperclip_jax.training.runs import Run, sample
 from hyperclip_jax.training.step import TrainState
 from hyperclip_jax.training.trace import Trace
@@ -41,11 +45,12 @@ from hyperclip_jax.training.watchdog import Watchdog
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
-def train(run: Run) -> HyperCLIP | None:
+def train(run: Run, verbose: bool = False) -> HyperCLIP | None:
   """Trains from the newest checkpoint, or from scratch, to `config.steps`.
 
   Args:
     run: run to train.
+    verbose: whether to print all terms of the loss with every line of progress.
 
   Returns:
     The trained model; None if it was stopped.
@@ -54,15 +59,18 @@ def train(run: Run) -> HyperCLIP | None:
   config, mesh = run.config, run.mesh
   main_process = jax.process_index() == 0
   run.workdir.mkdir(parents=True, exist_ok=True)
-  data = sample(config, run.sources) if config.eval_every else None
-  step_fn = make_step(run)
 
   with contextlib.ExitStack() as stack:
     enter = stack.enter_context
     enter(claimed(run.workdir))
+    _describe(run)
+    data = sample(config, run.sources) if config.eval_every else None
+    step_fn = make_step(run)
     if main_process:
       text = config.to_json(indent=2) + "\n"
       write_whole(run.workdir / config_lib.FILE, text)
+      command = runs.command(sys.argv) + "\n"
+      write_whole(run.workdir / runs.COMMAND, command, errors="replace")
       release.describe(run.workdir, config.system, config_lib.options(config))
     keep, keep_every = config.checkpoint.keep, config.checkpoint.keep_every
     checkpoints = enter(checkpoint.Checkpoints(run.workdir, keep, keep_every))
@@ -70,10 +78,13 @@ def train(run: Run) -> HyperCLIP | None:
     if main_process:
       same_data.remember(run.sources, run.workdir)
     begin, examples_seen = int(state.step), meta["examples_seen"]
-    if begin < config.steps:
-      log.say(runs.summary(run, optax.tree.size(state.params), begin))
-    writer = log.Writer(run.workdir if main_process else None, begin)
+    evals = options.Evals(**config.evals)
+    wandb = options.Wandb(**config.wandb)
+    writer = log.Writer(run.workdir if main_process else None, begin, wandb)
     enter(writer)
+    writer.describe(dict(leaves(config)))
+    if data and not begin:
+      writer.pictures(pictures.examples(data))
     if main_process:
       log.cut(run.workdir / health_lib.FILE, begin)
     profile = run.workdir / "profile" if main_process else None
@@ -94,17 +105,32 @@ def train(run: Run) -> HyperCLIP | None:
     batches = make_batches(run, examples_seen, faults)
 
     def evaluate(step: int) -> None:
-      if not data or step % config.eval_every or not 0 < step < config.steps:
+      on = data if 0 < step < config.steps else None
+      if on and step % config.eval_every:
+        on = None
+      tasks = suite.due(evals, step, config.steps)
+      if not on and not tasks:
         return
       variables = sharding.to_host(state.variables)
       with clock.on("evaluation"):  # each process evaluates a share
-        results = held_out.evaluate(_model(run, variables), data).results
-      log.say(f"step {step}  {held_out.summary(results)}")
+        model, results = _model(run, variables), {}
+        if on:
+          results |= held_out.evaluate(model, on).results
+          parts = held_out.summary(results).split("  ")
+          log.say(log.wrapped([f"step {step}", *parts], ""))
+        if tasks:
+          results |= suite.measure(evals, model, step, watchdog.stepped)
       writer.write(step, results)
 
     clock.started()
-    progress = log.Progress(config.steps, config.batch_size, clock.trained)
-    evaluate(begin)  # the evaluation may be missing if the run ended before
+    progress = log.Progress(
+      config.steps,
+      config.batch_size,
+      clock.trained,
+      1 if verbose else log.TERMS,
+    )
+    if not (evals.tasks and suite.measured(run.workdir, begin)):
+      evaluate(begin)  # which is missing if the run ended before it
     for step in range(begin + 1, config.steps + 1):
       trace.at(step, state)
       with jax.profiler.StepTraceAnnotation("train", step_num=step):
@@ -112,7 +138,7 @@ def train(run: Run) -> HyperCLIP | None:
         with clock.on("data"):
           batch = sharding.to_global(next(batches), mesh)
         watchdog.waits_for("step")
-        state, step_metrics = clock.step(step_fn, state, batch)
+        state, step_metrics = clock.step(step_fn, state, batch, _texts(batch))
       examples_seen += config.batch_size
       window.add(step, step_metrics)
       stopped = stop(step)  # asked only once: a signal may arrive at any time
@@ -147,6 +173,23 @@ def train(run: Run) -> HyperCLIP | None:
     variables = sharding.to_host(state.variables)
     checkpoints.wait()
     return _model(run, variables)
+
+
+def _describe(run: Run) -> None:
+  """Prints what is going to run, before anything that takes long."""
+  newest = max(checkpoint.steps(run.workdir), default=0)
+  if newest < run.config.steps:
+    shapes, _ = _shapes(run)
+    size = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
+    log.say(runs.summary(run, size, newest))
+
+
+def _texts(batch: Batch) -> str:
+  """Names the lengths of texts, each of which has a program of its own."""
+  lengths = {
+    view["text"].shape[1]: None for view in batch.values() if "text" in view
+  }
+  return f"texts of {' and '.join(map(str, lengths))} tokens" if lengths else ""
 
 
 def first_state(

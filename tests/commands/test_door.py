@@ -83,7 +83,7 @@ def test_an_unknown_flag_is_named_with_the_one_that_was_meant(name):
       assert message == f"{name} has no flag --{wrong}, did you mean --{flag}?"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"report"}))
 def test_strays_and_overrides_that_count_for_nothing_are_refused(name):
   assert refused(name, "stray", "*.jpg").startswith("stray arguments: stray *")
   if COMMANDS[name].overrides is not None:
@@ -91,7 +91,9 @@ def test_strays_and_overrides_that_count_for_nothing_are_refused(name):
     assert message.startswith(f"--config.seed=1 changes nothing with {name}")
 
 
-@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"prepare", "ground"}))
+@pytest.mark.parametrize(
+  "name", sorted({*COMMANDS} - {"prepare", "ground", "report"})
+)
 def test_what_is_needed_is_asked_for(name):
   needed = [flag for flag in COMMANDS[name].flags if flag.needed]
   wanted = [f"give --{f.name}={f.form}: {f.purpose}" for f in needed]
@@ -176,6 +178,12 @@ def test_defaults_are_those_of_the_functions():
   for unit in box_forms.UNITS:
     argv = [f"--boxes={unit}", f"--box_format={box_forms.SIZES}"]
     parser.parse(COMMANDS["prepare"].flags, argv)
+
+
+def test_runs_to_compare_need_no_flag():
+  found = door.parsed("report", ["a", "--output", "c.html", "b"])
+  assert found.runs == ["a", "b"]
+  assert "report has no flag --flag" in refused("report", "a", "--flag")
 
 
 def test_names_may_have_dashes():

@@ -132,6 +132,45 @@ def test_the_command_writes_all_and_escapes(monkeypatch, tmp_path, capsys):
   assert "imagenet: top1 0.250" in capsys.readouterr().out
 
 
+def test_models_stand_side_by_side(monkeypatch, tmp_path, capsys):
+  (tmp_path / "b").mkdir()
+  first, second = (saved.model(tmp_path / name) for name in ("one", "b/<two>"))
+  values = iter([0.25, 0.5])
+
+  def top1(model, data):
+    return {"top1": next(values)}
+
+  missing = MissingData("coco", "https://cocodataset.org", "coco/val2017/")
+  tasks = (
+    Task("imagenet", top1, PAPER),
+    Task("coco", Counted(error=missing), {}),
+  )
+  monkeypatch.setattr(catalog, "TASKS", tasks)
+  # Both are the same model, but each has its results in a folder of its own.
+  flags = (f"--model={first}", f"--model={second}")
+  assert call(tmp_path, *flags) == 0
+  output = tmp_path / "out"
+  content = json.loads((output / "results.json").read_text())["models"]
+  found = {
+    name: model["tasks"][0]["results"] for name, model in content.items()
+  }
+  assert found == {"one": {"top1": 0.25}, "<two>": {"top1": 0.5}}
+  page = Reader((output / "results.html").read_text())
+  assert page.table["Top-1 accuracy"] == ["0.250", "0.500", "0.458"]
+  assert ("b", "0.500") in page.marked
+  assert page.text.count("https://cocodataset.org") == 2  # once, and how
+  assert (
+    "| Top-1 accuracy | 0.250 | **0.500** |"
+    in (output / "results.md").read_text()
+  )
+  assert "one:\nimagenet: top1 0.250" in capsys.readouterr().out
+  assert (output / "one/results.html").exists()
+  assert (output / "two/results.html").exists()
+  assert call(tmp_path, *flags) == 0  # from what is kept
+  with pytest.raises(SystemExit, match="a model is given twice"):
+    call(tmp_path, flags[0], flags[0])
+
+
 def test_a_failed_task_makes_exit_code_1(monkeypatch, tmp_path):
   broken = Task("broken", Counted(error=ValueError("no image")), {})
   monkeypatch.setattr(catalog, "TASKS", (broken, Task("ok", Counted(), {})))
@@ -156,8 +195,9 @@ def test_bad_flags_end_before_any_work(monkeypatch, tmp_path, flags, message):
   count = Counted()
   monkeypatch.setattr(catalog, "TASKS", (Task("one", count, {}),))
   monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+  model = [f"--model={tmp_path}/none"] * ("--model" not in str(flags))
   with pytest.raises(SystemExit) as stop:
-    call(tmp_path, f"--model={tmp_path}/none", *flags)
+    call(tmp_path, *flags, *model)
   assert str(stop.value.code).startswith("error: ")
   assert message in str(stop.value.code)
   assert not (tmp_path / "out").exists()

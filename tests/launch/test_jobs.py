@@ -76,6 +76,15 @@ def test_a_mistyped_sweep_starts_nothing(argv, message, tmp_path, capsys):
   assert message in capsys.readouterr().err
 
 
+def test_configs_by_name_are_checked_too():
+  (job,) = jobs.make("grit_vits:meru", "runs/a", [], ["--config.seed=1"])
+  assert job.args[0] == "--config=grit_vits:meru"
+  with pytest.raises(ValueError, match=r"optim\.learning_rate"):
+    jobs.make("grit_vits", "runs/a", ["optim.lr=1,2"], [])
+  with pytest.raises(FileNotFoundError, match=r"did you mean grit_vits\?"):
+    jobs.make("grit_vist", "runs/a", [], [])
+
+
 def test_a_good_sweep_of_a_config_that_is_here(tmp_path):
   (tmp_path / "a.py").write_text(CONFIG)
   found = jobs.make(

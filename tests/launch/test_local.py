@@ -176,7 +176,7 @@ def test_a_launcher_that_is_stopped_starts_nothing_again(tmp_path):
   main = tmp_path / "hyperclip_jax/main.py"
   main.write_text("import time\nprint('up', flush=True)\ntime.sleep(100)\n")
   process = subprocess.Popen(
-    [sys.executable, "-m", "launch.local", "--config=a", "--workdir=a"],
+    [sys.executable, "-m", "launch.local", "--config=a.py", "--workdir=a"],
     cwd=tmp_path, env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
   )  # fmt: skip

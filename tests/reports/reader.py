@@ -14,6 +14,7 @@ class Reader(html.parser.HTMLParser):
   def __init__(self, text):
     super().__init__()
     self.elements, self.texts, self.open, self.rows = [], [], [], []
+    self.marked = []  # (element, text) of each text
     self.feed(text)
     assert not self.open
 
@@ -29,7 +30,8 @@ class Reader(html.parser.HTMLParser):
 
   def handle_data(self, data):
     self.texts.append(data)
-    if self.open and self.open[-1] in ("th", "td"):
+    self.marked += [(self.open[-1], data)] if self.open else []
+    if {"th", "td"} & {*self.open[-1:]} or self.open[-2:] == ["td", "b"]:
       self.rows[-1].append(data)
 
   @property

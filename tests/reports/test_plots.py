@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
@@ -147,6 +149,41 @@ def test_a_legend_lies_within_the_figure_and_lines_differ(names):
   looks = {(x.get_color(), x.get_linestyle()) for x in axes.lines[::2]}
   assert len(looks) == len(names)
   assert axes.get_ylabel() == "loss"
+
+
+@pytest.mark.parametrize("count", [2, 5, 6])
+def test_few_lines_are_named_at_their_ends(count):
+  names = LOSSES[:count]
+  history = [{"step": i, **dict.fromkeys(names, 1.0 / i)} for i in (1, 2)]
+  figure = plots.curves(history, names, "loss")
+  figure.draw_without_rendering()
+  assert not figure.legends
+  (axes,) = axes_of(figure)
+  texts = {text.get_text().replace("\n", " "): text for text in axes.texts}
+  assert {*texts} == {plots._label(name) for name in names}
+  colours = {line.get_label(): line.get_color() for line in axes.lines}
+  boxes = []
+  for name, text in texts.items():
+    assert text.get_color() == colours[name]
+    box = text.get_window_extent()
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert box.x0 >= axes.get_window_extent().x1
+    assert not any(box.overlaps(other) for other in boxes)
+    boxes.append(box)
+
+
+@given(
+  st.lists(st.tuples(st.floats(-0.5, 1.5), st.floats(0.01, 0.2)), max_size=5)
+)
+def test_names_are_spread_without_overlaps(rows):
+  rows.sort()
+  wanted, heights = [w for w, _ in rows], [h for _, h in rows]
+  found = plots.spread(wanted, heights)
+  edge = 0.0
+  for place, height in zip(found, heights, strict=True):
+    assert place - height / 2 >= edge - 1e-9
+    edge = place + height / 2
+  assert edge <= 1 + 1e-9
 
 
 @pytest.mark.parametrize("space", [Lorentz(1.0), Sphere()])

@@ -10,6 +10,7 @@ import hyperclip_jax
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.nn import lora
 from hyperclip_jax.systems import hac
+from hyperclip_jax.systems.task import variable_shapes
 from hyperclip_jax.training import build, runs, start, train
 from hyperclip_jax.training import config as config_lib
 from tests import small
@@ -75,16 +76,53 @@ def test_what_is_taken_over_and_refused(clip):
   folder, variables = clip
   config = small.config("hac")
   config.init_from = str(folder)
-  assert start.variables(config).keys() == {"frozen"}
+  assert {path[0] for path in start.read(config).leaves} == {"frozen"}
   config.model.fresh = False
-  found = start.variables(config)["params"]
+  found = start.read(config).leaves["params", "visual_proj", "kernel"]
   np.testing.assert_array_equal(
-    found["visual_proj"]["kernel"], variables["params"]["visual_proj"]["kernel"]
+    found, variables["params"]["visual_proj"]["kernel"]
   )
-  other = small.config("meru")
+  other = small.config("meru")  # whose scalars start new
   other.init_from = str(folder)
-  with pytest.raises(ValueError, match=r"a model of clip: set config\.system"):
-    start.variables(other)
+  assert ("params", "curv") not in start.read(other).leaves
+
+
+@pytest.mark.parametrize("system", ["clip", "meru"])
+def test_other_losses_have_adapters_too(system):
+  config = small.config("hac")
+  config.model.loss = system
+  config.model.lora.matrices = ("fc1", "out")
+  o = config_lib.options(config)
+  rng = np.random.default_rng(0)
+  variables = jax.tree.map(
+    lambda leaf: np.asarray(rng.normal(size=leaf.shape), np.float32),
+    variable_shapes(hac.encoder(o)),
+  )
+  assert {*variables["params"]["lora"]["text"]} == {"fc1", "out"}
+  name, plain, released = hac.released(o, variables)
+  assert name == system
+  found, wanted = (
+    flat(released),
+    flat(variable_shapes(build.encoder(small.config(system)))),
+  )
+  assert {k: x.shape for k, x in found.items()} == {
+    k: x.shape for k, x in wanted.items()
+  }
+  changed = {
+    name.split("/")[-2]
+    for name, leaf in flat(variables["frozen"]).items()
+    if np.any(leaf != found[f"params/{name}"])
+  }
+  assert changed == {"fc1", "out"}
+  assert type(plain) is hac.PLAIN[system].Options
+  made = build.task(config, jax.make_mesh((1, 1), ("data", "model")))
+  assert made.rules.scalars == tuple(scalars_of(system))
+
+
+def scalars_of(system):
+  """Names of the scalars of a plain system's task."""
+  mesh = jax.make_mesh((1, 1), ("data", "model"))
+  return build.task(small.config(system), mesh).rules.scalars
 
 
 @pytest.mark.parametrize("matrices", [(), ("qkv", "qkv"), ("kernel",)])

@@ -1,8 +1,8 @@
 """A system of another package goes through all of it, without an edit here."""
 
 import json
+import pathlib
 import sys
-import textwrap
 
 import jax
 import numpy as np
@@ -17,86 +17,8 @@ from tests import small
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 NAME = "toypackage.toy"
-TOY = '''
-"""Pictures and texts as vectors by one layer, with a space of its own."""
-
-import dataclasses
-import functools
-
-import jax
-import jax.numpy as jnp
-from flax import linen as nn
-
-from hyperclip_jax.data.feed import views
-from hyperclip_jax.data.feed.tokenizer import Tokenizer
-from hyperclip_jax.geometry.spaces import Sphere
-from hyperclip_jax.sections import Section, choice, number
-from hyperclip_jax.systems.task import Encoder, Task
-
-
-@dataclasses.dataclass(frozen=True)
-class Options(Section):
-  width: int = number(8, least=2)
-  pool: str = choice("mean", ("mean", "max"))
-  dropout: float = number(0.0, least=0, most=0.9)
-  statistics: bool = False
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Space(Sphere):
-  """The sphere by another name."""
-
-
-class Towers(nn.Module):
-  o: Options
-
-  @nn.compact
-  def __call__(self, images, tokens, train=False):
-    pool = getattr(jnp, self.o.pool)
-    x = pool(images.reshape(len(images), -1, 48), axis=1)
-    if self.o.statistics:
-      x = nn.BatchNorm(use_running_average=not train)(x)
-    drop = nn.Dropout(self.o.dropout, deterministic=not train)
-    x = drop(nn.Dense(self.o.width)(x))
-    return x, pool(nn.Embed(49408, self.o.width)(tokens), axis=1)
-
-
-def encoder(o):
-  towers = Towers(o)
-
-  def init(key):
-    return towers.init(key, jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 1), int))
-
-  def image(variables, x):
-    return towers.apply(variables, x, jnp.zeros((1, 1), int))[0]
-
-  def text(variables, x):
-    return towers.apply(variables, jnp.zeros((1, 32, 32, 3)), x)[1]
-
-  return Encoder(init, image, text, lambda p: Space(),
-                 lambda p: jnp.float32(10), Tokenizer, 32, 32, o.width)
-
-
-def task(o, view, mesh):
-  e, towers = encoder(o), Towers(o)
-
-  def embed(variables, batch, key):
-    x = batch["whole"]
-    out, new = towers.apply(variables, x["image"], x["text"], True,
-                            rngs={"dropout": key}, mutable=["batch_stats"])
-    return dict(zip(("image", "text"), out)), {**variables, **new}
-
-  def loss(params, out, step):
-    points = [Space().lift(out[kind]) for kind in ("image", "text")]
-    logits = 10.0 * Space().pairwise(*points)
-    value = -jnp.mean(jnp.diagonal(jax.nn.log_softmax(logits)))
-    return value, {"step_seen": step.astype(jnp.float32)}
-
-  return Task({"whole": view._replace(count=1)}, 0,
-              lambda record, _: {"whole": [views.whole(record)]},
-              e.init, embed, loss, micro_batches=not o.statistics)
-'''
+GUIDE = pathlib.Path(__file__).parents[2] / "docs/extend.md"
+TOY = GUIDE.read_text("utf-8").split("```python\n")[1].split("```\n")[0]
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +27,7 @@ def config(tmp_path_factory):
   folder = tmp_path_factory.mktemp("third_party")
   (folder / "toypackage").mkdir()
   (folder / "toypackage/__init__.py").touch()
-  (folder / "toypackage/toy.py").write_text(textwrap.dedent(TOY))
+  (folder / "toypackage/toy.py").write_text(TOY)
   sys.path.insert(0, str(folder))
   found = small.config("clip", steps=4)
   config_lib.override(found, [("system", NAME), ("trust_system", "true")])

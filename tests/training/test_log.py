@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperclip_jax.training import log
+from hyperclip_jax.training import boards, log
 
 
 def write(workdir, start, steps):
@@ -112,7 +112,7 @@ def events(workdir):
     data, found = path.read_bytes(), []
     while data:
       (size,) = struct.unpack("<Q", data[:8])
-      found.append(log._PROTO.Event.FromString(data[12 : 12 + size]))
+      found.append(boards._PROTO.Event.FromString(data[12 : 12 + size]))
       data = data[16 + size :]
     yield found
 
@@ -127,7 +127,7 @@ def test_tensorboard_hides_what_is_made_again(tmp_path, monkeypatch):
     for event in second
     for value in event.summary.value
   ]
-  assert values == [(s, "loss", pytest.approx(s / 10)) for s in (2, 3)]
+  assert values == [(s, "loss/total", pytest.approx(s / 10)) for s in (2, 3)]
   starts = [e.step for e in second if e.HasField("session_log")]
   assert starts == [2]
   assert sum(len(event.summary.value) for event in first) == 3
@@ -219,12 +219,45 @@ def test_a_line_of_progress_fits_a_terminal(capsys):
   }
   lines = capsys.readouterr().err.splitlines()
   assert lines == [
-    "step     50/500000  loss 12.346 (avg 12.346)  lr 5.0e-04  grad 0.0123"
-    "  7680 samples/s  eta 13:53:15",
-    "step    100/500000  loss 6.000 (avg 9.173)  lr 5.0e-04  grad 0.0123"
-    "  3840 samples/s  eta 27:46:20",
+    "    50/500000  loss 12.35  lr 5.0e-4  grad 0.0123  7,680 samples/s"
+    "  eta 13h53",
+    "   100/500000  loss 6  lr 5.0e-4  grad 0.0123  3,840 samples/s  eta 27h46",
   ]
-  assert max(map(len, lines)) <= 100
+
+
+def test_terms_follow_every_tenth_line_or_each(capsys):
+  values = {"loss": 1.0, "part_contrastive_loss": 2.0, "skipped": 0.0}
+  terms = "  average loss 1  part contrastive 2"
+  for every, count in ((log.TERMS, 2), (1, 20)):
+    progress = log.Progress(20, 8, Trained(), every)
+    for step in range(1, 21):
+      progress.report(step, values)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count(terms) == count
+    assert lines[-1] == terms
+    assert len(lines) == 20 + count
+  progress.report(21, {"skipped": 3.0})  # a window of skipped steps alone
+  assert "skipped 3" in capsys.readouterr().err
+
+
+@given(
+  st.dictionaries(
+    st.sampled_from(["loss", "learning_rate", "grad_norm", "curv", "a_b_loss"])
+    | st.text("abc_", min_size=1, max_size=40),
+    st.floats(-1e38, 1e38, allow_subnormal=True),
+  ),
+  st.integers(1, 10**7),
+  st.floats(1e-3, 1e6),
+)
+def test_no_line_of_progress_is_wider_than_a_terminal(values, step, seconds):
+  trained, said = Trained(), []
+  progress = log.Progress(10**7, 32_768, trained, every=1)
+  trained.now = (100, seconds)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(log, "say", said.append)
+    progress.report(step, values)
+  lines = "\n".join(said).splitlines()
+  assert max(map(len, lines)) <= 80
 
 
 def test_compilation_is_no_training(capsys):
@@ -236,8 +269,9 @@ def test_compilation_is_no_training(capsys):
   trained.now = (1, 1.0)
   assert progress.report(2, {"skipped": 1.0}) == {"samples_per_second": 16.0}
   assert capsys.readouterr().err.splitlines() == [
-    "step  1/10  loss 1.000 (avg 1.000)",
-    "step  2/10  skipped 1  16 samples/s  eta 0:04",
+    " 1/10  loss 1",
+    " 2/10  16 samples/s  eta 0:04",
+    "  average loss 1  skipped 1",
   ]
 
 

@@ -83,6 +83,43 @@ def test_held_out_shards_that_are_trained_on_are_refused(
       work(grounded)
 
 
+def test_a_run_says_what_it_is_before_its_first_step(grounded, tmp_path):
+  grounded.model.dtype = "bfloat16"
+  run = runs.prepare(grounded, tmp_path / "run")
+  lines = runs.summary(run, 1_234_567, 0).splitlines()
+  assert lines == [
+    "system    HyCoCLIP: 1,234,567 parameters, towers in bfloat16",
+    "start     random parameters",
+    f"data      48 records of {tmp_path}/train/*.tar",
+    "held out  nothing: evaluated on training data",
+    "steps     1 to 2, batches of 8",
+    "devices   8 x cpu, mesh of 8 data x 1 model",
+    f"workdir   {tmp_path}/run",
+  ]
+  grounded.data.held_out = f"{tmp_path}/held_out/*.tar"
+  grounded.micro_batches = 1
+  grounded.mesh.update(model=2, fsdp=True)
+  run = runs.prepare(grounded, tmp_path / "run")
+  lines = runs.summary(run, 1, 1).splitlines()
+  assert lines[1] == "start     step 1 of this run"
+  assert lines[3] == f"held out  {tmp_path}/held_out/*.tar"
+  assert lines[4] == "steps     2 to 2, batches of 8"
+  assert lines[5] == (
+    "devices   8 x cpu, mesh of 4 data x 2 model, parameters split too (fsdp)"
+  )
+
+
+def test_a_command_is_shown_without_the_place_of_its_program():
+  for program, wanted in (
+    ("/home/me/.venv/bin/hyperclip", "hyperclip"),
+    ("/a/hyperclip_jax/__main__.py", "python -m hyperclip_jax"),
+    ("/a/hyperclip_jax/main.py", "python -m hyperclip_jax.main"),
+  ):
+    found = runs.command([program, "train", "--config.a=b c"])
+    assert found == f"{wanted} train '--config.a=b c'"
+  assert runs.command([]) == ""
+
+
 def test_held_out_shards_are_looked_at_before_any_work(grounded, tmp_path):
   grounded.data.held_out = f"{tmp_path}/nowhere/*.tar"
   with pytest.raises(FileNotFoundError, match="nowhere"):

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hyperclip_jax.commands import door
+from hyperclip_jax.commands.train import trained_by
 from hyperclip_jax.data.embedded import photos
 from hyperclip_jax.data.feed import pipeline
 from hyperclip_jax.data.feed.faults import Faults
@@ -165,11 +167,15 @@ def test_a_run_may_be_prolonged_when_asked(ended, tmp_path):
   shutil.copytree(ended, tmp_path, dirs_exist_ok=True)
   longer = small.config("clip", steps=6)
   with pytest.raises(
-    ValueError, match=r"steps was 2, now 6\n.*checkpoint.allow_steps_change"
+    ValueError, match=r"steps was 2, now 6\n.* give --extend=6 \("
   ):
     runs.prepare(longer, tmp_path)
+  # The flag alone: the config is that of the run.
+  options = door.parsed("train", [f"--workdir={tmp_path}", "--extend=6"])
+  prolonged = runs.anchored(trained_by(options))
   longer.checkpoint.allow_steps_change = True
-  train.train(runs.prepare(longer, tmp_path))
+  assert prolonged.to_json() == runs.anchored(longer).to_json()
+  train.train(runs.prepare(prolonged, tmp_path))
   rows = log.read(tmp_path)
   assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
   # The schedule of six steps, from the third on.
@@ -181,6 +187,12 @@ def test_a_run_may_be_prolonged_when_asked(ended, tmp_path):
   message = r"has already taken 6 steps: config\.steps"
   with pytest.raises(ValueError, match=message):
     runs.prepare(longer, tmp_path)
+
+
+def test_a_run_without_a_config_is_one_that_exists(tmp_path):
+  options = door.parsed("train", [f"--workdir={tmp_path}", "--extend=6"])
+  with pytest.raises(FileNotFoundError, match=r"holds no run yet: give --conf"):
+    trained_by(options)
 
 
 def test_a_workdir_whose_name_is_no_text_is_refused_at_once(tmp_path):
@@ -278,26 +290,60 @@ def test_a_smaller_vocabulary_trains(tmp_path):
   assert np.isfinite(model.encode_text(["a red circle"])).all()
 
 
-@pytest.mark.parametrize("system", ["clip", "meru", "hycoclip"])
-def test_images_with_texts_train_what_needs_no_parts(system, tmp_path):
-  members = [
-    member
-    for i in range(20)
-    for member in (
-      (f"{i:02d}.png", _png(i)),
-      (f"{i:02d}.txt", f"picture {i}".encode()),
-    )
-  ]
+@pytest.mark.parametrize(
+  ("system", "form"),
+  [("clip", "tar"), ("meru", "folder"), ("clip", "csv"), ("hycoclip", "tsv")],
+)
+def test_images_with_texts_train_what_needs_no_parts(system, form, tmp_path):
   config = small.config(system)
   del config.shapes
   config.data.held_out = ""
-  config.data.shards = tars.write_tar(tmp_path / "0.tar", members)
+  config.data.shards = captioned(tmp_path / "pairs", form)
   if system == "hycoclip":
-    with pytest.raises(ValueError, match="This system trains on parts"):
+    with pytest.raises(
+      ValueError, match=r"This system trains on parts: .* hyperclip ground find"
+    ):
       runs.prepare(config, tmp_path / "run")
     return
-  metrics, _ = run_steps(runs.prepare(config, tmp_path / "run"), 2)
+  run = runs.prepare(config, tmp_path / "run")
+  record = run.sources[0][7]
+  assert (record.caption, len(run.sources[0])) == ("picture 7", 20)
+  metrics, _ = run_steps(run, 2)
   assert np.isfinite(metrics["loss"]).all()
+  if form != "tar":  # packed once, and the config says where
+    where = f"{tmp_path}/run/data/shards_0"
+    assert run.config.data.shards == where
+    before = os.stat(f"{where}/00000.tar").st_mtime_ns
+    again = runs.prepare(config, tmp_path / "run")
+    assert os.stat(f"{where}/00000.tar").st_mtime_ns == before
+    assert again.sources[0].shards == run.sources[0].shards
+
+
+def captioned(folder, form):
+  """Twenty pictures with captions, in one of the forms that are read."""
+  names = [f"{i:02d}" for i in range(20)]
+  if form == "tar":
+    pairs = [
+      (f"{name}.{kind}", data)
+      for name in names
+      for kind, data in (
+        ("png", _png(int(name))),
+        ("txt", f"picture {int(name)}".encode()),
+      )
+    ]
+    return tars.write_tar(folder.with_suffix(".tar"), pairs)
+  (folder / "a").mkdir(parents=True)
+  for name in names:
+    (folder / "a" / f"{name}.png").write_bytes(_png(int(name)))
+    if form == "folder":
+      (folder / "a" / f"{name}.txt").write_text(f"picture {int(name)}\n")
+  if form == "folder":
+    return str(folder)
+  mark = "," if form == "csv" else "\t"
+  rows = [f"a/{name}.png{mark}picture {int(name)}" for name in names]
+  path = folder / f"pairs.{form}"
+  path.write_text("\n".join([f"filepath{mark}title", *rows]))
+  return str(path)
 
 
 def _png(seed):

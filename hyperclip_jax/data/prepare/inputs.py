@@ -8,7 +8,8 @@
 - Raw GRIT without its two lists, which are then columns of a parquet file: see
   `columns` (needs the extra `prepare`).
 - Grounded JSON with a folder of images: see `grounded`.
-- Tables of image files and captions, without boxes: see `tables`.
+- Tables of image files and captions, and folders of both, without boxes: see
+  `tables`.
 
 These files are untrusted: a bad record is left out and counted; only a file
 that cannot be read to its end is an error.
@@ -63,7 +64,7 @@ def find(
 
   Args:
     patterns: paths and globs of tars, grounded JSONs and tables, or folders of
-      tars or tables.
+      tars, of tables, or of images with texts beside them.
     folder: folder of the images of a JSON or table; its own folder if None.
     shard_size: number of images of a JSON or table in one shard.
 
@@ -76,7 +77,9 @@ def find(
     OSError: a pattern matches nothing, or a file cannot be read.
     ModuleNotFoundError: a table needs pyarrow.
   """
-  paths = shards.expand([name for p in patterns for name in _of_folder(p)])
+  names = [name for p in patterns for name in _of_folder(p)]
+  folders = [name for name in names if tables.is_folder(name)]
+  paths = shards.expand([name for name in names if name not in folders])
   if folder is not None:
     if not any(path.endswith((".json", *tables.SUFFIXES)) for path in paths):
       raise ValueError(
@@ -85,6 +88,8 @@ def find(
     if not os.path.isdir(folder):
       raise ValueError(f"--images={folder} is not a folder")
   sources: list[Source] = []
+  for path in folders:
+    sources += tables.cut(path, path, shard_size)
   for path in paths:
     where = os.path.dirname(path) or "." if folder is None else folder
     if path.endswith(".json"):
@@ -107,17 +112,21 @@ def _of_folder(pattern: str) -> list[str]:
   """Returns the tables of a folder without tars, or the pattern itself.
 
   Raises:
-    ValueError: it is a folder of images; the message says how to pack it.
+    ValueError: it is a folder of images without captions; the message says how
+      to give them.
   """
   path = os.path.expanduser(pattern)
   if not os.path.isdir(path):
     return [pattern]
+  path = path.rstrip("/") or "/"
   names = sorted(os.listdir(path))
   if any(name.endswith(".tar") for name in names):
     return [pattern]
   found = [name for name in names if name.endswith(tables.SUFFIXES)]
   if found:
     return [os.path.join(path, name) for name in found]
+  if tables.is_folder(path):
+    return [path]
   for _, _, names in itertools.islice(os.walk(path), _FOLDERS):
     if any(name.lower().endswith(images.SUFFIXES) for name in names):
       raise ValueError(f"--input={_packing(path)}")
@@ -128,9 +137,8 @@ def _packing(folder: str) -> str:
   """Explains how to pack a folder of images as an input."""
   name = files.shown(folder.rstrip("/") or "/")
   return (
-    f"{name} is a folder of images (img2dataset --output_format files); pack "
-    f"it, or each of its folders: tar --sort=name -C {name} -cf {name}.tar ., "
-    "or list its images and captions in a csv"
+    f"{name} is a folder of images: put the caption of a.jpg into a.txt beside "
+    "it, or list images and captions in a csv"
   )
 
 
@@ -157,11 +165,10 @@ def describe(source: Source) -> dict[str, Any]:
   Raises:
     OSError: the file does not exist.
   """
-  found = {
-    "path": source.path,
-    "bytes": os.path.getsize(source.path),
-    "digest": _digest(source.path),
-  }
+  found: dict[str, Any] = {"path": source.path}
+  if not os.path.isdir(source.path):
+    found["bytes"] = os.path.getsize(source.path)
+    found["digest"] = _digest(source.path)
   if isinstance(source, Grounded):
     end = source.start + len(source.entries)
     return found | {
@@ -187,6 +194,27 @@ def _digest(path: str) -> str:
       file.seek(last * i // (_SAMPLES - 1))
       digest.update(file.read(_STRETCH))
   return digest.hexdigest()[:32]
+
+
+def is_loose(pattern: str) -> bool:
+  """Checks whether a pattern means a table, or a folder of images or tables.
+
+  Training reads tars only; see `training.packed`.
+  """
+  path = os.path.expanduser(pattern.strip())
+  if path.endswith(tables.SUFFIXES):
+    return True
+  if not os.path.isdir(path):
+    return False
+  names = os.listdir(path)
+  return not any(name.endswith(".tar") for name in names) and (
+    any(name.endswith(tables.SUFFIXES) for name in names)
+    or any(
+      name.lower().endswith(images.SUFFIXES)
+      for _, _, names in itertools.islice(os.walk(path), _FOLDERS)
+      for name in names
+    )
+  )
 
 
 def form(source: Source, unit: str, ends: str) -> Form:

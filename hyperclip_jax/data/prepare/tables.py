@@ -1,14 +1,16 @@
-"""Reads tables of image files and captions: csv, tsv and parquet.
+"""Reads tables of image files and captions: csv, tsv, parquet, or a folder.
 
 The first column whose name is in `IMAGES` holds paths of images, relative to
 the folder of the images or within it; the first whose name is in `CAPTIONS`
 holds captions. Other columns are ignored. The key of a record is the number of
-its row, and its path is kept as metadata.
+its row, and its path is kept as metadata. A folder of images counts as a table
+if captions lie beside them, that of `a/b.jpg` in `a/b.txt`.
 """
 
 import csv
 import functools
 import importlib
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 
 from hyperclip_jax import files
 from hyperclip_jax.data.prepare import grounded
+from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.record import RecordError
 from hyperclip_jax.data.records.sample import Sample
 
@@ -23,6 +26,8 @@ SUFFIXES = (".csv", ".tsv", ".parquet")
 IMAGES = ("image", "image_path", "filepath", "file_name", "filename", "path")
 CAPTIONS = ("caption", "title", "text")
 MOST = 1 << 32  # bytes of a table
+MOST_CAPTION = 1 << 20  # bytes of a text file
+LOOKED_AT = 1000  # images of a folder without finding a text beside one
 
 
 class TableError(ValueError):
@@ -61,7 +66,7 @@ def cut(path: str, folder: str, shard_size: int) -> list[Table]:
   """Reads a table and splits it into inputs.
 
   Args:
-    path: csv, tsv or parquet file.
+    path: csv, tsv or parquet file, or a folder of images and texts.
     folder: folder of the images.
     shard_size: number of rows in each input.
 
@@ -74,6 +79,7 @@ def cut(path: str, folder: str, shard_size: int) -> list[Table]:
     ModuleNotFoundError: it is a parquet file, and pyarrow is not installed.
   """
   read = _parquet if path.endswith(".parquet") else _text
+  read = _beside if os.path.isdir(path) else read
   rows = [
     row._replace(image=_relative(row.image, folder)) for row in read(path)
   ]
@@ -87,8 +93,18 @@ def cut(path: str, folder: str, shard_size: int) -> list[Table]:
 
 def digest(source: Table) -> str:
   """Computes a digest of names, sizes and times of an input's image files."""
-  names = (row.image for row in source.rows)
+  names = [row.image for row in source.rows]
+  if os.path.isdir(source.path):
+    names += [_text_of(name) for name in names]
   return grounded.digest_of_images(source.folder, names)
+
+
+def is_folder(path: str) -> bool:
+  """Checks whether a path is a folder of images with texts beside them."""
+  return os.path.isdir(path) and any(
+    os.path.isfile(_text_of(os.path.join(path, name)))
+    for name in itertools.islice(_images(path), LOOKED_AT)
+  )
 
 
 def samples(source: Table) -> Iterator[tuple[str, Callable[[], Sample]]]:
@@ -159,6 +175,30 @@ def _text(path: str) -> Iterator[Row]:
 
 def _lines(text: str) -> Iterator[str]:
   return (f"{line}\n" for line in text.split("\n"))
+
+
+def _beside(folder: str) -> Iterator[Row]:
+  """Reads a folder of images and texts, in the order of their names."""
+  for name in _images(folder):
+    path = pathlib.Path(folder, _text_of(name))
+    try:
+      caption = files.read_text(path, MOST_CAPTION) if path.exists() else None
+    except ValueError:
+      caption = None  # such as of another encoding: counted as none
+    yield Row(name, caption)
+
+
+def _images(folder: str) -> Iterator[str]:
+  """Yields the paths of images in a folder, relative to it, sorted."""
+  for above, folders, names in os.walk(folder):
+    folders.sort()
+    for name in sorted(names):
+      if name.lower().endswith(images.SUFFIXES) and not name.startswith("."):
+        yield os.path.relpath(os.path.join(above, name), folder)
+
+
+def _text_of(name: str) -> str:
+  return f"{os.path.splitext(name)[0]}.txt"
 
 
 def _parquet(path: str) -> Iterator[Row]:

@@ -88,8 +88,9 @@ def check(sources: Sequence[TarSource]) -> None:
     )
   if not seen.with_parts:
     raise ValueError(
-      f"{message}. This system trains on parts: give records with "
-      "noun_chunks or ref_exps (see docs/data.md), or choose clip or meru"
+      f"{message}. This system trains on parts: phrases of the captions, with "
+      "their boxes. hyperclip ground finds them in images with captions (see "
+      "docs/grounding.md); or train clip or meru, which need none"
     )
   logging.warning("%s", message)
 

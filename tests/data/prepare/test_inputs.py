@@ -175,12 +175,33 @@ def test_captioned_images(tmp_path, suffix):
   assert tally.records == {"missing member": 1}
 
 
-def test_a_folder_of_images_is_told_how_to_become_a_tar(tmp_path):
+def test_captions_may_lie_beside_their_images(tmp_path):
+  for name in ("b/1", "a/2", "a/3", "a/4"):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / f"{name}.jpg").write_bytes(jpeg(int(name[-1])))
+    (tmp_path / f"{name}.txt").write_text(f"picture {name}\n")
+  (tmp_path / "a/3.txt").unlink()
+  (tmp_path / "a/4.txt").write_bytes(b"\xff\xfe")
+  sources = inputs.find([f"{tmp_path}/"], None, 3)
+  tally = Tally()
+  found = [s for source in sources for s in inputs.samples(source, tally)]
+  assert [(s.meta["file_name"], s.caption.strip()) for s in found] == [
+    ("a/2.jpg", "picture a/2"),
+    ("b/1.jpg", "picture b/1"),
+  ]
+  assert tally.records == {"no caption": 2}
+  before = [inputs.describe(source) for source in sources]
+  (tmp_path / "b/1.txt").write_text("another caption")
+  after = [inputs.describe(source) for source in sources]
+  assert (before[0] == after[0], before[1] == after[1]) == (True, False)
+
+
+def test_a_folder_of_images_alone_is_told_what_it_lacks(tmp_path):
   folder = tmp_path / "out/00000"
   folder.mkdir(parents=True)
   (folder / "0.jpg").write_bytes(jpeg())
   for pattern in (folder, tmp_path / "out", f"{folder}/*"):
-    with pytest.raises(ValueError, match=r"tar --sort=name -C .* -cf"):
+    with pytest.raises(ValueError, match=r"caption of a\.jpg into a\.txt besi"):
       inputs.find([str(pattern)], None, 10)
 
 

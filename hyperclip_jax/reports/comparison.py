@@ -1,0 +1,228 @@
+"""Writes a page that sets runs side by side."""
+
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from hyperclip_jax import files
+from hyperclip_jax.evals import held_out
+from hyperclip_jax.files import shown, write_whole
+from hyperclip_jax.reports import measures, plots, provenance, words
+from hyperclip_jax.reports.markup import (
+  Markup,
+  counts,
+  document,
+  facts,
+  figure,
+  note,
+  tag,
+)
+from hyperclip_jax.systems.task import variable_shapes
+from hyperclip_jax.training import build, log
+from hyperclip_jax.training import config as config_lib
+from hyperclip_jax.training.config_tree import leaves
+
+RESULTS = "results.json"
+MOST_RESULTS = 1 << 24  # bytes
+# Metrics that are plotted -> title, and label of the axis.
+CURVES = {
+  "loss": ("Loss", "nats"),
+  "contrastive_loss": ("Contrastive term of the loss", "nats"),
+  "entailment_loss": ("Entailment term of the loss", "loss"),
+  "grad_norm": ("Norm of the gradient", "norm"),
+}
+LONGEST = 40  # characters of a config value
+
+
+class Run(NamedTuple):
+  """What is known of a run.
+
+  Attributes:
+    config: dotted name -> value.
+    facts: further facts by name.
+    history: rows of metrics.jsonl.
+    results: results of its report by name; empty if it has none.
+  """
+
+  config: Mapping[str, Any]
+  facts: Mapping[str, str]
+  history: Sequence[log.Row]
+  results: Mapping[str, float]
+
+
+def write(workdirs: Sequence[pathlib.Path], output: pathlib.Path) -> None:
+  """Writes a page that compares runs.
+
+  Args:
+    workdirs: folders of the runs, at least one.
+    output: HTML file to write.
+
+  Raises:
+    FileNotFoundError: a folder holds no run.
+    ValueError: a file of a run is damaged, or a run is given twice.
+  """
+  resolved = [str(path.absolute()) for path in workdirs]
+  if len({*resolved}) < len(resolved):
+    raise ValueError(f"a run is given twice: {', '.join(map(str, workdirs))}")
+  names = measures.names(resolved)
+  runs = {n: read(w) for n, w in zip(names, workdirs, strict=True)}
+  sections = {
+    "Runs": _facts(runs),
+    "What differs": _differences(runs),
+    "Results": _results(runs),
+    "Training": _curves(runs),
+  }
+  title = f"Comparison of {len(runs)} runs"
+  page = document(
+    title,
+    tag("h1", title),
+    facts(
+      {
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "software": provenance.software(),
+      }
+    ),
+    *(
+      tag("section", tag("h2", name), *parts)
+      for name, parts in sections.items()
+    ),
+  )
+  output.parent.mkdir(parents=True, exist_ok=True)
+  write_whole(output, page, errors="replace")
+
+
+def read(workdir: pathlib.Path) -> Run:
+  """Reads what a run has written.
+
+  Args:
+    workdir: folder of the run.
+
+  Returns:
+    Config, facts, metrics and results.
+
+  Raises:
+    FileNotFoundError: it holds no run.
+    ValueError: a file is damaged.
+  """
+  config = config_lib.read(workdir)
+  history = log.read(workdir)
+  params = variable_shapes(build.encoder(config))["params"]
+  size = sum(leaf.size for leaf in jax.tree.leaves(params))
+  done = max((row["step"] for row in history), default=0)
+  seconds = sum(row.get("seconds", 0.0) for row in history)
+  rates = [
+    r["samples_per_second"] for r in history if "samples_per_second" in r
+  ]
+  speed = sorted(rates)[len(rates) // 2] if rates else None
+  known = {
+    "system": config.system,
+    "parameters": f"{size:,}",
+    "steps done": f"{done:,} of {config.steps:,}",
+    "batch": f"{config.batch_size:,}",
+    "time": log.duration(seconds) if seconds else "",
+    "samples / s": f"{speed:,.0f}" if speed else "",
+  }
+  return Run(dict(leaves(config)), known, history, _final(workdir / RESULTS))
+
+
+def _final(path: pathlib.Path) -> dict[str, float]:
+  """Reads the results of a run; empty if there are none yet."""
+  if not path.exists():
+    return {}
+  found = files.read_json(path, MOST_RESULTS)
+  if not isinstance(found, dict):
+    raise ValueError(f"{path}: not the results of a run")
+  return {
+    str(name): float(value)
+    for name, value in found.items()
+    if isinstance(value, (int, float))
+  }
+
+
+def _facts(runs: Mapping[str, Run]) -> list[Markup]:
+  names = next(iter(runs.values())).facts
+  rows = {name: [run.facts[name] for run in runs.values()] for name in names}
+  return [_table(rows, runs)]
+
+
+def _differences(runs: Mapping[str, Run]) -> list[Markup]:
+  """Tabulates the values of the configs that are not the same everywhere."""
+  configs = [run.config for run in runs.values()]
+  rows = {
+    name: [
+      shown(config[name], LONGEST) if name in config else ""
+      for config in configs
+    ]
+    for name in dict.fromkeys(n for config in configs for n in config)
+    if len({repr(config.get(name)) for config in configs}) > 1
+  }
+  if not rows:
+    return [note("The configs are the same.")]
+  return [
+    note("Values of the configs that are not the same."),
+    _table(rows, runs),
+  ]
+
+
+def _table(
+  rows: Mapping[str, Sequence[str]], runs: Mapping[str, Run]
+) -> Markup:
+  return tag("div", counts(rows, ["", *runs]), cls="scroll")
+
+
+def _results(runs: Mapping[str, Run]) -> list[Markup]:
+  """Tabulates the results; those on training records stand apart."""
+  parts = []
+  for prefix, about in (
+    (held_out.HELD_OUT, words.HELD_OUT),
+    (held_out.TRAIN_SAMPLE, words.TRAIN_SAMPLE),
+  ):
+    results = {
+      name: {
+        metric.removeprefix(f"{prefix}/"): value
+        for metric, value in run.results.items()
+        if metric.startswith(f"{prefix}/") and "root_distance" not in metric
+      }
+      for name, run in runs.items()
+    }
+    found = measures.groups("", results)
+    if found:
+      parts += [note(about), measures.table(found)]
+  if not parts:
+    return [note("No run has final results yet.")]
+  missing = [name for name, run in runs.items() if not run.results]
+  if missing:
+    parts.append(note(f"Without final results: {', '.join(missing)}."))
+  return [note(f"{words.SPREAD} {words.BEST}"), *parts]
+
+
+def _curves(runs: Mapping[str, Run]) -> list[Markup]:
+  """Draws each metric of several runs in one plot."""
+  wanted = CURVES | {
+    f"{prefix}/{name}": (measures.title(f"{prefix}/{name}"), "")
+    for name in held_out.SUMMARY
+    for prefix in (held_out.HELD_OUT, held_out.TRAIN_SAMPLE)
+  }
+  panels = []
+  for metric, (title, quantity) in wanted.items():
+    rows = [
+      {"step": row["step"], name: row[metric]}
+      for name, run in runs.items()
+      for row in _with_final(run)
+      if metric in row
+    ]
+    drawn = [name for name in runs if any(name in row for row in rows)]
+    if len({row["step"] for row in rows}) > 1:
+      uri = plots.data_uri(plots.curves(rows, drawn, quantity))
+      panels.append(figure(uri, title, f"{title} over training steps"))
+  if not panels:
+    return [note("No metrics were written while training.")]
+  return [tag("div", *panels, cls="panels")]
+
+
+def _with_final(run: Run) -> list[Mapping[str, Any]]:
+  """The history, with the final results at the last step."""
+  return [*run.history, {"step": run.config["steps"], **run.results}]

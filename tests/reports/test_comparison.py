@@ -1,0 +1,114 @@
+"""Runs stand side by side: facts, what differs, results, curves."""
+
+import json
+
+import pytest
+
+from hyperclip_jax.commands import door
+from hyperclip_jax.reports import comparison, measures
+from tests import small
+from tests.reports.reader import Reader, assert_self_contained
+
+
+def run(folder, system, seed=0, **results):
+  """What a run of six steps leaves in its workdir."""
+  config = small.config(system)
+  config.seed = seed
+  folder.mkdir(parents=True)
+  (folder / "config.json").write_text(config.to_json())
+  rows = [
+    {"step": step, "loss": 3.0 / step, "samples_per_second": 100.0 * step}
+    for step in range(1, 7)
+  ]
+  rows.append({"step": 6, "goodput": 0.5, "seconds": 75.0})
+  text = "".join(json.dumps(row) + "\n" for row in rows)
+  (folder / "metrics.jsonl").write_text(text)
+  if results:
+    (folder / "results.json").write_text(json.dumps(results))
+  return folder
+
+
+def results(top1):
+  return {
+    "eval/zero_shot/top1": top1,
+    "eval/zero_shot/top1_se": 0.02,
+    "eval/zero_shot/top1_chance": 0.25,
+    "eval/zero_shot/images": 96.0,
+  }
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("comparison")
+  run(folder / "a/<i>one", "hycoclip", **results(0.5))
+  run(folder / "two", "clip", seed=3, **results(0.625))
+  run(folder / "three", "clip")
+  argv = [str(folder / name) for name in ("a/<i>one", "two", "three")]
+  output = folder / "new/compared.html"
+  assert door.run(["report", *argv, f"--output={output}"]) == 0
+  text = output.read_text()
+  assert_self_contained(text)
+  return Reader(text)
+
+
+def test_facts_and_what_differs(page):
+  assert page.table["system"] == ["hycoclip", "clip", "clip"]
+  assert page.table["steps done"] == ["6 of 6"] * 3
+  assert page.table["time"] == ["1:15"] * 3
+  assert page.table["samples / s"] == ["400"] * 3
+  assert page.table["seed"] == ["0", "3", "0"]
+  assert "batch_size" not in page.table
+  # An option that the other system has not.
+  assert page.table["model.entail_weight"][1:] == []
+
+
+def test_results_stand_side_by_side_and_the_best_is_bold(page):
+  (row,) = [r for r in page.rows if r[0] == "Top-1 accuracy"]
+  assert row[-3:] == ["0.500 ± 0.020", "0.625 ± 0.020", "0.25"]
+  assert "Without final results: three." in page.text
+  assert ("b", "0.625 ± 0.020") in page.marked
+  names = [attrs.get("alt", "") for tag, attrs in page.elements if tag == "img"]
+  assert names == ["Loss over training steps"]  # of the rest, one value each
+
+
+def test_the_best_is_that_of_the_digits_shown():
+  found = measures.groups(
+    "", {"a": {"tie": 2.0001}, "b": {"tie": 2.0}, "c": {"tie": 3.0}}
+  )
+  assert found[0].rows[0].best == {"a", "b"}
+  (row,) = measures.groups("", {"a": {"tie": 2.0}})[0].rows
+  assert row.best == frozenset()
+
+
+@pytest.mark.parametrize(
+  ("metric", "title"),
+  [
+    ("eval/zero_shot/top1", "Zero-shot classification: top-1 accuracy"),
+    ("train_sample/retrieval/i2t_r5", "Retrieval: image to text R@5"),
+    ("loss", "loss"),
+  ],
+)
+def test_metrics_have_titles(metric, title):
+  assert measures.title(metric) == title
+
+
+def test_names_differ():
+  assert measures.names(["a/x", "b/x", "b/y", "hf-hub:org/z"]) == [
+    *("a/x", "b/x", "y", "z")
+  ]
+
+
+def test_what_cannot_be_compared_is_one_message(tmp_path):
+  one = run(tmp_path / "one", "clip")
+  for argv, message in (
+    ([], "give runs to compare, as in hyperclip report RUN RUN, or --shards"),
+    ([one, "--shards=a"], "give runs to compare"),
+    (["--shards=a"], "give --output=FILE"),
+    ([one, tmp_path / "none"], "none/config.json: no such file"),
+    ([one, one], "a run is given twice"),
+  ):
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
+      door.run(["report", *map(str, argv)])
+  (one / "results.json").write_text("[]")
+  with pytest.raises(ValueError, match=r"results\.json: not the results"):
+    comparison.read(one)

@@ -1,0 +1,80 @@
+"""The wheel holds what the documented commands need."""
+
+import email
+import os
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from hyperclip_jax.training import config_tree
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+  """The files of the wheel, unpacked, made of a copy of the repository."""
+  folder = tmp_path_factory.mktemp("wheel")
+  source = folder / "source"
+  source.mkdir()
+  for name in ("hyperclip_jax", "configs", "launch", "README.md", "LICENSE"):
+    (source / name).symlink_to(ROOT / name)
+  for name in ("setup.py", "pyproject.toml", "MANIFEST.in"):
+    (source / name).write_bytes((ROOT / name).read_bytes())
+  code = (
+    "from setuptools import build_meta\n"
+    f"build_meta.build_wheel({str(folder)!r})"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code], cwd=source, capture_output=True, text=True
+  )
+  assert done.returncode == 0, done.stderr[-2000:]
+  (path,) = folder.glob("*.whl")
+  zipfile.ZipFile(path).extractall(folder / "site")
+  return folder / "site"
+
+
+def test_configs_types_and_metadata_are_there(wheel):
+  configs = {path.name for path in (wheel / "hyperclip_jax/configs").iterdir()}
+  assert configs == {path.name for path in (ROOT / "configs").glob("*.py")}
+  assert (wheel / "hyperclip_jax/py.typed").exists()
+  (metadata,) = wheel.glob("*.dist-info/METADATA")
+  found = email.message_from_string(metadata.read_text())
+  assert found["Name"] == "hyperclip-jax"
+  assert found["Author"]
+  assert "Typing :: Typed" in found.get_all("Classifier")
+  assert "OWNER" not in metadata.read_text()
+  (entry,) = wheel.glob("*.dist-info/entry_points.txt")
+  assert "hyperclip = hyperclip_jax.main:start" in entry.read_text()
+
+
+def test_a_config_is_found_by_name_from_anywhere(wheel, tmp_path):
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "hyperclip_jax", "train"),
+      *("--config=grit_vits:meru", "--help"),
+    ],
+    cwd=tmp_path,
+    env=os.environ | {"PYTHONPATH": str(wheel)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  assert "\n  --config.system=meru\n" in done.stdout
+
+
+def test_names_are_those_of_the_checkout_and_files_come_first(
+  tmp_path, monkeypatch
+):
+  assert {"grit_vitb", "shapes_tiny"} <= {*config_tree.names()}
+  assert config_tree.find("grit_vitb") == ROOT / "configs/grit_vitb.py"
+  assert config_tree.find("configs/grit_vitb") is None
+  assert config_tree.find("../configs/grit_vitb") is None
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "grit_vitb").write_text("")
+  assert config_tree.find("grit_vitb") == pathlib.Path("grit_vitb")
+  with pytest.raises(FileNotFoundError, match="did you mean grit_vitb\\?"):
+    config_tree.load("grit_vtib")
