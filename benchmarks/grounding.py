@@ -1,7 +1,7 @@
 """Measures grounding: how fast captions are parsed, and what it costs to train.
 
   python -m benchmarks.grounding --spacy_model=NAME [--captions=3000]
-    [--train=16384] [--steps=800]
+    [--train=16384] [--steps=800] [--seeds 0 1 2] [--output=DIR]
 
 - parse: captions a second of wall time and of processor time, in one process,
   as `hyperclip ground` parses them.
@@ -10,13 +10,18 @@
   makes some up. Printed are the shares of the true parts that come back, and of
   the parts found that are true.
 - train (unless --steps is 0): configs/shapes_tiny.py on the true boxes and on
-  the grounded ones; the last evaluation of each.
+  the grounded ones, once for each seed; means and sample standard deviations of
+  the last evaluation. With --output, runs stay there and the same command goes
+  on where it was stopped.
 """
 
 import argparse
+import contextlib
 import json
+import math
 import pathlib
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,6 +40,7 @@ WORDS = (
   "Vintage 1960s silver ring with a large blue stone, size 7",
 )
 NOISE, MISSES, FALSE = 0.03, 0.15, 0.3
+MEASURES = ("zero_shot", "hierarchy", "retrieval", "cones")
 
 
 def parse(parser: str, count: int) -> None:
@@ -75,28 +81,53 @@ def ground(parser: str, folder: pathlib.Path, count: int) -> None:
   )
 
 
-def train(folder: pathlib.Path, name: str, shards: str, steps: int) -> None:
-  """Trains on shards and prints the last evaluation."""
-  workdir = folder / f"run_{name}"
+def train(
+  folder: pathlib.Path, name: str, shards: str, steps: int, seed: int
+) -> dict[str, float]:
+  """Trains on shards and returns the last evaluation."""
+  workdir = folder / f"run_{name}_{seed}"
+  results = workdir / "results.json"
   values = {
     "steps": steps,
+    "seed": seed,
     "shapes.folder": f"{folder}/shapes",
     "shapes.train": len(planted.records(f"{folder}/shapes/train/*.tar")),
     "data.shards": shards,
   }
-  subprocess.run(
-    [
-      *(sys.executable, "-m", "hyperclip_jax", "train"),
-      *("--config=configs/shapes_tiny.py", f"--workdir={workdir}"),
-      *(f"--config.{key}={value}" for key, value in values.items()),
-    ],
-    check=True,
-    stdout=subprocess.DEVNULL,
-    stderr=subprocess.DEVNULL,
-  )
-  results = json.loads((workdir / "results.json").read_text())
-  shown = ", ".join(f"{k} {v:.3f}" for k, v in results.items() if "top1" in k)
-  print(f"train on {name} boxes, {steps} steps: {shown}")
+  if not results.exists():
+    subprocess.run(
+      [
+        *(sys.executable, "-m", "hyperclip_jax", "train"),
+        *("--config=configs/shapes_tiny.py", f"--workdir={workdir}"),
+        *(f"--config.{key}={value}" for key, value in values.items()),
+      ],
+      check=True,
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL,
+    )
+  return json.loads(results.read_text())
+
+
+def compare(folder: pathlib.Path, steps: int, seeds: list[int]) -> None:
+  """Trains on true and on grounded boxes, and prints a row a measure."""
+  kinds = {"true": f"{folder}/shapes/train", "grounded": f"{folder}/grounded"}
+  runs = {
+    kind: [train(folder, kind, shards, steps, seed) for seed in seeds]
+    for kind, shards in kinds.items()
+  }
+  for name in sorted(
+    set.intersection(*(set(r) for k in runs.values() for r in k))
+  ):
+    if not name.startswith(MEASURES):
+      continue
+    cells = []
+    for kind, results in runs.items():
+      values = [float(result[name]) for result in results]
+      spread = statistics.stdev(values) if len(values) > 1 else math.nan
+      cells.append(f"{kind} {statistics.fmean(values):.3f} ± {spread:.3f}")
+    print(
+      f"train, {steps} steps, {len(seeds)} seeds: {name}: {', '.join(cells)}"
+    )
 
 
 def main() -> None:
@@ -106,14 +137,20 @@ def main() -> None:
   parser.add_argument("--captions", type=int, default=3000)
   parser.add_argument("--train", type=int, default=16_384)
   parser.add_argument("--steps", type=int, default=800)
+  parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+  parser.add_argument("--output", type=pathlib.Path)
   options = parser.parse_args()
   parse(options.spacy_model, options.captions)
-  with tempfile.TemporaryDirectory() as name:
+  place = (
+    contextlib.nullcontext(options.output)
+    if options.output
+    else tempfile.TemporaryDirectory()
+  )
+  with place as name:
     folder = pathlib.Path(name)
     ground(options.spacy_model, folder, options.train)
     if options.steps:
-      train(folder, "true", f"{folder}/shapes/train", options.steps)
-      train(folder, "grounded", f"{folder}/grounded", options.steps)
+      compare(folder, options.steps, options.seeds)
 
 
 if __name__ == "__main__":

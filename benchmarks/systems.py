@@ -2,12 +2,13 @@
 
   python -m benchmarks.systems --output DIR [--systems hycoclip meru ...]
     [--seeds 0 1 2] [--steps 2400] [--images 256] [--set NAME=VALUE ...]
+    [--config configs/emoji_small.py]
 
-Each system's `configs/shapes_tiny.py` is trained once a seed, in
-DIR/SYSTEM-SEED, for the same number of steps and, in every step, of images:
-batches are `--images` divided by the images that a system embeds of a record,
-rounded down to a multiple of the devices. `--set` holds for all systems.
-The same command again continues where it was stopped; a run that has been
+Each system's config, `configs/shapes_tiny.py` if none is given, is trained once
+a seed, in DIR/SYSTEM-SEED, for the same number of steps and, in every step, of
+images: batches are `--images` divided by the images that a system embeds of a
+record, rounded down to a multiple of the devices. `--set` holds for all of
+them. The same command again continues where it was stopped; a run that has been
 evaluated is not trained again. DIR/systems.md has the means and sample standard
 deviations over the seeds, DIR/systems.json all numbers; both are written after
 every run.
@@ -38,6 +39,7 @@ from hyperclip_jax.training import config_tree, log, runs, train
 from hyperclip_jax.training.config import Config
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs/shapes_tiny.py"
+NAMES = {"shapes_tiny": "the embedded shapes", "emoji_small": "emoji"}
 RESULTS = "results.json"  # in the folder of a run that is done
 ROWS = {
   "zero_shot/top1": "zero-shot, all classes",
@@ -47,6 +49,14 @@ ROWS = {
   "hierarchy/jaccard": "Jaccard",
   "hierarchy/precision": "hierarchical precision",
   "hierarchy/recall": "hierarchical recall",
+  "hierarchy/same_parent": "right parent of the class",
+  "hierarchy/same_grandparent": "right grandparent of the class",
+  "hierarchy_wordnet/tie": "TIE in WordNet, lower is better",
+  "words/ap": "words above > image: AP of entailment",
+  "words/auroc": "words above > image: AUROC of entailment",
+  "words/similarity_ap": "words above > image: AP of similarity",
+  "words/similarity_auroc": "words above > image: AUROC of similarity",
+  "words_distance/rank_correlation": "depth and distance of words, Spearman",
   "retrieval/i2t_r1": "image to text R@1",
   "retrieval/i2t_r5": "image to text R@5",
   "retrieval/t2i_r1": "text to image R@1",
@@ -88,13 +98,14 @@ def config_of(
   Returns:
     Config.
   """
-  config = config_tree.load(f"{CONFIG}:{system}")
+  config = config_tree.load(f"{flags.config}:{system}")
   config.seed, config.steps = seed, flags.steps
   config.optim.warmup = min(config.optim.warmup, flags.steps)
   rows, devices = flags.images // images, jax.device_count()
   config.batch_size = max(devices, rows - rows % devices)
   config.eval_every = 0
-  config.shapes.folder = str(flags.output / "shapes")
+  if "shapes" in config:
+    config.shapes.folder = str(flags.output / "shapes")
   pairs = [value.partition("=") for value in flags.set]
   config_lib.override(config, [(name, value) for name, _, value in pairs])
   return runs.anchored(config)
@@ -165,7 +176,7 @@ def table(content: Mapping[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
   lines = [
-    "# Systems on the embedded shapes",
+    f"# Systems on {NAMES.get(content['config'], content['config'])}",
     "",
     f"{content['date']}, jax {content['jax']}, {content['device']}; "
     f"{content['steps']} steps of {content['images']} images, seeds "
@@ -234,6 +245,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   add = parser.add_argument
   add("--output", type=pathlib.Path, required=True)
+  add("--config", type=pathlib.Path, default=CONFIG)
   add("--systems", nargs="+", default=costs.names(), choices=costs.names())
   add("--seeds", nargs="+", type=int, default=[0, 1, 2])
   add("--steps", type=int, default=2_400)
@@ -248,6 +260,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     "date": datetime.date.today().isoformat(),
     "jax": jax.__version__,
     "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+    "config": flags.config.stem,
     "steps": flags.steps,
     "images": flags.images,
     "seeds": flags.seeds,

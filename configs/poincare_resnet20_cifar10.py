@@ -10,9 +10,9 @@ decay is decoupled here, and crops are random resized ones instead of shifts by
 up to four pixels.
 """
 
-from hyperclip_jax.training.config import Config
-from hyperclip_jax.training.recipes import poincare_resnet
+from hyperclip_jax.systems.classifier.recipe import poincare_resnet
+from hyperclip_jax.training.config import Config, paper
 
 
 def get_config() -> Config:
-  return poincare_resnet(depth=20)
+  return poincare_resnet(paper("classifier"), depth=20)

@@ -12,12 +12,12 @@ million: ImageNet 69.5, its shifts 58.1, VTAB 58.4, retrieval 59.6, Urban-1k
 65.4 -> 91.3.
 """
 
-from hyperclip_jax.training.config import Config
-from hyperclip_jax.training.datacomp import prolip
+from hyperclip_jax.systems.prolip.recipe import datacomp
+from hyperclip_jax.training.config import Config, paper
 
 
 def get_config() -> Config:
-  config = prolip()
+  config = datacomp(paper("prolip"))
   config.steps = 31_488
   config.batch_size = 8_192
   config.optim.learning_rate = 1e-6

@@ -9,14 +9,14 @@ The model card reports: ImageNet zero-shot 79.3, its shifts 69.0, VTAB 65.1,
 retrieval 62.5, mean of DataComp's 38 data sets 66.6.
 """
 
-from hyperclip_jax.training.config import Config
-from hyperclip_jax.training.datacomp import prolip
+from hyperclip_jax.systems.prolip.recipe import datacomp
+from hyperclip_jax.training.config import Config, paper
 
 SIZE = {"width": 1152, "depth": 27, "heads": 16, "mlp_ratio": 3.7362}
 
 
 def get_config() -> Config:
-  config = prolip(1.28e9)
+  config = datacomp(paper("prolip"), 1.28e9)
   config.model.tokenizer = "hf-hub:timm/ViT-SO400M-14-SigLIP"
   config.model.embed_dim = 1152
   config.model.vision.update(**SIZE, patch=14)

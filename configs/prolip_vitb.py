@@ -15,9 +15,9 @@ shifts 63.0, VTAB 63.7, retrieval 59.6, mean of DataComp's 38 data sets 63.3.
 repeats the regularisers on each of its 32 GPUs; see docs/prolip.md.
 """
 
-from hyperclip_jax.training.config import Config
-from hyperclip_jax.training.datacomp import prolip
+from hyperclip_jax.systems.prolip.recipe import datacomp
+from hyperclip_jax.training.config import Config, paper
 
 
 def get_config(pairs: str = "12.8e9") -> Config:
-  return prolip(float(pairs))
+  return datacomp(paper("prolip"), float(pairs))

@@ -7,12 +7,12 @@ The published model was fine-tuned from a public one for 1.28 billion pairs, by
 a recipe that is not published; this is the recipe of the B/16 of that length.
 """
 
-from hyperclip_jax.training.config import Config
-from hyperclip_jax.training.datacomp import prolip
+from hyperclip_jax.systems.prolip.recipe import datacomp
+from hyperclip_jax.training.config import Config, paper
 
 
 def get_config() -> Config:
-  config = prolip(1.28e9)
+  config = datacomp(paper("prolip"), 1.28e9)
   config.model.image_size = 256
   config.model.embed_dim = 1024
   config.model.vision.update(width=1024, depth=24, heads=16)

@@ -10,9 +10,9 @@ those of 3.3 million pairs in batches of 4,096; a data set that has lost
 some takes `--config.steps` and `--config.optim.warmup` of its own.
 """
 
-from hyperclip_jax.training.config import Config
-from hyperclip_jax.training.recipes import rocket
+from hyperclip_jax.systems.rocket.recipe import recipe
+from hyperclip_jax.training.config import Config, paper
 
 
 def get_config(what: str = "clip_rocket,r50") -> Config:
-  return rocket("cc3m", what)
+  return recipe(paper("rocket"), "cc3m", what)

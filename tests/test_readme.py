@@ -5,10 +5,9 @@ import re
 import shlex
 
 import pytest
-from PIL import Image
 
 from hyperclip_jax.commands import door
-from tests.inference.test_model import pictures
+from tests.evals import saved
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -23,15 +22,18 @@ def blocks(section, language):
 @pytest.mark.slow
 def test_use_a_trained_model(tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
-  pathlib.Path("tests").symlink_to(ROOT / "tests")
-  for name, array in zip(("picture", "other"), pictures(2), strict=True):
-    Image.fromarray(array).save(f"{name}.jpg")
+  pathlib.Path("runs").mkdir()
+  saved.model(tmp_path / "runs" / "shapes")
   python, geometry = blocks("Use a trained model", "python")
+  (wanted,) = blocks("Use a trained model", "text")
   exec(python, {})
   exec(geometry, {})
   printed = capsys.readouterr().out.splitlines()
-  assert len(printed) >= 3  # two hits, and a walk that ends at the root
-  assert printed[-1].startswith("root")
+  assert printed[0].startswith("HyCoCLIP: ")
+  assert printed[-1].endswith(" root")
+  # Of another model, but of the same form.
+  heads = [re.sub(r"[\d.-]+.*", "", line) for line in printed[:4]]
+  assert heads == [re.sub(r"[\d.-]+.*", "", x) for x in wanted.splitlines()[:4]]
 
   (shell,) = blocks("Use a trained model", "sh")
   for line in shell.replace("\\\n", " ").splitlines():
@@ -40,3 +42,4 @@ def test_use_a_trained_model(tmp_path, monkeypatch, capsys):
     assert door.run(args) == 0
     assert capsys.readouterr().out
   assert pathlib.Path("pictures.index").exists()
+  assert pathlib.Path("pictures.npz").exists()

@@ -9,11 +9,12 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.experimental import multihost_utils
 
+from hyperclip_jax.checkpoints import release
 from hyperclip_jax.data.records import digests
 
 State = TypeVar("State", bound=Any)
 
-FOLDER = "checkpoints"
+FOLDER = release.CHECKPOINTS
 ITEMS = ("state", "meta")
 
 

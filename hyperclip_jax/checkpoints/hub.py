@@ -11,6 +11,7 @@ PREFIX = HUB
 FORMS = f"{PREFIX}org/name, {PREFIX}org/name/FILE.pth, either with @revision"
 LOGIN = "if it is private or gated: hf auth login"
 RIGHTS = {"RepositoryNotFoundError", "GatedRepoError"}  # of huggingface_hub
+CARD = "README.md"
 FEW = 8  # files of a repository listed in a message
 
 _PTH = r"[^@]+\.(?:pth|pt|ckpt)"
@@ -96,6 +97,8 @@ def download(
 def upload(repository: str, folder: str, private: bool) -> str:
   """Uploads a folder to a repository, which is created if missing.
 
+  A README.md that the repository has is kept: people edit their model cards.
+
   Args:
     repository: "org/name".
     folder: folder of a released model.
@@ -112,8 +115,12 @@ def upload(repository: str, folder: str, private: bool) -> str:
   hub = _import_hub()
   try:
     url = hub.create_repo(repository, private=private, exist_ok=True)
+    held = hub.list_repo_files(repository, revision=None)
     hub.upload_folder(
-      repo_id=repository, folder_path=folder, commit_message="Add the model"
+      repo_id=repository,
+      folder_path=folder,
+      commit_message="Add the model",
+      ignore_patterns=[CARD] if CARD in held else None,
     )
   except Exception as error:  # from the hub, from HTTP, or for the name
     raise OSError(

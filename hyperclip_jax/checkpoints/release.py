@@ -22,6 +22,7 @@ FORMAT, VERSION = "hyperclip-jax", 2
 MODEL_FILE, WEIGHTS_FILE = "model.json", "model.safetensors"
 OTHER_FILES = ("tokenizer.json",)  # named by the options of some systems
 OLD_FILE = "config.json"  # in releases of version 1, and in runs
+CHECKPOINTS = "checkpoints"  # folder of a run
 MAX_CONFIG = 1_000_000  # bytes
 SHOWN = 4  # keys of each kind listed in a message
 

@@ -26,6 +26,7 @@ TEXT_HEADS = {512: 8}
 
 BUFFERS = ("pixel_mean", "pixel_std", "visual.pos_embed")
 COUNTER = "num_batches_tracked"  # of a BatchNorm, an integer
+MEAN = ".running_mean"  # of a BatchNorm
 MASK = "textual.attn_mask"  # which causal attention needs not
 # What the sizes of the model are read from.
 SIZED_BY = {
@@ -83,8 +84,35 @@ def load(
 
 
 def save(path: str | pathlib.Path, model: Release) -> None:
-  """Writes a checkpoint that the official code loads; `load` undoes it."""
-  write(path, {"model": tensors(model), "iteration": 0})
+  """Writes a checkpoint that the official code loads; `load` undoes it.
+
+  Args:
+    path: file to write.
+    model: system, options and variables.
+
+  Raises:
+    ValueError: the official code has no such model.
+    ImportError: PyTorch is not installed.
+    OSError: it cannot be written.
+  """
+  own = official.layout(model.system)
+  if own is None:
+    content = {"model": tensors(model), "iteration": 0}
+  else:
+    state = own.write(model.options, model.variables)
+    content = {"state_dict": _wrapped(state), "epoch": 0}
+  write(path, content)
+
+
+def _wrapped(state: State) -> dict[str, Any]:
+  """Makes tensors, named as in DistributedDataParallel, and counts of norms."""
+  torch = import_torch()
+  found = {
+    f"module.{name}": torch.from_numpy(np.array(array, np.float32))
+    for name, array in state.items()
+  }
+  norms = [name.rpartition(".")[0] for name in found if name.endswith(MEAN)]
+  return found | {f"{n}.{COUNTER}": torch.tensor(0) for n in norms}
 
 
 def read(path: str | pathlib.Path) -> dict[str, Any]:

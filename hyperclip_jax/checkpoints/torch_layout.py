@@ -3,52 +3,17 @@
 Moments of an optimiser are trees like the parameters and are mapped alike.
 """
 
-from collections.abc import Container, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Container, Mapping
+from typing import Any
 
-import jax
 import numpy as np
-from flax import traverse_util
 
 from hyperclip_jax import systems
-from hyperclip_jax.systems import dual_encoder, task
+from hyperclip_jax.systems import dual_encoder, leaves, task
+from hyperclip_jax.systems.leaves import Leaf
 from hyperclip_jax.systems.published import Published
 
 State = Mapping[str, np.ndarray]
-
-# modules of a block in the official order -> ours
-VISION_BLOCK = {
-  "norm1": "norm1",
-  "attn.qkv": "qkv",
-  "attn.proj": "out",
-  "norm2": "norm2",
-  "mlp.fc1": "fc1",
-  "mlp.fc2": "fc2",
-}
-TEXT_BLOCK = {
-  "attn.in_proj": "qkv",
-  "attn.out_proj": "out",
-  "ln_1": "norm1",
-  "mlp.c_fc": "fc1",
-  "mlp.c_proj": "fc2",
-  "ln_2": "norm2",
-}
-
-
-class Leaf(NamedTuple):
-  """Location of an official parameter in our tree.
-
-  Attributes:
-    path: keys from the root.
-    layer: row in a leaf stacked over depth; None for a leaf that is not
-      stacked.
-    turn: change of layout: "same", "transpose", "cls" or "patch".
-  """
-
-  path: tuple[str, ...]
-  layer: int | None = None
-  turn: str = "same"
-
 
 SYSTEMS = ("clip", "hycoclip", "meru")  # of the official code
 
@@ -136,21 +101,30 @@ def layout(system: str, o: dual_encoder.Options) -> dict[str, Leaf]:
     Name -> leaf, in the order of the official state dict.
   """
   patch = ("vision", "patch_embed")
+  vision, text = (
+    (tower, "transformer", "blocks") for tower in ("vision", "text")
+  )
   return (
     scalars(system, o)
     | {
-      "visual.cls_token": Leaf(("vision", "cls"), turn="cls"),
+      "visual.cls_token": Leaf(("vision", "cls"), turn="cell"),
       "visual.patch_embed.proj.weight": Leaf((*patch, "kernel"), turn="patch"),
       "visual.patch_embed.proj.bias": Leaf((*patch, "bias")),
     }
-    | dict(_blocks("vision", "visual.blocks", VISION_BLOCK, o.vision.depth))
-    | dict(_norm("visual.norm", ("vision", "transformer", "norm")))
+    | dict(
+      leaves.blocks(
+        "visual.blocks", vision, leaves.VISION_BLOCK, o.vision.depth
+      )
+    )
+    | dict(leaves.norm("visual.norm", ("vision", "transformer", "norm")))
     | {
       "textual.posit_embed": Leaf(("text", "position_embed")),
       "textual.token_embed.weight": Leaf(("text", "token_embed", "embedding")),
     }
-    | dict(_blocks("text", "textual.resblocks", TEXT_BLOCK, o.text.depth))
-    | dict(_norm("textual.ln_final", ("text", "transformer", "norm")))
+    | dict(
+      leaves.blocks("textual.resblocks", text, leaves.TEXT_BLOCK, o.text.depth)
+    )
+    | dict(leaves.norm("textual.ln_final", ("text", "transformer", "norm")))
     | {
       f"{name}.weight": Leaf((name, "kernel"), turn="transpose")
       for name in ("visual_proj", "textual_proj")
@@ -171,18 +145,7 @@ def to_tree(
   Returns:
     Tree of arrays.
   """
-  flat: dict[tuple[str, ...], Any] = {}
-  for name, leaf in layout(system, o).items():
-    array = _turn(state[name], leaf.turn)
-    if leaf.layer is None:
-      flat[leaf.path] = array
-    else:
-      flat.setdefault(leaf.path, []).append(array)
-  stacked = {
-    path: np.stack(value) if isinstance(value, list) else value
-    for path, value in flat.items()
-  }
-  return traverse_util.unflatten_dict(stacked)
+  return leaves.to_tree(layout(system, o), state)
 
 
 def to_state(tree: Any, system: str, o: dual_encoder.Options) -> dict[str, Any]:
@@ -196,14 +159,7 @@ def to_state(tree: Any, system: str, o: dual_encoder.Options) -> dict[str, Any]:
   Returns:
     Arrays by official name.
   """
-  flat: Any = traverse_util.flatten_dict(tree)
-  state = {}
-  for name, leaf in layout(system, o).items():
-    array = flat[leaf.path]
-    if leaf.layer is not None:
-      array = array[leaf.layer]
-    state[name] = _turn_back(array, leaf.turn, o.vision.patch)
-  return state
+  return leaves.to_state(layout(system, o), tree, o.vision.patch)
 
 
 def shapes(system: str, o: dual_encoder.Options) -> dict[str, tuple[int, ...]]:
@@ -218,45 +174,4 @@ def shapes(system: str, o: dual_encoder.Options) -> dict[str, tuple[int, ...]]:
   """
   encoder = systems.find(system).encoder(o)
   params = task.variable_shapes(encoder)["params"]
-  state = jax.eval_shape(lambda tree: to_state(tree, system, o), params)
-  return {name: leaf.shape for name, leaf in state.items()}
-
-
-def _turn(array: Any, turn: str) -> Any:
-  if turn == "patch":
-    return array.transpose(2, 3, 1, 0).reshape(-1, array.shape[0])
-  if turn == "cls":
-    return array.reshape(-1)
-  return array.T if turn == "transpose" else array
-
-
-def _turn_back(array: Any, turn: str, patch: int) -> Any:
-  if turn == "patch":
-    return array.reshape(patch, patch, 3, -1).transpose(3, 2, 0, 1)
-  if turn == "cls":
-    return array[None, None]
-  return array.T if turn == "transpose" else array
-
-
-def _blocks(
-  tower: str, prefix: str, modules: Mapping[str, str], depth: int
-) -> Iterator[tuple[str, Leaf]]:
-  for layer in range(depth):
-    for official, ours in modules.items():
-      name = f"{prefix}.{layer}.{official}"
-      path = (tower, "transformer", "blocks", ours)
-      if ours.startswith("norm"):
-        yield from _norm(name, path, layer)
-      else:
-        # nn.MultiheadAttention has in_proj_weight, other modules .weight
-        separator = "_" if name.endswith("in_proj") else "."
-        kernel = Leaf((*path, "kernel"), layer, "transpose")
-        yield f"{name}{separator}weight", kernel
-        yield f"{name}{separator}bias", Leaf((*path, "bias"), layer)
-
-
-def _norm(
-  name: str, path: tuple[str, ...], layer: int | None = None
-) -> Iterator[tuple[str, Leaf]]:
-  yield f"{name}.weight", Leaf((*path, "scale"), layer)
-  yield f"{name}.bias", Leaf((*path, "bias"), layer)
+  return leaves.shapes(layout(system, o), params, o.vision.patch)

@@ -3,8 +3,9 @@
 For a picture and phrases it shows the nearest phrases, the walk to the root,
 the place in the Poincare disk, and the entailment cones.
 
-The page is served to this machine only, but all of its users can reach it.
-Uploaded pictures are stored in a private folder, which is removed at the end.
+By default the page is served to this machine only, but all of its users can
+reach it. Uploaded pictures are stored in a private folder, which is removed at
+the end.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -39,6 +41,7 @@ from hyperclip_jax.training import config as config_lib
 
 SCENES = 64  # Scenes of the embedded data set that walks may meet.
 EXAMPLES = 8
+BATCH = 8
 MOST_PHRASES = 200
 PHRASES = (
   "a thing",
@@ -217,12 +220,23 @@ def demo(options: argparse.Namespace) -> None:
   if importlib.util.find_spec("gradio") is None:
     fail('the page needs gradio: pip install "hyperclip-jax[demo]"')
   try:
-    model = hyperclip_jax.load(options.model, trust_system=options.trust_system)
+    # Of few pictures and phrases, on one device: little to compile and to pad.
+    model = hyperclip_jax.load(
+      options.model,
+      trust_system=options.trust_system,
+      batch_size=BATCH,
+      devices=jax.local_devices()[:1],
+    )
+    model.warm_up()
     begin = start(model, options.model, options.index, options.pictures)
     stop = local_server.stop_signal()
     with tempfile.TemporaryDirectory() as folder:  # readable by its owner alone
       blocks = page(model, options.model, begin, folder)
-      address = local_server.serve(blocks, options.port, CSS)
+      address = local_server.serve(
+        blocks, options.port, CSS, options.host, options.share
+      )
+      if options.share or options.host != local_server.HOST:
+        print("Everyone who can reach this page can use it.", flush=True)
       print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
       stop.wait()
       blocks.close(verbose=False)

@@ -1,10 +1,11 @@
-"""The commands shapes and photos: small data sets that need no download."""
+"""The commands shapes, photos and emoji: small data sets."""
 
 import argparse
 
 from hyperclip_jax.commands.door import fail
 from hyperclip_jax.data.embedded import photos as photos_lib
 from hyperclip_jax.data.embedded import shapes as shapes_lib
+from hyperclip_jax.data.emoji import generate as emoji_lib
 
 
 def shapes(options: argparse.Namespace) -> None:
@@ -27,5 +28,23 @@ def photos(options: argparse.Namespace) -> None:
   """Writes the photographs and prints the path."""
   try:
     print(photos_lib.write(options.output))
+  except (ImportError, ValueError, OSError) as error:
+    fail(error)
+
+
+def emoji(options: argparse.Namespace) -> None:
+  """Writes the data set of emoji."""
+  try:
+    emoji_lib.generate(
+      options.output,
+      options.packages,
+      wordnet=options.wordnet,
+      openmoji=options.openmoji,
+      train=options.train,
+      val=options.val,
+      image_size=options.image_size,
+      seed=options.seed,
+      shard_size=options.shard_size,
+    )
   except (ImportError, ValueError, OSError) as error:
     fail(error)

@@ -34,7 +34,8 @@ class Command(NamedTuple):
 
 _MODEL = Flag(
   "model",
-  "a workdir, a folder of save_pretrained, hf-hub:org/name or a .pth",
+  "a workdir, a folder of save_pretrained, a published name such as "
+  "hycoclip-vit-b, hf-hub:org/name or a .pth",
   "MODEL",
   needed=True,
 )
@@ -73,11 +74,9 @@ _PROCESSES = (
   ),
 )
 
-# flags of classify, search and traverse
+# flags of classify, search, traverse and encode
 _TOP = Flag("top", "number of answers", "N", whole(1), default=5)
-_USE = (
-  Flag("json", "print JSON"),
-  Flag("strict", "end with exit code 1 if an image was left out"),
+_READ = (
   Flag(
     "vision_heads",
     "attention heads of the image tower of a .pth of unpublished width",
@@ -86,8 +85,19 @@ _USE = (
   ),
   Flag("text_heads", "attention heads of its text tower", "N", whole(1)),
   _TRUST,
-  *_PROCESSES,
 )
+_LOAD = (
+  Flag("strict", "end with exit code 1 if an image was left out"),
+  Flag("batch_size", "most inputs on a device at once", "N", whole(1), 64),
+  Flag(
+    "dtype",
+    "dtype of the towers (as in training)",
+    "float32|bfloat16",
+    one_of("float32", "bfloat16"),
+  ),
+  *_READ,
+)
+_USE = (Flag("json", "print JSON"), *_LOAD, *_PROCESSES)
 _LISTS = (
   "In a LIST, commas separate values and double quotes keep a comma, as in "
   "--labels='\"a dog, sitting\",a cat'. @FILE stands for the lines of a file, "
@@ -204,14 +214,31 @@ _GROUND = (
   Flag("beam_args", "make the shards with Beam: '--runner=... ...'", "FLAGS"),
 )
 
-_SHAPES = (
+_GENERATED = (
   _output("folder to create"),
-  Flag("train", "scenes to train on", "N", whole(0), 10_240),
-  Flag("val", "scenes of all classes", "N", whole(0), 512),
-  Flag("objects", "scenes of one object", "N", whole(0), 960),
   Flag("image_size", "side of the images in pixels", "N", whole(1), 64),
   Flag("seed", "seed of all random numbers", "N", whole(0), 0),
   Flag("shard_size", "records per tar", "N", whole(1), 2_048),
+)
+_SHAPES = (
+  *_GENERATED,
+  Flag("train", "scenes to train on", "N", whole(0), 10_240),
+  Flag("val", "scenes of all classes", "N", whole(0), 512),
+  Flag("objects", "scenes of one object", "N", whole(0), 960),
+)
+_EMOJI = (
+  *_GENERATED,
+  Flag(
+    "packages",
+    "folder where `npm pack` left the packages",
+    "DIR",
+    path,
+    needed=True,
+  ),
+  Flag("train", "scenes to train on", "N", whole(0), 32_768),
+  Flag("val", "scenes of the unseen vendor", "N", whole(0), 1_024),
+  Flag("wordnet", "folder of WordNet 3.0, for more general nouns", "DIR", path),
+  Flag("openmoji", "also trains on OpenMoji, which needs the extra `emoji`"),
 )
 
 COMMANDS = {
@@ -235,6 +262,7 @@ COMMANDS = {
     overrides=(
       "data.held_out",
       "data.index_folder",
+      "data.labelled",
       "data.min_side",
       "data.on_bad_shard",
       "data.shards",
@@ -303,6 +331,28 @@ COMMANDS = {
     ),
     details=_LISTS,
   ),
+  "encode": Command(
+    "writes the embeddings of many images or texts to a file",
+    "use:encode",
+    (
+      _MODEL,
+      _list("images", "paths and globs of images, of folders and of tars"),
+      _list("texts", "texts"),
+      _output("file to write: .npy, .npz or .parquet", "FILE"),
+      *_LOAD,
+    ),
+    details=(
+      f"{_LISTS}\n"
+      "Runs on all devices of this machine. The same command resumes a killed "
+      "one, from parts beside the output."
+    ),
+  ),
+  "export": Command(
+    "writes the towers of a model as ONNX files",
+    "use:export",
+    (_MODEL, _output("folder for image.onnx and text.onnx"), *_READ),
+    details="docs/serving.md describes the files. Needs the extra `onnx`.",
+  ),
   "evals": Command(
     "measures models on public data sets, as the papers do",
     "evals:evals",
@@ -314,6 +364,7 @@ COMMANDS = {
       _output("folder for the results"),
       Flag("tasks", "names of tasks joined by commas", "NAMES", str, "all"),
       _TRUST,
+      *_PROCESSES,
     ),
     details=(
       "Writes results.json, results.md and results.html, with the numbers of "
@@ -335,11 +386,20 @@ COMMANDS = {
         path,
       ),
       Flag("port", "port to serve at", "N", whole(0), 7860),
+      Flag(
+        "host",
+        "address to serve at; 0.0.0.0 serves everyone who reaches the machine",
+        "HOST",
+        str,
+        "127.0.0.1",
+      ),
+      Flag("share", "make a public link, through a server of gradio"),
       _TRUST,
     ),
     details=(
-      "The page is served to this machine only: to see one that runs on HOST, "
-      "ssh -L 7860:localhost:7860 HOST. Needs the extra `demo`."
+      "The page is served to this machine only, unless --host or --share says "
+      "otherwise: to see one that runs on HOST, ssh -L 7860:localhost:7860 "
+      "HOST. Needs the extra `demo`."
     ),
   ),
   "embed": Command(
@@ -428,5 +488,16 @@ COMMANDS = {
     "embedded:photos",
     (_output("output folder"),),
     details="Needs the extra `photos`.",
+  ),
+  "emoji": Command(
+    "writes scenes of emoji, drawn by several vendors",
+    "embedded:emoji",
+    _EMOJI,
+    details=(
+      "hyperclip emoji --packages npm --output data/emoji\n"
+      "In the folder npm, fetch the packages by\n"
+      "npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0 "
+      "@lobehub/fluent-emoji-3d@1.1.0 openmoji@17.0.0"
+    ),
   ),
 }

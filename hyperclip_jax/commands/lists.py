@@ -5,8 +5,11 @@ import glob
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from hyperclip_jax import files
+from hyperclip_jax.data.records import tars
+from hyperclip_jax.data.records.images import SUFFIXES
 from hyperclip_jax.files import shown
 
 COMMAS = (
@@ -42,12 +45,15 @@ def texts(flag: str, given: Sequence[str]) -> list[str]:
   return found
 
 
-def paths(flag: str, given: Sequence[str]) -> list[pathlib.Path]:
+def paths(
+  flag: str, given: Sequence[str], folders: bool = False
+) -> list[pathlib.Path]:
   """Parses a list of paths and globs.
 
   Args:
     flag: name of the flag.
     given: values of the flag, each a path or several joined by commas.
+    folders: whether a path may be of a folder.
 
   Returns:
     Paths of existing files.
@@ -59,11 +65,11 @@ def paths(flag: str, given: Sequence[str]) -> list[pathlib.Path]:
   found: list[pathlib.Path] = []
   for text in given:
     if files.expanded(text).exists():  # A file name may contain commas.
-      found += _matches(flag, text)
+      found += _matches(flag, text, folders)
       continue
     for name in _parted(flag, text):
       try:
-        found += _matches(flag, name)
+        found += _matches(flag, name, folders)
       except FileNotFoundError as error:
         hint = f"; {COMMAS}" if "," in text else ""
         raise FileNotFoundError(f"{error}{hint}") from error
@@ -72,10 +78,46 @@ def paths(flag: str, given: Sequence[str]) -> list[pathlib.Path]:
   return found
 
 
-def _matches(flag: str, name: str) -> list[pathlib.Path]:
+def pictures(flag: str, given: Sequence[str]) -> dict[str, Any]:
+  """Parses a list of paths and globs of images, folders and tars of images.
+
+  Args:
+    flag: name of the flag.
+    given: values of the flag, each a path or several joined by commas.
+
+  Returns:
+    Image files of each folder, sorted, and images of each tar, in its order, by
+    their names; a member of a tar is TAR/NAME.
+
+  Raises:
+    ValueError: the list is empty, or a tar is damaged.
+    OSError: a path or glob matches no file.
+  """
+  found: dict[str, Any] = {}
+  for path in paths(flag, given, folders=True):
+    if path.is_dir():
+      inside = sorted(p for p in path.rglob("*") if _is_image(p.name))
+      found |= {str(p): p for p in inside if p.is_file()}
+    elif path.suffix.lower() == ".tar":
+      for key, members in tars.groups(str(path)):
+        for suffix, member in members.items():
+          if _is_image(f"{key}.{suffix}"):
+            found[f"{path}/{key}.{suffix}"] = member
+    else:
+      found[str(path)] = path
+  if not found:
+    raise ValueError(f"--{flag}: no image in {shown(', '.join(given))}")
+  return found
+
+
+def _is_image(name: str) -> bool:
+  return pathlib.PurePath(name).suffix.lower() in SUFFIXES
+
+
+def _matches(flag: str, name: str, folders: bool) -> list[pathlib.Path]:
   """Finds the files of a path or a glob."""
   path = files.expanded(name)
-  if path.is_dir():
+  if path.is_dir() and not folders:
     raise ValueError(f"--{flag}: {path} is a folder; want '{path}/*'")
   if path.exists():
     return [path]

@@ -1,4 +1,4 @@
-"""Commands that use a trained model: classify, search, traverse."""
+"""Commands that use a trained model: classify, search, encode and others."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ from hyperclip_jax.commands import lists
 from hyperclip_jax.commands.door import fail
 from hyperclip_jax.evals.metrics.zero_shot import class_embeddings
 from hyperclip_jax.files import shown
-from hyperclip_jax.inference import pretrained, walk
+from hyperclip_jax.inference import bulk, onnx, pretrained, walk
 from hyperclip_jax.inference.classify import Classification, prompts
 from hyperclip_jax.inference.encoder import EncodedFiles
 from hyperclip_jax.inference.model import HyperCLIP
@@ -44,6 +44,44 @@ def traverse(options: argparse.Namespace) -> int:
   return _answer(options, _traverse)
 
 
+def encode(options: argparse.Namespace) -> int:
+  """Embeds images or texts into a file."""
+  try:
+    bulk.check(options.output)
+    if bool(options.images) == bool(options.texts):
+      raise ValueError("give one of --images and --texts")
+    if options.images:
+      named = lists.pictures("images", options.images)
+      names, images = [*named], [*named.values()]
+    else:
+      names, images = lists.texts("texts", options.texts), None
+    model = _model(options)
+    done = bulk.embed(model, options.output, names, images)
+  except (ImportError, ValueError, OSError) as error:
+    fail(error)
+  print(f"{options.output}: {done.rows:,} x {model.width}, {model.space}")
+  left_out = [
+    shown(reason if name in reason else f"{name}: {reason}", MOST_SHOWN)
+    for name, reason in done.left_out.items()
+  ]
+  return _reported(options, left_out)
+
+
+def export(options: argparse.Namespace) -> None:
+  """Writes the towers as ONNX files."""
+  try:
+    model = pretrained.load(
+      os.path.expanduser(options.model),
+      options.vision_heads,
+      options.text_heads,
+      options.trust_system,
+    )
+    for path in onnx.export(model, options.output):
+      print(path)
+  except (ImportError, ValueError, OSError) as error:
+    fail(error)
+
+
 def _answer(
   options: argparse.Namespace,
   rows_of: Callable[[argparse.Namespace, list[str]], Rows],
@@ -60,6 +98,11 @@ def _answer(
   else:
     for row in rows:
       _print_row(row)
+  return _reported(options, left_out)
+
+
+def _reported(options: argparse.Namespace, left_out: list[str]) -> int:
+  """Prints what was left out; returns 1 if --strict and there is some."""
   if left_out:
     rest = len(left_out) - MOST_NAMED
     more = [f"and {rest} more"] if rest > 0 else []
@@ -142,9 +185,13 @@ def _traverse(options: argparse.Namespace, left_out: list[str]) -> Rows:
 
 def _model(options: argparse.Namespace) -> HyperCLIP:
   """Loads the model, after all other checks since it takes longest."""
-  source = os.path.expanduser(options.model)
   return pretrained.load(
-    source, options.vision_heads, options.text_heads, options.trust_system
+    os.path.expanduser(options.model),
+    options.vision_heads,
+    options.text_heads,
+    options.trust_system,
+    options.batch_size,
+    options.dtype,
   )
 
 

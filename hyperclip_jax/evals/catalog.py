@@ -2,7 +2,9 @@
 
 import textwrap
 
+from hyperclip_jax.evals import benchmarks
 from hyperclip_jax.evals.datasets import (
+  benchmark,
   captions,
   classification,
   composition,
@@ -27,6 +29,7 @@ TASKS: tuple[Task, ...] = (
   *wordnet.TASKS,
   *root_distance.TASKS,
   *shapes.TASKS,
+  *benchmark.TASKS,
 )
 
 
@@ -34,7 +37,8 @@ def choose(names: str, where: str = "--tasks") -> list[Task]:
   """Looks up the tasks of a list such as "imagenet,coco", or all for "all".
 
   Args:
-    names: task names joined by commas.
+    names: names of tasks, or of groups of `benchmarks` such as "datacomp",
+      joined by commas.
     where: flag or config value that holds them, for the message.
 
   Returns:
@@ -45,13 +49,23 @@ def choose(names: str, where: str = "--tasks") -> list[Task]:
   """
   known = {task.name: task for task in TASKS}
   wanted = [name.strip() for name in names.split(",") if name.strip()]
-  unknown = [name for name in wanted if name not in known and name != "all"]
+  of_group = {
+    group: [d.name for d in benchmarks.members(group) if d.name in known]
+    for group in benchmarks.groups()
+  }
+  many = {"all": [*known]} | {
+    k: names for k, names in of_group.items() if names
+  }
+  unknown = [name for name in wanted if name not in known and name not in many]
   if unknown or not wanted:
-    near = [name for asked in unknown if (name := closest(asked, known))]
+    near = [
+      name for asked in unknown if (name := closest(asked, [*known, *many]))
+    ]
     hint = f"did you mean {', '.join(near)}? There" if near else "there"
-    every = textwrap.fill(", ".join(["all", *known]), 76)
+    every = textwrap.fill(", ".join([*many, *known]), 76)
     raise ValueError(
       f"{where}: no task {', '.join(map(shown, unknown)) or repr(names)}; "
       f"{hint} are\n{textwrap.indent(every, '  ')}"
     )
-  return [t for t in TASKS if t.name in wanted or "all" in wanted]
+  asked = {task for name in wanted for task in many.get(name, [name])}
+  return [task for task in TASKS if task.name in asked]

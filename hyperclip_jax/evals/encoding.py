@@ -2,15 +2,15 @@
 
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jaxtyping import Float32
 from PIL import Image
 
 from hyperclip_jax.data.records.images import ImageError, Pixels
+from hyperclip_jax.evals import processes
 from hyperclip_jax.files import shown
 from hyperclip_jax.inference import reading
 from hyperclip_jax.inference.inputs import decode_file
@@ -41,10 +41,9 @@ def shared(
     return encode(items)
   each = -(-len(items) // jax.process_count())
   start = jax.process_index() * each
-  # The last ones may have fewer or none, but all must give as many.
+  # The last ones may have fewer or none, but all encode as many.
   mine = [items[min(i, len(items) - 1)] for i in range(start, start + each)]
-  rows = multihost_utils.process_allgather(encode(mine), tiled=True)
-  return np.asarray(rows)[: len(items)]
+  return np.concatenate(processes.rows(encode(mine)))[: len(items)]
 
 
 def encode_files(
@@ -70,58 +69,94 @@ def encode_files(
     ValueError: no image can be read; the message names the first.
   """
 
-  def read(number: int) -> Pixels:
-    return square(decode_file(paths[number]), model.image_size)
+  def read(number: int) -> tuple[Pixels, None]:
+    return square(decode_file(paths[number]), model.image_size), None
 
-  embeddings, good, bad = encode(model, len(paths), read)
+  found = encode(model, len(paths), read)
   left_out = {
     paths[number]: reason.removeprefix(f"{paths[number]}: ")
-    for number, reason in bad.items()
+    for number, reason in found.left_out.items()
   }
-  return embeddings, good, left_out
+  return found.embeddings, found.numbers, left_out
+
+
+class Encoded(NamedTuple):
+  """Images that could be read.
+
+  Attributes:
+    embeddings: float32 (good, dim), in the order of the numbers.
+    numbers: number of each.
+    notes: what else was read of each.
+    left_out: reason for each other number.
+  """
+
+  embeddings: np.ndarray
+  numbers: list[int]
+  notes: list[Any]
+  left_out: dict[int, str]
 
 
 def encode(
-  model: Model, count: int, read: Callable[[int], Pixels]
-) -> tuple[Float32[np.ndarray, "good dim"], list[int], dict[int, str]]:
+  model: Model, count: int, read: Callable[[int], tuple[Pixels, Any]]
+) -> Encoded:
   """Encodes the images numbered 0 to count - 1, without those that are bad.
+
+  Every process must call this function: each reads and encodes a share, by the
+  programs that one process would run, and all return the same.
 
   Args:
     model: model to encode with.
-    count: number of images.
-    read: function of an image's number that returns its pixels, called from
-      many threads. It should return squares of side `model.image_size`; images
-      of other sizes are resized in one thread, which is slower. An ImageError
-      or OSError leaves the image out.
+    count: number of images, the same on every process.
+    read: function of an image's number, called from many threads. It returns
+      pixels and a note, such as a label, which JSON can hold. The pixels should
+      be squares of side `model.image_size`; images of other sizes are resized
+      in one thread, which is slower. An ImageError or OSError leaves the image
+      out.
 
   Returns:
-    Embeddings of the readable images, the number of each, and for each other
-    number the reason why it was left out.
+    Embeddings and notes of the readable images.
 
   Raises:
-    ValueError: no image can be read; the message names the first.
+    ValueError: no image can be read, or processes have other numbers of them.
+    processes.Failed: another process failed.
   """
 
-  def attempt(number: int) -> Pixels | str:
+  def attempt(number: int) -> tuple[Pixels, Any] | str:
     try:
       return read(number)
     except (ImageError, OSError) as error:
       return str(error)
 
   groups = reading.groups(range(count), CHUNK)
-  rows, good, bad = [], [], {}
-  ready = bar(reading.ahead(groups, attempt), "images", len(groups))
-  for numbers, read_ones in zip(groups, ready, strict=True):
+  mine = processes.share(groups)
+  rows, notes, bad = [], [], []
+  ready = bar(reading.ahead(mine, attempt), "images", len(mine))
+  for numbers, read_ones in zip(mine, ready, strict=True):
     found = [*zip(numbers, read_ones, strict=True)]
-    bad |= {n: reason for n, reason in found if isinstance(reason, str)}
-    whole = {n: image for n, image in found if not isinstance(image, str)}
+    bad += [(n, reason) for n, reason in found if isinstance(reason, str)]
+    whole = [(n, one) for n, one in found if not isinstance(one, str)]
     if whole:
-      rows.append(model.encode_image([*whole.values()]))
-      good += whole
-  if not good:
-    first = f"; the first: {shown(bad[0])}" if bad else ""
+      rows.append(model.encode_image([pixels for _, (pixels, _) in whole]))
+      notes += [(n, note) for n, (_, note) in whole]
+  processes.agree("numbers of images", count)
+  shares = processes.gather({"notes": notes, "bad": bad})
+  left_out = dict(
+    sorted((n, reason) for of in shares for n, reason in of["bad"])
+  )
+  if len(left_out) == count:
+    first = f"; the first: {shown(left_out[0])}" if left_out else ""
     raise ValueError(f"none of {count:,} images can be read{first}")
-  return np.concatenate(rows), good, bad
+  none = np.zeros((0, 0), np.float32)
+  embeddings = processes.rows(np.concatenate(rows) if rows else none)
+  noted = {n: note for of in shares for n, note in of["notes"]}
+  order = np.argsort([*noted])
+  numbers = sorted(noted)
+  return Encoded(
+    np.concatenate([part for part in embeddings if len(part)])[order],
+    numbers,
+    [noted[n] for n in numbers],
+    left_out,
+  )
 
 
 def squash(image: Pixels, size: int) -> Pixels:

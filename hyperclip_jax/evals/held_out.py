@@ -7,22 +7,27 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from absl import logging
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 
 from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.record import Record
 from hyperclip_jax.data.records.shards import TarSource, expand
 from hyperclip_jax.evals import rates, records
 from hyperclip_jax.evals.encoding import shared
-from hyperclip_jax.evals.metrics import cones, norms
-from hyperclip_jax.evals.metrics.hierarchy import METRICS, Parents, scores
-from hyperclip_jax.evals.metrics.retrieval import ranks
-from hyperclip_jax.evals.metrics.zero_shot import (
-  hits,
-  predict,
+from hyperclip_jax.evals.metrics import cones, inclusion, norms, tree
+from hyperclip_jax.evals.metrics.hierarchy import (
+  KINSHIP,
+  METRICS,
+  Parents,
+  kinship,
+  scores,
 )
+from hyperclip_jax.evals.metrics.retrieval import recalls
+from hyperclip_jax.evals.metrics.scores import by_each
+from hyperclip_jax.evals.metrics.zero_shot import accuracies, predict
 from hyperclip_jax.evals.records import Bad, Row
 from hyperclip_jax.files import read_json, shown
+from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.inference import reading
 from hyperclip_jax.inference.classify import class_embeddings
 from hyperclip_jax.inference.protocol import Model
@@ -52,12 +57,14 @@ class Classes(NamedTuple):
     labels: class of each image, a leaf of the hierarchy.
     held_out: bool (images,), whether the class was kept out of training.
     parents: hierarchy as a mapping from a node to its parents.
+    wordnet: hierarchy of WordNet's nouns above some of the leaves, or empty.
   """
 
   images: Sequence[np.ndarray]
   labels: Sequence[str]
   held_out: np.ndarray
   parents: Parents
+  wordnet: Parents
 
 
 class Sample(NamedTuple):
@@ -108,10 +115,10 @@ def load(
   name: Name = HELD_OUT,
   upright: bool = False,
 ) -> Sample:
-  """Reads the first records of a source, and the embedded data set's classes.
+  """Reads the first records of a source, and a generated data set's classes.
 
   Args:
-    folder: embedded data set whose labelled objects are classified, or "".
+    folder: generated data set whose labelled objects are classified, or "".
     source: records to evaluate on.
     min_side: smallest side of a box in pixels.
     limit: number of records to look at.
@@ -152,16 +159,21 @@ def load(
 
 
 def _classes(folder: pathlib.Path, min_side: int) -> Classes:
-  """Reads the labelled objects of the embedded data set."""
+  """Reads the labelled objects of a generated data set."""
   objects = TarSource(expand(f"{folder}/objects/*.tar"), min_side)
   rows = [objects[i] for i in range(len(objects))]
-  parents = read_json(folder / "hierarchy.json")
+  nouns = folder / "wordnet.json"
   return Classes(
     [images.decode(row.image) for row in rows],
     [row.meta["label"] for row in rows],
     np.array([row.meta["held_out"] for row in rows]),
-    {node: tuple(above) for node, above in parents.items()},
+    _hierarchy(folder / "hierarchy.json"),
+    _hierarchy(nouns) if nouns.exists() else {},
   )
+
+
+def _hierarchy(path: pathlib.Path) -> Parents:
+  return {node: tuple(above) for node, above in read_json(path).items()}
 
 
 def evaluate(model: Model, data: Sample) -> Evaluation:
@@ -189,8 +201,8 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
   }
   own = np.arange(len(data.text))
   groups = {
-    "retrieval": rates.retrieved(
-      *ranks(model, embeddings["image"], embeddings["text"], own), KS, own
+    "retrieval": recalls(
+      model, embeddings["image"], embeddings["text"], own, KS
     ),
     "cones": cones.of_records(
       model.space,
@@ -202,8 +214,12 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
   }
   if model.classes:
     groups |= _labelled(model, embeddings)
+  if isinstance(model.space, Gaussian):
+    texts = {"text": data.text, "box_text": data.box_text}
+    groups |= inclusion.of_records(embeddings, texts, data.parts)
   if data.classes is not None:
-    groups |= _classify(model, data.classes)
+    for kind, found in _classify(model, data.classes).items():
+      groups[kind] = groups.get(kind, {}) | found
   numbers = {
     f"{data.name}/{group}/{name}": value
     for group, values in groups.items()
@@ -224,8 +240,20 @@ def _labelled(
   if not known.any():
     return {}
   labels, names = owns[known].argmax(axis=1), model.classes
-  right = hits(model, embeddings["image"][known], labels, names, ("{}",))
-  return {"classification": rates.classified(right, labels, len(names))}
+  given = class_embeddings(model, names, ("{}",))
+  images = embeddings["image"][known]
+  return {"classification": _accuracies(model, images, labels, given)}
+
+
+def _accuracies(
+  model: Model,
+  images: Float[np.ndarray, "images dim"],
+  labels: Int[np.ndarray, " images"],
+  classes: Float[np.ndarray, "classes dim"],
+) -> dict[str, float]:
+  """Measures accuracy by each score of the model's space."""
+  rate = accuracies(model.space, images, labels)
+  return by_each(model, lambda similarity: rate(similarity, classes))
 
 
 def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
@@ -235,15 +263,46 @@ def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
   embeddings = shared(model.encode_image, data.images)
   classes = class_embeddings(model, names, TEMPLATES)
   predicted = [names[i] for i in predict(model, embeddings, classes)]
-  right = hits(model, embeddings, labels, names, TEMPLATES)
   new = data.held_out
-  return {
-    "zero_shot": rates.classified(right, labels, len(names)),
-    "zero_shot_held_out": rates.classified(right[new], labels[new], len(names)),
+  nodes = [node for node in data.parents if node not in names]
+  words = dict(zip(names, classes, strict=True)) | dict(
+    zip(nodes, class_embeddings(model, nodes, TEMPLATES), strict=True)
+  )
+  groups = {
+    "zero_shot": _accuracies(model, embeddings, labels, classes),
+    "zero_shot_held_out": _accuracies(
+      model, embeddings[new], labels[new], classes
+    ),
     "hierarchy": rates.means(
       METRICS, scores(data.parents, predicted, data.labels)
+    )
+    | rates.means(
+      KINSHIP, kinship(data.parents, predicted, data.labels).astype(float)
     ),
+    "words": tree.entailment(
+      model.space,
+      data.parents,
+      {node: words[node] for node in tree.inner(data.parents)},
+      embeddings,
+      data.labels,
+    ),
+    "words_distance": tree.radii(model.space, data.parents, words),
   }
+  if isinstance(model.space, Gaussian):
+    groups |= inclusion.of_hierarchy(
+      data.parents, words, embeddings, data.labels
+    )
+  known = [
+    pair
+    for pair in zip(predicted, data.labels, strict=True)
+    if all(name in data.wordnet for name in pair)
+  ]
+  if known:
+    own, truths = zip(*known, strict=True)
+    groups["hierarchy_wordnet"] = rates.means(
+      METRICS, scores(data.wordnet, own, truths)
+    ) | {"images": float(len(known))}
+  return groups
 
 
 def summary(results: dict[str, float]) -> str:

@@ -131,6 +131,42 @@ def measured(results: Mapping[str, T]) -> dict[str, T]:
   }
 
 
+def proportion(
+  name: str, right: Bool[np.ndarray, "n"], chance: float
+) -> dict[str, float]:
+  """Computes a share, with its error and chance.
+
+  Args:
+    name: name of the share.
+    right: what counts.
+    chance: share that guessing reaches.
+
+  Returns:
+    NAME, NAME_se and NAME_chance.
+  """
+  rate = float(np.mean(right))
+  error = float(np.sqrt(rate * (1 - rate) / len(right)))
+  return {name: rate, f"{name}{ERROR}": error, f"{name}{CHANCE}": chance}
+
+
+def renamed(results: Mapping[str, float], ending: str) -> dict[str, float]:
+  """Appends to the names of measures, before _se and _chance.
+
+  Args:
+    results: measures, with errors, chance levels and counts.
+    ending: what to append, such as "_cosine".
+
+  Returns:
+    Measures with errors and chance levels; counts are left out.
+  """
+  return {
+    f"{name}{ending}{kind}": results[f"{name}{kind}"]
+    for name in measured(results)
+    for kind in ("", ERROR, CHANCE)
+    if f"{name}{kind}" in results
+  }
+
+
 def _clustered(
   hits: Bool[np.ndarray, "rows"], owners: Integer[np.ndarray, "rows"]
 ) -> tuple[float, float]:

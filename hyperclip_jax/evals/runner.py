@@ -4,6 +4,9 @@ The output folder keeps each result under its task's name, with the digest of
 the model, the version of the task and the folder of the data. It is reused
 while all three are the same; delete the file to measure again, such as after a
 change of the data.
+
+Several processes run the same tasks together (`jax.distributed`). The first
+reads and writes the cache; a task that fails on one of them fails on all.
 """
 
 import json
@@ -15,6 +18,8 @@ from typing import Any, Literal, NamedTuple
 
 from absl import logging
 
+from hyperclip_jax.evals import processes
+from hyperclip_jax.evals.processes import Fault
 from hyperclip_jax.evals.tasks import MissingData, Results, Task
 from hyperclip_jax.files import read_json, write_whole
 from hyperclip_jax.inference.protocol import Model
@@ -52,18 +57,21 @@ def run(
 ) -> Iterator[Outcome]:
   """Runs tasks one by one; an error in one does not stop the others.
 
+  Every process must call this function, with the same model and tasks.
+
   Args:
     model: model to evaluate.
     tasks: tasks to run, in this order.
     data: folder of all data sets.
-    output: folder in which results are cached.
+    output: folder in which the first process caches results.
     digest: `HyperCLIP.fingerprint` of the model.
 
   Yields:
     Outcome of each task.
   """
   folder = output / FOLDER
-  folder.mkdir(parents=True, exist_ok=True)
+  if processes.first():
+    folder.mkdir(parents=True, exist_ok=True)
   for task in tasks:
     path = folder / f"{task.name}.json"
     key = {
@@ -72,8 +80,14 @@ def run(
       "version": task.version,
       "data": str(data.resolve()),
     }
-    outcome = _kept(path, key, task) or attempt(model, task, data)
-    if outcome.status == "done":
+    # what the first process has kept counts, as others may not see its folder
+    kept = processes.gather(
+      _kept(path, key, task) if processes.first() else None
+    )[0]
+    outcome = (
+      attempt(model, task, data) if kept is None else _outcome(task, kept)
+    )
+    if outcome.status == "done" and processes.first():
       found = {"results": plain(outcome.results), "seconds": outcome.seconds}
       write_whole(path, json.dumps(key | found, indent=1) + "\n")
     yield outcome
@@ -81,6 +95,8 @@ def run(
 
 def attempt(model: Model, task: Task, data: pathlib.Path) -> Outcome:
   """Runs a task; its errors are part of the outcome.
+
+  Every process must call this function. The task is done only if it is on all.
 
   Args:
     model: model to evaluate.
@@ -91,35 +107,56 @@ def attempt(model: Model, task: Task, data: pathlib.Path) -> Outcome:
     Outcome of the task.
   """
   start = time.perf_counter()
+  results, fault = {}, None
   try:
     results = task.run(model, data)
+  except processes.Failed as failed:  # at an exchange within the task
+    return _ended(task, failed.fault)
   except MissingData as error:
-    return Outcome(task, "missing", {}, str(error), brief=error.brief)
+    fault = Fault("missing", str(error), error.brief)
   except (ValueError, OSError) as error:
-    return Outcome(task, "failed", {}, str(error))
+    fault = Fault("failed", str(error))
   except Exception as error:  # a bug here or in a library must not end the run
     logging.exception("task %s", task.name)
     message = f"{type(error).__name__}: {error}; see the log for its traceback"
-    return Outcome(task, "failed", {}, message)
+    fault = Fault("failed", message)
+  try:
+    processes.gather(fault=fault)
+  except processes.Failed as failed:
+    return _ended(task, failed.fault)
   seconds = round(time.perf_counter() - start, 3)
   return Outcome(task, "done", results, seconds=seconds)
 
 
+def _ended(task: Task, fault: Fault) -> Outcome:
+  return Outcome(task, fault.status, {}, fault.message, brief=fault.brief)
+
+
 def _kept(
   path: pathlib.Path, key: dict[str, Any], task: Task
-) -> Outcome | None:
-  """Returns the cached outcome of a task if its key is still the same."""
+) -> dict[str, Any] | None:
+  """Reads the cached results of a task, and how long they took.
+
+  Returns:
+    "results" and "seconds", or None if the key is not the same any more.
+  """
   try:
     found = read_json(path)
     if any(found[name] != value for name, value in key.items()):
       return None
-    results = {
-      str(name): _value(value) for name, value in found["results"].items()
-    }
-    seconds = float(found["seconds"])
+    kept = {name: found[name] for name in ("results", "seconds")}
+    _outcome(task, kept)
   except (OSError, ValueError, KeyError, TypeError, AttributeError):
     return None  # no file yet, or not a cached result: it is written anew
-  return Outcome(task, "done", results, seconds=seconds)
+  return kept
+
+
+def _outcome(task: Task, kept: dict[str, Any]) -> Outcome:
+  """Makes an outcome of what `_kept` returns."""
+  results = {
+    str(name): _value(value) for name, value in kept["results"].items()
+  }
+  return Outcome(task, "done", results, seconds=float(kept["seconds"]))
 
 
 def _value(value: Any) -> float | list[float] | dict[str, str]:

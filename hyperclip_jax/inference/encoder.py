@@ -1,14 +1,13 @@
-"""Encodes images and texts in batches, on the local devices.
+"""Encodes images and texts in batches, on the devices of this process.
 
 XLA compiles a program for each shape, so only three batch sizes and three text
 lengths are used, and other rows are padded. Inputs of more than one batch are
-split over all local devices, each of which runs the same program as a single
-device: the results do not depend on their number.
+split over all devices, each of which runs the same program as a single device:
+the results do not depend on their number.
 """
 
 import functools
 import hashlib
-import os
 import pathlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +32,7 @@ TEXT_LENGTHS = (16, 32)  # and the context length
 ONE, SOME, MOST_OF_SOME = 1, 8, 32
 BATCH = 64  # default rows per device
 
+Device = Any  # a jax.Device, which is no type for a type checker
 Features = Float32[np.ndarray, "n dim"]
 
 
@@ -54,13 +54,18 @@ class BatchEncoder:
   """Encodes any number of images and texts in batches of a few sizes."""
 
   def __init__(
-    self, encoder: Encoder, variables: Variables, batch_size: int = BATCH
+    self,
+    encoder: Encoder,
+    variables: Variables,
+    devices: Sequence[Device],
+    batch_size: int = BATCH,
   ):
     """Keeps the arguments; other devices get copies when needed.
 
     Args:
       encoder: towers of a system.
-      variables: variables of the towers, on the first local device.
+      variables: variables of the towers, on the first of the devices.
+      devices: devices of this process.
       batch_size: largest number of rows on a device at once.
 
     Raises:
@@ -69,7 +74,7 @@ class BatchEncoder:
     if batch_size < 1:
       raise ValueError(f"batch_size is {batch_size}: give at least 1")
     self._encoder, self._variables = encoder, variables
-    self._batch_size = batch_size
+    self._devices, self._batch_size = devices, batch_size
 
   def images(self, images: Sequence[Any]) -> Features:
     """Encodes images as returned by `inputs.images`; a bad one is an error."""
@@ -81,25 +86,32 @@ class BatchEncoder:
     batches = bar(map(np.stack, squares), "images", len(groups))
     return self._encode(self._encoder.image, batches, len(images))
 
-  def files(self, paths: Sequence[str | os.PathLike]) -> EncodedFiles:
-    """Encodes the files that can be read, without lifting the features."""
+  def files(self, names: Sequence[str], images: Sequence[Any]) -> EncodedFiles:
+    """Encodes the images that can be read, without lifting the features.
+
+    Args:
+      names: name of each image.
+      images: images, as returned by `inputs.images`.
+
+    Returns:
+      Features and names of the good images, and the faults of the others.
+    """
     kept: list[str] = []
     left_out: dict[str, str] = {}
 
-    def read(path: str) -> Pixels | str:
+    def read(number: int) -> Pixels | str:
       try:
-        return self._square(path)
+        return self._square(images[number])
       except (OSError, ValueError) as error:
         return str(error)
 
-    def good(group: Sequence[str], found: list[Pixels | str]) -> np.ndarray:
-      pairs = [*zip(group, found, strict=True)]
+    def good(group: Sequence[int], found: list[Pixels | str]) -> np.ndarray:
+      pairs = [*zip((names[i] for i in group), found, strict=True)]
       left_out.update({name: x for name, x in pairs if isinstance(x, str)})
       kept.extend(name for name, x in pairs if not isinstance(x, str))
       return np.array([x for x in found if not isinstance(x, str)])
 
-    names = [os.fspath(path) for path in paths]
-    groups = reading.groups(names, self._rows(len(names)))
+    groups = reading.groups(range(len(names)), self._rows(len(names)))
     squares = map(good, groups, reading.ahead(groups, read))
     batches = bar(squares, "images", len(groups))
     features = self._encode(self._encoder.image, batches, len(names))
@@ -110,8 +122,8 @@ class BatchEncoder:
     context = self._encoder.context
     # One more column shows which texts do not fit: their end token moves there.
     # Padding may be end tokens, too.
-    end = self._tokenizer.end
-    tokens = self._tokenizer(texts, context + 1)
+    end = self.tokenizer.end
+    tokens = self.tokenizer(texts, context + 1)
     ends = tokens[:, context - 1 :] == end
     over = np.flatnonzero(ends[:, 1] & ~ends[:, 0])
     tokens[over, context - 1] = end
@@ -122,14 +134,31 @@ class BatchEncoder:
         f"{shown(repr(texts[over[0]]), 60)}",
         stacklevel=3,
       )
-    shorter = () if self._encoder.whole_context else TEXT_LENGTHS
-    lengths = [*(n for n in shorter if n < context), context]
-    groups = self._alike(tokens[:, :context], lengths)
-    rows = (cut(tokens[group, :context], lengths) for group in groups)
+    groups = self._alike(tokens[:, :context], self._lengths)
+    rows = (cut(tokens[group, :context], self._lengths) for group in groups)
     batches = bar(rows, "texts", len(groups))
     found = self._encode(self._encoder.text, batches, len(texts))
     order = [number for group in groups for number in group]
     return found[np.argsort(order)]
+
+  def warm_up(self) -> None:
+    """Compiles the programs of all sizes and lengths, by encoding zeros."""
+    side = self._encoder.image_size
+    inputs_of = {
+      self._encoder.image: [np.zeros((1, side, side, 3), np.uint8)],
+      self._encoder.text: [np.zeros((1, n), np.int32) for n in self._lengths],
+    }
+    counts = (ONE, SOME, MOST_OF_SOME + 1, self._batch_size + 1)
+    for count in {self._rows(count): count for count in counts}.values():
+      for tower, rows in inputs_of.items():
+        self._encode(tower, iter(rows), count)
+
+  @property
+  def _lengths(self) -> list[int]:
+    """Lengths to which texts are padded."""
+    context = self._encoder.context
+    shorter = () if self._encoder.whole_context else TEXT_LENGTHS
+    return [*(n for n in shorter if n < context), context]
 
   def _alike(
     self, tokens: Int[np.ndarray, "n context"], lengths: Sequence[int]
@@ -160,7 +189,7 @@ class BatchEncoder:
     if count <= MOST_OF_SOME:
       return min(SOME, self._batch_size)
     one = self._batch_size
-    return one if count <= one else one * jax.local_device_count()
+    return one if count <= one else one * len(self._devices)
 
   def _encode(
     self,
@@ -189,20 +218,20 @@ class BatchEncoder:
     return np.concatenate([*parts, np.asarray(last[0])[: last[1]]])
 
   @functools.cached_property
-  def _tokenizer(self) -> AnyTokenizer:
+  def tokenizer(self) -> AnyTokenizer:
     """Loaded with the first texts: images need none."""
     return self._encoder.tokenizer()
 
   @functools.cached_property
   def _everywhere(self) -> tuple[Variables, Callable[[np.ndarray], jax.Array]]:
-    """Copies the variables to all local devices.
+    """Copies the variables to all devices.
 
     Returns:
       Variables, without a second copy on the first device, and a function that
       splits rows over the devices.
     """
     axis_types = (AxisType.Auto,)
-    mesh = Mesh(np.array(jax.local_devices()), ("data",), axis_types=axis_types)
+    mesh = Mesh(np.array(self._devices), ("data",), axis_types=axis_types)
     rows = NamedSharding(mesh, PartitionSpec("data"))
     copied = NamedSharding(mesh, PartitionSpec())
     variables = jax.device_put(self._variables, copied)

@@ -50,6 +50,8 @@ class Answer(NamedTuple):
   Attributes:
     nearest: phrases and texts of the index, nearest first.
     distances: distance of each from the picture.
+    probabilities: probability of each among all phrases and texts of the index,
+      by the trained softmax.
     walk: stops on the way to the root; rows count the phrases first, then the
       entries of the index.
     cones: cone of each phrase, clearest entailment first; empty if the space
@@ -59,6 +61,7 @@ class Answer(NamedTuple):
 
   nearest: list[Hit]
   distances: list[float]
+  probabilities: list[float]
   walk: tuple[walk.Stop, ...]
   cones: list[Cone]
   embeddings: dict[str, Float[np.ndarray, "_ dim"]]
@@ -94,13 +97,22 @@ def explore(
   named = [*phrases, *(things.index.names[i] for i in known)]
   rows = np.concatenate([texts, things.index.embeddings[known]])
   (nearest,) = model.search(image, model.index(rows, named), count)
-  distances = model.space.distance(rows[[hit.row for hit in nearest]], image)
+  order = [hit.row for hit in nearest]
+  distances = model.space.distance(rows[order], image)
+  probabilities = model.probabilities(image, rows)[0, order]
   candidates = np.concatenate([texts, things.index.embeddings])
   met = model.index(candidates, [*phrases, *things.index.names])
   stops = walk.to_root(image[0], model.root, met)
   cones = _cones(model, image, phrases, texts) if model.space.cones else []
   embeddings = {"image": image, "text": texts}
-  return Answer(nearest, distances.tolist(), stops, cones, embeddings)
+  return Answer(
+    nearest,
+    distances.tolist(),
+    probabilities.tolist(),
+    stops,
+    cones,
+    embeddings,
+  )
 
 
 def _cones(model, image, phrases, texts) -> list[Cone]:

@@ -57,8 +57,8 @@ def images(given: Images) -> list[Any]:
   for i, item in enumerate(items):
     if isinstance(item, str) and _ADDRESS.match(item):
       raise ValueError(
-        f"image {i} is the address {shown(item, 60)}: nothing is downloaded; "
-        "download it yourself, and give the path or the bytes"
+        f"image {i} is the address {shown(item, 60)}: nothing is downloaded "
+        "unless asked for; hyperclip_jax.fetch_image gives the bytes"
       )
     if not (_is_image(item) or _is_array(item)):
       raise TypeError(f"image {i} is {_described(item)}: an image is {IMAGES}")

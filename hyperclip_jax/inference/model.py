@@ -12,18 +12,24 @@ import jax
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
-from hyperclip_jax import systems
-from hyperclip_jax.checkpoints import hub, release
+from hyperclip_jax import files, systems
+from hyperclip_jax.checkpoints import card, hub, release
+from hyperclip_jax.checkpoints.card import NOTHING, About
 from hyperclip_jax.geometry import spaces
 from hyperclip_jax.geometry.spaces import Space
-from hyperclip_jax.inference import encoder, inputs, walk
+from hyperclip_jax.inference import describe, encoder, inputs, walk
 from hyperclip_jax.inference.classify import (
   Classification,
   class_embeddings,
   softmax,
 )
-from hyperclip_jax.inference.encoder import BatchEncoder, EncodedFiles
+from hyperclip_jax.inference.encoder import (
+  BatchEncoder,
+  Device,
+  EncodedFiles,
+)
 from hyperclip_jax.inference.inputs import Images, Rows, Texts
+from hyperclip_jax.inference.preprocess import Preprocess, Tokenize
 from hyperclip_jax.inference.search import Hit, Index
 from hyperclip_jax.systems.task import Encoder, Variables
 
@@ -41,13 +47,17 @@ class HyperCLIP:
     system: name of the system, such as "hycoclip".
     title: name of the system in reports, such as "HyCoCLIP".
     options: `Options` of the system.
-    variables: trained variables, on the first local device.
+    variables: trained variables, on the first device.
+    devices: devices that encode.
     image_size: side of an image in pixels.
     width: width of an embedding.
     context: largest number of tokens in a text.
     space: space of the embeddings.
     classes: classes that the model was trained to tell apart, if it was.
-    logit_scale: factor of nearness in `probabilities`.
+    logit_scale: factor of nearness in `logits`.
+    about: what a model card tells beside the options.
+    preprocess: function of images, as for `encode_image`, to the uint8 pixels
+      (n, side, side, 3) that the image tower gets.
   """
 
   def __init__(
@@ -57,11 +67,13 @@ class HyperCLIP:
     variables: Variables,
     batch_size: int = 64,
     trust_system: bool = False,
+    devices: Sequence[Device] | None = None,
+    about: About = NOTHING,
   ):
-    """Puts the variables on the first local device.
+    """Puts the variables on the first device.
 
-    What does not fit into one batch is encoded on all local devices, which get
-    a copy of the variables then.
+    What does not fit into one batch is encoded on all devices, which get a copy
+    of the variables then.
 
     Args:
       system: name of a system, or "package.module" of another package.
@@ -69,19 +81,30 @@ class HyperCLIP:
       variables: variables of its encoder, such as {"params": ...}.
       batch_size: most images or texts that a device computes at once.
       trust_system: whether a system of another package may be imported.
+      devices: devices of this process; None for all.
+      about: what a model card tells beside the options.
+
+    Raises:
+      ValueError: `batch_size` is not positive, or there is no device.
     """
-    self.system, self.options = system, options
-    self._module = module = systems.find(system, trust_system)
-    self.title = getattr(module, "TITLE", system)
-    self.variables = jax.device_put(variables, jax.local_devices()[0])
-    self._towers = _encoder(module, options)
+    self.system, self.options, self.about = system, options, about
+    self._module = systems.find(system, trust_system)
+    self.title = getattr(self._module, "TITLE", system)
+    self.devices = [*(jax.local_devices() if devices is None else devices)]
+    if not self.devices:
+      raise ValueError("devices is empty: give at least one, or None for all")
+    self.variables = jax.device_put(variables, self.devices[0])
+    self._towers = self.towers(options)
     self.image_size = self._towers.image_size
     self.width, self.context = self._towers.width, self._towers.context
     self.classes = self._towers.classes
     params = self.variables["params"]
     self.space: Space = spaces.on_host(self._towers.space(params))
     self.logit_scale = float(self._towers.scale(params))
-    self._encoder = BatchEncoder(self._towers, self.variables, batch_size)
+    self._encoder = BatchEncoder(
+      self._towers, self.variables, self.devices, batch_size
+    )
+    self.preprocess = Preprocess(self.image_size)
 
   @property
   def params(self) -> Any:
@@ -93,6 +116,25 @@ class HyperCLIP:
     """Number of trained parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(self.params))
 
+  @functools.cached_property
+  def tokenizer(self) -> Tokenize:
+    """Function of texts to the token ids (n, context) that the tower gets."""
+    return Tokenize(self._encoder.tokenizer, self.context)
+
+  def towers(self, options: Any) -> Encoder:
+    """Makes the towers for options, such as of another dtype."""
+    return _encoder(self._module, options)
+
+  def warm_up(self) -> None:
+    """Compiles everything now, so that no later call waits for the compiler.
+
+    Without it, the first call with one, with several, with more than 32, and
+    with more inputs than a batch each compile a program. A server calls it
+    once when it starts.
+    """
+    self._encoder.warm_up()
+    _ = self.fingerprint  # read from all weights, for the first search
+
   def __repr__(self) -> str:
     return (
       f"HyperCLIP({self.system}: {self.size:,} parameters, images of "
@@ -100,6 +142,15 @@ class HyperCLIP:
       f"{self.context} tokens, {self.width} dimensions, "
       f"{self.space})"
     )
+
+  def summary(self) -> str:
+    """Describes the model in a few lines: sizes, parameters, space, devices.
+
+    Examples:
+      >>> print(model.summary().splitlines()[0].split(":")[0])
+      HyCoCLIP
+    """
+    return describe.summary(self)
 
   @functools.cached_property
   def fingerprint(self) -> str:
@@ -157,7 +208,22 @@ class HyperCLIP:
     Returns:
       Embeddings and paths of the good files, and the faults of the others.
     """
-    found = self._encoder.files(inputs.paths(paths))
+    given = inputs.paths(paths)
+    return self.encode_named([os.fspath(path) for path in given], given)
+
+  def encode_named(
+    self, names: Sequence[str], images: Sequence[Any]
+  ) -> EncodedFiles:
+    """Embeds images, and leaves out those that cannot be read, by their names.
+
+    Args:
+      names: name of each image.
+      images: list of images, as for `encode_image`.
+
+    Returns:
+      Embeddings and names of the good images, and the faults of the others.
+    """
+    found = self._encoder.files(names, inputs.images(images))
     return found._replace(embeddings=self.lift(found.embeddings))
 
   def encode_text(self, texts: Texts, lift: bool = True) -> Embeddings:
@@ -209,13 +275,32 @@ class HyperCLIP:
     """
     return self.space.similarity(self._rows("x", x), self._rows("y", y))
 
+  def logits(
+    self, images: Rows, classes: Rows
+  ) -> Float64[np.ndarray, "images classes"]:
+    """Computes logits of all pairs: nearness times `logit_scale`.
+
+    Nearness is minus the geodesic distance, or the cosine for CLIP.
+
+    Args:
+      images: embeddings.
+      classes: embeddings.
+
+    Returns:
+      Logits, of which training takes the softmax.
+
+    Examples:
+      >>> texts = model.encode_text(["a red circle", "a thing"])
+      >>> model.logits(texts, texts).argmax(axis=1).tolist()
+      [0, 1]
+    """
+    x, y = self._rows("images", images), self._rows("classes", classes)
+    return self.logit_scale * self.space.pairwise(x, y)
+
   def probabilities(
     self, images: Rows, classes: Rows
   ) -> Float64[np.ndarray, "images classes"]:
-    """Computes the softmax over classes that training uses.
-
-    Logits are minus the geodesic distance, or the cosine for CLIP, times the
-    trained scale.
+    """Computes the softmax of `logits` over classes, as in training.
 
     Args:
       images: embeddings.
@@ -225,8 +310,7 @@ class HyperCLIP:
     Returns:
       Probabilities; rows sum to 1.
     """
-    x, y = self._rows("images", images), self._rows("classes", classes)
-    return softmax(self.logit_scale * self.space.pairwise(x, y))
+    return softmax(self.logits(images, classes))
 
   def entailment_score(
     self, general: Rows, specific: Rows
@@ -472,27 +556,56 @@ class HyperCLIP:
       raise ValueError(f"to is {len(end)} images: give one")
     return [walk.between(x, end[0], index, steps) for x in starts]
 
-  def save_pretrained(self, folder: str | pathlib.Path) -> None:
+  def save_pretrained(
+    self, folder: str | pathlib.Path, licence: str = "", data: str = ""
+  ) -> None:
     """Writes `model.json` and `model.safetensors`, which `load` reads.
 
-    Some systems release a model as one of another, such as HAC with its
-    adapters merged.
+    A model card, `README.md`, is written too, unless the folder has one. Some
+    systems release a model as one of another, such as HAC with its adapters
+    merged.
+
+    Args:
+      folder: folder to write to; created if missing.
+      licence: identifier of the hub for the card, such as "apache-2.0".
+      data: what the model was trained on, for the card; "" for what its run
+        tells.
 
     Raises:
       FileExistsError: the folder is that of a run.
+      ValueError: the licence is not an identifier.
     """
-    shared = release.Release(self.system, self.options, self.variables)
+    about = self.about
+    about = about._replace(
+      licence=licence or about.licence, data=data or about.data
+    )
+    card.check(about)
+    model = self
     released = getattr(self._module, "released", None)
     if released is not None:
-      shared = release.Release(*released(self.options, self.variables))
-    release.write(pathlib.Path(folder), shared)
+      model = HyperCLIP(*released(self.options, self.variables))
+    folder = files.expanded(folder)
+    release.write(
+      folder, release.Release(model.system, model.options, model.variables)
+    )
+    card.write(folder, model.title, describe.facts(model), about)
 
-  def push_to_hub(self, repository: str, private: bool = False) -> str:
+  def push_to_hub(
+    self,
+    repository: str,
+    private: bool = False,
+    licence: str = "",
+    data: str = "",
+  ) -> str:
     """Uploads what `save_pretrained` writes to the Hugging Face hub.
+
+    A model card that the repository already has is kept.
 
     Args:
       repository: "org/name", which `load("hf-hub:org/name")` reads.
       private: whether to create the repository as a private one.
+      licence: as for `save_pretrained`.
+      data: as for `save_pretrained`.
 
     Returns:
       URL of the repository.
@@ -502,7 +615,7 @@ class HyperCLIP:
       OSError: the hub rejects the upload or cannot be reached.
     """
     with tempfile.TemporaryDirectory() as folder:
-      self.save_pretrained(folder)
+      self.save_pretrained(folder, licence, data)
       return hub.upload(repository, folder, private)
 
   def _rows(
@@ -511,7 +624,6 @@ class HyperCLIP:
     return inputs.rows(name, given, self.width, instead)
 
 
-@functools.cache  # So that models of one shape share their programs.
 @functools.lru_cache(maxsize=8)
 def _encoder(module: ModuleType, options: Any) -> Encoder:
   """One encoder for equal options, so that programs are compiled once."""

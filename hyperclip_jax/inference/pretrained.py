@@ -1,6 +1,9 @@
-"""Loads trained models from runs, releases, the hub and .pth files."""
+"""Loads trained models: runs, releases, published ones, the hub, .pth files."""
 
+import dataclasses
+import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,41 +11,74 @@ from flax import traverse_util
 
 from hyperclip_jax import files, systems
 from hyperclip_jax.checkpoints import (
-  checkpoint,
+  card,
   hub,
+  named,
   official,
   release,
   torch_checkpoint,
 )
+from hyperclip_jax.checkpoints.card import NOTHING
+from hyperclip_jax.checkpoints.named import Named
 from hyperclip_jax.checkpoints.release import (
+  CHECKPOINTS,
   MODEL_FILE,
   OLD_FILE,
   WEIGHTS_FILE,
+  Release,
 )
+from hyperclip_jax.files import shown
+from hyperclip_jax.inference.encoder import Device
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.systems.task import variable_shapes
 
+# A string or path; what else is given gets an error of its own.
+Source = Any
+
+
+def list_pretrained() -> dict[str, Named]:
+  """Lists the published models that `load` knows by name.
+
+  Returns:
+    Repository, file, licence and digest by name, as far as they are known.
+
+  Examples:
+    >>> list_pretrained()["hycoclip-vit-b"].repository
+    'avik-pal/hycoclip'
+  """
+  return dict(named.models())
+
 
 def load(
-  source: str | pathlib.Path,
+  source: Source,
   vision_heads: int | None = None,
   text_heads: int | None = None,
   trust_system: bool = False,
+  batch_size: int = 64,
+  dtype: str | None = None,
+  devices: Sequence[Device] | None = None,
 ) -> HyperCLIP:
   """Loads a trained model.
 
   Args:
     source: workdir of a training run (its newest checkpoint), folder written by
-      `save_pretrained`, or published for ProLIP, official `.pth`, or one of
-      these on the hub: `hf-hub:org/name` or `hf-hub:org/name/FILE.pth`, with
-      `@revision` after the name to pin a branch, tag or commit. A `.pth` of
-      MERU or HyCoCLIP is taken for MERU's if its file name contains "meru",
-      otherwise for HyCoCLIP's, which is used in the same way.
+      `save_pretrained`, or published for ProLIP, official `.pth`, name of
+      `list_pretrained`, or one of these on the hub: `hf-hub:org/name` or
+      `hf-hub:org/name/FILE.pth`, with `@revision` after the name to pin a
+      branch, tag or commit. A `.pth` of MERU or HyCoCLIP is taken for MERU's if
+      its file name contains "meru", otherwise for HyCoCLIP's, which is used in
+      the same way.
     vision_heads: attention heads of the image tower of a `.pth`, if its width
       is not one of the published models'.
     text_heads: attention heads of the text tower, likewise.
     trust_system: whether the model may be of a system of another package, which
       is then imported and may run any code.
+    batch_size: most images or texts that a device computes at once. Fewer are
+      computed in smaller batches.
+    dtype: dtype of the towers, "float32" or "bfloat16"; None for that of the
+      training. On CPUs float32 is faster.
+    devices: devices of this process to encode on, such as
+      `jax.local_devices()[:1]`; None for all.
 
   Returns:
     Model with the pixel normalisation that it was trained with.
@@ -51,29 +87,70 @@ def load(
     FileNotFoundError: there is no model, or a run without a checkpoint yet.
     ImportError: an extra is missing; the message says which.
     OSError: the hub cannot be reached, or has no such model.
+    TypeError: `source` is neither a string nor a path.
     ValueError: it is not such a model, which lists keys missing and unexpected,
-      or its weights are not finite.
+      its weights are not finite, or another argument has no meaning.
   """
-  if str(source).startswith(hub.PREFIX):
-    others = (MODEL_FILE, OLD_FILE, *release.OTHER_FILES)
-    path = hub.download(str(source), [WEIGHTS_FILE], others)
-  else:
-    path = files.expanded(source)
+  if not isinstance(source, str | os.PathLike):
+    kind = type(source).__name__
+    raise TypeError(f"source is of type {kind}: give a path or a name")
+  path, licence = _located(os.fspath(source))
+  heads = (vision_heads, text_heads)
+  found = _read(source, path, heads, trust_system)
+  about = card.of_run(path) if (path / CHECKPOINTS).is_dir() else NOTHING
+  options = found.options if dtype is None else _with_dtype(found, dtype)
+  return HyperCLIP(
+    found.system,
+    options,
+    found.variables,
+    batch_size,
+    trust_system,
+    devices,
+    about._replace(licence=licence),
+  )
+
+
+def _located(source: str) -> tuple[pathlib.Path, str]:
+  """Finds the files of a model, downloaded if they are on the hub.
+
+  Returns:
+    Path, which may not exist, and the licence of a published model.
+  """
+  path = files.expanded(source)
+  by_name = not path.exists() and source in named.models()
+  address = named.source(source) if by_name else source
+  if not address.startswith(hub.PREFIX):
+    return path, ""
+  others = (MODEL_FILE, OLD_FILE, *release.OTHER_FILES)
+  path = hub.download(address, [WEIGHTS_FILE], others)
+  if not by_name:
+    return path, ""
+  named.check(source, path)
+  return path, named.models()[source].licence
+
+
+def _read(
+  source: Source,
+  path: pathlib.Path,
+  heads: tuple[int | None, int | None],
+  trust_system: bool,
+) -> Release:
+  """Reads a model of any form."""
   if path.is_file():
-    found = torch_checkpoint.load(path, vision_heads, text_heads)
-    return HyperCLIP(*found)
+    return torch_checkpoint.load(path, *heads)
   if not path.is_dir():
     raise FileNotFoundError(
-      f"{source}: no such file or folder; a model is the workdir of a run, "
-      f"a folder of {MODEL_FILE} and {WEIGHTS_FILE}, {hub.PREFIX}org/name "
-      "or a .pth"
+      f"{shown(source)}: no such file or folder; a model is the workdir of a "
+      f"run, a folder of {MODEL_FILE} and {WEIGHTS_FILE}, "
+      f"{hub.PREFIX}org/name, a .pth, or a name of list_pretrained()"
+      f"{named.meant(os.fspath(source))}"
     )
-  if vision_heads or text_heads:
+  if any(heads):
     raise ValueError(f"{source}: heads are only needed for a .pth")
   if not (path / MODEL_FILE).exists():
     published = official.folder(path)
     if published is not None:
-      return HyperCLIP(*published)
+      return published
   if not any((path / name).exists() for name in (MODEL_FILE, OLD_FILE)):
     raise FileNotFoundError(
       f"{path / MODEL_FILE}: no such file; neither a run nor a released model"
@@ -82,16 +159,25 @@ def load(
   system, options = release.described(path, trust_system)
   module = systems.find(system, trust_system)
   shapes = variable_shapes(module.encoder(options))
-  is_run = checkpoint.FOLDER in {found.name for found in path.iterdir()}
-  if is_run or not (path / WEIGHTS_FILE).exists():
+  if (path / CHECKPOINTS).is_dir() or not (path / WEIGHTS_FILE).exists():
     variables = _of_run(path, shapes)
   else:
     variables = release.read_weights(path, shapes)
-  return HyperCLIP(system, options, variables, trust_system=trust_system)
+  return Release(system, options, variables)
+
+
+def _with_dtype(found: Release, dtype: str) -> Any:
+  """Changes the dtype of the towers."""
+  if not hasattr(found.options, "dtype"):
+    raise ValueError(f"{found.system} has no dtype to choose")
+  return dataclasses.replace(found.options, dtype=dtype)
 
 
 def _of_run(workdir: pathlib.Path, shapes: Any) -> Any:
   """Reads the variables of a run's newest good checkpoint."""
+  # Imported here since Orbax takes a second, and releases need none.
+  from hyperclip_jax.checkpoints import checkpoint
+
   step, variables = checkpoint.restore_variables(workdir, shapes)
   flat = traverse_util.flatten_dict(dict(variables), sep=".")
   try:

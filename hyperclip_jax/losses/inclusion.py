@@ -54,6 +54,32 @@ def inclusion(
   return rows.mean(jax.nn.softplus(-slope * test).mean(axis=1), where)
 
 
+def included(
+  general: Float[Array, "b dim"],
+  specific: Float[Array, "b dim"],
+  where: Bool[Array, " b"] | None = None,
+) -> Float[Array, ""]:
+  """Computes the share of rows whose general Gaussian includes the specific.
+
+  Args:
+    general: rows of Gaussians, such as of masked images.
+    specific: rows of Gaussians, such as of the images that they were made of.
+    where: rows that count; None for all. The share of no rows is 0.
+
+  Returns:
+    Share of rows with a positive inclusion test, in its exact form; it has no
+    gradient.
+
+  Examples:
+    >>> wide, narrow = jnp.array([[0.0, 1.0]]), jnp.array([[0.0, -1.0]])
+    >>> float(included(wide, narrow)), float(included(narrow, wide))
+    (1.0, 0.0)
+  """
+  general, specific = (rows.blank(x, where) for x in (general, specific))
+  test = gaussian.inclusion(*map(jax.lax.stop_gradient, (general, specific)))
+  return rows.mean((test.sum(axis=1) > 0).astype(general.dtype), where)
+
+
 def bottleneck(
   points: Float[Array, "b dim"], form: str = "exact"
 ) -> Float[Array, ""]:

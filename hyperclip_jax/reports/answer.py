@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from hyperclip_jax.data.records.images import Pixels
 from hyperclip_jax.geometry.spaces import Lorentz, Space
@@ -22,6 +25,14 @@ from hyperclip_jax.reports.markup import (
 
 MOST_CONES = 8
 LABELS = 8  # nearest phrases to label on the map
+MARKER = 3.5  # half the side of a marker in points
+# Sides of a marker where its label may be: offset in points, and alignment.
+SIDES = (
+  ((5, 0), "left", "center"),
+  ((-5, 0), "right", "center"),
+  ((0, 5), "center", "bottom"),
+  ((0, -5), "center", "top"),
+)
 
 # Style of reports, limited to answers, for use inside another page.
 STYLE = f"""
@@ -82,12 +93,20 @@ def problem(text: str) -> Markup:
 
 
 def _nearest(model: HyperCLIP, found: Answer) -> list[Markup]:
-  """Makes a table of distances, which are easier to read than scores."""
+  """Makes a table of probabilities and distances, nearest first."""
   rows = {
-    shortened(hit.name): f"{value:.3f}"
-    for hit, value in zip(found.nearest, found.distances, strict=True)
+    shortened(hit.name): (f"{share:.1%}", f"{value:.3f}")
+    for hit, share, value in zip(
+      found.nearest, found.probabilities, found.distances, strict=True
+    )
   }
-  return [counts(rows, ("", model.space.distance_name))]
+  return [
+    note(
+      "The probability is the model's softmax over all phrases that were "
+      "compared: it is large where the nearest is much nearer than the others."
+    ),
+    counts(rows, ("", "probability", model.space.distance_name)),
+  ]
 
 
 def _walk(model, picture, phrases, things, found) -> list[Markup]:
@@ -138,6 +157,8 @@ def labelled_map(
 ) -> tuple[Figure, float]:
   """Draws `maps.embedding_map` with labels of the first texts, where they fit.
 
+  A labelled text has a marker that stands out, which its label touches.
+
   Args:
     embeddings: lifted points of the kinds "image" and "text".
     names: labels of the first texts.
@@ -149,44 +170,80 @@ def labelled_map(
   drawn, share = maps.embedding_map(embeddings, space)
   places, _ = maps.positions(embeddings, space)
   (axes,) = drawn.axes
-  half = max(np.abs(axes.get_xlim()))
-  taken: list[np.ndarray] = []
-  for name, place in zip(names, places["text"], strict=False):
-    # of overlapping labels that of the nearer text is kept
-    apart = (
-      np.abs(place - other) > (0.5 * half, 0.07 * half) for other in taken
+  FigureCanvasAgg(drawn).draw()  # settles where the axes lie
+  drawn.set_layout_engine("none")
+  view = axes.get_window_extent()
+  marks = [_square_at(axes, place) for place in places["text"][: len(names)]]
+  taken = [_square_at(axes, place) for place in places["image"]]
+  look = plots.KINDS["text"]
+  for name, place, mark in zip(names, places["text"], marks, strict=False):
+    others = [*taken, *(box for box in marks if box is not mark)]
+    label = axes.annotate(
+      shortened(name, cones.TITLE),
+      tuple(place),
+      (0, 0),
+      textcoords="offset points",
+      fontsize=9,
+      zorder=6,
     )
-    if all(gap.any() for gap in apart):
-      taken.append(place)
-      axes.annotate(
-        shortened(name, cones.TITLE),
-        tuple(place),
-        (6, 3),
-        textcoords="offset points",
-        fontsize=9,
-      )
+    for offset, across, upright in SIDES:
+      label.set(position=offset, ha=across, va=upright)
+      box = label.get_window_extent()
+      inside = view.x0 <= box.x0 and box.x1 <= view.x1
+      if inside and not any(box.overlaps(other) for other in others):
+        break
+    else:
+      label.remove()
+      continue
+    taken += [box, mark]
+    axes.scatter(
+      *place,
+      s=44,
+      marker=look.marker,
+      color=look.colour,
+      edgecolors="white",
+      linewidths=0.8,
+      zorder=5,
+    )
   return drawn, share
+
+
+def _square_at(axes: Axes, place: np.ndarray) -> Bbox:
+  """Returns the pixels that a marker covers."""
+  x, y = axes.transData.transform(place)
+  half = MARKER * axes.figure.dpi / 72
+  return Bbox([[x - half, y - half], [x + half, y + half]])
 
 
 def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
   if not model.space.cones:
     return [note("This model's space has no cones.")]
   holding = sum(cone.margin <= 0 for cone in found.cones)
+  text = f"{holding} of {len(found.cones)} phrases entail the picture"
+  if not holding:
+    clearest = found.cones[0]
+    text = (
+      f"None of the {len(found.cones)} phrases entails the picture. A phrase "
+      "entails it if the picture, as a special case, lies in the cone behind "
+      "the phrase; this one lies outside of every cone. The nearest to hold it "
+      f"is that of “{shortened(clearest.phrase)}”, missed by "
+      f"{np.degrees(clearest.margin):.0f}°. Their order still tells which "
+      "phrases fit better: training opens cones slowly, and only as far as its "
+      "entailment weight asks"
+    )
   if not isinstance(model.space, Lorentz):
     return [
       note(
-        f"{holding} of {len(found.cones)} phrases entail the picture, on "
-        "average over the factors of this model's space, which has too many "
-        "dimensions to draw."
+        f"{text}; on average over the factors of this model's space, which has "
+        "too many dimensions to draw."
       )
     ]
   uri = plots.data_uri(cones.cones(found.cones[:MOST_CONES], model.space))
   return [
     note(
-      f"{holding} of {len(found.cones)} phrases entail the picture: it (blue) "
-      "lies in the shaded cone behind the phrase (orange). Each disk is the "
-      "plane through root, phrase and picture, and is exact. The clearest "
-      "entailment comes first."
+      f"{text}. A picture (blue) that is entailed lies in the shaded cone "
+      "behind the phrase (orange). Each disk is the plane through root, phrase "
+      "and picture, and is exact. The clearest entailment comes first."
     ),
     figure(uri, "", "Entailment cones of phrases, and the picture"),
   ]

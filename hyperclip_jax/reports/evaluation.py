@@ -6,12 +6,13 @@ for documents and results.html for browsers.
 
 import html
 import json
+import math
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from hyperclip_jax.evals import rates, runner
+from hyperclip_jax.evals import benchmarks, rates, runner
 from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.evals.runner import Outcome
 from hyperclip_jax.evals.tasks import LEFT_OUT as LEFT_OUT_KEY
@@ -115,6 +116,11 @@ def _content(about: About, outcomes: Sequence[Outcome]) -> dict[str, object]:
   return about._asdict() | {
     "space": str(about.space),
     "tasks": [_plain(o) for o in outcomes],
+    "means": {
+      name: mean.value
+      for name, mean in means(outcomes).items()
+      if not math.isnan(mean.value)
+    },
   }
 
 
@@ -176,7 +182,35 @@ def _groups(models: Outcomes) -> list[measures.Group]:
         for group in found
       ]
     groups += found
-  return groups
+  means = _means(models)
+  return groups + [measures.Group("Means", "", means)] * bool(means)
+
+
+def _means(models: Outcomes) -> list[measures.Row]:
+  """Lists the means of benchmarks; those that lack data sets have no value."""
+  found = {model: means(outcomes) for model, outcomes in models.items()}
+  every = {name: mean for of in found.values() for name, mean in of.items()}
+  return [
+    measures.Row(
+      mean.title,
+      f"{mean.measured} of {mean.count} data sets",
+      {
+        model: measures.shown(of[name].value)
+        for model, of in found.items()
+        if name in of and not math.isnan(of[name].value)
+      },
+      frozenset(),
+      "",
+      {},
+    )
+    for name, mean in every.items()
+  ]
+
+
+def means(outcomes: Sequence[Outcome]) -> dict[str, benchmarks.Mean]:
+  """Averages the results over the groups of `benchmarks`."""
+  done = {o.task.name: _numbers(o.results) for o in outcomes}
+  return benchmarks.means(done)
 
 
 def _tabled(outcome: Outcome) -> dict[str, float]:

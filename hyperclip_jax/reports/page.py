@@ -16,7 +16,7 @@ from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.inference.walk import ROOT_ROW, Stop
-from hyperclip_jax.reports import maps, measures, plots, words
+from hyperclip_jax.reports import maps, measures, plots, uncertainty, words
 from hyperclip_jax.reports.drawing import Picture, drawn
 from hyperclip_jax.reports.markup import (
   Markup,
@@ -113,6 +113,7 @@ def write_report(
   sections = (
     (f"Results on {where}", _results(summary, trained)),
     ("Training", _training(history)),
+    (f"Uncertainty of {where}", uncertainty.section(_unprefixed(summary))),
     (f"Embeddings of {where}", _embeddings(embeddings, space)),
     (f"Walks to the root from {where}", _walks(traversals)),
     (f"Examples of {where}", _examples(examples)),
@@ -122,7 +123,11 @@ def write_report(
     title,
     tag("h1", title),
     facts({"system": system, "date": date, "config": digest, **about}),
-    *(tag("section", tag("h2", name), *parts) for name, parts in sections),
+    *(
+      tag("section", tag("h2", name), *parts)
+      for name, parts in sections
+      if parts
+    ),
   )
   write_whole(path, page, errors="replace")
 
@@ -130,12 +135,16 @@ def write_report(
 def _results(summary: Mapping[str, float], trained: bool) -> list[Markup]:
   if not summary:
     return [note("There are no final results.")]
-  results = {
+  about = words.TRAIN_SAMPLE if trained else words.HELD_OUT
+  found = measures.groups("", {measures.ONE: _unprefixed(summary)})
+  return [note(about), note(words.SPREAD), measures.table(found)]
+
+
+def _unprefixed(summary: Mapping[str, float]) -> dict[str, float]:
+  """Removes the name of the sample from the names of results."""
+  return {
     name.partition("/")[2] or name: value for name, value in summary.items()
   }
-  about = words.TRAIN_SAMPLE if trained else words.HELD_OUT
-  found = measures.groups("", {measures.ONE: results})
-  return [note(about), note(words.SPREAD), measures.table(found)]
 
 
 def _numerically(name: str) -> list[tuple[str, int]]:

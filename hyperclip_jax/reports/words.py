@@ -7,6 +7,64 @@ from hyperclip_jax.geometry.spaces import Space
 # Pattern of the metric, readable name, explanation, which way is better or "".
 MEANINGS = (
   (
+    r"accuracy_top5$",
+    "Top-5 accuracy over images",
+    "images whose right class is among the five nearest",
+    "higher",
+  ),
+  (
+    r"uncertainty/words_corr$",
+    "Uncertainty and length of captions",
+    "correlation of the uncertainty of captions and their number of words; "
+    "short ones should be more uncertain",
+    "lower",
+  ),
+  (
+    r"uncertainty/(.+)_corr(?:_cosine)?$",
+    "Uncertainty and {}",
+    "correlation of the uncertainty of inputs, in ten bins, and how often they "
+    "are right; negative where the uncertain are wrong more often",
+    "lower",
+  ),
+  (
+    r"uncertainty/(.+)$",
+    "Uncertainty of {}",
+    "sum of the variances of a Gaussian; general inputs should have more",
+    "",
+  ),
+  (
+    r"includes/(.+)$",
+    "{}",
+    "pairs whose general side includes the specific one more than the other "
+    "way round",
+    "higher",
+  ),
+  (
+    r"prompts/(.+)$",
+    "{}",
+    "the same measure with the prompts that a rule chooses, maybe by images of "
+    "another split",
+    "higher",
+  ),
+  (
+    r"top1_(cosine|csd)$",
+    "Top-1 accuracy, {}",
+    "by the other score of the Gaussians",
+    "higher",
+  ),
+  (
+    r"top5_(cosine|csd)$",
+    "Top-5 accuracy, {}",
+    "by the other score of the Gaussians",
+    "higher",
+  ),
+  (
+    r"(i2t|t2i)_r(\d+)_(cosine|csd)$",
+    "{} R@{}, {}",
+    "retrieval by the other score of the Gaussians",
+    "higher",
+  ),
+  (
     r"top1$",
     "Top-1 accuracy",
     "images whose right class is the nearest, mean over classes",
@@ -25,6 +83,42 @@ MEANINGS = (
     "higher",
   ),
   (
+    r"accuracy$",
+    "Accuracy",
+    "images whose right class is the nearest",
+    "higher",
+  ),
+  (
+    r"mean_per_class$",
+    "Accuracy, mean over classes",
+    "images whose right class is the nearest, mean over classes",
+    "higher",
+  ),
+  (
+    r"macro_f1$",
+    "Macro F1",
+    "F1 score of each class, mean over classes",
+    "higher",
+  ),
+  (
+    r"worst_group(?:_top5)?$",
+    "Accuracy in the worst group",
+    "of the region or income that has the lowest",
+    "higher",
+  ),
+  (
+    r"jaccard_(\d+)_(\d+)$",
+    "Jaccard index, {} or {} candidates",
+    "chosen and right images: shared / all",
+    "higher",
+  ),
+  (
+    r"mean_r1$",
+    "R@1, mean of both directions",
+    "queries whose nearest answer is right",
+    "higher",
+  ),
+  (
     r"i2t_r(\d+)$",
     "Image to text R@{}",
     "images with a caption of theirs among the k nearest",
@@ -35,6 +129,36 @@ MEANINGS = (
     "Text to image R@{}",
     "captions with their image among the k nearest",
     "higher",
+  ),
+  (
+    r"same_parent$",
+    "Right parent",
+    "images whose predicted class has a parent of the true one",
+    "higher",
+  ),
+  (
+    r"same_grandparent$",
+    "Right grandparent",
+    "images whose predicted class has a grandparent of the true one",
+    "higher",
+  ),
+  (
+    r"words/(similarity_)?(ap|auroc)$",
+    "Words above an image",
+    "by entailment or similarity: words above the image's class against others",
+    "higher",
+  ),
+  (
+    r"words_distance/rank_correlation$",
+    "Depth and distance of words",
+    "rank correlation of a word's depth with its distance from the root",
+    "higher",
+  ),
+  (
+    r"words_distance/depth(\d+)$",
+    "Distance of words at depth {}",
+    "median distance from the root of words with that many others above",
+    "",
   ),
   (
     r"tie$",
@@ -182,11 +306,19 @@ GROUPS = {
   "zero_shot_held_out": "Zero-shot classification of classes never trained on",
   "retrieval": "Retrieval",
   "hierarchy": "Distance of wrong classes in the hierarchy",
+  "hierarchy_wordnet": "The same in WordNet, for classes that are its nouns",
+  "words": "Words of the hierarchy, and images below them",
+  "words_distance": "Distance of the hierarchy's words from the root",
   "cones/text_image": "Cones of captions, and their images",
   "cones/box_text_box_image": "Cones of phrases, and their boxes",
   "cones/box_text_text": "Cones of phrases, and their captions",
   "cones/box_image_image": "Cones of boxes, and their whole images",
   "root_distance": "Distances from the root",
+  "uncertainty": "Uncertainty",
+  "includes": "What includes what",
+  "retrieval/uncertainty": "Retrieval, and the uncertainty of queries",
+  "zero_shot/uncertainty": "Zero-shot classification, and uncertainty",
+  "prompts": "Chosen prompts",
 }
 
 HELD_OUT = (
@@ -264,7 +396,7 @@ PANELS = (
   ),
   Panel(
     "Zero-shot classification",
-    rf"{OF}top\d$",
+    rf"{OF}top\d(_cosine)?$",
     "share of pictures",
     "Fraction of images whose class is found from its name alone, "
     "as the first guess (top1) or among five (top5).",
@@ -277,7 +409,7 @@ PANELS = (
   ),
   Panel(
     "Retrieval",
-    rf"{OF}_r\d+$",
+    rf"{OF}_r\d+(_cosine)?$",
     "share found",
     "Fraction of images that find their caption (i2t) and of captions that "
     "find their image (t2i) among the nearest 1, 5, ...",
@@ -318,6 +450,27 @@ PANELS = (
     "Exterior angle and half aperture of the middle pair. A pair is inside "
     "where its angle is below its half aperture, which is 1.57 at most: then "
     "the cone is a half-space, and has collapsed.",
+  ),
+  Panel(
+    "Uncertainty",
+    r"^(eval|train_sample)/uncertainty/(?!.*_corr)",
+    "sum of variances",
+    "Mean uncertainty of each kind of input, and of concepts by their depth in "
+    "the hierarchy. General inputs should have more.",
+  ),
+  Panel(
+    "What includes what",
+    r"^(eval|train_sample)/includes/",
+    "share of pairs",
+    "Fraction of pairs whose general side includes the specific one more than "
+    "the other way round; 0.5 is chance.",
+  ),
+  Panel(
+    "Masked inputs that include their originals",
+    r"^(image|text)_included$",
+    "share of rows",
+    "Fraction of the masked images and texts of a batch that include what they "
+    "were made of; 0.5 is chance.",
   ),
   Panel(
     "Distances from the root",

@@ -108,7 +108,7 @@ def _leave_shapes(config: Config) -> None:
   del config["shapes"]
   for name, followed in (("shards", "/train"), ("held_out", "/val")):
     if config.data[name] == followed:
-      config.data[name] = ""
+      config.data[name] = ""  # as is `labelled`
 
 
 def validate(config: Config, devices: int) -> None:
@@ -190,13 +190,14 @@ def _complete(found: Mapping[str, Any]) -> Config:
       add_shapes(made, shapes)
     else:
       made.shapes = ConfigDict(dataclasses.asdict(shapes))
+      made.data.labelled = made.data.labelled or shapes.folder
   return made
 
 
 def add_shapes(config: Config, shapes: Shapes) -> None:
   """Sets a config to train on the embedded data set, drawn if missing.
 
-  `data.shards` and `data.held_out` follow `shapes.folder`.
+  `data.shards`, `data.held_out` and `data.labelled` follow `shapes.folder`.
 
   Args:
     config: ConfigDict to change.
@@ -206,6 +207,7 @@ def add_shapes(config: Config, shapes: Shapes) -> None:
   folder = config.shapes.get_ref("folder")
   config.data.shards = folder + "/train"
   config.data.held_out = folder + "/val"
+  config.data.labelled = folder
 
 
 def _upgraded(found: Mapping[str, Any]) -> dict[str, Any]:

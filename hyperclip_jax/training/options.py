@@ -54,6 +54,7 @@ class Data(Section):
   # Folders, globs or braces such as "{000..012}.tar", joined by commas.
   shards: str = path("data/grit/*.tar", several=True)
   held_out: str = path(several=True)  # records for evaluation, likewise
+  labelled: str = path()  # folder with objects/ and hierarchy.json to classify
   canvas: int = number(256)  # largest side of an image on the device in pixels
   weights: tuple[float, ...] = ()  # of each pattern; () for one set
   index_folder: str = path()  # for index files; "" for beside the shards

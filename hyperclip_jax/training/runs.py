@@ -44,6 +44,7 @@ MAY_CHANGE = (
   "checkpoint.",
   "data.held_out",
   "data.index_folder",
+  "data.labelled",
   "data.max_bad",
   "data.prefetch",
   "data.slow_seconds",
@@ -218,9 +219,8 @@ def sample(
   if source is None:
     source, name = (sources or open_sources(config))[0], held_out.TRAIN_SAMPLE
   data = config.data
-  folder = config.shapes.folder if "shapes" in config else ""
   return held_out.load(
-    folder, source, data.min_side, name=name, upright=data.upright
+    data.labelled, source, data.min_side, name=name, upright=data.upright
   )
 
 

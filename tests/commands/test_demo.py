@@ -21,7 +21,7 @@ import hyperclip_jax
 from hyperclip_jax.commands import demo, door, local_server
 from hyperclip_jax.geometry.spaces import Lorentz
 from hyperclip_jax.inference import explore
-from hyperclip_jax.reports import answer, cones
+from hyperclip_jax.reports import answer, cones, maps
 from hyperclip_jax.reports.markup import Markup
 from tests.evals import saved
 from tests.inference.test_model import pictures
@@ -68,8 +68,10 @@ def test_an_answer_names_all_and_escapes(begun, file):
   assert isinstance(shown, Markup)
   assert evil not in shown
   reader = Reader(shown)
-  head = model.space.distance_name
-  assert set(reader.table) == {head, "a red circle", evil}
+  assert reader.table["probability"] == [model.space.distance_name]
+  assert set(reader.table) == {"probability", "a red circle", evil}
+  shares = [float(row[1][:-1]) for row in reader.rows[1:]]
+  assert sum(shares) == pytest.approx(100, abs=0.11)
   assert "[ROOT]" in reader.text
   assert shown.count("data:image/svg+xml") == 1 + model.space.cones
   assert ("no cones" in reader.text) == (not model.space.cones)
@@ -85,6 +87,8 @@ def test_explore_agrees_with_the_model(begun):
   x = model.encode_image([image])
   near = model.space.distance(model.encode_text(phrases), x)
   assert found.distances == pytest.approx(sorted(near), abs=1e-5)
+  shares = model.probabilities(x, model.encode_text(phrases))[0]
+  assert found.probabilities == pytest.approx(sorted(shares)[::-1], abs=1e-6)
   if model.space.cones:
     texts = model.encode_text(phrases)
     margins = model.entailment_score(
@@ -127,6 +131,48 @@ def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
       assert inside == (exterior < aperture)
       checked += 1
   assert checked > 150
+
+
+def test_it_says_what_entails_means_when_nothing_does(begun, file, monkeypatch):
+  model, begin = begun
+  if not model.space.cones:
+    return
+  for margin, wanted in (
+    (0.5, "None of the 2 phrases entails the picture. A phrase entails it if"),
+    (-0.5, "2 of 2 phrases entail the picture. A picture (blue)"),
+  ):
+    monkeypatch.setattr(
+      model,
+      "entailment_score",
+      lambda x, y, margin=margin: np.full(len(x), margin, np.float32),
+    )
+    text = "a cat\na dog"
+    shown = demo.respond(model, begin.things, folder_of(file), file, text)
+    assert wanted in Reader(shown).text
+    assert ("missed by 29°" in Reader(shown).text) == (margin > 0)
+
+
+def test_labels_touch_the_markers_of_their_phrases():
+  x = np.random.default_rng(0).normal(size=(112, 5)).astype(np.float32)
+  names = [f"phrase {i}" for i in range(8)]
+  space = Lorentz(1.0)
+  embeddings = {"image": x[:1], "text": x}
+  drawn, _ = answer.labelled_map(embeddings, names, space)
+  drawn.canvas.draw()
+  (axes,) = drawn.axes
+  labels = {t.get_text(): t.get_window_extent() for t in axes.texts}
+  labels = {k: v for k, v in labels.items() if k in names}
+  assert "phrase 0" in labels
+  assert len(labels) > 5
+  places = maps.positions(embeddings, space)[0]["text"]
+  points = drawn.dpi / 72
+  for i, name in enumerate(names):
+    if name in labels:
+      x, y = axes.transData.transform(places[i])
+      box = labels[name]
+      across = max(box.x0 - x, 0, x - box.x1)
+      down = max(box.y0 - y, 0, y - box.y1)
+      assert np.hypot(across, down) < 8 * points
 
 
 def test_names_on_the_map_do_not_cover_each_other():
@@ -200,7 +246,7 @@ def test_phrases_end_at_line_feeds_alone(begun, file):
   model, begin = begun
   text = "\ufeffred\u2028ish\r\ngreen"
   shown = demo.respond(model, begin.things, folder_of(file), file, text)
-  names = Reader(shown).table.keys() - {"distance", "cosine distance"}
+  names = Reader(shown).table.keys() - {"probability"}
   assert names == {"red ish", "green"}
 
 
@@ -208,7 +254,7 @@ def test_names_that_control_a_terminal_are_shown_escaped(begun, file):
   model, begin = begun
   text = "\x1b[2Jred\n\u202eabc\nnul\0"
   shown = demo.respond(model, begin.things, folder_of(file), file, text)
-  names = Reader(shown).table.keys() - {"distance", "cosine distance"}
+  names = Reader(shown).table.keys() - {"probability"}
   assert names == {"\\x1b[2Jred", "\\u202eabc", "nul\\x00"}
 
 
@@ -259,6 +305,16 @@ def test_a_form_of_another_page_is_not_answered(headers):
   assert not local_server.is_local("POST", headers)
 
 
+def test_a_page_that_is_served_to_others_answers_any_name_but_no_other_page():
+  for host in [*LOCAL, b"demo.example:7860"]:
+    for scheme in (b"http://", b"https://"):  # behind a proxy
+      sent = [(b"host", host), (b"origin", scheme + host.lower())]
+      assert local_server.is_own("POST", sent)
+    sent = [(b"host", host), (b"origin", b"http://evil.example")]
+    assert not local_server.is_own("POST", sent)
+  assert not local_server.is_own("GET", [])
+
+
 @pytest.mark.parametrize(
   ("kind", "host", "wanted"),
   [
@@ -278,7 +334,7 @@ def test_the_middleware_passes_on_local_requests_alone(kind, host, wanted):
     sent.append(message)
 
   scope = {"type": kind, "headers": [(b"host", host)]}
-  asyncio.run(local_server.LocalOnly(app)(scope, None, send))
+  asyncio.run(local_server.Guarded(app)(scope, None, send))
   assert [message["type"] for message in sent] == wanted
   assert all(message.get("status", 403) == 403 for message in sent)
 

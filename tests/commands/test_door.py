@@ -108,7 +108,7 @@ def test_what_is_needed_is_asked_for(name):
     (["--config=a"], "no command '--config=a': write hyperclip COMMAND --N"),
     (["\x1b[2J"], "no command '\\x1b[2J'"),
     (["train", "--\x1b[2J"], "train has no flag --\\x1b[2J"),
-    (["index", "--shards=a", "--output=b"], "--output is a flag of evals, p"),
+    (["index", "--shards=a", "--output=b"], "--output is a flag of encode, e"),
     (["report", "--limit=9e9"], "--limit: want a whole number from 1 on, fou"),
     (["prepare", "--boxes=pixel"], "found 'pixel', did you mean pixels?"),
     (["demo", "--model"], "--model: expected one argument"),

@@ -33,9 +33,9 @@ def loaded():
 def command(loaded, monkeypatch, capsys):
   """command(*flags) -> stdout; the model is loaded once."""
 
-  def load(source, vision_heads, text_heads, trust_system):
+  def load(source, vision_heads, text_heads, *others):
     if f"--model={source}" != MODEL[0]:
-      return real(source, vision_heads, text_heads, trust_system)
+      return real(source, vision_heads, text_heads, *others)
     assert (vision_heads, text_heads) == (4, 2)
     return loaded
 

@@ -2,11 +2,12 @@
 
 import pathlib
 
+import jax
 import pytest
 
 from hyperclip_jax import HyperCLIP
 from hyperclip_jax.evals import catalog, runner
-from tests import devices, golden_files, small
+from tests import golden_files, small
 
 
 @pytest.mark.filterwarnings("ignore:.* texts are longer")
@@ -15,11 +16,10 @@ def test_eight_devices_measure_what_one_does(tmp_path):
   (tmp_path / "shapes").symlink_to(pathlib.Path(small.shapes_folder()))
   (task,) = catalog.choose("shapes")
 
-  def measure():
-    model = HyperCLIP(*golden_files.model("hycoclip"), batch_size=8)
+  def measure(devices):
+    found = golden_files.model("hycoclip")
+    model = HyperCLIP(*found, batch_size=8, devices=devices)
     return task.run(model, tmp_path)
 
-  with devices.one():
-    wanted = measure()
-  found = measure()
+  wanted, found = measure(jax.local_devices()[:1]), measure(None)
   assert runner.plain(found) == runner.plain(wanted)

@@ -10,18 +10,21 @@ from tests.evals import pictures
 def test_encode_gives_a_row_an_image(monkeypatch, make_model):
   monkeypatch.setattr(encoding, "CHUNK", 2)
   shades = [np.full((8, 8, 3), 50 * i, np.uint8) for i in range(5)]
-  found, good, bad = encoding.encode(make_model(False), 5, lambda i: shades[i])
-  assert found.shape == (5, 3)
-  assert (good, bad) == ([0, 1, 2, 3, 4], {})
+  model = make_model(False)
+  found = encoding.encode(model, 5, lambda i: (shades[i], str(i)))
+  assert found.embeddings.shape == (5, 3)
+  assert found.numbers == [0, 1, 2, 3, 4]
+  assert found.notes == ["0", "1", "2", "3", "4"]
+  assert not found.left_out
 
 
 def test_long_work_shows_a_bar_on_a_terminal(monkeypatch, make_model, capsys):
   monkeypatch.setattr(encoding, "CHUNK", 1)
   monkeypatch.setattr("sys.stderr.isatty", lambda: True)
   shade = np.zeros((8, 8, 3), np.uint8)
-  encoding.encode(make_model(False), 4, lambda i: shade)
+  encoding.encode(make_model(False), 4, lambda i: (shade, None))
   assert not capsys.readouterr().err
-  encoding.encode(make_model(False), 5, lambda i: shade)
+  encoding.encode(make_model(False), 5, lambda i: (shade, None))
   assert "images" in capsys.readouterr().err
 
 

@@ -1,10 +1,13 @@
 """What is measured on a sample, and how it is named."""
 
 import collections
+import dataclasses
 
+import numpy as np
 import pytest
 
 from hyperclip_jax.evals import held_out
+from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.training import runs
 from tests import small
 
@@ -54,6 +57,44 @@ def test_cones_are_measured_where_there_are_any(make_model, sample):
       blind_table(make_model, False), sample
     ).results
   )
+
+
+def test_gaussians_are_measured_by_both_scores(make_model, sample):
+  found = held_out.evaluate(wide_texts(make_model), sample)
+  names = {name.removeprefix("eval/") for name in found.results}
+  for kind in ("retrieval/i2t_r5", "retrieval/t2i_r1", "zero_shot/top1"):
+    assert {kind, f"{kind}_cosine"} <= names
+  assert "zero_shot_held_out/top5_cosine" in names
+  # The shorter a text, the wider; images are narrow.
+  assert found.results["eval/uncertainty/words_corr"] < -0.8
+  # "thing" has one word, "red circle" two.
+  wide = [found.results[f"eval/uncertainty/depth_{i}"] for i in (0, 3)]
+  assert wide[0] > wide[1] > found.results["eval/uncertainty/depth_images"]
+  assert found.results["eval/includes/text_image"] == 1
+  assert found.results["eval/includes/depth_0_image"] == 1
+  assert found.context["eval/includes/parent_child_chance"] == 0.5
+  plain = held_out.evaluate(blind_table(make_model, True), sample).results
+  assert not any("cosine" in n or "uncertainty" in n for n in plain)
+
+
+def wide_texts(make_model):
+  """Gaussians of random means; the variances of texts fall with their words."""
+  model = dataclasses.replace(make_model(), space=Gaussian())
+
+  def texts(texts, lift=True):
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(len(texts), 3))
+    words = np.array([[len(text.split())] * 3 for text in texts])
+    rows = np.concatenate([means, -words / 4], axis=1).astype(np.float32)
+    return model.lift(rows) if lift else rows
+
+  def images(images, lift=True):
+    means = np.array([image.mean(axis=(0, 1)) for image in images]) / 255
+    rows = np.concatenate([means, np.full_like(means, -9.0)], axis=1)
+    return model.lift(rows.astype(np.float32))
+
+  model.encode_text, model.encode_image = texts, images
+  return model
 
 
 def blind_table(make_model, hyperbolic):

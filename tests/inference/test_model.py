@@ -16,7 +16,7 @@ from hyperclip_jax.data.records import images as image_lib
 from hyperclip_jax.geometry.spaces import Lorentz
 from hyperclip_jax.inference import encoder, inputs, reading
 from hyperclip_jax.inference.classify import class_embeddings
-from tests import devices, golden_files
+from tests import golden_files
 
 
 @pytest.fixture(scope="module", params=golden_files.OBJECTIVES)
@@ -417,9 +417,9 @@ def test_a_few_do_not_cost_a_whole_batch(count, rows, monkeypatch):
   model.encode_image([np.zeros((4, 4, 3), np.uint8)] * count)
   assert seen == rows * 2
   seen.clear()
-  capped = HyperCLIP(*golden_files.model("clip"), batch_size=4)
-  with devices.one():
-    capped.encode_text(["a"] * count)
+  one = jax.local_devices()[:1]
+  capped = HyperCLIP(*golden_files.model("clip"), batch_size=4, devices=one)
+  capped.encode_text(["a"] * count)
   assert max(seen) <= 4
   with pytest.raises(ValueError, match="batch_size is 0"):
     HyperCLIP(*golden_files.model("clip"), batch_size=0)
@@ -456,3 +456,59 @@ def test_a_diverged_model_is_not_searched(model):
   index = Index(model.encode_text("a"), ["a"], model.space)
   with pytest.raises(ValueError, match="not finite"):
     broken.search_text("a", index)
+
+
+def test_preprocess_gives_what_the_tower_gets(model):
+  some = pictures(3)
+  pixels = model.preprocess(some)
+  assert pixels.shape == (3, 32, 32, 3)
+  assert pixels.dtype == np.uint8
+  np.testing.assert_array_equal(
+    model.encode_image(pixels), model.encode_image(some)
+  )
+  assert model.preprocess(some[0]).shape == (1, 32, 32, 3)
+  assert model.preprocess([]).shape == (0, 32, 32, 3)
+  assert repr(model.preprocess) == "Preprocess(image_size=32)"
+
+
+def test_the_tokenizer_knows_the_models_context(model):
+  tokens = model.tokenizer(["a red circle", "a"])
+  assert tokens.shape == (2, model.context)
+  features = model._towers.text(model.variables, jnp.asarray(tokens))
+  np.testing.assert_allclose(
+    features,
+    model.encode_text(["a red circle", "a"], lift=False),
+    atol=1e-6,
+  )
+  assert model.tokenizer.lengths("a") == [3]
+  assert repr(model.tokenizer) == "Tokenize(Tokenizer, context=77)"
+  with pytest.raises(TypeError, match="texts is None: give a list of strings"):
+    model.tokenizer(None)
+
+
+def test_probabilities_are_the_softmax_of_logits(model):
+  image = model.encode_image(pictures(2))
+  texts = model.encode_text(["a red circle", "a thing", "a"])
+  logits = model.logits(image, texts)
+  assert logits.shape == (2, 3)
+  np.testing.assert_allclose(
+    logits, model.logit_scale * model.space.pairwise(image, texts)
+  )
+  shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+  np.testing.assert_allclose(model.probabilities(image, texts), shares)
+
+
+def test_a_summary_tells_sizes_and_devices(model):
+  found = model.summary()
+  assert found.startswith(f"{model.title}:\n")
+  for part in (
+    f"{model.size:,}",
+    "32 x 32 pixels",
+    "at most 77 tokens",
+    str(model.space),
+    "8 x cpu",
+    model.fingerprint,
+    "parameters of vision",
+  ):
+    assert part in found
+  assert all(len(line) <= 80 for line in found.splitlines())

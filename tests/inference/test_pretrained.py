@@ -78,7 +78,7 @@ def test_released_model_is_the_same(name, tmp_path):
   model = load_golden(name)
   model.save_pretrained(tmp_path)
   assert sorted(p.name for p in tmp_path.iterdir()) == [
-    "model.json", "model.safetensors"
+    "README.md", "model.json", "model.safetensors"
   ]  # fmt: skip
   again = hyperclip_jax.load(tmp_path)
   assert again.system == model.system == name
@@ -156,6 +156,9 @@ def test_a_runs_folder_is_not_overwritten(golden, tmp_path):
 def test_a_run_is_loaded_and_released(tmp_path):
   state = saved_run(tmp_path, "meru")
   model = hyperclip_jax.load(tmp_path)
+  assert model.about.data == (
+    "256 scenes of the embedded coloured shapes; 6 steps of 16 examples."
+  )
   jax.tree.map(np.testing.assert_array_equal, model.variables, state.variables)
   with pytest.raises(FileExistsError):
     model.save_pretrained(tmp_path)
@@ -325,6 +328,26 @@ class _Old:
   opt_state: Any
 
 
+def test_batch_size_dtype_and_devices_are_chosen(folder, golden):
+  some = jax.local_devices()[2:4]
+  model = hyperclip_jax.load(
+    folder, batch_size=4, dtype="bfloat16", devices=some
+  )
+  assert model.options.dtype == "bfloat16"
+  assert model.devices == some
+  assert jax.tree.leaves(model.variables)[0].devices() == {some[0]}
+  assert model.fingerprint != golden.fingerprint
+  with jax.numpy_dtype_promotion("standard"):
+    found = model.encode_text(["a"] * 40)  # on both devices
+  np.testing.assert_allclose(
+    found, golden.encode_text(["a"] * 40), atol=2e-2, rtol=0
+  )
+  with pytest.raises(ValueError, match="dtype must be one of float32, bfloat"):
+    hyperclip_jax.load(folder, dtype="int8")
+  with pytest.raises(ValueError, match="devices is empty"):
+    hyperclip_jax.load(folder, devices=[])
+
+
 def test_heads_are_of_official_files_alone(folder):
   with pytest.raises(ValueError, match=r"heads are only needed for a \.pth"):
     hyperclip_jax.load(folder, vision_heads=4)
@@ -432,7 +455,7 @@ def test_files_have_the_mode_that_the_umask_says(golden, tmp_path, umask):
   finally:
     os.umask(before)
   made = [p for p in tmp_path.rglob("*") if p.is_file()]
-  assert len(made) == 3
+  assert len(made) == 4
   assert {p.stat().st_mode & 0o777 for p in made} == {0o666 & ~umask}
 
 
@@ -450,7 +473,7 @@ def test_a_failed_write_is_an_os_error_and_leaves_the_old_file(
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     signal.signal(signal.SIGXFSZ, previous)
   assert (folder / "model.safetensors").read_bytes() == before
-  assert len([*folder.iterdir()]) == 2
+  assert len([*folder.iterdir()]) == 3
   (tmp_path / "file").write_text("")
   with pytest.raises(OSError, match="file"):
     golden.save_pretrained(tmp_path / "file" / "model")
@@ -466,10 +489,18 @@ class FakeHub:
     if "/" not in name:
       raise KeyError("Repo id must be in the form 'namespace/repo_name'")
     self.made = (name, private, exist_ok)
+    (self.folder / name).mkdir(parents=True, exist_ok=True)
     return f"https://hub.example/{name}"
 
-  def upload_folder(self, repo_id, folder_path, commit_message):
-    shutil.copytree(folder_path, self.folder / repo_id)
+  def upload_folder(
+    self, repo_id, folder_path, commit_message, ignore_patterns
+  ):
+    shutil.copytree(
+      folder_path,
+      self.folder / repo_id,
+      ignore=shutil.ignore_patterns(*(ignore_patterns or ())),
+      dirs_exist_ok=True,
+    )
 
   def _found(self, name, revision):
     found = self.folder / name
@@ -519,6 +550,11 @@ def test_hub(golden, hub):
   url = golden.push_to_hub("org/new", private=True)
   assert url == "https://hub.example/org/new"
   assert hub.made == ("org/new", True, True)
+  card = hub.folder / "org" / "new" / "README.md"
+  assert "license" not in card.read_text()
+  card.write_text("mine")  # people edit it on the hub
+  golden.push_to_hub("org/new", licence="mit")
+  assert card.read_text() == "mine"
   again = hyperclip_jax.load("hf-hub:org/new")
   jax.tree.map(np.testing.assert_array_equal, again.variables, golden.variables)
   with pytest.raises(OSError, match="hf-hub:name: not uploaded") as error:

@@ -15,6 +15,7 @@ from hyperclip_jax.nn.projector import Projector
 from hyperclip_jax.nn.resnet import ResNet
 from hyperclip_jax.nn.text import TextTransformer
 from hyperclip_jax.nn.vit import ViT
+from hyperclip_jax.systems import leaves as leaves_lib
 from hyperclip_jax.systems.rocket import layout
 from tests import golden_rocket
 from tests.golden_rocket import under
@@ -23,18 +24,22 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
 
 
+def to_state(places, tree, patch):
+  return leaves_lib.to_state(places, jax.tree.map(np.asarray, tree), patch)
+
+
 def wide(tree):
   return jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tree)
 
 
 def float64(leaves, state):
-  return wide(layout.to_variables(dict(leaves), state))
+  return wide(leaves_lib.to_tree(dict(leaves), state))
 
 
 def norms(leaves, grads, patch=8):
   """Norms of gradients by published name."""
   params = {k: v for k, v in leaves.items() if v.path[0] == "params"}
-  state = layout.to_state(params, {"params": grads}, patch)
+  state = to_state(params, {"params": grads}, patch)
   return {name: np.linalg.norm(x.ravel()) for name, x in state.items()}
 
 
@@ -72,8 +77,8 @@ def test_resnet_equals_official():
     stats = {
       name: leaf for name, leaf in leaves.items() if leaf.path[0] != "params"
     }
-    found = layout.to_state(stats, new, 0)
-    grad_state = layout.to_state(
+    found = to_state(stats, new, 0)
+    grad_state = to_state(
       {k: v for k, v in leaves.items() if k not in stats}, {"params": grads}, 0
     )
     np.testing.assert_allclose(out, golden["out/features_train"], **TIGHT)
@@ -344,8 +349,8 @@ def test_projectors_equal_official(name):
     evaluated = head.apply({**variables, **new}, views)
     stats = {k: v for k, v in leaves.items() if v.path[0] != "params"}
     params = {k: v for k, v in leaves.items() if k not in stats}
-    found = layout.to_state(stats, new, 0)
-    found_grads = layout.to_state(params, {"params": grads}, 0)
+    found = to_state(stats, new, 0)
+    found_grads = to_state(params, {"params": grads}, 0)
   for key, wanted in under(golden, "out").items():
     np.testing.assert_allclose(out[key], wanted, err_msg=key, **TIGHT)
   for key, wanted in under(golden, "eval_out_of_view0").items():

@@ -19,11 +19,11 @@ from hyperclip_jax.sections import SectionError, build, lasting
 from hyperclip_jax.systems import rocket
 from hyperclip_jax.systems.rocket import train as rocket_train
 from hyperclip_jax.systems.rocket.options import VARIANTS, Strong, Vision
+from hyperclip_jax.systems.rocket.recipe import recipe
 from hyperclip_jax.systems.rocket.towers import Towers
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import (
   config_tree,
-  recipes,
   runs,
   sharding,
   train,
@@ -427,21 +427,28 @@ def test_recipes_are_those_of_the_table(data):
 
 
 def test_recipes_of_variants_and_towers():
-  barlip = recipes.rocket("cc12m", "barlip,vits16")
+  barlip = recipe(config_lib.paper("rocket"), "cc12m", "barlip,vits16")
   assert barlip.model.text.dropout == 0.1
   assert barlip.model.separate_head
   assert barlip.model.vision.heads == 12
   assert (
-    recipes.rocket("yfcc15m", "barlip,vits16").model.edits.stop_words == 0.8
+    recipe(
+      config_lib.paper("rocket"), "yfcc15m", "barlip,vits16"
+    ).model.edits.stop_words
+    == 0.8
   )
-  assert recipes.rocket("cc3m", "swalip").model.smoothing == 0
-  assert recipes.rocket("cc3m", "clip").model.edits.synonym == 0
+  assert (
+    recipe(config_lib.paper("rocket"), "cc3m", "swalip").model.smoothing == 0
+  )
+  assert (
+    recipe(config_lib.paper("rocket"), "cc3m", "clip").model.edits.synonym == 0
+  )
   for variant in VARIANTS:
     for tower in ("r50", "vitb32"):
-      config = recipes.rocket("29m", f"{variant},{tower}")
+      config = recipe(config_lib.paper("rocket"), "29m", f"{variant},{tower}")
       config_lib.validate(config, devices=8)
   with pytest.raises(ValueError, match="found 'rocket,r50'"):
-    recipes.rocket("cc3m", "rocket,r50")
+    recipe(config_lib.paper("rocket"), "cc3m", "rocket,r50")
 
 
 def test_missing_wordnet_is_named_before_any_work(tmp_path):

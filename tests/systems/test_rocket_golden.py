@@ -11,12 +11,15 @@ import pytest
 from safetensors.numpy import load_file
 
 import hyperclip_jax
+from hyperclip_jax.checkpoints import torch_checkpoint
+from hyperclip_jax.checkpoints.release import Release
 from hyperclip_jax.data.feed.views import View
 from hyperclip_jax.geometry import ensemble
 from hyperclip_jax.optim import adamw
 from hyperclip_jax.sections import choice
 from hyperclip_jax.systems import rocket
-from hyperclip_jax.systems.rocket import layout, official
+from hyperclip_jax.systems.leaves import to_state
+from hyperclip_jax.systems.rocket import official
 from hyperclip_jax.training import sharding, step
 from hyperclip_jax.training.step import TrainState
 from tests import golden_rocket
@@ -194,7 +197,7 @@ def compare(name, rows, dtype, tolerance):
 
 
 def norms(leaves, tree):
-  state = layout.to_state(leaves, tree, 8)
+  state = to_state(leaves, jax.tree.map(np.asarray, dict(tree)), 8)
   return {
     key: np.linalg.norm(x.astype(float).ravel()) for key, x in state.items()
   }
@@ -300,3 +303,28 @@ def test_load_reads_the_published_file(tmp_path):
   torch.save({"state_dict": state}, tmp_path / "bad.pt")
   with pytest.raises(ValueError, match="is NaN or infinite"):
     hyperclip_jax.load(tmp_path / "bad.pt", 3, 4)
+
+
+@pytest.mark.parametrize("variant", ["clip_rocket", "siamlip", "barlip"])
+def test_a_file_that_is_written_loads(variant, tmp_path):
+  torch = pytest.importorskip("torch")
+  run = "cl2l_resnet" if variant == "clip_rocket" else "byolip_vit"
+  heads = {name: HEADS[name] for name in ("vision_heads", "text_heads")}
+  options, variables = official.read(state_dict(run), heads)
+  if variant == "barlip":  # its heads, which only training uses, are left out
+    options = dataclasses.replace(options, variant=variant)
+  path = tmp_path / "rocket.pt"
+  torch_checkpoint.save(path, Release("rocket", options, variables))
+  names = torch.load(path, weights_only=True)["state_dict"]
+  assert all(name.startswith("module.") for name in names)
+  found = torch_checkpoint.load(path, **heads)
+  if variant == "barlip":
+    assert found.options.variant == "clip_rocket"
+    assert not any("head" in name for name in found.variables["params"])
+    variables = {
+      kind: {name: tree[name] for name in found.variables[kind]}
+      for kind, tree in variables.items()
+    }
+  else:
+    assert found.options == options
+  jax.tree.map(np.testing.assert_array_equal, found.variables, variables)

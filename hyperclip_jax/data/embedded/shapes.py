@@ -16,18 +16,12 @@ classes, one for each shape, never occur in `train`.
 """
 
 import io
-import json
 import os
-import pathlib
 import random
-import tarfile
-import tempfile
-from collections.abc import Iterator
 
-from hyperclip_jax import files
+from hyperclip_jax.data.embedded import folder as folder_lib
 from hyperclip_jax.data.embedded.captions import FAMILIES, FAMILY, Caption
 from hyperclip_jax.data.embedded.draw import COLOURS, arrange, render
-from hyperclip_jax.data.records import digests
 
 VERSION = 1  # raised by any change of the bytes written
 ROOT = "thing"
@@ -94,109 +88,6 @@ def _record(
   return jpeg.getvalue(), meta
 
 
-def _members(
-  split: str, indices: range, shard: int, image_size: int, seed: int
-) -> Iterator[tuple[str, bytes]]:
-  for index in indices:
-    jpeg, meta = _record(split, index, image_size, seed)
-    meta["key"] = key = f"{shard:05d}{index - indices.start:04d}"
-    yield f"{key}.jpg", jpeg
-    yield f"{key}.json", json.dumps(meta).encode()
-    yield f"{key}.txt", meta["caption"].encode()
-
-
-def _write_split(
-  folder: pathlib.Path,
-  count: int,
-  *,
-  image_size: int,
-  seed: int,
-  shard_size: int,
-) -> None:
-  folder.mkdir()
-  for shard, start in enumerate(range(0, count, shard_size)):
-    indices = range(start, min(start + shard_size, count))
-    members = _members(folder.name, indices, shard, image_size, seed)
-    # ustar and zeroed times and owners: the same seed gives the same bytes.
-    path = folder / f"{shard:05d}.tar"
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-      for name, data in members:
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        tar.addfile(info, io.BytesIO(data))
-
-
-def _validate(manifest: dict) -> None:
-  least = {
-    "train": 0,
-    "val": 0,
-    "objects": 0,
-    "image_size": 32,
-    "shard_size": 1,
-  }
-  for name, low in least.items():
-    if manifest[name] < low:
-      raise ValueError(f"{name} is {manifest[name]}; it must be >= {low}.")
-  if manifest["shard_size"] > 10_000:
-    raise ValueError(
-      f"shard_size is {manifest['shard_size']}; keys have four digits within "
-      "a shard, so it must be <= 10000."
-    )
-
-
-def _complete(folder: pathlib.Path, manifest: dict) -> bool:
-  """Returns whether the folder already holds exactly this data set.
-
-  Raises:
-    ValueError: it holds one with other parameters, damaged or missing files, or
-      a tar more.
-    FileExistsError: it holds other files.
-  """
-  if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-    return False
-  path = folder / "manifest.json"
-  if not path.is_file():
-    raise FileExistsError(
-      f"{folder} exists and has no manifest.json; give a new or empty folder."
-    )
-  found = files.read_json(path)
-  if found == manifest:
-    _check_extra(folder, manifest)
-    trouble = digests.problem(folder)
-    if trouble is None:
-      return True
-    raise ValueError(
-      f"{folder} is damaged: {trouble}. Remove the folder to have it made "
-      "again."
-    )
-  if not isinstance(found, dict):
-    raise FileExistsError(
-      f"{path} is not part of this data set; give a new folder."
-    )
-  differing = ", ".join(
-    f"{name} {found.get(name)} (wanted: {value})"
-    for name, value in manifest.items()
-    if found.get(name) != value
-  )
-  raise ValueError(
-    f"{folder} holds shapes with other parameters: {differing}. Give another "
-    "folder or remove this one."
-  )
-
-
-def _check_extra(folder: pathlib.Path, manifest: dict) -> None:
-  """Raises ValueError for a tar that was added, as a run would read it."""
-  for split in POOLS:
-    count = -(-manifest[split] // manifest["shard_size"])
-    ours = {f"{shard:05d}.tar" for shard in range(count)}
-    found = {path.name for path in (folder / split).glob("*.tar")}
-    if more := sorted(found - ours):
-      raise ValueError(
-        f"{folder} holds {split}/{files.shown(more[0])}, which is not part of "
-        "the shapes; move it elsewhere"
-      )
-
-
 def generate(
   folder: str | os.PathLike[str],
   *,
@@ -210,8 +101,7 @@ def generate(
   """Writes the data set; returns at once if it already exists.
 
   The same parameters give the same bytes, and record i of a split does not
-  depend on the size of the split. Files are written to a sibling folder, which
-  is renamed at the end, so that a folder is complete or absent.
+  depend on the size of the split. See `folder.write`.
 
   Args:
     folder: folder to create; it may exist if it is empty or complete.
@@ -227,25 +117,19 @@ def generate(
       with other parameters or damaged.
     FileExistsError: the folder holds other files.
   """
-  folder = pathlib.Path(folder).absolute()
-  sizes = {"image_size": image_size, "seed": seed, "shard_size": shard_size}
-  counts = {"train": train, "val": val, "objects": objects}
-  manifest = {"generator": "shapes", "version": VERSION, **counts, **sizes}
-  _validate(manifest)
-  if _complete(folder, manifest):
-    return
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  prefix = f".{folder.name}."
-  with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as temp:
-    work = pathlib.Path(temp) / folder.name
-    work.mkdir()
-    for split, count in counts.items():
-      _write_split(work / split, count, **sizes)
-    (work / "hierarchy.json").write_text(json.dumps(hierarchy(), indent=1))
-    (work / "manifest.json").write_text(json.dumps(manifest, indent=1))
-    digests.write(work, ("",))
-    try:
-      work.rename(folder)
-    except OSError:
-      if not _complete(folder, manifest):  # another process may be first
-        raise
+  manifest = {
+    "generator": "shapes",
+    "version": VERSION,
+    "train": train,
+    "val": val,
+    "objects": objects,
+    "image_size": image_size,
+    "seed": seed,
+    "shard_size": shard_size,
+  }
+  folder_lib.write(
+    folder,
+    manifest,
+    lambda split, index: _record(split, index, image_size, seed),
+    {"hierarchy.json": hierarchy()},
+  )

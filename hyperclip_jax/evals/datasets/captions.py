@@ -15,8 +15,7 @@ import numpy as np
 
 from hyperclip_jax.evals import encoding, paper
 from hyperclip_jax.evals.datasets.files import Source, require
-from hyperclip_jax.evals.metrics.retrieval import ranks
-from hyperclip_jax.evals.rates import retrieved
+from hyperclip_jax.evals.metrics.retrieval import recalls
 from hyperclip_jax.evals.tasks import MissingData, Results, Task, left
 from hyperclip_jax.files import inside, read_json, shown
 from hyperclip_jax.inference.protocol import Model
@@ -189,8 +188,7 @@ def _task(name: str, rows: Callable[[pathlib.Path], list[Captioned]]) -> Task:
     ]
     texts = model.encode_text([text for text, _ in captions])
     owners = np.array([row for _, row in captions])
-    i2t, t2i = ranks(model, images, texts, owners)
-    return retrieved(i2t, t2i, KS, owners) | left(left_out)
+    return recalls(model, images, texts, owners, KS) | left(left_out)
 
   return Task(name, run, paper.numbers(name))
 

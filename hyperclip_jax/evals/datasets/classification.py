@@ -18,12 +18,13 @@ from hyperclip_jax.data.records import images
 from hyperclip_jax.evals import encoding, paper
 from hyperclip_jax.evals.datasets import labelled
 from hyperclip_jax.evals.datasets.labelled import Labelled
-from hyperclip_jax.evals.metrics.zero_shot import by_weight, hits
-from hyperclip_jax.evals.rates import classified
+from hyperclip_jax.evals.metrics import zero_shot
+from hyperclip_jax.evals.metrics.prompts import Pool
 from hyperclip_jax.evals.tasks import MissingData, Results, Task, left
 from hyperclip_jax.files import read_json, shown
 from hyperclip_jax.inference.protocol import Model
 
+TRAIN = "train"  # split, and folder, of the pool
 ASSETS = pathlib.Path(__file__).parent / "assets"
 
 
@@ -37,6 +38,7 @@ class DataSet(NamedTuple):
     where: where to download it.
     tfds: name in TensorFlow Datasets (TFDS), or "" if it has none.
     tfds_split: official split, in TFDS's notation.
+    pool: images to choose prompts by, likewise; none of the official split.
   """
 
   name: str
@@ -45,6 +47,7 @@ class DataSet(NamedTuple):
   where: str
   tfds: str = ""
   tfds_split: str = "test"
+  pool: str = "train"
 
 
 _TORCHVISION = "https://docs.pytorch.org/vision/stable/datasets.html"
@@ -128,6 +131,7 @@ DATA_SETS = (
     "https://github.com/phelber/eurosat",
     "eurosat",
     "train[10000:15000]",
+    "train[:10000]",
   ),
   DataSet(
     "resisc45",
@@ -136,6 +140,7 @@ DATA_SETS = (
     "https://gcheng-nwpu.github.io",
     "resisc45",
     "train[20%:]",
+    "train[:20%]",
   ),
   DataSet("country211", "test", 211, f"{_TORCHVISION} (Country211)"),
   DataSet("mnist", "test", 10, "http://yann.lecun.com/exdb/mnist", "mnist"),
@@ -164,6 +169,9 @@ DATA_SETS = (
     "validation",
   ),
 )
+
+
+POOL = 20  # images a class of the pool that prompts are chosen by
 
 
 class Classified(NamedTuple):
@@ -211,25 +219,55 @@ def encoded(model: Model, data: pathlib.Path, data_set: DataSet) -> Classified:
     raise MissingData(data_set.name, data_set.where, _layout(data_set))
   if not found.count:
     raise ValueError(f"{data / data_set.name}: no image found")
-  names, order = _names(data_set, found)
-  labels = np.zeros(found.count, np.int64)
+  return _encoded(model, data / data_set.name, data_set, found)
 
-  def read(number: int) -> images.Pixels:
+
+def pooled(model: Model, data: pathlib.Path, data_set: DataSet) -> Pool | None:
+  """Encodes images of the training split, about POOL of each class.
+
+  Args:
+    model: model to encode with.
+    data: folder of all data sets.
+    data_set: data set whose prompts are to be chosen.
+
+  Returns:
+    Labelled images, or None if that split is missing.
+
+  Raises:
+    ValueError: the split is damaged.
+    OSError: a file cannot be read.
+  """
+  found = labelled.find(
+    data, data_set.name, TRAIN, data_set.tfds, data_set.pool
+  )
+  if found is None or not found.count:
+    return None
+  some = labelled.sample(found, POOL * data_set.count)
+  rows = _encoded(model, data / data_set.name, data_set, some)
+  return Pool(TRAIN, rows.embeddings, rows.labels)
+
+
+def _encoded(
+  model: Model, folder: pathlib.Path, data_set: DataSet, found: Labelled
+) -> Classified:
+  names, order = _names(data_set, found)
+
+  def read(number: int) -> tuple[images.Pixels, int]:
     pixels, label = found.read(number)
     if not 0 <= label < len(order):
       raise ValueError(
-        f"{data / data_set.name}: image {number} is of class {label}, but "
-        f"there are {len(order)} (from 0)"
+        f"{folder}: image {number} is of class {label}, but there are "
+        f"{len(order)} (from 0)"
       )
-    labels[number] = order[label]
-    return images.center_square(pixels, model.image_size)
+    return images.center_square(pixels, model.image_size), order[label]
 
-  embeddings, good, bad = encoding.encode(model, found.count, read)
+  good = encoding.encode(model, found.count, read)
   left_out = {
     found.name(number): reason.removeprefix(f"{found.name(number)}: ")
-    for number, reason in bad.items()
+    for number, reason in good.left_out.items()
   }
-  return Classified(embeddings, labels[good], names, left_out)
+  labels = np.array(good.notes, np.int64)
+  return Classified(good.embeddings, labels, names, left_out)
 
 
 def templates(name: str) -> tuple[str, ...]:
@@ -300,12 +338,17 @@ def _layout(data_set: DataSet) -> str:
 def _task(data_set: DataSet) -> Task:
   def run(model: Model, data: pathlib.Path) -> Results:
     found = encoded(model, data, data_set)
-    prompts = templates(data_set.name)
-    classes = found.embeddings, found.labels, found.names, prompts
-    rates = classified(hits(model, *classes), found.labels, len(found.names))
-    return rates | by_weight(model, *classes) | left(found.left_out)
+    return zero_shot.measures(
+      model,
+      found.embeddings,
+      found.names,
+      templates(data_set.name),
+      zero_shot.accuracies(model.space, found.embeddings, found.labels),
+      "top1",
+      lambda: pooled(model, data, data_set),
+    ) | left(found.left_out)
 
-  return Task(data_set.name, run, paper.numbers(data_set.name))
+  return Task(data_set.name, run, paper.numbers(data_set.name), version=2)
 
 
 TASKS = tuple(_task(data_set) for data_set in DATA_SETS)

@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from hyperclip_jax.data.records.images import Pixels
-from hyperclip_jax.data.records.readers import IMAGE_SUFFIXES
-from hyperclip_jax.data.records.tars import Member, groups
+from hyperclip_jax.evals.datasets import webdataset
 from hyperclip_jax.files import lines, read_text, shown
 from hyperclip_jax.inference.inputs import decode, decode_file
 
@@ -70,12 +69,32 @@ def find(
   if tfds and _is_prepared(data / tfds):
     return _prepared(data, tfds, tfds_split)
   folder = data / name / split
-  tars = sorted(folder.glob("*.tar"), key=lambda path: _number(path.stem))
+  tars = webdataset.tars(folder)
   if tars:
-    return _tars(tars, data / name / "classnames.txt")
+    return _tars(tars, data / name / webdataset.NAMES)
   if folder.is_dir():
-    return _folder(folder)
+    return images_in(folder)
   return None
+
+
+def sample(found: Labelled, most: int) -> Labelled:
+  """Selects evenly spaced images of a data set.
+
+  Args:
+    found: data set.
+    most: number of images to select.
+
+  Returns:
+    Data set of `most` images, or of all if there are fewer.
+  """
+  if found.count <= most:
+    return found
+  numbers = [i * found.count // most for i in range(most)]
+  return found._replace(
+    count=most,
+    read=lambda number: found.read(numbers[number]),
+    name=lambda number: found.name(numbers[number]),
+  )
 
 
 def _is_prepared(folder: pathlib.Path) -> bool:
@@ -131,7 +150,18 @@ def _prepared(data: pathlib.Path, name: str, split: str) -> Labelled:
   return Labelled(classes, len(source), read, named)
 
 
-def _folder(folder: pathlib.Path) -> Labelled:
+def images_in(folder: pathlib.Path) -> Labelled:
+  """Opens a folder of CLASS/*.jpg.
+
+  Args:
+    folder: folder of the split.
+
+  Returns:
+    Images, with classes in the order of their names.
+
+  Raises:
+    ValueError: there is no image, or one is in no class.
+  """
   classes, files, others = [], [], []
   for path, below, names in os.walk(folder):
     below[:] = sorted(filter(_is_kept, below))
@@ -175,29 +205,10 @@ def _is_kept(name: str) -> bool:
 
 def _tars(tars: list[pathlib.Path], names: pathlib.Path) -> Labelled:
   classes = tuple(lines(read_text(names))) if names.exists() else ()
-  rows: list[tuple[str, Member, Member]] = []
-  for path in tars:
-    for key, members in groups(str(path)):
-      image = next((members[s] for s in IMAGE_SUFFIXES if s in members), None)
-      if image is None or "cls" not in members:
-        raise ValueError(
-          f"{path}: record {shown(repr(key))} has "
-          f"{shown(', '.join(sorted(members)))}; expected an image "
-          f"({', '.join(IMAGE_SUFFIXES)}) and cls"
-        )
-      where = f"{path}: record {shown(repr(key))}"
-      rows.append((where, image, members["cls"]))
+  rows = webdataset.rows(tars, ("cls",))
 
   def read(number: int) -> tuple[Pixels, int]:
-    where, image, label = rows[number]
-    text = label.read()
-    if not text.strip().isdigit():
-      raise ValueError(f"{where}: cls is {text[:20]!r}, not a number")
-    return decode(image.read(), where, upright=True), int(text)
+    label = rows[number].label()
+    return rows[number].pixels(), label
 
-  return Labelled(classes, len(rows), read, lambda i: rows[i][0])
-
-
-def _number(stem: str) -> tuple[int, str]:
-  """Returns a sort key that puts 2.tar before 10.tar."""
-  return (int(stem) if stem.isdecimal() else -1, stem)
+  return Labelled(classes, len(rows), read, lambda i: rows[i].where)

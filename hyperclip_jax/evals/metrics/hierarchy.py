@@ -10,12 +10,13 @@ import graphlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 Parents = Mapping[str, tuple[str, ...]]
 
 
 METRICS = ("tie", "lca", "jaccard", "precision", "recall")
+KINSHIP = ("same_parent", "same_grandparent")
 
 
 def hierarchy(
@@ -101,6 +102,30 @@ def scores(
       )
     )
   return np.array(rows, np.float64)
+
+
+def kinship(
+  parents: Parents, predictions: Sequence[str], truths: Sequence[str]
+) -> Bool[np.ndarray, "pairs 2"]:
+  """Returns whether predictions are right one and two levels above.
+
+  Args:
+    parents: hierarchy as a mapping from a node to its parents.
+    predictions: predicted nodes.
+    truths: right nodes, as many.
+
+  Returns:
+    A row for each pair with the columns KINSHIP: whether they have a parent in
+    common, and a grandparent; roots are their own parents.
+  """
+  found = []
+  for pair in zip(predictions, truths, strict=True):
+    sets, row = [{node} for node in pair], []
+    for _ in KINSHIP:
+      sets = [{p for n in of for p in parents[n] or (n,)} for of in sets]
+      row.append(bool(sets[0] & sets[1]))
+    found.append(row)
+  return np.array(found, bool).reshape(len(found), len(KINSHIP))
 
 
 def validate(parents: Parents) -> None:

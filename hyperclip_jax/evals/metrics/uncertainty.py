@@ -1,11 +1,14 @@
-"""Uncertainty against accuracy, and what includes what (ProLIP)."""
+"""Uncertainty against accuracy (ProLIP)."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from hyperclip_jax.geometry import gaussian
+from hyperclip_jax.geometry.gaussian import Gaussian
+from hyperclip_jax.geometry.spaces import Space
 
 BINS = 10
 
@@ -67,16 +70,27 @@ def calibration(
   return correlation(by_uncertainty(u, right, bins))
 
 
-def share_included(
-  general: Float[np.ndarray, "n dim"], specific: Float[np.ndarray, "n dim"]
-) -> float:
-  """Computes the share of pairs in which the general includes the specific.
+def correlations(
+  space: Space,
+  rows: Float[np.ndarray, "n dim"],
+  right: Mapping[str, Bool[np.ndarray, " n"]],
+) -> dict[str, float]:
+  """Computes `calibration` for several kinds of answers.
 
   Args:
-    general: Gaussians, such as of masked images.
-    specific: Gaussians, such as of the images that they were made of.
+    space: space of the rows.
+    rows: what was asked about, such as images.
+    right: whether each answer is right, by the name of the measure.
 
   Returns:
-    Share of rows with a positive inclusion test, in its exact form.
+    uncertainty/NAME_corr. It is left out where all bins are alike, or there are
+    fewer answers than bins; all are for a space without uncertainty.
   """
-  return float((gaussian.inclusion(general, specific).sum(axis=-1) > 0).mean())
+  if not isinstance(space, Gaussian) or len(rows) < BINS:
+    return {}
+  u = gaussian.uncertainty(np.asarray(rows, np.float64))
+  found = {
+    f"uncertainty/{name}_corr": calibration(u, hits)
+    for name, hits in right.items()
+  }
+  return {name: value for name, value in found.items() if not math.isnan(value)}

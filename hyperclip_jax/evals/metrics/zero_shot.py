@@ -1,17 +1,29 @@
 """Zero-shot classification: the class with the nearest prompts wins."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
+from hyperclip_jax.evals.metrics import prompts
+from hyperclip_jax.evals.metrics.prompts import Pool
+from hyperclip_jax.evals.metrics.scores import (
+  Similarity,
+  by_each,
+  others,
+  projectors,
+)
+from hyperclip_jax.evals.metrics.uncertainty import correlations
 from hyperclip_jax.evals.rates import classified
-from hyperclip_jax.geometry import ensemble
-from hyperclip_jax.geometry.ensemble import Ensemble
+from hyperclip_jax.geometry.gaussian import Gaussian
+from hyperclip_jax.geometry.spaces import Space
+from hyperclip_jax.inference import templates as filters
 from hyperclip_jax.inference.classify import class_embeddings
 from hyperclip_jax.inference.protocol import Model
 
+# (similarity, embeddings of classes) -> measures
+Rate = Callable[[Similarity, np.ndarray], dict[str, float]]
 BATCH = 4096  # images scored at once: 16 MB of scores for 1,000 classes
 
 
@@ -30,7 +42,7 @@ def predict(
   Returns:
     Class index of each image.
   """
-  return _nearest(model, image_embeddings, class_embeddings, 1)[:, 0]
+  return nearest(model.similarity, image_embeddings, class_embeddings, 1)[:, 0]
 
 
 def zero_shot(
@@ -98,47 +110,104 @@ def hits(
   if not isinstance(images, np.ndarray):
     images = model.encode_image(images)
   classes = class_embeddings(model, names, templates)
-  return _nearest(model, images, classes, 5) == truth[:, None]
+  return nearest(model.similarity, images, classes, 5) == truth[:, None]
 
 
-def by_weight(
+def measures(
   model: Model,
   images: Float[np.ndarray, "images dim"],
-  labels: Integer[np.ndarray, "images"],
   names: Sequence[str],
   templates: Sequence[str],
+  rate: Rate,
+  main: str,
+  pool: Callable[[], Pool | None] = lambda: None,
 ) -> dict[str, float]:
-  """Mean per-class accuracy by each projector of an ensemble, and by both.
+  """Measures zero-shot classification in all ways that a space offers.
 
   Args:
-    model: The model.
-    images: Embeddings of images, of a weight that is neither 0 nor 1.
-    labels: For each image, the index of its class in `names`.
-    names: One name a class.
-    templates: Prompts with one `{}` for the name.
+    model: model that made the embeddings.
+    images: embeddings of images.
+    names: name of each class.
+    templates: prompts with one `{}` for the name.
+    rate: function of a similarity and embeddings of classes that returns
+      measures.
+    main: name of the one of them to report in all ways.
+    pool: function that encodes other images of the classes; called if the space
+      has a use for them.
 
   Returns:
-    top1_z and top1_h by the weak and the strong projector, and top1_w0.1 to
-    top1_w0.9 by weights of the weak one; nothing if the model has one
-    projector, or uses one.
+    Measures by the model's score; for Gaussians NAME_cosine, and `main` for the
+    prompts that `prompts.measures` chooses; for an ensemble of projectors
+    `main` by each and by weights, as MAIN_z, MAIN_h and MAIN_w0.1.
   """
-  space = model.space
-  if not isinstance(space, Ensemble) or not 0 < space.weight < 1:
-    return {}
+
+  def by_scores(classes: Float[np.ndarray, "classes dim"]) -> dict[str, float]:
+    return by_each(model, lambda similarity: rate(similarity, classes))
+
+  if isinstance(model.space, Gaussian):
+    rows = filters.embeddings(model, names, templates)
+    kinds = (main, *(f"{main}_{name}" for name in others(model.space)))
+
+    def mains(classes: Float[np.ndarray, "classes dim"]) -> dict[str, float]:
+      found = by_scores(classes)
+      return {name: found[name] for name in kinds}
+
+    chosen = prompts.measures(rows, images, mains, pool())
+    return by_scores(filters.classes(rows)) | chosen
   classes = class_embeddings(model, names, templates)
-  found = {}
-  for weight, scores in ensemble.scores(images, classes).items():
-    right = scores.argmax(axis=1)[:, None] == np.asarray(labels)[:, None]
-    name = {0.0: "h", 1.0: "z"}.get(weight, f"w{weight:g}")
-    rates = classified(right, np.asarray(labels), len(names))
-    found[f"top1_{name}"] = rates["top1"]
-  return found
+  return by_scores(classes) | {
+    f"{main}_{name}": rate(similarity, classes)[main]
+    for name, similarity in projectors(model.space).items()
+  }
 
 
-def _nearest(model, images, classes, k):
-  """Returns the (images, k) nearest classes; ties go to the lower index."""
+def accuracies(
+  space: Space,
+  images: Float[np.ndarray, "images dim"],
+  labels: Integer[np.ndarray, "images"],
+) -> Rate:
+  """Makes the rates of `rates.classified`, which are means over classes.
+
+  Args:
+    space: space of the embeddings.
+    images: embeddings of images.
+    labels: class of each.
+
+  Returns:
+    Function of a similarity and classes, which returns also
+    `uncertainty.correlations` of both accuracies.
+  """
+
+  def rate(
+    similarity: Similarity, classes: Float[np.ndarray, "classes dim"]
+  ) -> dict[str, float]:
+    right = nearest(similarity, images, classes, 5) == labels[:, None]
+    tops = {f"top{k}": right[:, :k].any(axis=1) for k in (1, 5)}
+    found = classified(right, labels, len(classes))
+    return found | correlations(space, images, tops)
+
+  return rate
+
+
+def nearest(
+  similarity: Similarity,
+  images: Float[np.ndarray, "images dim"],
+  classes: Float[np.ndarray, "classes dim"],
+  k: int,
+) -> Int[np.ndarray, "images k"]:
+  """Ranks the nearest classes of each image; ties go to the lower index.
+
+  Args:
+    similarity: score of the embeddings, such as `Model.similarity`.
+    images: embeddings of images.
+    classes: embeddings of classes.
+    k: number of classes to rank; all, if there are fewer.
+
+  Returns:
+    Indices of classes, the nearest first.
+  """
   rows = []
   for start in range(0, len(images), BATCH):
-    scores = model.similarity(images[start : start + BATCH], classes)
+    scores = similarity(images[start : start + BATCH], classes)
     rows.append(np.argsort(-scores, axis=1, kind="stable")[:, :k])
   return np.concatenate(rows)

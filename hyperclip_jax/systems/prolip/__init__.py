@@ -5,7 +5,9 @@ towers      Flax modules of the towers
 model       the encoder
 masking     random masks, which make an input more general
 loss        pairs, inclusion, and a bottleneck
-official    the published layout
+official    the published layout of arrays
+hub_config  that of config.json
+recipe      of the published models
 """
 
 import functools

@@ -32,7 +32,9 @@ def terms(
     pairs: implementation of the sigmoid loss.
 
   Returns:
-    Loss, and its terms before they are weighted.
+    Loss, and its terms before they are weighted; with "masked" also
+    image_included and text_included, the shares of rows whose masked form
+    includes them.
   """
   image, text = (outputs["whole"][kind] for kind in ("image", "text"))
   guarded = 0.0 * scale
@@ -69,6 +71,13 @@ def terms(
     masked = outputs["masked"]
     found |= {
       f"{kind}_inclusion": included(masked[kind], whole, masked.get("valid"))
+      for kind, whole in (("image", image), ("text", text))
+    }
+    # shares, which are no terms
+    found |= {
+      f"{kind}_included": losses.included(
+        masked[kind], whole, masked.get("valid")
+      )
       for kind, whole in (("image", image), ("text", text))
     }
     both = found["image_inclusion"] + found["text_inclusion"]

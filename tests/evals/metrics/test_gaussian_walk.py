@@ -23,6 +23,8 @@ def golden():
     ("empty", "empty_root"),
     ("included", "included_root"),
     ("both", "included_and_empty_root"),
+    # the official option of three captions and "" gives what one alone does
+    ("included", "included3_and_empty_root"),
   ],
 )
 def test_walks_equal_official(name, place, golden):

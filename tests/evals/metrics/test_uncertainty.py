@@ -1,4 +1,4 @@
-"""Uncertainty against accuracy, and inclusion, against official numbers."""
+"""Uncertainty against accuracy, against official numbers."""
 
 import math
 
@@ -8,6 +8,7 @@ import pytest
 from hyperclip_jax.evals.metrics import uncertainty
 from hyperclip_jax.geometry import gaussian
 from hyperclip_jax.geometry.gaussian import Gaussian
+from hyperclip_jax.geometry.spaces import Sphere
 from tests import golden_files
 
 
@@ -56,9 +57,13 @@ def test_bins_go_by_uncertainty_and_leave_the_rest_out():
     uncertainty.calibration(u, right)
 
 
-def test_the_wider_includes_the_narrower():
-  wide, narrow = (
-    gaussian.join(np.eye(3), np.full((3, 3), value)) for value in (1.0, -1.0)
-  )
-  assert uncertainty.share_included(wide, narrow) == 1
-  assert uncertainty.share_included(narrow, wide) == 0
+def test_spaces_without_uncertainty_and_few_answers_have_no_correlation():
+  rows = np.zeros((20, 4))
+  right = {"top1": np.arange(20) < 5}
+  found = uncertainty.correlations(Gaussian(), rows, right)
+  assert found["uncertainty/top1_corr"] < -0.5
+  assert not uncertainty.correlations(Sphere(), rows, right)
+  few = {"top1": right["top1"][:9]}
+  assert not uncertainty.correlations(Gaussian(), rows[:9], few)
+  alike = {"top1": np.ones(20, bool)}
+  assert not uncertainty.correlations(Gaussian(), rows, alike)

@@ -3,8 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hyperclip_jax.evals import rates
 from hyperclip_jax.evals.metrics import zero_shot
 from hyperclip_jax.geometry.ensemble import Ensemble
+from hyperclip_jax.geometry.spaces import Sphere
 from hyperclip_jax.inference import classify
 
 TABLE = {
@@ -104,9 +106,12 @@ def test_an_ensemble_is_measured_by_each_projector_and_all_weights(make_model):
   model = dataclasses.replace(make_model(table=table), space=Ensemble(0.5))
   rows = np.array([[1, 0, 0.6, 0.8], [1, 0.9, 0, 1]], np.float32)
   images, labels, names = model.lift(rows), np.arange(2), ["x", "y"]
-  found = zero_shot.by_weight(model, images, labels, names, ["a {}"])
+  rate = zero_shot.accuracies(model.space, images, labels)
+  found = zero_shot.measures(model, images, names, ["a {}"], rate, "top1")
   assert (found["top1_z"], found["top1_h"]) == (0.5, 0.5)
-  assert found["top1_w0.5"] == 1
-  assert len(found) == 11
-  plain = make_model(hyperbolic=False, table=table)
-  assert zero_shot.by_weight(plain, images, labels, names, ["a {}"]) == {}
+  assert found["top1"] == found["top1_w0.5"] == 1
+  assert sum("top1_" in name for name in rates.measured(found)) == 11
+  for space in (Sphere(), Ensemble(1.0)):
+    other = dataclasses.replace(model, space=space)
+    found = zero_shot.measures(other, images, names, ["a {}"], rate, "top1")
+    assert [*rates.measured(found)] == ["top1", "top5"]

@@ -208,6 +208,25 @@ def test_rows_that_fill_up_may_hold_anything(filler):
   )
 
 
+def test_inputs_that_their_masked_form_includes_are_counted():
+  """Two of three images, the fourth row fills up; all texts."""
+  means = jnp.eye(4, dtype=jnp.float32)
+  whole = gaussian.join(means, jnp.full((4, 4), -2.0))
+  widths = jnp.array([[0.0], [-1.0], [-3.0], [jnp.nan]])
+  outputs = {
+    "whole": {"image": whole, "text": whole},
+    "masked": {
+      "image": gaussian.join(means, jnp.broadcast_to(widths, (4, 4))),
+      "text": gaussian.join(means, jnp.zeros((4, 4))),
+      "valid": jnp.arange(4) < 3,
+    },
+  }
+  one = jnp.float32(1)
+  _, found = prolip.terms(one, -one, outputs, prolip.Options())
+  assert float(found["image_included"]) == pytest.approx(2 / 3)
+  assert float(found["text_included"]) == 1
+
+
 def test_a_guard_keeps_nan_and_counts():
   large = jnp.float32(2e5)
   assert [float(v) for v in inclusion.guarded(large, 1e5)] == [0.0, 1.0]

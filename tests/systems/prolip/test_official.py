@@ -13,7 +13,7 @@ import hyperclip_jax
 from hyperclip_jax.checkpoints import tensors
 from hyperclip_jax.geometry import gaussian
 from hyperclip_jax.systems import prolip
-from hyperclip_jax.systems.prolip import official
+from hyperclip_jax.systems.prolip import hub_config, official
 from tests.data.feed import pieces
 from tests.systems.prolip import golden
 
@@ -27,8 +27,8 @@ def test_a_model_comes_back_bit_for_bit(name):
   for key, array in state.items():
     assert found[key].shape == array.shape, key
     np.testing.assert_array_equal(found[key], array, err_msg=key)
-  assert official.config(o) == golden.CONFIG
-  assert official.options(official.config(o)) == o
+  assert hub_config.config(o) == golden.CONFIG
+  assert hub_config.options(hub_config.config(o)) == o
 
 
 def test_its_values_are_those_of_the_config():
@@ -147,14 +147,18 @@ def published(vision, text, vocab, context, size, patch, mlp):
 
 
 def test_published_models_are_known_without_a_config():
-  o = official.guessed(published(768, 768, 32_100, 64, 224, 16, (3072, 3072)))
+  o = hub_config.guessed(published(768, 768, 32_100, 64, 224, 16, (3072, 3072)))
   assert (o.vision.heads, o.text.heads, o.activation) == (12, 12, "gelu")
   assert o.tokenizer == "hf-hub:timm/ViT-B-16-SigLIP"
   assert (o.image_size, o.text.norm_eps, o.text.depth) == (224, 1e-6, 3)
-  o = official.guessed(published(1152, 1152, 32_100, 64, 224, 14, (4304, 4304)))
+  o = hub_config.guessed(
+    published(1152, 1152, 32_100, 64, 224, 14, (4304, 4304))
+  )
   assert o.tokenizer == "hf-hub:timm/ViT-SO400M-14-SigLIP"
   assert int(o.vision.width * o.vision.mlp_ratio) == 4304
-  o = official.guessed(published(1280, 1024, 49_408, 77, 224, 14, (5120, 4096)))
+  o = hub_config.guessed(
+    published(1280, 1024, 49_408, 77, 224, 14, (5120, 4096))
+  )
   assert (o.vision.heads, o.text.heads) == (16, 16)
   assert (o.activation, o.tokenizer, o.text.norm_eps) == (
     "quick_gelu",

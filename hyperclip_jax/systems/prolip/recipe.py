@@ -1,20 +1,19 @@
-"""Recipes on DataComp-1B, which several configs share."""
+"""The recipe of ProLIP on DataComp-1B."""
 
-from hyperclip_jax.training.config import Config, paper
+from typing import Any
 
 
-def recipe(system: str, pairs: float = 12.8e9) -> Config:
-  """The recipe of ProLIP on DataComp-1B: batches of 16,384.
+def datacomp(config: Any, pairs: float = 12.8e9) -> Any:
+  """Sets the recipe of the published B/16: batches of 16,384, 64 tokens.
 
   Args:
-    system: module of `hyperclip_jax.systems`.
+    config: ConfigDict of a run of the system, as of `training.config.paper`.
     pairs: pairs of an image and a text to see; the published runs have 12.8 and
       1.28 billion, in whole epochs of 616 steps.
 
   Returns:
-    Config with the image tower of a B/16, whose texts have 64 tokens.
+    The config, whose shards are to be given.
   """
-  config = paper(system, "B")
   config.batch_size = 16_384
   config.steps = 616 * round(1280 * pairs / 12.8e9)
   config.optim.learning_rate = 5e-4
@@ -34,19 +33,6 @@ def recipe(system: str, pairs: float = 12.8e9) -> Config:
     hue=0.08,
     grayscale=0.2,
   )
-  return config
-
-
-def prolip(pairs: float = 12.8e9) -> Config:
-  """`recipe` for ProLIP's published models: SigLIP's words, official forms.
-
-  Args:
-    pairs: pairs of an image and a text to see.
-
-  Returns:
-    Config of the B/16.
-  """
-  config = recipe("prolip", pairs)
   config.model.text.vocab = 32_100
   config.model.tokenizer = "hf-hub:timm/ViT-B-16-SigLIP"
   config.model.inclusion_form = "reference"

@@ -1,0 +1,1 @@
+"""Emoji, drawn by several vendors, as scenes in raw GRIT tars."""

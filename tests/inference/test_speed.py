@@ -1,0 +1,88 @@
+"""Answers take milliseconds beside the encoder, and compile nothing anew."""
+
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from hyperclip_jax import HyperCLIP
+from tests import golden_files
+from tests.inference.test_model import pictures
+
+MOST = 5e-3  # seconds
+COUNTS = (1, 2, 3, 5, 8, 9, 33, 40)
+
+
+@pytest.fixture(scope="module")
+def model():
+  found = HyperCLIP(
+    *golden_files.model("hycoclip"),
+    batch_size=8,
+    devices=jax.local_devices()[:1],
+  )
+  found.warm_up()
+  found.encode_text("a")  # loads the tokenizer
+  return found
+
+
+@pytest.fixture
+def compiled():
+  """Names of the programs that are traced or compiled."""
+  found = []
+
+  def listen(name, seconds, **more):
+    del seconds
+    if "compile" in name or "trace" in name:
+      found.append((name, more))
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  yield found
+  jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_nothing_is_compiled_for_a_new_count(model, compiled):
+  assert jax.jit(lambda x: x + 1)(np.float32(1)) == 2
+  assert compiled  # the listener hears
+  compiled.clear()
+  picture = pictures(1)[0]
+  for count in COUNTS:
+    labels = [f"label {i}" for i in range(count)]
+    rows = model.encode_text(labels)
+    image = model.encode_image([picture] * count)
+    assert model.classify(picture, labels).probabilities.shape == (1, count)
+    model.similarity(image, rows)
+    model.entailment_score(rows, image)
+    model.distance_to_root(rows)
+    model.search(image, model.index(rows, labels), 3)
+    model.traverse(picture, model.index(rows, labels), steps=count + 1)
+  assert not compiled
+
+
+def test_answers_take_milliseconds_beside_the_encoder(model, monkeypatch):
+  rng = np.random.default_rng(0)
+  rows = model.lift(rng.normal(size=(128, 32)).astype(np.float32) / 8)
+  one = rows[:1]
+  monkeypatch.setattr(model._encoder, "images", lambda images: one)
+  monkeypatch.setattr(model._encoder, "texts", lambda texts: rows[: len(texts)])
+  picture, index = pictures(1)[0], model.index(rows, ["x"] * 128)
+  for count in COUNTS:
+    labels, some = [f"label {i}" for i in range(count)], rows[:count]
+    for answer in (
+      lambda labels=labels: model.classify(picture, labels),
+      lambda some=some: model.similarity(some, some),
+      lambda some=some: model.entailment_score(some, one),
+      lambda some=some: model.distance_to_root(some),
+      lambda some=some: model.search(some[:8], index, 3),
+    ):
+      assert best(answer) < MOST
+
+
+def best(function):
+  """Seconds of the fastest of a few calls, since others use the machine."""
+  times = []
+  for _ in range(10):
+    start = time.perf_counter()
+    function()
+    times.append(time.perf_counter() - start)
+  return min(times)
