@@ -19,8 +19,9 @@ from hyperclip_jax.checkpoints import (
   tensors,
   torch_checkpoint,
 )
-from hyperclip_jax.checkpoints.torch_layout import TEXT_BLOCK, State
+from hyperclip_jax.checkpoints.torch_layout import State
 from hyperclip_jax.files import shown
+from hyperclip_jax.systems.leaves import TEXT_BLOCK
 
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)

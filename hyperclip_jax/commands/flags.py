@@ -250,7 +250,7 @@ COMMANDS = {
     details=(
       "--config.NAME=VALUE sets a value of the config; --help together with "
       "--config=FILE lists those of that file. A finished run goes on with "
-      "hyperclip train --workdir=DIR --extend=STEPS, its learning rate by the "
+      "hyperclip train --workdir=DIR --extend=600000, its learning rate by the "
       "schedule of the new length."
     ),
   ),

@@ -154,7 +154,10 @@ class Evals(Section):
 
   def problems(self):
     if self.tasks and not self.data:
-      yield "data must be the folder of the data sets, found ''"
+      yield (
+        f"data must be the folder of the data sets of config.evals.tasks="
+        f"{shown(self.tasks)}, found ''"
+      )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """HAC: adapters on a trained CLIP."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ from tests import small
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
-def flat(tree):
+def flat(tree) -> Any:
   return traverse_util.flatten_dict(dict(tree), sep="/")
 
 

@@ -1,5 +1,7 @@
 """A run starts from a trained model."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import safetensors.numpy
 from flax import traverse_util
 
 from hyperclip_jax.checkpoints import open_clip, torch_layout
+from hyperclip_jax.systems import leaves
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import runs, start, train
 from tests import small
@@ -92,7 +95,7 @@ def test_files_of_the_model_are_found_from_anywhere(monkeypatch, tmp_path):
   runs.anchored(config)
 
 
-def flat(variables):
+def flat(variables) -> Any:
   return traverse_util.flatten_dict(dict(variables))
 
 
@@ -127,10 +130,8 @@ def openai(config, params):
     "visual.ln_pre.bias": np.zeros(width, np.float32),
     "visual.positional_embedding": positions,
   }
-  ours = {ours: name for name, ours in torch_layout.TEXT_BLOCK.items()}
-  blocks = {
-    name: ours[module] for name, module in torch_layout.VISION_BLOCK.items()
-  }
+  ours = {ours: name for name, ours in leaves.TEXT_BLOCK.items()}
+  blocks = {name: ours[module] for name, module in leaves.VISION_BLOCK.items()}
   ends = {
     "visual.cls_token": "visual.class_embedding",
     "visual.patch_embed.proj.weight": "visual.conv1.weight",
