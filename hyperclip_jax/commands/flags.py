@@ -249,9 +249,9 @@ COMMANDS = {
     overrides=None,
     details=(
       "--config.NAME=VALUE sets a value of the config; --help together with "
-      "--config=FILE lists those of that file. A finished run goes on with "
-      "hyperclip train --workdir=DIR --extend=600000, its learning rate by the "
-      "schedule of the new length."
+      "--config=FILE lists those of that file. To take a finished run on, its "
+      "learning rate by the schedule of the new length:\n"
+      "hyperclip train --workdir=DIR --extend=600000"
     ),
   ),
   "eval": Command(

@@ -15,7 +15,7 @@ def report(options: argparse.Namespace) -> None:
   try:
     if bool(options.runs) == bool(options.shards):
       raise ValueError(
-        "give runs to compare, as in hyperclip report RUN RUN, or --shards "
+        "give runs to compare, as in hyperclip report RUN RUN; or --shards "
         "and --output to describe data"
       )
     if options.runs:

@@ -148,7 +148,7 @@ class Wandb(Section):
 class Evals(Section):
   """Tasks of the evaluation suite that are run while training."""
 
-  tasks: str = ""  # names, as of `hyperclip evals --tasks`; "": none
+  tasks: str = ""  # names, as of --tasks of evals; "": none
   data: str = path()  # folder that holds a folder of each data set
   every: int = number(0, least=0)  # steps; 0: after the last one only
 

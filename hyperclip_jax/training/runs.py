@@ -272,14 +272,13 @@ def command(argv: Sequence[str]) -> str:
     argv: `sys.argv`.
 
   Returns:
-    Command line, such as "hyperclip train --config=grit_vitb ...".
+    Command line, such as "hyperclip verify --workdir=DIR".
   """
   program = pathlib.PurePath(argv[0]).name if argv else ""
-  modules = {
-    "__main__.py": "python -m hyperclip_jax",
-    "main.py": "python -m hyperclip_jax.main",
-  }
-  words = (modules.get(program, program), shlex.join(argv[1:]))
+  modules = {"__main__.py": "hyperclip_jax", "main.py": "hyperclip_jax.main"}
+  if program in modules:
+    program = f"python -m {modules[program]}"
+  words = (program, shlex.join(argv[1:]))
   return " ".join(filter(None, words))
 
 

@@ -101,7 +101,7 @@ def test_names_differ():
 def test_what_cannot_be_compared_is_one_message(tmp_path):
   one = run(tmp_path / "one", "clip")
   for argv, message in (
-    ([], "give runs to compare, as in hyperclip report RUN RUN, or --shards"),
+    ([], "give runs to compare, as in hyperclip report RUN RUN; or --shards"),
     ([one, "--shards=a"], "give runs to compare"),
     (["--shards=a"], "give --output=FILE"),
     ([one, tmp_path / "none"], "none/config.json: no such file"),

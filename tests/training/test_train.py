@@ -301,7 +301,8 @@ def test_images_with_texts_train_what_needs_no_parts(system, form, tmp_path):
   config.data.shards = captioned(tmp_path / "pairs", form)
   if system == "hycoclip":
     with pytest.raises(
-      ValueError, match=r"This system trains on parts: .* hyperclip ground find"
+      ValueError,
+      match=r"This system trains on parts: .* `hyperclip ground` find",
     ):
       runs.prepare(config, tmp_path / "run")
     return

@@ -89,7 +89,7 @@ def check(sources: Sequence[TarSource]) -> None:
   if not seen.with_parts:
     raise ValueError(
       f"{message}. This system trains on parts: phrases of the captions, with "
-      "their boxes. hyperclip ground finds them in images with captions (see "
+      "their boxes. `hyperclip ground` finds them in images with captions (see "
       "docs/grounding.md); or train clip or meru, which need none"
     )
   logging.warning("%s", message)
