@@ -20,8 +20,8 @@ MEANINGS = (
     "lower",
   ),
   (
-    r"uncertainty/(.+)_corr(?:_cosine)?$",
-    "Uncertainty and {}",
+    r"uncertainty/(.+)_corr(_cosine|_csd|)$",
+    "Uncertainty and {}{}",
     "correlation of the uncertainty of inputs, in ten bins, and how often they "
     "are right; negative where the uncertain are wrong more often",
     "lower",
