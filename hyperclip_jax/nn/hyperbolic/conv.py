@@ -138,18 +138,31 @@ class PoincareConv(nn.Module):
   bias_init: Init = nn.initializers.zeros
   lambda_variant: LambdaVariant = "exact"
 
-  @nn.compact
   def __call__(
     self, x: Float[Array, "*batch dim"], curv: Scalar
   ) -> Float[Array, "*rest features"]:
+    return self.of_tangents(tangent.to_tangent(linear.wide(x), curv), curv)
+
+  @nn.compact
+  def of_tangents(
+    self, u: Float[Array, "*batch dim"], curv: Scalar
+  ) -> Float[Array, "*rest features"]:
+    """Convolves an image of tangent vectors at the root.
+
+    Args:
+      u: `tangent.to_tangent` of the image.
+      curv: c, where the curvature is -c.
+
+    Returns:
+      Image of points.
+    """
     rank = len(self.kernel_size)
-    lead, x = _images(linear.wide(x), rank)
-    rc, own = jnp.sqrt(curv), x.shape[-1]
+    lead, u = _images(linear.wide(u), rank)
+    rc, own = jnp.sqrt(curv), u.shape[-1]
     shape = (*self.kernel_size, own, self.features)
     kernel = self.param("kernel", self.kernel_init, shape)
-    places = math.prod(self.kernel_size)
-    u = beta.ratio(own * places, own) * tangent.to_tangent(x, curv)
-    slide = _slide(self, x.shape[1:-1])
+    u = beta.ratio(own * math.prod(self.kernel_size), own) * u
+    slide = _slide(self, u.shape[1:-1])
     # The patch of length |u| is the point with k t = cosh(2 k |u|).
     length2 = 4 * curv * slide.sum(dot(u, u))
     k_t = 1 + numerics.coshm1(length2)
@@ -159,8 +172,8 @@ class PoincareConv(nn.Module):
     k_t, along = _factor(k_t, along, self.lambda_variant)
     r = None
     if self.use_bias:
-      r = self.param("bias", self.bias_init, shape[-1:]).astype(x.dtype)
-    lengths = numerics.norm(kernel.astype(x.dtype).reshape(-1, shape[-1]).T)
+      r = self.param("bias", self.bias_init, shape[-1:]).astype(u.dtype)
+    lengths = numerics.norm(kernel.astype(u.dtype).reshape(-1, shape[-1]).T)
     v = hyperplanes.from_projections(along, k_t, lengths, r, curv)
     y = hyperplanes.at_logits(v, curv)
     return y.reshape(*lead, *y.shape[1:])
