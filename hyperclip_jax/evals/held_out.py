@@ -16,6 +16,7 @@ from hyperclip_jax.evals import rates, records
 from hyperclip_jax.evals.encoding import shared
 from hyperclip_jax.evals.metrics import cones, norms
 from hyperclip_jax.evals.metrics.hierarchy import METRICS, Parents, scores
+from hyperclip_jax.evals.metrics.open_set import open_set
 from hyperclip_jax.evals.metrics.retrieval import ranks
 from hyperclip_jax.evals.metrics.zero_shot import (
   hits,
@@ -203,7 +204,9 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
   if model.classes:
     groups |= _labelled(model, embeddings)
   if data.classes is not None:
-    groups |= _classify(model, data.classes)
+    named = not model.classes or {*data.classes.labels} <= {*model.classes}
+    objects = _classify if named else _unknown
+    groups |= objects(model, data.classes)
   numbers = {
     f"{data.name}/{group}/{name}": value
     for group, values in groups.items()
@@ -224,8 +227,27 @@ def _labelled(
   if not known.any():
     return {}
   labels, names = owns[known].argmax(axis=1), model.classes
-  right = hits(model, embeddings["image"][known], labels, names, ("{}",))
-  return {"classification": rates.classified(right, labels, len(names))}
+  images = embeddings["image"][known]
+  right = hits(model, images, labels, names, ("{}",))
+  found = {"classification": rates.classified(right, labels, len(names))}
+  if model.parents:
+    predicted = predict(model, images, classes)
+    pairs = [names[i] for i in predicted], [names[i] for i in labels]
+    found["hierarchy"] = rates.means(METRICS, scores(model.parents, *pairs))
+  return found
+
+
+def _unknown(model: Model, data: Classes) -> dict[str, dict[str, float]]:
+  """Measures how well objects of other classes than the model's are refused."""
+  classes = model.encode_text(model.classes)
+  texts = model.encode_text(data.labels)
+  owns = (texts[:, None] == classes[None]).all(axis=2)
+  known = owns.any(axis=1)
+  if not known.any() or known.all():
+    return {}
+  logits = shared(model.encode_image, data.images)
+  labels = owns[known].argmax(axis=1)
+  return {"open_set": open_set(logits[known], labels, logits[~known])}
 
 
 def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:

@@ -1,6 +1,6 @@
 """Recipes of papers beside that of HyCoCLIP (`config.paper`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hyperclip_jax.systems.rocket.options import TOWERS, VARIANTS, WEAK_ONLY
@@ -122,11 +122,18 @@ CIFAR10 = (
 )
 
 
-def poincare_resnet(depth: int, examples: int = 50_000) -> Config:
-  """Makes the CIFAR-10 recipe of Poincare ResNet (van Spengler et al., 2023).
+def poincare_resnet(
+  depth: int,
+  classes: Sequence[str] = CIFAR10,
+  parents: Sequence[tuple[str, str]] = (),
+  examples: int = 50_000,
+) -> Config:
+  """Makes the CIFAR recipe of Poincare ResNet (van Spengler et al., 2023).
 
   Args:
     depth: 20 or 32.
+    classes: names of the classes.
+    parents: pairs of a node and its parent, of a hierarchy of the classes.
     examples: records of the data set.
 
   Returns:
@@ -137,7 +144,8 @@ def poincare_resnet(depth: int, examples: int = 50_000) -> Config:
   config.steps = 100 * (examples // config.batch_size)
   config.optim.update(learning_rate=1e-3, warmup=0, b2=0.999, weight_decay=1e-4)
   config.model.update(
-    classes=CIFAR10,
+    classes=tuple(classes),
+    parents=tuple(parents),
     image_size=32,
     backbone="poincare_resnet",
     dtype="float32",
