@@ -136,6 +136,27 @@ def test_errors_are_measured_in_the_hierarchy_and_unknown_classes_refused():
   assert found["hierarchy"]["tie"] == 1.0  # 2 edges, and 0
 
 
+@pytest.mark.parametrize(
+  ("level", "group", "other"),
+  [("seen", "open_set", "zero_shot"), ("shapes", "hierarchy", "open_set")],
+)
+def test_shapes_are_measured_by_what_the_classes_are(level, group, other):
+  config = config_tree.load(f"configs/shapes_classes.py:{level}")
+  o = dataclasses.replace(
+    TINY,
+    classes=config.model.classes,
+    parents=config.model.parents,
+    backbone="vit",
+  )
+  variables = classifier.encoder(o).init(jax.random.key(0))
+  model = HyperCLIP("classifier", o, variables)
+  found = held_out.evaluate(model, runs.sample(small.config())).results
+  groups = {name.split("/")[1] for name in found}
+  assert group in groups
+  assert other not in groups
+  assert "classification" in groups
+
+
 def test_a_record_shows_what_names_a_class():
   parts = [Part(text, (0.0, 0.0, 0.5, 0.5)) for text in ("dog", "tree", "cat")]
   names = Labels(CLASSES)
