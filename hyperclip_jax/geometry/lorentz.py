@@ -243,11 +243,14 @@ def centroid(
     >>> centroid(x, 1.0, jnp.array([2.0, 0.0])).tolist()
     [1.0, 0.0]
   """
-  given = jnp.ones_like(x[..., 0]) if weights is None else weights
-  given = numerics.over_largest(given)
-  shares = given / jnp.sum(given, axis=-1, keepdims=True)
-  mean = jnp.sum(shares[..., None] * x, axis=-2)
-  u = dot(shares, stable.excess(x, mean[..., None, :], curv))
+  if weights is None:
+    mean = jnp.mean(x, axis=-2)
+    u = jnp.mean(stable.excess(x, mean[..., None, :], curv), axis=-1)
+  else:
+    given = numerics.over_largest(weights)
+    shares = given / jnp.sum(given, axis=-1, keepdims=True)
+    mean = jnp.sum(shares[..., None] * x, axis=-2)
+    u = dot(shares, stable.excess(x, mean[..., None, :], curv))
   scale2 = 1 + 2 * u + (u / (jnp.sqrt(curv) * time(mean, curv))) ** 2
   return mean / jnp.sqrt(scale2)[..., None]
 

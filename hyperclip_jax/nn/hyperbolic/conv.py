@@ -163,12 +163,14 @@ class PoincareConv(nn.Module):
     kernel = self.param("kernel", self.kernel_init, shape)
     u = beta.ratio(own * math.prod(self.kernel_size), own) * u
     slide = _slide(self, u.shape[1:-1])
-    # The patch of length |u| is the point with k t = cosh(2 k |u|).
-    length2 = 4 * curv * slide.sum(dot(u, u))
-    k_t = 1 + numerics.coshm1(length2)
-    along = (2 * rc * numerics.sinhc(length2))[..., None] * slide.conv(
-      u, kernel, self.dtype
-    )
+    # The patch of length |u| is the point with k t = cosh(r), r = 2 k |u|. One
+    # sinh(r / 2) gives cosh(r) - 1, cosh(r / 2) and so sinh(r), too.
+    r2 = 4 * curv * slide.sum(dot(u, u))
+    half = numerics.sinhc(r2 / 4)
+    excess = r2 / 2 * half**2
+    k_t = 1 + excess
+    stretch = half * jnp.sqrt(1 + excess / 2)
+    along = (2 * rc * stretch)[..., None] * slide.conv(u, kernel, self.dtype)
     k_t, along = _factor(k_t, along, self.lambda_variant)
     r = None
     if self.use_bias:
