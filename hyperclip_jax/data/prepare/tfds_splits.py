@@ -114,7 +114,8 @@ def _open(name: str, split: str, data_dir: str | None) -> Any:
       f"{files.shown(name)} --file_format=array_record{where}"
     ) from error
   features = found.dataset_info.features
-  if "image" not in features or not hasattr(features.get("label"), "names"):
+  wanted = {"image", "label"} <= {*features}
+  if not wanted or not hasattr(features["label"], "names"):
     raise ValueError(
       f"{written} has no image with one label; found "
       f"{files.shown(', '.join(features))}"

@@ -50,7 +50,7 @@ def test_a_long_tail_is_of_training_alone(tmp_path):
   names = [source[i].caption for i in range(len(source))]
   counts = [names.count(name) for name in digits.NAMES]
   most = np.bincount(digits.load().train_labels).max()
-  wanted = long_tail.sizes(most, 10, 0.1)
+  wanted = long_tail.sizes(int(most), 10, 0.1)
   assert np.abs(np.array(counts) - wanted).max() <= 8  # as balanced as they are
   val = shards.TarSource(shards.expand([f"{tmp_path}/val"]), 1)
   assert len(val) == len(digits.load().val)
