@@ -92,7 +92,8 @@ class PoincareResNet(nn.Module):
     kernel_init: initialiser of kernels: `conv.centre_identity`, with which a
       new network passes images on, or `conv.published_identity`.
     dtype: dtype of the convolutions; None for that of the images.
-    remat: whether the backward pass computes layers anew, to save memory.
+    remat: whether the backward pass computes layers anew, which saves memory
+      and, on a CPU, time to run and to compile.
     lambda_variant: "published" for the factor that the published code has, see
       `conv.PoincareConv`.
     skip_axis: "width" to add blocks and their inputs as points whose components
@@ -114,7 +115,7 @@ class PoincareResNet(nn.Module):
   widths: Sequence[int] = (8, 16, 32)
   kernel_init: Callable[..., Array] = conv.centre_identity
   dtype: DTypeLike | None = None
-  remat: bool = False
+  remat: bool = True
   lambda_variant: conv.LambdaVariant = "exact"
   skip_axis: SkipAxis = "channels"
 
