@@ -54,7 +54,9 @@ def layer(name: str, inputs: np.ndarray, curv: float) -> Call | None:
     ),
     "max pool": lambda: hnn.HMaxPool2d(2, own, stride=2),
     "mlr": lambda: (
-      lambda x: own.hyperplane_dists(x, ManifoldTensor(z, manifold=own, man_dim=0), r)
+      lambda x: own.hyperplane_dists(
+        x, ManifoldTensor(z, manifold=own, man_dim=0), r
+      )
     ),
   }
   if name not in make:

@@ -28,6 +28,7 @@ def inner(
     Inner products, at most -1/c; higher is nearer.
 
   Examples:
+    >>> from hyperclip_jax.geometry.lorentz import expmap0
     >>> x = expmap0(jnp.array([9.0, 0.0]), 1.0)
     >>> float(inner(x, x, 1.0))
     -1.0
@@ -83,6 +84,7 @@ def dist(
     Distances.
 
   Examples:
+    >>> from hyperclip_jax.geometry.lorentz import expmap0
     >>> x = expmap0(jnp.array([3.0, 0.0]), 1.0)
     >>> float(dist(x, jnp.zeros(2), 1.0))
     3.0
@@ -115,6 +117,7 @@ def pairwise_dist(
     Distances, 0 with zero gradient where rounding makes the excess negative.
 
   Examples:
+    >>> from hyperclip_jax.geometry.lorentz import expmap0
     >>> x = expmap0(jnp.array([[1.0, 0.0], [2.0, 0.0]]), 1.0)
     >>> pairwise_dist(x, jnp.zeros((1, 2)), 1.0).round(4)
     Array([[1.],

@@ -120,6 +120,9 @@ class PoincareConv(nn.Module):
     bias_init: initialiser of the offsets.
     lambda_variant: "exact", or "published" for the factor 2 (1 - c |p|^2) that
       the code of Poincare ResNet has instead of 2 / (1 - c |p|^2).
+    in_loop: whether the layer is part of a loop, such as `nn.scan`. Then CPUs
+      multiply patches: XLA has fast gradients of convolutions outside of loops
+      only.
 
   Examples:
     >>> layer, x = PoincareConv(8, (3, 3), strides=2), jnp.ones((5, 6, 6, 4))
@@ -137,6 +140,7 @@ class PoincareConv(nn.Module):
   kernel_init: Init = centre_identity
   bias_init: Init = nn.initializers.zeros
   lambda_variant: LambdaVariant = "exact"
+  in_loop: bool = False
 
   def __call__(
     self, x: Float[Array, "*batch dim"], curv: Scalar
@@ -170,7 +174,10 @@ class PoincareConv(nn.Module):
     excess = r2 / 2 * half**2
     k_t = 1 + excess
     stretch = half * jnp.sqrt(1 + excess / 2)
-    along = (2 * rc * stretch)[..., None] * slide.conv(u, kernel, self.dtype)
+    convolve = slide.conv
+    if self.in_loop and max(slide.dilation, default=1) == 1:
+      convolve = slide.conv_in_loop
+    along = (2 * rc * stretch)[..., None] * convolve(u, kernel, self.dtype)
     k_t, along = _factor(k_t, along, self.lambda_variant)
     r = None
     if self.use_bias:
@@ -255,6 +262,23 @@ class _Slide(NamedTuple):
       (1, *self.strides),
       ((0, 0), *self.padding),
       window_dilation=(1, *self.dilation),
+    )
+
+  def conv_in_loop(self, x, kernel, dtype):
+    """Convolves by a product of patches where that is faster."""
+
+    def product(x, kernel):
+      patches = windows.stack(x, self.window, self.strides, self.padding)
+      patches = patches.reshape(*patches.shape[:-2], -1)
+      return linear.product(
+        patches, kernel.reshape(-1, kernel.shape[-1]), dtype
+      )
+
+    def convolution(x, kernel):
+      return self.conv(x, kernel, dtype)
+
+    return jax.lax.platform_dependent(
+      x, kernel, cpu=product, default=convolution
     )
 
   def conv(self, x, kernel, dtype):

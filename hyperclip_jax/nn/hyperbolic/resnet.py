@@ -62,6 +62,7 @@ class Layer(nn.Module):
       dtype=self.dtype,
       kernel_init=self.kernel_init,
       lambda_variant=self.lambda_variant,
+      in_loop=skip is not None,
       name="conv",
     ).of_tangents(u, curv)
     x = norm.BatchNorm(not train, name="norm")(x, curv)
