@@ -231,9 +231,9 @@ def _labelled(
   right = hits(model, images, labels, names, ("{}",))
   found = {"classification": rates.classified(right, labels, len(names))}
   if model.parents:
-    predicted = predict(model, images, classes)
-    pairs = [names[i] for i in predicted], [names[i] for i in labels]
-    found["hierarchy"] = rates.means(METRICS, scores(model.parents, *pairs))
+    predicted = [names[i] for i in predict(model, images, classes)]
+    rows = scores(model.parents, predicted, [names[i] for i in labels])
+    found["hierarchy"] = rates.means(METRICS, rows)
   return found
 
 
