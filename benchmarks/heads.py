@@ -263,10 +263,16 @@ def table(content: dict[str, Any]) -> str:
       f"| dimensions | head | {' | '.join(map(MEASURES.get, shown))} | seeds |",
       f"|{'---|' * (len(shown) + 3)}",
     ]
-    for (dim, head), runs in rows.items():
+    for (dim, head), runs in sorted(rows.items(), key=_place):
       cells = [spread([run[name] for run in runs]) for name in shown]
       lines.append(f"| {dim} | {head} | {' | '.join(cells)} | {len(runs)} |")
   return "\n".join(lines) + "\n"
+
+
+def _place(row: tuple[tuple[str, str], Any]) -> tuple[int, int, int]:
+  """Sorts rows by dimension and head."""
+  (dim, head), _ = row
+  return int(dim), HEADS.index(head.split()[0]), len(head)
 
 
 def spread(values: Sequence[float]) -> str:
