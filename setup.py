@@ -29,6 +29,7 @@ EXTRAS = {
   # and an English model of spaCy: docs/grounding.md
   "ground": ["spacy>=3.8", "torch>=2.10", "transformers>=5"],
   "photos": ["scikit-image"],
+  "digits": ["scikit-learn"],
   "demo": ["gradio>=6"],
   "onnx": ["jax2onnx==0.13.0", "onnxruntime"],  # later: an older Orbax
   "emoji": ["resvg_py"],
@@ -48,6 +49,7 @@ EXTRAS["test"] = [
   *EXTRAS["faiss"],
   *EXTRAS["photos"],
   *EXTRAS["emoji"],
+  *EXTRAS["digits"],
   *EXTRAS["ground"],
   *EXTRAS["onnx"],
   "beartype",
@@ -65,7 +67,6 @@ EXTRAS["test"] = [
   "python-multipart",
   "pyyaml",
   "ruff",
-  "scikit-learn",
 ]
 
 

@@ -3,8 +3,9 @@
 python -m benchmarks.layers [--calls=N] [--hypll]
 
 One thread, float32, the median after two calls that are not counted. With
---hypll each layer that HypLL has is measured in turn with HypLL's, which must
-be installed beside torch.
+--hypll each layer that HypLL has is measured in turn with HypLL's
+(`benchmarks.hypll`), which must be installed beside torch. Prints a table of
+seconds.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from hyperclip_jax.nn import hyperbolic
 from hyperclip_jax.nn.hyperbolic import conv, resnet
 
 CURV = 1.0
+RESNET = "resnet-20 step"
 IMAGE = (32, 32, 32, 16)
 
 # Name -> layer or function of points, shape of its input, size of its tangents.
@@ -44,6 +46,11 @@ LAYERS = {
   ),
   "lorentz conv": (hyperbolic.LorentzConv(16, (3, 3)), IMAGE, 0.1),
   "batch norm": (hyperbolic.BatchNorm(use_running_average=False), IMAGE, 0.1),
+  "batch norm, frechet": (
+    hyperbolic.BatchNorm(use_running_average=False, mean="frechet"),
+    IMAGE,
+    0.1,
+  ),
   "relu": (hyperbolic.relu, IMAGE, 0.1),
   "residual": (
     lambda x, c: hyperbolic.residual(x, x[::-1], c),
@@ -96,12 +103,17 @@ def _compiled(loss, *arguments):
   return lambda: jax.block_until_ready(program(*arguments)), took
 
 
+def _images() -> tuple[np.ndarray, np.ndarray]:
+  """Returns a batch of random images, and labels."""
+  rng = np.random.default_rng(0)
+  images = rng.normal(size=(32, 32, 32, 3)).astype(np.float32)
+  return images, rng.integers(0, 10, 32)
+
+
 def _resnet_step() -> tuple[Callable[[], None], float]:
   """Returns one training step of Poincare ResNet-20 with Adam."""
   net = resnet.PoincareResNet(num_classes=10)
-  rng = np.random.default_rng(0)
-  images = jnp.asarray(rng.normal(size=(32, 32, 32, 3)).astype(np.float32))
-  labels = jnp.asarray(rng.integers(0, 10, 32))
+  images, labels = map(jnp.asarray, _images())
   init = jax.jit(lambda key: net.init(key, images, 0.1, train=False))
   variables = init(jax.random.key(0))
   optimizer = optax.adam(1e-3)
@@ -133,40 +145,14 @@ def _resnet_step() -> tuple[Callable[[], None], float]:
   return lambda: jax.block_until_ready(program(*arguments)), took
 
 
-def _hypll(name: str) -> Callable[[], None] | None:
+def _theirs(name: str) -> Callable[[], None] | None:
   """Returns the same work in HypLL, or None if it has no such layer."""
-  import hypll.nn as hnn  # pyright: ignore[reportMissingImports]
-  import torch
-  from hypll.manifolds.poincare_ball import (  # pyright: ignore[reportMissingImports]
-    Curvature,
-    PoincareBall,
-  )
-  from hypll.tensors import (  # pyright: ignore[reportMissingImports]
-    TangentTensor,
-  )
+  from benchmarks import hypll  # needs hypll and torch
 
-  torch.set_num_threads(1)
-  ball = PoincareBall(Curvature(value=CURV, constraining_strategy=lambda c: c))
-  make = {
-    "dense": lambda: hnn.HLinear(512, 512, ball),
-    "conv": lambda: hnn.HConvolution2d(16, 16, 3, ball, padding=1),
-    "batch norm": lambda: hnn.HBatchNorm2d(16, ball),
-    "relu": lambda: hnn.HReLU(ball),
-    "avg pool": lambda: hnn.HAvgPool2d((2, 2), ball, stride=(2, 2)),
-    "max pool": lambda: hnn.HMaxPool2d(2, ball, stride=2),
-  }
-  if name not in make:
-    return None
-  layer, (_, shape, size) = make[name](), LAYERS[name]
-  u = torch.tensor(_inputs(shape, size))
-  u = u if u.ndim == 2 else u.permute(0, 3, 1, 2).contiguous()
-
-  def call():
-    points = ball.expmap(TangentTensor(u, manifold=ball, man_dim=1))
-    points.tensor = points.tensor.detach().requires_grad_()
-    (layer(points).tensor ** 2).sum().backward()
-
-  return call
+  if name == RESNET:
+    return hypll.resnet_step(*_images())
+  _, shape, size = LAYERS[name]
+  return hypll.layer(name, _inputs(shape, size), CURV)
 
 
 def _seconds(call: Callable[[], None], calls: int) -> float:
@@ -183,20 +169,20 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--calls", type=int, default=10)
   parser.add_argument("--hypll", action="store_true")
-  parser.add_argument("--only", nargs="*", default=[*LAYERS, "resnet-20 step"])
+  parser.add_argument("--only", nargs="*", default=[*LAYERS, RESNET])
   flags = parser.parse_args()
+  print("| work | here | HypLL | ratio | compiled in |\n|---|---|---|---|---|")
   for name in flags.only:
-    if name == "resnet-20 step":
-      ours, compiling = _resnet_step()
-    else:
-      ours, compiling = _layer(name)
-    theirs = _hypll(name) if flags.hypll and name in LAYERS else None
-    found = []
+    ours, compiling = _resnet_step() if name == RESNET else _layer(name)
+    theirs = _theirs(name) if flags.hypll else None
+    found: list[list[float]] = [[], []]
     for _ in range(2):  # A B A B
-      found.append(f"{_seconds(ours, flags.calls):.4f}")
-      if theirs:
-        found.append(f"HypLL {_seconds(theirs, flags.calls):.4f}")
-    print(f"{name}: {', '.join(found)} s; compiled in {compiling:.1f} s")
+      for times, work in zip(found, (ours, theirs), strict=True):
+        times += [_seconds(work, flags.calls)] if work else []
+    here, there = (statistics.mean(times or [float("nan")]) for times in found)
+    row = [f"{here:.4f}", f"{there:.4f}", f"{there / here:.1f}"]
+    row = row if theirs else [row[0], "", ""]
+    print(f"| {name} | {' | '.join(row)} | {compiling:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

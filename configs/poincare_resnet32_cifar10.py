@@ -1,14 +1,4 @@
-"""Poincare ResNet-32 on CIFAR-10.
-
-hyperclip train --config=configs/poincare_resnet32_cifar10.py --workdir=DIR \
-  --config.data.shards='cifar10/train/*.tar' \
-  --config.data.held_out='cifar10/test/*.tar'
-
-A record is an image, KEY.png, and the name of its class, KEY.txt
-(docs/hyperbolic.md). The published run script's Adam, rate, decay and epochs;
-decay is decoupled here, and crops are random resized ones instead of shifts by
-up to four pixels.
-"""
+"""Poincare ResNet-32 on CIFAR-10; see `poincare_resnet20_cifar10.py`."""
 
 from hyperclip_jax.systems.classifier.recipe import poincare_resnet
 from hyperclip_jax.training.config import Config, paper

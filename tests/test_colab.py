@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((REPOSITORY / "colab").glob("*.ipynb"))
-TRAINING = "train_on_shapes"
+TRAINING, DIGITS = "train_on_shapes", "hyperbolic_digits"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -80,6 +80,11 @@ def test_use_of_what_was_trained(trained, name, plots):
   assert plots_of(run(name, folder)) == plots
 
 
+@pytest.mark.slow
+def test_digits(tmp_path):
+  assert plots_of(run(DIGITS, tmp_path)) == 2
+
+
 def test_all_are_run():
-  names = {TRAINING, "concept_hierarchy", "zero_shot_and_search"}
+  names = {TRAINING, DIGITS, "concept_hierarchy", "zero_shot_and_search"}
   assert {path.stem for path in NOTEBOOKS} == names

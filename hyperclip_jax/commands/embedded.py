@@ -1,8 +1,9 @@
-"""The commands shapes, photos and emoji: small data sets."""
+"""The commands shapes, digits, photos and emoji: small data sets."""
 
 import argparse
 
 from hyperclip_jax.commands.door import fail
+from hyperclip_jax.data.embedded import digits as digits_lib
 from hyperclip_jax.data.embedded import photos as photos_lib
 from hyperclip_jax.data.embedded import shapes as shapes_lib
 from hyperclip_jax.data.emoji import generate as emoji_lib
@@ -21,6 +22,14 @@ def shapes(options: argparse.Namespace) -> None:
       shard_size=options.shard_size,
     )
   except (ValueError, OSError) as error:
+    fail(error)
+
+
+def digits(options: argparse.Namespace) -> None:
+  """Writes the handwritten digits and prints the folder."""
+  try:
+    print(digits_lib.write(options.output, options.imbalance))
+  except (ImportError, ValueError, OSError) as error:
     fail(error)
 
 

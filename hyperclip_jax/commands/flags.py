@@ -133,10 +133,21 @@ _ON_BAD_SHARD = Flag(
 )
 
 _PREPARE = (
-  Flag("input", "tars, JSONs and tables, or globs of them", "GLOB", many=True),
+  Flag(
+    "input",
+    "tars, JSONs and tables, or globs of them; folders of images by class; "
+    "tfds:NAME:SPLIT",
+    "GLOB",
+    many=True,
+  ),
   Flag("output", "output folder; an interrupted run is resumed", "DIR", path),
   Flag("verify", "check a prepared folder, and exit", "DIR", path),
-  Flag("images", "folder of a JSON's or table's images (its own)", "DIR", path),
+  Flag(
+    "images",
+    "folder of a JSON's or table's images (its own), or of TFDS's data sets",
+    "DIR",
+    path,
+  ),
   Flag("crops", "store a crop for each part, too"),
   Flag("require_boxes", "drop records without parts"),
   Flag(
@@ -165,7 +176,11 @@ _PREPARE = (
   ),
   Flag("quality", "quality of the JPEGs", "N", whole(0), 92),
   Flag(
-    "shard_size", "images of a JSON or table in a shard", "N", whole(0), 10_000
+    "shard_size",
+    "images in a shard, of what is not a tar",
+    "N",
+    whole(0),
+    10_000,
   ),
   _ON_BAD_SHARD,
   Flag("jobs", "processes (one per core)", "N", whole(1)),
@@ -482,6 +497,21 @@ COMMANDS = {
     "writes the embedded data set of coloured shapes",
     "embedded:shapes",
     _SHAPES,
+  ),
+  "digits": Command(
+    "writes scikit-learn's handwritten digits as captioned tars",
+    "embedded:digits",
+    (
+      _output("output folder"),
+      Flag(
+        "imbalance",
+        "size of the rarest class over that of the most frequent one",
+        "X",
+        number,
+        1.0,
+      ),
+    ),
+    details="Needs the extra `digits`.",
   ),
   "photos": Command(
     "writes eight annotated photographs as a raw GRIT shard",

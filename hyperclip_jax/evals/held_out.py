@@ -22,6 +22,7 @@ from hyperclip_jax.evals.metrics.hierarchy import (
   kinship,
   scores,
 )
+from hyperclip_jax.evals.metrics.open_set import open_set
 from hyperclip_jax.evals.metrics.retrieval import recalls
 from hyperclip_jax.evals.metrics.scores import by_each
 from hyperclip_jax.evals.metrics.zero_shot import accuracies, predict
@@ -218,7 +219,9 @@ def evaluate(model: Model, data: Sample) -> Evaluation:
     texts = {"text": data.text, "box_text": data.box_text}
     groups |= inclusion.of_records(embeddings, texts, data.parts)
   if data.classes is not None:
-    for kind, found in _classify(model, data.classes).items():
+    named = not model.classes or {*data.classes.labels} <= {*model.classes}
+    objects = _classify if named else _unknown
+    for kind, found in objects(model, data.classes).items():
       groups[kind] = groups.get(kind, {}) | found
   numbers = {
     f"{data.name}/{group}/{name}": value
@@ -242,7 +245,12 @@ def _labelled(
   labels, names = owns[known].argmax(axis=1), model.classes
   given = class_embeddings(model, names, ("{}",))
   images = embeddings["image"][known]
-  return {"classification": _accuracies(model, images, labels, given)}
+  found = {"classification": _accuracies(model, images, labels, given)}
+  if model.parents:
+    predicted = [names[i] for i in predict(model, images, classes)]
+    rows = scores(model.parents, predicted, [names[i] for i in labels])
+    found["hierarchy"] = rates.means(METRICS, rows)
+  return found
 
 
 def _accuracies(
@@ -256,6 +264,19 @@ def _accuracies(
   return by_each(model, lambda similarity: rate(similarity, classes))
 
 
+def _unknown(model: Model, data: Classes) -> dict[str, dict[str, float]]:
+  """Measures how well objects of other classes than the model's are refused."""
+  classes = model.encode_text(model.classes)
+  texts = model.encode_text(data.labels)
+  owns = (texts[:, None] == classes[None]).all(axis=2)
+  known = owns.any(axis=1)
+  if not known.any() or known.all():
+    return {}
+  logits = shared(model.encode_image, data.images)
+  labels = owns[known].argmax(axis=1)
+  return {"open_set": open_set(logits[known], labels, logits[~known])}
+
+
 def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
   """Measures zero-shot accuracy over leaf classes, and hierarchical errors."""
   names = sorted(set(data.labels))
@@ -264,10 +285,6 @@ def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
   classes = class_embeddings(model, names, TEMPLATES)
   predicted = [names[i] for i in predict(model, embeddings, classes)]
   new = data.held_out
-  nodes = [node for node in data.parents if node not in names]
-  words = dict(zip(names, classes, strict=True)) | dict(
-    zip(nodes, class_embeddings(model, nodes, TEMPLATES), strict=True)
-  )
   groups = {
     "zero_shot": _accuracies(model, embeddings, labels, classes),
     "zero_shot_held_out": _accuracies(
@@ -279,15 +296,20 @@ def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
     | rates.means(
       KINSHIP, kinship(data.parents, predicted, data.labels).astype(float)
     ),
-    "words": tree.entailment(
+  }
+  if not model.classes:  # a classifier has no words above its classes
+    nodes = [node for node in data.parents if node not in names]
+    words = dict(zip(names, classes, strict=True)) | dict(
+      zip(nodes, class_embeddings(model, nodes, TEMPLATES), strict=True)
+    )
+    groups["words"] = tree.entailment(
       model.space,
       data.parents,
       {node: words[node] for node in tree.inner(data.parents)},
       embeddings,
       data.labels,
-    ),
-    "words_distance": tree.radii(model.space, data.parents, words),
-  }
+    )
+    groups["words_distance"] = tree.radii(model.space, data.parents, words)
   if isinstance(model.space, Gaussian):
     groups |= inclusion.of_hierarchy(
       data.parents, words, embeddings, data.labels

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from hyperclip_jax.geometry import numerics, stable
 from hyperclip_jax.geometry.numerics import Array, Scalar
 
+SHORTEST = 1e-15  # of normals; shorter ones act as this
 REACH = 40.0  # sqrt(c) times a distance; float32 squares of sinh end at 44
 
 
@@ -34,7 +35,8 @@ def logits(
 
   Args:
     x: points.
-    z: normals, one a column; one that is 0 gives 0.
+    z: normals, one a column; one that is 0 gives 0 where its offset is, and has
+      the gradient 2 x.
     r: offsets; None for 0. Beyond k |r| = 20 they act as 20.
     curv: c, where the curvature is -c.
 
@@ -78,9 +80,10 @@ def from_projections(
   """
   rc = jnp.sqrt(curv)
   lead = (None,) * (along.ndim - 1)
-  some = lengths > 0
-  inverse = jnp.where(some, 1 / jnp.where(some, lengths, 1), 0)
-  sine = along * inverse[lead]
+  # A normal of 0 has no direction. As a very short one it gives 0, and has the
+  # gradient of the flat product: else it could never be trained.
+  lengths = jnp.where(lengths > SHORTEST, lengths, SHORTEST)
+  sine = along / lengths[lead]
   if r is not None:
     angle = jnp.clip(2 * rc * r, -REACH, REACH)
     sine = jnp.cosh(angle)[lead] * sine - jnp.sinh(angle)[lead] * k_t[..., None]

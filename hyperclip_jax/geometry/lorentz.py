@@ -26,154 +26,43 @@ References:
   Law et al., Lorentzian Distance Learning, ICML 2019 (centroid).
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from hyperclip_jax.geometry import numerics, stable
-from hyperclip_jax.geometry.numerics import Array, Scalar, dot, namespace, norm
+from hyperclip_jax.geometry.cones import (
+  exterior_angle,
+  half_aperture,
+  pairwise_exterior_angle,
+)
+from hyperclip_jax.geometry.distances import (
+  dist,
+  dist0,
+  inner,
+  pairwise_dist,
+  pairwise_inner,
+)
+from hyperclip_jax.geometry.numerics import Array, Scalar, dot
 from hyperclip_jax.geometry.stable import time
 
-
-def inner(
-  x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
-) -> Float[Array, "*#batch"]:
-  """Computes Lorentz inner products x.y - t_x t_y of pairs of points.
-
-  The form -cosh(sqrt(c) d) / c keeps its digits near -1/c, where the terms
-  above cancel far from the root (Nickel and Kiela, 2018).
-
-  Args:
-    x: points.
-    y: points.
-    curv: c, where the curvature is -c.
-
-  Returns:
-    Inner products, at most -1/c; higher is nearer.
-
-  Examples:
-    >>> x = expmap0(jnp.array([9.0, 0.0]), 1.0)
-    >>> float(inner(x, x, 1.0))
-    -1.0
-  """
-  return -(1 + stable.excess(x, y, curv)) / curv
-
-
-def pairwise_inner(
-  x: Float[Array, "*batch n dim"], y: Float[Array, "*batch m dim"], curv: Scalar
-) -> Float[Array, "*batch n m"]:
-  """Computes Lorentz inner products of all pairs, by one matrix product.
-
-  The terms x.y and t_x t_y grow with the times, so a float32 result has an
-  error of about 1e-7 t_x t_y, at worst 6e-7 t_x t_y. Far from the root this
-  loses the order of near candidates: of ten at distances of 0.5 to 1 (dim 512,
-  c = 1) a wrong one came first for no query up to radius 4, for up to 1% at 5,
-  8% at 6, 43% at 7, 84% at 8 and over 90% at 9 and 10. Moving the centroid of
-  the candidates to the root helps only if they are all close together. To rank
-  points beyond radius 4/sqrt(c) use float64, or `dist` row by row, which ranks
-  correctly up to radius 10 at some forty times the cost on a CPU.
-
-  Args:
-    x: points, n of them.
-    y: points, m of them.
-    curv: c, where the curvature is -c.
-
-  Returns:
-    Inner products; higher is nearer.
-
-  Examples:
-    >>> pairwise_inner(jnp.zeros((2, 3)), jnp.zeros((4, 3)), 1.0).shape
-    (2, 4)
-  """
-  times = time(x, curv)[..., :, None] * time(y, curv)[..., None, :]
-  return numerics.products(x, y) - times
-
-
-def dist(
-  x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
-) -> Float[Array, "*#batch"]:
-  """Computes geodesic distances, accurate at every distance.
-
-  They are `acosh(-c <x, y>) / sqrt(c)`, of the Lorentz inner product.
-
-  The gradient is 0 at x = y (Nickel and Kiela, 2018).
-
-  Args:
-    x: points.
-    y: points.
-    curv: c, where the curvature is -c.
-
-  Returns:
-    Distances.
-
-  Examples:
-    >>> x = expmap0(jnp.array([3.0, 0.0]), 1.0)
-    >>> float(dist(x, jnp.zeros(2), 1.0))
-    3.0
-    >>> jax.grad(dist)(x, x, 1.0)
-    Array([0., 0.], dtype=float32)
-  """
-  angle = numerics.acosh1p(stable.excess(x, y, curv))
-  return angle / namespace(angle, curv).sqrt(curv)
-
-
-def pairwise_dist(
-  x: Float[Array, "*batch n dim"], y: Float[Array, "*batch m dim"], curv: Scalar
-) -> Float[Array, "*batch n m"]:
-  """Computes geodesic distances of all pairs, from one matrix product.
-
-  With the excess time tau = t - 1/sqrt(c), cosh(sqrt(c) d) - 1 equals
-  sqrt(c) (tau_x + tau_y) + c tau_x tau_y - c x.y. The sum cancels when the
-  points are much closer to each other than to the root: in float32 at radius
-  1, c = 1, a distance of 0.01 is good to three digits. Use `dist` for the
-  pairs that matter. Near candidates are ranked no better than by
-  `pairwise_inner`: reliably to radius 4/sqrt(c) in float32, and mostly wrong
-  from 8/sqrt(c) on.
-
-  Args:
-    x: points, n of them.
-    y: points, m of them.
-    curv: c, where the curvature is -c.
-
-  Returns:
-    Distances, 0 with zero gradient where rounding makes the excess negative.
-
-  Examples:
-    >>> x = expmap0(jnp.array([[1.0, 0.0], [2.0, 0.0]]), 1.0)
-    >>> pairwise_dist(x, jnp.zeros((1, 2)), 1.0).round(4)
-    Array([[1.],
-           [2.]], dtype=float32)
-  """
-  tau_x, tau_y = (
-    stable.excess_time(x, curv)[..., :, None],
-    stable.excess_time(y, curv)[..., None, :],
-  )
-  xy = numerics.products(x, y)
-  angle = numerics.acosh1p(stable.excess_of_times(tau_x, tau_y, xy, curv))
-  return angle / namespace(angle, curv).sqrt(curv)
-
-
-def dist0(
-  x: Float[Array, "*batch dim"], curv: Scalar
-) -> Float[Array, "*batch"]:
-  """Computes geodesic distances to the root, asinh(sqrt(c) |x|) / sqrt(c).
-
-  The gradient is 0 at the root.
-
-  Args:
-    x: points.
-    curv: c, where the curvature is -c.
-
-  Returns:
-    Distances; the radius of each point.
-
-  Examples:
-    >>> float(dist0(jnp.array([0.0, jnp.sinh(2.0)]), 1.0))
-    2.0
-  """
-  xp = namespace(x, curv)
-  root_curv = xp.sqrt(curv)
-  return xp.arcsinh(root_curv * norm(x)) / root_curv
+__all__ = [
+  "centroid",
+  "dist",
+  "dist0",
+  "expmap",
+  "expmap0",
+  "exterior_angle",
+  "geodesic",
+  "half_aperture",
+  "inner",
+  "logmap",
+  "logmap0",
+  "pairwise_dist",
+  "pairwise_exterior_angle",
+  "pairwise_inner",
+  "ptransp",
+  "time",
+]
 
 
 def expmap0(
@@ -354,11 +243,14 @@ def centroid(
     >>> centroid(x, 1.0, jnp.array([2.0, 0.0])).tolist()
     [1.0, 0.0]
   """
-  given = jnp.ones_like(x[..., 0]) if weights is None else weights
-  given = numerics.over_largest(given)
-  shares = given / jnp.sum(given, axis=-1, keepdims=True)
-  mean = jnp.sum(shares[..., None] * x, axis=-2)
-  u = dot(shares, stable.excess(x, mean[..., None, :], curv))
+  if weights is None:
+    mean = jnp.mean(x, axis=-2)
+    u = jnp.mean(stable.excess(x, mean[..., None, :], curv), axis=-1)
+  else:
+    given = numerics.over_largest(weights)
+    shares = given / jnp.sum(given, axis=-1, keepdims=True)
+    mean = jnp.sum(shares[..., None] * x, axis=-2)
+    u = dot(shares, stable.excess(x, mean[..., None, :], curv))
   scale2 = 1 + 2 * u + (u / (jnp.sqrt(curv) * time(mean, curv))) ** 2
   return mean / jnp.sqrt(scale2)[..., None]
 
@@ -393,104 +285,3 @@ def geodesic(
   weight_x = (1 - t) * numerics.sinhc((1 - t) ** 2 * angle2) / whole
   weight_y = t * numerics.sinhc(t**2 * angle2) / whole
   return weight_x[..., None] * x + weight_y[..., None] * y
-
-
-def half_aperture(
-  x: Float[Array, "*batch dim"], curv: Scalar, min_radius: Scalar = 0.1
-) -> Float[Array, "*batch"]:
-  """Computes half apertures of the entailment cones at x, in (0, pi/2].
-
-  asin(2 K / (sqrt(c) |x|)) with K = min_radius; pi/2, with zero gradient,
-  where sqrt(c) |x| <= 2 K (MERU, Desai et al., 2023). The slope
-  has no bound just outside that ball.
-
-  Args:
-    x: cone apexes.
-    curv: c, where the curvature is -c.
-    min_radius: K, the scale of the cones; MERU and HyCoCLIP use 0.1.
-
-  Returns:
-    Angles in radians.
-
-  Examples:
-    >>> float(half_aperture(jnp.array([0.4, 0.0]), 1.0))  # asin(1/2) = pi/6
-    0.5235...
-  """
-  # asin(a / b) = atan2(a, sqrt(b^2 - a^2)), which has no infinite slope times
-  # zero at a = b, and keeps its digits there.
-  outside = numerics.sqrt(curv * dot(x, x) - 4 * min_radius**2)
-  xp = namespace(outside)
-  return xp.arctan2(xp.full_like(outside, 2 * min_radius), outside)
-
-
-def exterior_angle(
-  x: Float[Array, "*#batch dim"], y: Float[Array, "*#batch dim"], curv: Scalar
-) -> Float[Array, "*#batch"]:
-  """Computes angles at x between the ray from the root and the geodesic to y.
-
-  The angle is 0 if y lies straight outward of x and pi if it lies towards the
-  root; x entails y if the angle is at most `half_aperture(x)` (MERU, Desai et
-  al., 2023). Where it is undefined it is 0 at x = y, so that a point lies in
-  its own cone, and pi/2 at x = 0.
-
-  With n = x/|x|, p = n.y and q = |y - p n| the angle is
-  atan2(q, sqrt(c) (t_x p - |x| t_y)).
-
-  It has a kink where y lies on the line through the root and x. If every
-  coordinate is within a few roundings of that line, the value is exactly 0 or
-  pi and the gradients for x, y and c are exactly 0, compiled or not. Beyond
-  that, the gradient has its full length.
-
-  Args:
-    x: cone apexes.
-    y: points seen from x.
-    curv: c, where the curvature is -c.
-
-  Returns:
-    Angles in radians, in [0, pi].
-
-  Examples:
-    >>> x = jnp.array([0.3, 0.4])
-    >>> float(exterior_angle(x, 0 * x, 1.0))
-    3.1415...
-    >>> jax.grad(exterior_angle)(x, 2 * x, 1.0)
-    Array([0., 0.], dtype=float32)
-  """
-  xp = namespace(x, y, curv)
-  r = norm(x)
-  n = xp.where(r > 0, 1 / xp.where(r > 0, r, 1), 0)[..., None] * x
-  along, across = stable.along_and_across(r, n, x, y, curv)
-  # What rounding leaves of a zero, up to 4 eps, in every coordinate.
-  rounding = 8 * xp.finfo(across.dtype).eps
-  size = xp.minimum(xp.abs(y), xp.abs(y - x))
-  on_ray = xp.all(xp.abs(across) <= rounding * size, axis=-1)
-  q = xp.where(on_ray, 0, norm(across))
-  return numerics.atan2(q, xp.sqrt(curv) * along)
-
-
-def pairwise_exterior_angle(
-  x: Float[Array, "n dim"], y: Float[Array, "m dim"], curv: Scalar
-) -> Float[Array, "n m"]:
-  """Computes exterior angles at every x to every y.
-
-  Rows are computed one by one, since in matrix products |y|^2 - p^2 loses the
-  small angles that decide whether y is inside a cone.
-
-  Args:
-    x: cone apexes, n of them.
-    y: points, m of them.
-    curv: c, where the curvature is -c.
-
-  Returns:
-    Angles in radians.
-
-  Examples:
-    >>> pairwise_exterior_angle(jnp.ones((2, 3)), jnp.ones((4, 3)), 1.0).shape
-    (2, 4)
-  """
-
-  @jax.checkpoint  # a row's residuals are m times larger than its result
-  def row(x_D):
-    return exterior_angle(x_D[None, :], y, curv)
-
-  return jax.lax.map(row, x)

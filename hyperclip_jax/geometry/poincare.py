@@ -18,57 +18,44 @@ References:
 import math
 
 import jax.numpy as jnp
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 
-from hyperclip_jax.geometry import (
-  boosts,
-  hyperplanes,
-  lorentz,
-  means,
-  numerics,
+from hyperclip_jax.geometry import boosts, lorentz, numerics
+from hyperclip_jax.geometry.ball import from_lorentz, to_lorentz
+from hyperclip_jax.geometry.ball_layers import (
+  frechet_mean,
+  frechet_variance,
+  fully_connected,
+  hyperplane_dists,
+  midpoint,
 )
-from hyperclip_jax.geometry.numerics import Array, Scalar, dot, namespace
+from hyperclip_jax.geometry.disk import disk_distance, disk_radius, translate
+from hyperclip_jax.geometry.numerics import Array, Scalar, dot
 
-
-def from_lorentz(
-  x: Float[Array, "*batch dim"], curv: Scalar
-) -> Float[Array, "*batch dim"]:
-  """Projects points of the hyperboloid stereographically, x / (1 + sqrt(c) t).
-
-  Args:
-    x: points of the Lorentz model, as space components.
-    curv: c, where the curvature is -c.
-
-  Returns:
-    Points of the ball.
-
-  Examples:
-    >>> p = from_lorentz(lorentz.expmap0(jnp.array([2.0, 0.0]), 1.0), 1.0)
-    >>> p  # tanh(1)
-    Array([0.7615..., 0.       ], dtype=float32)
-  """
-  return x / (1 + jnp.sqrt(curv) * lorentz.time(x, curv))[..., None]
-
-
-def to_lorentz(
-  p: Float[Array, "*batch dim"], curv: Scalar
-) -> Float[Array, "*batch dim"]:
-  """Maps points of the ball to space components, 2 p / (1 - c |p|^2).
-
-  The inverse of `from_lorentz`.
-
-  Args:
-    p: points of the ball.
-    curv: c, where the curvature is -c.
-
-  Returns:
-    Points of the Lorentz model.
-
-  Examples:
-    >>> to_lorentz(jnp.array([0.5, 0.0]), 1.0).round(4)
-    Array([1.3333, 0.    ], dtype=float32)
-  """
-  return 2 * p / (1 - curv * dot(p, p))[..., None]
+__all__ = [
+  "add",
+  "disk_distance",
+  "disk_radius",
+  "dist",
+  "expmap",
+  "expmap0",
+  "frechet_mean",
+  "frechet_variance",
+  "from_lorentz",
+  "fully_connected",
+  "gradient",
+  "gyration",
+  "hyperplane_dists",
+  "inner",
+  "logmap",
+  "logmap0",
+  "midpoint",
+  "pairwise_dist",
+  "project",
+  "ptransp",
+  "to_lorentz",
+  "translate",
+]
 
 
 def dist(
@@ -344,130 +331,6 @@ def project(
   return numerics.shorten(p, (1 - eps) / jnp.sqrt(curv))
 
 
-def midpoint(
-  p: Float[Array, "*batch n dim"],
-  curv: Scalar,
-  weights: Float[Array, "*batch n"] | None = None,
-) -> Float[Array, "*batch dim"]:
-  """Computes gyromidpoints, the Lorentz centroids of `lorentz.centroid`.
-
-  Args:
-    p: points of the ball; the mean is over axis -2.
-    curv: c, where the curvature is -c.
-    weights: non-negative numbers, not all 0; None for equal weights.
-
-  Returns:
-    Points of the ball.
-
-  Examples:
-    >>> midpoint(jnp.array([[0.8, 0.0], [0.0, 0.0]]), 1.0).round(4)
-    Array([0.5, 0. ], dtype=float32)
-  """
-  return from_lorentz(
-    lorentz.centroid(to_lorentz(p, curv), curv, weights), curv
-  )
-
-
-def frechet_mean(
-  p: Float[Array, "*batch n dim"],
-  curv: Scalar,
-  weights: Float[Array, "*batch n"] | None = None,
-) -> Float[Array, "*batch dim"]:
-  """Finds the points of the least squared distances; see `means.frechet_mean`.
-
-  Args:
-    p: points of the ball; the mean is over axis -2.
-    curv: c, where the curvature is -c.
-    weights: non-negative numbers, not all 0; None for equal weights.
-
-  Returns:
-    Points of the ball.
-
-  Examples:
-    >>> frechet_mean(jnp.array([[0.8, 0.0], [0.0, 0.0]]), 1.0).round(4)
-    Array([0.5, 0. ], dtype=float32)
-  """
-  x = to_lorentz(p, curv)
-  return from_lorentz(means.frechet_mean(x, curv, weights), curv)
-
-
-def frechet_variance(
-  p: Float[Array, "*batch n dim"],
-  mean: Float[Array, "*batch dim"],
-  curv: Scalar,
-  weights: Float[Array, "*batch n"] | None = None,
-) -> Float[Array, "*batch"]:
-  """Computes means of squared distances to a point; see `means.variance`.
-
-  Args:
-    p: points of the ball; the mean is over axis -2.
-    mean: points of the ball.
-    curv: c, where the curvature is -c.
-    weights: non-negative numbers, not all 0; None for equal weights.
-
-  Returns:
-    Variances.
-
-  Examples:
-    >>> p = jnp.array([[0.8, 0.0], [0.0, 0.0]])
-    >>> frechet_variance(p, jnp.zeros(2), 1.0).round(4)  # log(9)^2 / 2
-    Array(2.4139, dtype=float32)
-  """
-  x, mu = to_lorentz(p, curv), to_lorentz(mean, curv)
-  return means.variance(x, mu, curv, weights)
-
-
-def hyperplane_dists(
-  p: Float[Array, "*batch dim"],
-  z: Float[Array, "dim out"],
-  r: Float[Array, " out"] | None,
-  curv: Scalar,
-) -> Float[Array, "*batch out"]:
-  """Computes multinomial logistic regressions; see `hyperplanes.logits`.
-
-  Args:
-    p: points of the ball.
-    z: normals, one a column.
-    r: offsets; None for 0.
-    curv: c, where the curvature is -c.
-
-  Returns:
-    Logits, 2 |z| times signed distances.
-
-  Examples:
-    >>> p = jnp.array([[jnp.tanh(0.5), 0.0]])  # at distance 1
-    >>> hyperplane_dists(p, jnp.eye(2), None, 1.0).round(4)
-    Array([[2., 0.]], dtype=float32)
-  """
-  return hyperplanes.logits(to_lorentz(p, curv), z, r, curv)
-
-
-def fully_connected(
-  p: Float[Array, "*batch dim"],
-  z: Float[Array, "dim out"],
-  r: Float[Array, " out"] | None,
-  curv: Scalar,
-) -> Float[Array, "*batch out"]:
-  """Maps points to points; see `hyperplanes.fully_connected`.
-
-  Args:
-    p: points of the ball.
-    z: normals, one a column.
-    r: offsets; None for 0.
-    curv: c, where the curvature is -c.
-
-  Returns:
-    Points of the ball.
-
-  Examples:
-    >>> p = jnp.array([0.6, 0.0])
-    >>> f"{fully_connected(p, jnp.eye(2) / 2, None, 1.0)[0]:.4f}"
-    '0.6000'
-  """
-  x = hyperplanes.fully_connected(to_lorentz(p, curv), z, r, curv)
-  return from_lorentz(x, curv)
-
-
 def _far(v, curv):
   """Maps tangent vectors to points, none farther than a ball can tell."""
   # What is left to the boundary, 1 - tanh(d / 2) = 2 exp(-d), is then less than
@@ -479,67 +342,3 @@ def _far(v, curv):
 def _conformal(p, curv):
   """Computes lambda_p = 2 / (1 - c |p|^2)."""
   return 2 / (1 - curv * dot(p, p))
-
-
-def disk_radius(
-  distance: float | Float[Array, "*batch"], curv: Scalar
-) -> float | Float[Array, "*batch"]:
-  """How far from the middle of the ball, scaled to radius 1, points lie.
-
-  tanh(sqrt(c) d / 2).
-
-  Args:
-    distance: d, distances from the root.
-    curv: c, where the curvature is -c.
-
-  Returns:
-    Numbers in [0, 1].
-
-  Examples:
-    >>> float(disk_radius(jnp.array(2.0), 1.0))  # tanh(1)
-    0.7615...
-  """
-  xp = namespace(distance, curv)
-  return xp.tanh(xp.sqrt(curv) * distance / 2)
-
-
-def disk_distance(
-  radius: float | Float[Array, "*batch"], curv: Scalar
-) -> float | Float[Array, "*batch"]:
-  """Distances from the root; inverse of `disk_radius`.
-
-  Args:
-    radius: numbers in [0, 1).
-    curv: c, where the curvature is -c.
-
-  Returns:
-    2 artanh(radius) / sqrt(c).
-
-  Examples:
-    >>> float(disk_distance(jnp.array(0.5), 1.0))  # log(3)
-    1.0986...
-  """
-  xp = namespace(radius, curv)
-  return 2 * xp.arctanh(radius) / xp.sqrt(curv)
-
-
-def translate(
-  z: Complex[Array, "*#batch"], a: Complex[Array, "*#batch"] | complex
-) -> Complex[Array, "*#batch"]:
-  """Translates the unit disk, as complex numbers, so that 0 moves to a.
-
-  The isometry is the Moebius map (z + a) / (1 + conj(a) z), which preserves
-  geodesics and angles.
-
-  Args:
-    z: points of the disk.
-    a: image of 0; -a moves a to 0.
-
-  Returns:
-    Points of the disk.
-
-  Examples:
-    >>> translate(jnp.array([0j, -0.5 + 0j]), 0.5 + 0j)
-    Array([0.5+0.j, 0. +0.j], dtype=complex64)
-  """
-  return (z + a) / (1 + namespace(z, a).conj(a) * z)

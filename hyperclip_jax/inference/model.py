@@ -54,6 +54,7 @@ class HyperCLIP:
     context: largest number of tokens in a text.
     space: space of the embeddings.
     classes: classes that the model was trained to tell apart, if it was.
+    parents: their hierarchy, node -> its parents, if they have one.
     logit_scale: factor of nearness in `logits`.
     about: what a model card tells beside the options.
     preprocess: function of images, as for `encode_image`, to the uint8 pixels
@@ -98,6 +99,7 @@ class HyperCLIP:
     self.image_size = self._towers.image_size
     self.width, self.context = self._towers.width, self._towers.context
     self.classes = self._towers.classes
+    self.parents = self._towers.parents
     params = self.variables["params"]
     self.space: Space = spaces.on_host(self._towers.space(params))
     self.logit_scale = float(self._towers.scale(params))

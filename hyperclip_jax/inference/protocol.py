@@ -1,6 +1,6 @@
 """The interface of a trained model to evaluations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,6 +24,11 @@ class Model(Protocol):
   @property
   def classes(self) -> Sequence[str]:
     """Classes that the model was trained to tell apart, if it was."""
+    ...
+
+  @property
+  def parents(self) -> Mapping[str, tuple[str, ...]]:
+    """Hierarchy of the classes, node -> its parents, if they have one."""
     ...
 
   @property

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from hyperclip_jax.geometry.manifolds import Manifold
+from hyperclip_jax.geometry.manifolds import Flat, Manifold
 
 Labels = PyTree | Callable[[PyTree], PyTree]
 Rate = float | Float[Array, ""] | optax.Schedule
@@ -207,7 +207,8 @@ def sgd_rows(
   v = -learning_rate * manifold.gradient(x, total)
   length = jnp.sqrt(manifold.squared_length(x, v))
   short = jnp.minimum(1, longest / jnp.maximum(length, 1e-30))
-  moved = manifold.expmap(x, short[:, None] * v)
+  short = short if short.ndim == v.ndim else short[:, None]
+  moved = manifold.expmap(x, short * v)
   return table.at[own].set(moved, mode="drop")
 
 
@@ -220,22 +221,6 @@ def _sorted(ids, rows):
   # One number for a row and its place: XLA sorts pairs slowly on CPUs.
   both = jnp.sort(ids * count + jnp.arange(count, dtype=ids.dtype))
   return both // count, both % count
-
-
-class _Flat:
-  """Numbers without geometry, of which each has a length of its own."""
-
-  def gradient(self, x, g):
-    return g
-
-  def squared_length(self, x, v):
-    return v * v
-
-  def expmap(self, x, v):
-    return x + v
-
-  def ptransp(self, x, y, v):
-    return v
 
 
 def _transformation(
@@ -266,7 +251,7 @@ def _transformation(
     leaves, structure = jax.tree.flatten(params)
     tree = labels(params) if callable(labels) else labels
     found = structure.flatten_up_to(tree)
-    kinds = [_Flat() if flat is None and m is None else m for m in found]
+    kinds = [Flat() if flat is None and m is None else m for m in found]
     decays = [m is None for m in found]
     return leaves, structure, kinds, decays
 

@@ -167,6 +167,18 @@ MEANINGS = (
     "lower",
   ),
   (
+    r"open_set/auroc$",
+    "AUROC of unknown classes",
+    "how well the largest logit tells classes of training from others",
+    "higher",
+  ),
+  (
+    r"oscr$",
+    "Open-set classification rate",
+    "right answers among accepted images, over all shares of unknown ones",
+    "higher",
+  ),
+  (
     r"lca$",
     "LCA error",
     "1 + the prediction's ancestors that are not the truth's",
@@ -304,6 +316,7 @@ GROUPS = {
   "classification": "Classification",
   "zero_shot": "Zero-shot classification",
   "zero_shot_held_out": "Zero-shot classification of classes never trained on",
+  "open_set": "Images of classes that the model does not have",
   "retrieval": "Retrieval",
   "hierarchy": "Distance of wrong classes in the hierarchy",
   "hierarchy_wordnet": "The same in WordNet, for classes that are its nouns",

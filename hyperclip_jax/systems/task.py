@@ -64,7 +64,8 @@ class Encoder(NamedTuple):
     whole_context: whether texts must fill the context, such as where towers
       attend to padding; otherwise padding may be cut.
     classes: classes that it was trained to tell apart, as its texts name them;
-      none for an encoder of any text.
+      none for an encoder of any text. Rows of images are then their logits.
+    parents: hierarchy of the classes, node -> its parents; none without one.
   """
 
   init: Callable[[PRNGKeyArray], Variables]
@@ -78,6 +79,7 @@ class Encoder(NamedTuple):
   width: int
   whole_context: bool = False
   classes: tuple[str, ...] = ()
+  parents: Mapping[str, tuple[str, ...]] = {}
 
 
 def variable_shapes(encoder: Encoder) -> PyTree:

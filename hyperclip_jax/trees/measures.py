@@ -11,6 +11,7 @@ from hyperclip_jax.trees.closure import Closure
 from hyperclip_jax.trees.energy import Energy
 
 AT_ONCE = 2**24  # comparisons
+ALIKE = 2**30  # comparisons up to which all rows have one shape
 
 
 def reconstruction(
@@ -39,21 +40,48 @@ def reconstruction(
   if nodes is None:
     nodes = np.flatnonzero(above[:, 0] >= 0)
   nodes = nodes[above[nodes, 0] >= 0]
-  rows = max(1, AT_ONCE // (above.shape[1] * len(table)))
+  # All are started before any is awaited, so that cores share them.
+  started = [
+    (others, _rows(table, jnp.asarray(own), jnp.asarray(others), e.scores))
+    for own, others in _jobs(nodes, above, len(table))
+  ]
   ranks, precisions = [], []
-  for first in range(0, len(nodes), rows):
-    own = np.resize(nodes[first : first + rows], min(rows, len(nodes)))
-    found = _rows(table, jnp.asarray(own), jnp.asarray(above[own]), e.scores)
-    kept = min(rows, len(nodes) - first)
-    rank, precision = (np.asarray(x)[:kept] for x in found)
-    true = above[own[:kept]] >= 0
+  for others, found in started:
+    rank, precision = map(np.asarray, found)
+    true = others >= 0
     ranks.append(rank[true])
-    precisions.append((precision * true).sum(1) / true.sum(1))
+    kept = true[:, 0]
+    precisions.append(
+      np.mean(precision[kept], axis=1, where=true[kept], dtype=np.float64)
+    )
   return {
     "mean_rank": float(np.concatenate(ranks).mean()),
     "map": float(np.concatenate(precisions).mean()),
     "nodes": float(len(nodes)),
   }
+
+
+def _jobs(nodes, above, total):
+  """Yields some nodes, and the others above each, of few shapes in all.
+
+  Most nodes have few others above them, and the work grows with the most: in
+  large hierarchies nodes with about as many are together.
+  """
+  counts, most = np.sum(above[nodes] >= 0, axis=1), above.shape[1]
+  widths = np.full(len(nodes), most)
+  if len(nodes) * total * most > ALIKE:
+    widths = np.minimum(2 ** np.ceil(np.log2(counts)).astype(int), most)
+  for width in np.unique(widths).tolist():
+    same = nodes[widths == width]
+    rows = min(len(same), max(1, AT_ONCE // (width * total)))
+    for first in range(0, len(same), rows):
+      own = same[first : first + rows]
+      others = above[own, :width]
+      missing = rows - len(own)  # filled up with nodes that do not count
+      yield (
+        np.pad(own, (0, missing)),
+        np.pad(others, ((0, missing), (0, 0)), constant_values=-1),
+      )
 
 
 @functools.partial(jax.jit, static_argnums=3)

@@ -18,6 +18,7 @@ class FakeModel:
   image_size: int = 8
   logit_scale: float = 100.0
   classes: tuple[str, ...] = ()
+  parents: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
   def encode_text(self, texts, lift=True):
     features = np.array([self.table[text] for text in texts], np.float32)

@@ -366,3 +366,18 @@ def test_what_does_not_fit_is_named(wrong):
     hyperbolic.PoincareConv(2, (3, 3), strides=(1, 1, 1)[: len(wrong)]).init(
       jax.random.key(0), jnp.zeros(wrong), 1.0
     )
+
+
+def test_outputs_that_start_at_zero_are_trained(standard_promotion):
+  """More outputs than inputs: the identity leaves some normals at 0."""
+  layer, x = hyperbolic.PoincareDense(4), jnp.array([[1.0, 2.0], [3.0, -1.0]])
+  params = layer.init(jax.random.key(0), x, 0.5)
+  np.testing.assert_array_equal(params["params"]["kernel"][:, 2:], 0)
+
+  def last(params):
+    return jnp.sum(layer.apply(params, x, 0.5)[:, 3])
+
+  assert last(params) == 0
+  grads = jax.grad(last)(params)["params"]["kernel"]
+  np.testing.assert_allclose(grads[:, 3], 2 * x.sum(axis=0), rtol=1e-5)
+  np.testing.assert_array_equal(grads[:, :3], 0)

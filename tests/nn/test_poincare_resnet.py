@@ -1,5 +1,6 @@
 """Poincare ResNet against the published code, and that code corrected."""
 
+import collections
 import functools
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from hyperclip_jax.nn.hyperbolic import resnet, tangent
+from hyperclip_jax.nn.hyperbolic import conv, resnet, tangent
 from tests import golden_files
 
 VARIANTS = {
@@ -21,18 +22,7 @@ _QUICK_COMPILE = {
   "xla_backend_optimization_level": 0,
   "xla_llvm_disable_expensive_passes": True,
 }
-GROUPS = {
-  "group1": "group1",
-  "group2": "group2_first",
-  "group3": "group3_first",
-}
-LAYERS = {
-  "conv1": "conv1",
-  "conv2": "conv2",
-  "bn1": "norm1",
-  "bn2": "norm2",
-  "downsample": "downsample",
-}
+NAMES = {"weights": "kernel", "z": "kernel", "mean": "bias", "var": "scale"}
 
 
 @pytest.fixture(scope="module")
@@ -57,39 +47,48 @@ def _net(variant):
   )
 
 
-def _layer(key):
-  """Where a layer of the published code is in our parameters."""
-  if key in ("conv", "fc"):
-    return ({"conv": "conv", "fc": "head"}[key],)
-  if key == "bn":
-    return ("norm",)
-  group, _, layer = key.split(".")
-  return GROUPS[group], LAYERS[layer]
+def _layer(path):
+  """Where a layer of the published code is in our parameters.
+
+  Returns:
+    Path, and the row of a stack or None.
+  """
+  if len(path) == 1:
+    own = {"conv": ("first", "conv"), "bn": ("first", "norm"), "fc": ("head",)}
+    return own[path[0]], None
+  group, block, layer = path
+  if layer == "downsample":
+    return (f"{group}_skip",), None
+  kind = "conv" if layer.startswith("conv") else "norm"
+  row = 2 * int(block) + int(layer[-1]) - 1
+  if group == "group1":
+    return (group, kind), row
+  # The first layer, which has a stride, is apart.
+  return ((group, kind), row - 1) if row else ((f"{group}_first", kind), None)
 
 
 def _params(arrays):
   """Parameters, or their gradients, from those of the published code."""
-  params = {}
+  params, rows = {}, collections.defaultdict(dict)
   for key, value in arrays.items():
     *path, name = key.split(".")
     path = [p for p in path if p != "norm"]
-    if name not in ("weights", "z", "bias", "mean", "var"):
+    if name not in (*NAMES, "bias") or path[-1:] == ["ball"]:
       continue
-    if path[-1:] == ["ball"]:
-      continue
-    where = _layer(".".join(path))
+    where, row = _layer(path)
     value = jnp.asarray(value)
     if name == "weights":
-      size = 1 if where[-1] == "downsample" else 3
+      size = 1 if where[0].endswith("skip") else 3
       value = value.reshape(-1, size, size, value.shape[-1])
       value = jnp.moveaxis(value, 0, 2)
-    if where[0] == "group1":  # scanned, so stacked
-      value = value[None]
-    ours = {"weights": "kernel", "z": "kernel", "mean": "bias", "var": "scale"}
+    where = (*where, NAMES.get(name, name))
+    if row is not None:
+      rows[where][row] = value
+      value = jnp.stack([rows[where][i] for i in sorted(rows[where])])
     at = params
-    for part in where:
+    for part in where[:-1]:
       at = at.setdefault(part, {})
-    at[ours.get(name, name)] = value
+    at[where[-1]] = value
   return params
 
 
@@ -118,6 +117,10 @@ def start(golden):
     return params, stats, images, labels
 
 
+def _is_layer(module, method):
+  return isinstance(module, conv.PoincareConv) or method == "__call__"
+
+
 @functools.cache
 def _step(variant):
   """The compiled loss, its gradients, and the activations."""
@@ -130,7 +133,7 @@ def _step(variant):
       c,
       train=True,
       mutable=["batch_stats", "intermediates"],
-      capture_intermediates=True,
+      capture_intermediates=_is_layer,
     )
     each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return each.mean(), (logits, state["intermediates"])
@@ -147,21 +150,15 @@ def _assert_close(found, expected, rtol=1e-9, name=""):
 
 
 def _activations(seen):
-  def of(*path, index=None):
-    at = seen
-    for part in path:
-      at = at[part]
-    at = at["__call__"][0]
-    at = at if index is None else at[index]
-    return jnp.moveaxis(tangent.to_tangent(at, 0.1), -1, 1)
-
-  return {
-    "conv": of("conv"),
-    "bn": of("norm"),
-    "group1": of("group1", index=0),
-    "group2": of("group2_first"),
-    "group3": of("group3_first"),
+  first = seen["first"]
+  points = {
+    "conv": first["conv"]["of_tangents"][0],
+    "bn": first["norm"]["__call__"][0],
   }
+  tangents = {name: tangent.to_tangent(x, 0.1) for name, x in points.items()}
+  for group in ("group1", "group2", "group3"):
+    tangents[group] = seen[group]["__call__"][0][-1]  # the last of the stack
+  return {name: jnp.moveaxis(u, -1, 1) for name, u in tangents.items()}
 
 
 @pytest.mark.slow
@@ -242,9 +239,9 @@ def test_training(golden, start, variant, run):
   prefix = f"{variant}/train_{run}/"
   np.testing.assert_allclose(losses, golden[f"{prefix}loss"], rtol=rtol)
   final = _params(_under(golden, f"{prefix}final/"))
-  for layer, leaves in final.items():
-    for name, expected in leaves.items():
-      _assert_close(params[layer][name], expected, rtol, f"{layer}/{name}")
+  for path, expected in jax.tree_util.tree_leaves_with_path(final):
+    found = functools.reduce(lambda tree, key: tree[key.key], path, params)
+    _assert_close(found, expected, rtol, str(path))
 
 
 def test_evaluation_does_not_depend_on_the_batch(start):
@@ -280,7 +277,7 @@ def test_depth_is_scanned():
   shapes = [shapes_of(depth) for depth in (20, 32)]
   assert shapes[0].keys() == shapes[1].keys()
   lengths = [
-    [s[f"group{g}"]["conv1"]["kernel"].shape[0] for g in (1, 2, 3)]
+    [s[f"group{g}"]["conv"]["kernel"].shape[0] for g in (1, 2, 3)]
     for s in shapes
   ]
-  assert lengths == [[3, 2, 2], [5, 4, 4]]
+  assert lengths == [[6, 5, 5], [10, 9, 9]]

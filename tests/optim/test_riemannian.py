@@ -246,3 +246,67 @@ def test_it_needs_params():
   x = jnp.zeros(3)
   with pytest.raises(ValueError, match="params"):
     optimizer.update(x, optimizer.init(x))
+
+
+@pytest.mark.parametrize("run", ["sgd_nesterov", "adam_amsgrad"])
+def test_factors_of_a_product_move_as_leaves_of_their_own(
+  run, standard_promotion
+):
+  rng = np.random.default_rng(0)
+  kinds = {
+    "a": manifolds.Lorentz(1.0),
+    "b": manifolds.Poincare(0.5),
+    "c": manifolds.Flat(),
+  }
+  sizes = {"a": 2, "b": 3, "c": 1}
+  apart = {
+    name: jnp.asarray(0.1 * rng.normal(size=(4, size)), jnp.float32)
+    for name, size in sizes.items()
+  }
+  product = manifolds.Product(tuple(kinds.values()), tuple(sizes.values()))
+  both = [(RUNS[run](kinds), apart), (RUNS[run](product), _joined(apart))]
+
+  def steps(optimizer, params, grads):
+    state = optimizer.init(params)
+    for g in grads:
+      updates, state = optimizer.update(g, state, params)
+      params = optax.apply_updates(params, updates)
+    return params
+
+  grads = [
+    {
+      k: jnp.asarray(rng.normal(size=v.shape), v.dtype)
+      for k, v in apart.items()
+    }
+    for _ in range(3)
+  ]
+  found = [
+    jax.jit(functools.partial(steps, optimizer))(params, g)
+    for (optimizer, params), g in zip(
+      both, (grads, [_joined(g) for g in grads]), strict=True
+    )
+  ]
+  np.testing.assert_allclose(found[1], _joined(found[0]), rtol=2e-6, atol=1e-8)
+
+
+def _joined(parts):
+  return jnp.concatenate(list(parts.values()), axis=-1)
+
+
+def test_rows_of_a_product_move_in_each_factor(standard_promotion):
+  product = manifolds.Product(
+    (manifolds.Lorentz(1.0), manifolds.Flat()), (1, 2)
+  )
+  table = jnp.zeros((3, 3))
+  found = riemannian.sgd_rows(
+    table, jnp.array([1, 1]), jnp.ones((2, 3)), 0.5, product, longest=0.5
+  )
+  wanted = np.zeros((3, 3))
+  wanted[1] = [-np.sinh(0.5), -0.5, -0.5]
+  np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_a_product_that_does_not_fit():
+  product = manifolds.Product((manifolds.Flat(),), (2,))
+  with pytest.raises(ValueError, match=r"\(2,\) coordinates do not fit rows"):
+    product.gradient(jnp.zeros(3), jnp.zeros(3))

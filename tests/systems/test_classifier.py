@@ -14,10 +14,12 @@ import hyperclip_jax
 from hyperclip_jax import sections
 from hyperclip_jax.data.records.boxes import WHOLE
 from hyperclip_jax.data.records.record import Part, Record
+from hyperclip_jax.evals import held_out
 from hyperclip_jax.inference.classify import softmax
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.sections import SectionError
 from hyperclip_jax.systems import classifier
+from hyperclip_jax.systems.classifier import labels
 from hyperclip_jax.systems.classifier import model as model_lib
 from hyperclip_jax.systems.classifier.labels import Labels
 from hyperclip_jax.training import config as config_lib
@@ -51,18 +53,117 @@ TINY = classifier.Options(
   ],
 )
 def test_a_text_names_one_class_or_none(text, number):
-  labels = Labels(CLASSES)
-  assert labels([text], 3).tolist() == [[number, 0, 0]]
-  assert labels.decode([number]) == ("", *CLASSES)[number]
+  names = Labels(CLASSES)
+  assert names([text], 3).tolist() == [[number, 0, 0]]
+  assert names.decode([number]) == ("", *CLASSES)[number]
+
+
+EDGES = (("tabby", "cat"), ("cat", "animal"), ("dog", "animal"))
+
+
+@pytest.mark.parametrize(
+  ("classes", "text", "number"),
+  [
+    (("cat", "dog"), "a tabby", 1),
+    (("cat", "dog"), "a tabby cat", 1),
+    (("cat", "dog"), "an animal", 0),
+    (("cat", "dog"), "a dog, an animal", 2),
+    (("cat", "dog"), "a tabby and a dog", 0),
+    (("plant", "animal"), "a tabby", 2),
+    (("cat", "animal"), "a cat", 1),  # a class is itself first
+    (("cat", "animal"), "a tabby", 0),  # below two
+    (("cat", "animal"), "a dog", 2),
+  ],
+)
+def test_a_node_below_a_class_names_it(classes, text, number):
+  assert Labels(classes, EDGES).number(text) == number
+
+
+def test_names_that_are_written_alike_collide():
+  """Composed and decomposed letters are one name, as in texts."""
+  with pytest.raises(SectionError, match="found 2 with 1 different"):
+    dataclasses.replace(TINY, classes=("caf\u00e9", "cafe\u0301"))
+
+
+def test_labels_are_read_from_a_file(tmp_path):
+  path = tmp_path / "labels.csv"
+  path.write_text('cat,animal\n\n"dog, wild",animal\nanimal,thing\nrock\n')
+  found = labels.read(path)
+  assert found.classes == ("cat", "dog, wild", "rock")
+  assert found.edges == (
+    ("cat", "animal"),
+    ("dog, wild", "animal"),
+    ("animal", "thing"),
+  )
+  assert labels.parents(found.classes, found.edges) == {
+    "cat": ("animal",),
+    "dog, wild": ("animal",),
+    "rock": (),
+    "animal": ("thing",),
+    "thing": (),
+  }
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("a,b,c", "row 1: want CLASS or CLASS,PARENT, found a,b,c"),
+    ("a\nb,", "row 2: want CLASS"),
+    ("", "no class"),
+    ("a,b\nb,a", "no class"),
+  ],
+)
+def test_bad_label_files(tmp_path, text, message):
+  path = tmp_path / "labels.csv"
+  path.write_text(text)
+  with pytest.raises(ValueError, match=message):
+    labels.read(path)
+
+
+def test_errors_are_measured_in_the_hierarchy_and_unknown_classes_refused():
+  """Predictions by hand: a cat as a dog, and a rock."""
+  o = dataclasses.replace(TINY, classes=("cat", "dog", "rock"), parents=EDGES)
+  model = HyperCLIP("classifier", o, {"params": {}})
+  assert model.parents["tabby"] == ("cat",)
+  rows = {"cat": (1, 2, 0), "dog": (0, 3, 0), "rock": (0, 0, 1)}
+  names = ("cat", "dog", "dog")
+  embeddings = {
+    "image": np.array([rows[name] for name in names], np.float32),
+    "text": model.encode_text(["a cat", "a dog", "a tree"]),
+  }
+  found = held_out._labelled(model, embeddings)
+  assert found["classification"]["top1"] == 0.5
+  assert found["hierarchy"]["tie"] == 1.0  # 2 edges, and 0
+
+
+@pytest.mark.parametrize(
+  ("level", "group", "other"),
+  [("seen", "open_set", "zero_shot"), ("shapes", "hierarchy", "open_set")],
+)
+def test_shapes_are_measured_by_what_the_classes_are(level, group, other):
+  config = config_tree.load(f"configs/shapes_classes.py:{level}")
+  o = dataclasses.replace(
+    TINY,
+    classes=config.model.classes,
+    parents=config.model.parents,
+    backbone="vit",
+  )
+  variables = classifier.encoder(o).init(jax.random.key(0))
+  model = HyperCLIP("classifier", o, variables)
+  found = held_out.evaluate(model, runs.sample(small.config())).results
+  groups = {name.split("/")[1] for name in found}
+  assert group in groups
+  assert other not in groups
+  assert "classification" in groups
 
 
 def test_a_record_shows_what_names_a_class():
   parts = [Part(text, (0.0, 0.0, 0.5, 0.5)) for text in ("dog", "tree", "cat")]
-  labels = Labels(CLASSES)
+  names = Labels(CLASSES)
 
   def shown(caption, parts, number):
     record = Record("key", caption, b"", tuple(parts), {})
-    (part,) = classifier.show(labels, record, np.array([number]))["whole"]
+    (part,) = classifier.show(names, record, np.array([number]))["whole"]
     return part
 
   assert shown("a cat with a dog", parts, 0.0).text == "dog"
@@ -119,6 +220,12 @@ def test_every_head_gives_logits(head):
     ({"resnet": {"depth": 21}}, "resnet.depth must be 6 n"),
     ({"backbone": "vit", "image_size": 9}, "image_size must be a multiple"),
     ({"head": "mlr"}, "head must be one of linear, "),
+    (
+      {"parents": (("cat",),)},
+      "parents must be pairs of a node and its parent",
+    ),
+    ({"parents": (("cat", "a"), ("a", "cat"))}, "no cycle, found (a|cat) -> "),
+    ({"parents": (("Cat", "a"),)}, "parents must have one spelling"),
   ],
 )
 def test_options_are_checked(changes, message):
@@ -165,10 +272,39 @@ def test_captioned_tars_are_classified(tmp_path):
   assert hyperclip_jax.load(tmp_path / "run").classes == (*colours,)
 
 
-def test_published_recipes_are_valid():
-  for depth in (20, 32):
-    config = config_tree.load(f"configs/poincare_resnet{depth}_cifar10.py")
-    config_lib.override(config, [("model.head", "max_separation")])
-    config_lib.validate(config, devices=1)
-    assert config.model.resnet.depth == depth
-    assert len(config.model.classes) == 10
+@pytest.mark.parametrize(
+  ("name", "classes"),
+  [
+    ("poincare_resnet20_cifar10.py", 10),
+    ("poincare_resnet32_cifar10.py", 10),
+    ("poincare_resnet32_cifar100.py", 100),
+    ("digits.py", 10),
+    ("digits.py:poincare_mlr", 10),
+    ("shapes_classes.py", 96),
+    ("shapes_classes.py:seen", 84),
+    ("shapes_classes.py:shapes", 12),
+    ("shapes_classes.py:families", 3),
+  ],
+)
+def test_recipes_are_valid(name, classes):
+  config = config_tree.load(f"configs/{name}")
+  config_lib.override(config, [("model.head", "max_separation")])
+  config_lib.validate(config, devices=1)
+  assert len(config.model.classes) == classes
+
+
+def test_a_recipe_takes_classes_from_a_file(tmp_path):
+  path = tmp_path / "labels.csv"
+  path.write_text("cat,animal\ndog,animal\n")
+  config = config_tree.load(f"configs/images.py:{path}")
+  config_lib.validate(config, devices=1)
+  assert config.model.classes == ("cat", "dog")
+  assert config.model.parents == (("cat", "animal"), ("dog", "animal"))
+
+
+def test_shapes_are_named_from_coarse_to_fine():
+  config = config_tree.load("configs/shapes_classes.py:families")
+  names = Labels(config.model.classes, config.model.parents)
+  assert names.decode([names.number("a red circle")]) == "round shape"
+  assert names.decode([names.number("a star")]) == "pointed shape"
+  assert names.number("a red thing") == 0

@@ -68,10 +68,13 @@ def test_rank_and_map_are_those_of_sorting(tree, model, ties, monkeypatch):
   x = jnp.asarray(table, jnp.float32)
   energies = np.asarray(e.scores(x[:, None], x[None]))
   assert (len(np.unique(energies)) < 100) == ties
-  found = measures.reconstruction(e, x, tree)
   rank, precision = brute(energies, tree)
-  np.testing.assert_allclose(found["mean_rank"], rank, rtol=1e-6)
-  np.testing.assert_allclose(found["map"], precision, rtol=1e-6)
+  for alike in (measures.ALIKE, 0):  # one shape, or by how many are above
+    monkeypatch.setattr(measures, "ALIKE", alike)
+    found = measures.reconstruction(e, x, tree)
+    np.testing.assert_allclose(found["mean_rank"], rank, rtol=1e-6)
+    np.testing.assert_allclose(found["map"], precision, rtol=1e-6)
+    assert found["nodes"] == len(tree.names) - 1
   few = measures.reconstruction(e, x, tree, np.array([0, 1]))
   assert few["nodes"] == 1  # nothing is above the first
 

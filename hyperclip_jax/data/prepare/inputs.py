@@ -10,6 +10,8 @@
 - Grounded JSON with a folder of images: see `grounded`.
 - Tables of image files and captions, and folders of both, without boxes: see
   `tables`.
+- Folders of images by class, whose names are the captions: see `folders`.
+- Labelled images of TensorFlow Datasets, tfds:NAME:SPLIT: see `tfds_splits`.
 
 These files are untrusted: a bad record is left out and counted; only a file
 that cannot be read to its end is an error.
@@ -23,11 +25,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from hyperclip_jax import files
-from hyperclip_jax.data.prepare import columns, grounded, tables
+from hyperclip_jax.data.prepare import (
+  columns,
+  folders,
+  grounded,
+  tables,
+  tfds_splits,
+)
 from hyperclip_jax.data.prepare.columns import Columns
 from hyperclip_jax.data.prepare.grounded import Grounded
 from hyperclip_jax.data.prepare.tables import Table
 from hyperclip_jax.data.prepare.tally import BadInputError, Tally
+from hyperclip_jax.data.prepare.tfds_splits import Split
 from hyperclip_jax.data.records import (
   fields,
   grit,
@@ -54,7 +63,7 @@ class Tar(NamedTuple):
   path: str
 
 
-Source = Tar | Grounded | Table
+Source = Tar | Grounded | Table | Split
 
 
 def find(
@@ -63,33 +72,47 @@ def find(
   """Finds the inputs of all shards.
 
   Args:
-    patterns: paths and globs of tars, grounded JSONs and tables, or folders of
-      tars, of tables, or of images with texts beside them.
-    folder: folder of the images of a JSON or table; its own folder if None.
-    shard_size: number of images of a JSON or table in one shard.
+    patterns: paths and globs of tars, grounded JSONs and tables, folders of
+      tars, tables, classes, or images with texts beside them, or
+      tfds:NAME:SPLIT.
+    folder: folder of the images of a JSON or table, or of the data sets of
+      TFDS; None for their own.
+    shard_size: number of images in one shard of what is not a tar.
 
   Returns:
-    Inputs in sorted order.
+    Inputs: data sets and folders of classes as given, then files in sorted
+    order.
 
   Raises:
     ValueError: a file is of another kind, a JSON or table is bad, or `folder`
       is given without one.
     OSError: a pattern matches nothing, or a file cannot be read.
-    ModuleNotFoundError: a table needs pyarrow.
+    ModuleNotFoundError: a table needs pyarrow, or a data set
+      tensorflow-datasets.
   """
-  names = [name for p in patterns for name in _of_folder(p)]
-  folders = [name for name in names if tables.is_folder(name)]
-  paths = shards.expand([name for name in names if name not in folders])
-  if folder is not None:
-    if not any(path.endswith((".json", *tables.SUFFIXES)) for path in paths):
-      raise ValueError(
-        f"--images={folder} needs a JSON or a table among the inputs"
-      )
-    if not os.path.isdir(folder):
-      raise ValueError(f"--images={folder} is not a folder")
+  if folder is not None and not os.path.isdir(folder):
+    raise ValueError(f"--images={folder} is not a folder")
   sources: list[Source] = []
-  for path in folders:
-    sources += tables.cut(path, path, shard_size)
+  others = []
+  for pattern in patterns:
+    path = os.path.expanduser(pattern)
+    if pattern.startswith(tfds_splits.PREFIX):
+      sources += tfds_splits.cut(pattern, folder, shard_size)
+    elif _without_files(path) and folders.has_classes(path):
+      sources += folders.cut(path, shard_size)
+    else:
+      names = _of_folder(pattern)
+      for name in filter(tables.is_folder, names):
+        sources += tables.cut(name, name, shard_size)
+      others += [name for name in names if not tables.is_folder(name)]
+  paths = shards.expand(others) if others else []
+  if folder is not None and not (
+    any(isinstance(source, Split) for source in sources)
+    or any(path.endswith((".json", *tables.SUFFIXES)) for path in paths)
+  ):
+    raise ValueError(
+      f"--images={folder} needs a JSON or a table among the inputs"
+    )
   for path in paths:
     where = os.path.dirname(path) or "." if folder is None else folder
     if path.endswith(".json"):
@@ -106,6 +129,13 @@ def find(
 def _beside_tar(path: str, paths: Sequence[str]) -> bool:
   """Checks for the parquet that img2dataset writes beside a tar."""
   return f"{os.path.splitext(path)[0]}.tar" in paths
+
+
+def _without_files(path: str) -> bool:
+  """Checks for a folder that holds neither tars nor tables."""
+  return os.path.isdir(path) and not any(
+    name.endswith((".tar", *tables.SUFFIXES)) for name in os.listdir(path)
+  )
 
 
 def _of_folder(pattern: str) -> list[str]:
@@ -138,7 +168,8 @@ def _packing(folder: str) -> str:
   name = files.shown(folder.rstrip("/") or "/")
   return (
     f"{name} is a folder of images: put the caption of a.jpg into a.txt beside "
-    "it, or list images and captions in a csv"
+    "it, or list images and captions in a csv; images by class are to be in "
+    "DIR/CLASS/*.jpg, of two classes or more"
   )
 
 
@@ -165,6 +196,12 @@ def describe(source: Source) -> dict[str, Any]:
   Raises:
     OSError: the file does not exist.
   """
+  if isinstance(source, Split):
+    return {
+      "path": source.path,
+      "images": [source.start, source.stop],
+      "images_digest": tfds_splits.digest(source),
+    }
   found: dict[str, Any] = {"path": source.path}
   if not os.path.isdir(source.path):
     found["bytes"] = os.path.getsize(source.path)
@@ -251,6 +288,8 @@ def samples(source: Source, tally: Tally) -> Iterator[Sample]:
     found = grounded.samples(source, tally)
   elif isinstance(source, Table):
     found = tables.samples(source)
+  elif isinstance(source, Split):
+    found = tfds_splits.samples(source)
   else:
     found = _of_tar(source.path, tally)
   try:

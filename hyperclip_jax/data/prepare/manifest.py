@@ -304,8 +304,8 @@ def _identity(source: dict[str, Any]) -> str:
     for name in _KNOWN[1:]
     if name in source
   ]
-  size = f"{_name(source)} of {source.get('bytes')} bytes"
-  return files.shown(", ".join([size, *found]))
+  size = f" of {source['bytes']} bytes" if "bytes" in source else ""
+  return files.shown(", ".join([_name(source) + size, *found]))
 
 
 def _head(options: Recipe) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from hyperclip_jax.data.records.record import Part, Record, RecordError
 from hyperclip_jax.data.records.sample import Reading
 
 CROP_SIDE = 256
+SMALL = 64  # longest side of images that keep colours at full resolution
 _CHECKED = 1000  # records after which boxes are checked, as well as at the end
 
 
@@ -293,7 +294,8 @@ def stored(
         (width, height), Image.Resampling.BICUBIC, reducing_gap=2.0
       )
     )
+  colours = "444" if max(width, height) <= SMALL else "420"
   jpeg = simplejpeg.encode_jpeg(
-    np.ascontiguousarray(pixels), quality, colorsubsampling="420"
+    np.ascontiguousarray(pixels), quality, colorsubsampling=colours
   )
   return jpeg, width, height

@@ -13,7 +13,7 @@ import importlib
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from hyperclip_jax import files
@@ -50,7 +50,7 @@ class Table(NamedTuple):
   """Some rows of a table: the input of one shard.
 
   Attributes:
-    path: file of the table.
+    path: file of the table, or the folder that `folders` made rows of.
     folder: folder of the images.
     start: number in the table of the first row.
     rows: the rows.
@@ -85,6 +85,23 @@ def cut(path: str, folder: str, shard_size: int) -> list[Table]:
   ]
   if not rows:
     raise ValueError(f"{files.shown(path)}: no row")
+  return split(path, folder, rows, shard_size)
+
+
+def split(
+  path: str, folder: str, rows: Sequence[Row], shard_size: int
+) -> list[Table]:
+  """Splits rows into inputs.
+
+  Args:
+    path: file or folder that they come from.
+    folder: folder of the images.
+    rows: all rows.
+    shard_size: number of rows in each input.
+
+  Returns:
+    Inputs, one for each shard.
+  """
   return [
     Table(path, folder, i, tuple(rows[i : i + shard_size]))
     for i in range(0, len(rows), shard_size)

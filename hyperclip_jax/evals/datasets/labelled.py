@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
+from hyperclip_jax.data.prepare.folders import is_kept
 from hyperclip_jax.data.records.images import Pixels
 from hyperclip_jax.evals.datasets import webdataset
 from hyperclip_jax.files import lines, read_text, shown
 from hyperclip_jax.inference.inputs import decode, decode_file
 
-CLUTTER = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found")
 FILES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff", "gif")
 
 
@@ -164,8 +164,8 @@ def images_in(folder: pathlib.Path) -> Labelled:
   """
   classes, files, others = [], [], []
   for path, below, names in os.walk(folder):
-    below[:] = sorted(filter(_is_kept, below))
-    kept = sorted(filter(_is_kept, names))
+    below[:] = sorted(filter(is_kept, below))
+    kept = sorted(filter(is_kept, names))
     found = [n for n in kept if n.lower().rpartition(".")[2] in FILES]
     others += [os.path.join(path, n) for n in kept if n not in found]
     if found and path == str(folder):
@@ -196,11 +196,6 @@ def images_in(folder: pathlib.Path) -> Labelled:
     return decode_file(path), label
 
   return Labelled(tuple(classes), len(files), read, lambda i: files[i][0])
-
-
-def _is_kept(name: str) -> bool:
-  """Checks that a file or folder is neither hidden nor some tool's own."""
-  return not name.startswith(".") and name not in CLUTTER
 
 
 def _tars(tars: list[pathlib.Path], names: pathlib.Path) -> Labelled:

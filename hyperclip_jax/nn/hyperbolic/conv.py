@@ -120,6 +120,9 @@ class PoincareConv(nn.Module):
     bias_init: initialiser of the offsets.
     lambda_variant: "exact", or "published" for the factor 2 (1 - c |p|^2) that
       the code of Poincare ResNet has instead of 2 / (1 - c |p|^2).
+    in_loop: whether the layer is part of a loop, such as `nn.scan`. Then CPUs
+      multiply patches: XLA has fast gradients of convolutions outside of loops
+      only.
 
   Examples:
     >>> layer, x = PoincareConv(8, (3, 3), strides=2), jnp.ones((5, 6, 6, 4))
@@ -137,30 +140,49 @@ class PoincareConv(nn.Module):
   kernel_init: Init = centre_identity
   bias_init: Init = nn.initializers.zeros
   lambda_variant: LambdaVariant = "exact"
+  in_loop: bool = False
 
-  @nn.compact
   def __call__(
     self, x: Float[Array, "*batch dim"], curv: Scalar
   ) -> Float[Array, "*rest features"]:
+    return self.of_tangents(tangent.to_tangent(linear.wide(x), curv), curv)
+
+  @nn.compact
+  def of_tangents(
+    self, u: Float[Array, "*batch dim"], curv: Scalar
+  ) -> Float[Array, "*rest features"]:
+    """Convolves an image of tangent vectors at the root.
+
+    Args:
+      u: `tangent.to_tangent` of the image.
+      curv: c, where the curvature is -c.
+
+    Returns:
+      Image of points.
+    """
     rank = len(self.kernel_size)
-    lead, x = _images(linear.wide(x), rank)
-    rc, own = jnp.sqrt(curv), x.shape[-1]
+    lead, u = _images(linear.wide(u), rank)
+    rc, own = jnp.sqrt(curv), u.shape[-1]
     shape = (*self.kernel_size, own, self.features)
     kernel = self.param("kernel", self.kernel_init, shape)
-    places = math.prod(self.kernel_size)
-    u = beta.ratio(own * places, own) * tangent.to_tangent(x, curv)
-    slide = _slide(self, x.shape[1:-1])
-    # The patch of length |u| is the point with k t = cosh(2 k |u|).
-    length2 = 4 * curv * slide.sum(dot(u, u))
-    k_t = 1 + numerics.coshm1(length2)
-    along = (2 * rc * numerics.sinhc(length2))[..., None] * slide.conv(
-      u, kernel, self.dtype
-    )
+    u = beta.ratio(own * math.prod(self.kernel_size), own) * u
+    slide = _slide(self, u.shape[1:-1])
+    # The patch of length |u| is the point with k t = cosh(r), r = 2 k |u|. One
+    # sinh(r / 2) gives cosh(r) - 1, cosh(r / 2) and so sinh(r), too.
+    r2 = 4 * curv * slide.sum(dot(u, u))
+    half = numerics.sinhc(r2 / 4)
+    excess = r2 / 2 * half**2
+    k_t = 1 + excess
+    stretch = half * jnp.sqrt(1 + excess / 2)
+    convolve = slide.conv
+    if self.in_loop and max(slide.dilation, default=1) == 1:
+      convolve = slide.conv_in_loop
+    along = (2 * rc * stretch)[..., None] * convolve(u, kernel, self.dtype)
     k_t, along = _factor(k_t, along, self.lambda_variant)
     r = None
     if self.use_bias:
-      r = self.param("bias", self.bias_init, shape[-1:]).astype(x.dtype)
-    lengths = numerics.norm(kernel.astype(x.dtype).reshape(-1, shape[-1]).T)
+      r = self.param("bias", self.bias_init, shape[-1:]).astype(u.dtype)
+    lengths = numerics.norm(kernel.astype(u.dtype).reshape(-1, shape[-1]).T)
     v = hyperplanes.from_projections(along, k_t, lengths, r, curv)
     y = hyperplanes.at_logits(v, curv)
     return y.reshape(*lead, *y.shape[1:])
@@ -240,6 +262,23 @@ class _Slide(NamedTuple):
       (1, *self.strides),
       ((0, 0), *self.padding),
       window_dilation=(1, *self.dilation),
+    )
+
+  def conv_in_loop(self, x, kernel, dtype):
+    """Convolves by a product of patches where that is faster."""
+
+    def product(x, kernel):
+      patches = windows.stack(x, self.window, self.strides, self.padding)
+      patches = patches.reshape(*patches.shape[:-2], -1)
+      return linear.product(
+        patches, kernel.reshape(-1, kernel.shape[-1]), dtype
+      )
+
+    def convolution(x, kernel):
+      return self.conv(x, kernel, dtype)
+
+    return jax.lax.platform_dependent(
+      x, kernel, cpu=product, default=convolution
     )
 
   def conv(self, x, kernel, dtype):

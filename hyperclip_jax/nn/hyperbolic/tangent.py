@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hyperclip_jax.geometry import boosts, hyperplanes, lorentz, numerics
-from hyperclip_jax.geometry.numerics import Scalar
+from hyperclip_jax.geometry.numerics import Scalar, dot
 
 
 def from_tangent(
@@ -33,8 +33,26 @@ def from_tangent(
     >>> from_tangent(jnp.array([0.5, 0.0]), 1.0)  # sinh(1)
     Array([1.1752..., 0.       ], dtype=float32)
   """
-  longest = hyperplanes.REACH / jnp.sqrt(curv)
-  return lorentz.expmap0(numerics.shorten(2 * u, longest), curv)
+  return 2 * stretch(4 * curv * dot(u, u))[..., None] * u
+
+
+def stretch(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+  """Computes the factor sinh(r) / r of an exponential map at the root.
+
+  Args:
+    r2: squares of sqrt(c) times the distance to go.
+
+  Returns:
+    Factors; beyond r = 40 that of 40, times 40 / r.
+
+  Examples:
+    >>> stretch(jnp.array([0.0, 1.0]))  # 1 and sinh(1)
+    Array([1.       , 1.1752...], dtype=float32)
+  """
+  most = hyperplanes.REACH**2
+  far = r2 > most
+  size = hyperplanes.REACH / jnp.sqrt(jnp.where(far, r2, most))
+  return size * numerics.sinhc(jnp.where(far, most, r2))
 
 
 def to_tangent(

@@ -23,7 +23,7 @@ from hyperclip_jax.data.feed.views import View
 from hyperclip_jax.data.records.record import Part, Record
 from hyperclip_jax.geometry.spaces import Euclid
 from hyperclip_jax.systems import dual_encoder
-from hyperclip_jax.systems.classifier import model
+from hyperclip_jax.systems.classifier import labels, model
 from hyperclip_jax.systems.classifier.labels import Labels
 from hyperclip_jax.systems.task import Encoder, Rules, Task, Variables
 
@@ -67,11 +67,12 @@ def encoder(o: Options) -> Encoder:
     space=lambda params: Euclid(),
     # The space divides by the square root of the width.
     scale=lambda params: jnp.float32(classes / 2),
-    tokenizer=functools.partial(Labels, o.classes),
+    tokenizer=functools.partial(Labels, o.classes, o.parents),
     context=1,
     image_size=o.image_size,
     width=classes,
     classes=o.classes,
+    parents=labels.parents(o.classes, o.parents),
   )
 
 
@@ -106,7 +107,7 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
   return Task(
     views={"whole": view._replace(count=1)},
     draws=1,
-    show=functools.partial(show, Labels(o.classes)),
+    show=functools.partial(show, Labels(o.classes, o.parents)),
     init=e.init,
     embed=embed,
     loss=loss,
@@ -118,28 +119,28 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
 
 
 def terms(
-  logits: Float[Array, "b classes"], labels: Int[Array, "b"]
+  logits: Float[Array, "b classes"], truth: Int[Array, "b"]
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """Computes the mean cross entropy of the labelled examples.
 
   Args:
     logits: logits of the examples.
-    labels: number of the class of each; -1 for an example without one.
+    truth: number of the class of each; -1 for an example without one.
 
   Returns:
     Loss, 0 if no example has a label, and "accuracy" and "labelled", the shares
     of right answers and of examples with a label.
   """
-  known = labels >= 0
+  known = truth >= 0
   count = jnp.maximum(jnp.sum(known), 1).astype(logits.dtype)
 
   def mean(x):
     return jnp.sum(jnp.where(known, x, 0)) / count
 
   losses = optax.softmax_cross_entropy_with_integer_labels(
-    logits, jnp.maximum(labels, 0)
+    logits, jnp.maximum(truth, 0)
   )
-  right = (jnp.argmax(logits, axis=1) == labels).astype(logits.dtype)
+  right = (jnp.argmax(logits, axis=1) == truth).astype(logits.dtype)
   return mean(losses), {
     "accuracy": mean(right),
     "labelled": jnp.mean(known.astype(logits.dtype)),
@@ -147,12 +148,12 @@ def terms(
 
 
 def show(
-  labels: Labels, record: Record, numbers: Float[np.ndarray, " 1"]
+  names: Labels, record: Record, numbers: Float[np.ndarray, " 1"]
 ) -> dict[str, Sequence[Part]]:
   """Chooses what to classify: the whole image, or a part that names a class.
 
   Args:
-    labels: finds the class that a text names.
+    names: finds the class that a text names.
     record: record of the example.
     numbers: a random number in [0, 1).
 
@@ -161,5 +162,5 @@ def show(
     image if there are none.
   """
   whole = views_lib.whole(record)
-  named = [p for p in (whole, *record.parts) if labels.number(p.text)]
+  named = [p for p in (whole, *record.parts) if names.number(p.text)]
   return {"whole": views_lib.choose(named or [whole], numbers)}

@@ -1,13 +1,16 @@
 """Networks of the classifier: a backbone, and a head that makes logits."""
 
 import dataclasses
+import graphlib
 import math
+from collections.abc import Iterator
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from hyperclip_jax.data.embedded.shapes import LEAVES
+from hyperclip_jax.files import shown
 from hyperclip_jax.nn import hyperbolic
 from hyperclip_jax.nn.hyperbolic.resnet import PoincareResNet
 from hyperclip_jax.nn.resnet import ResNet
@@ -15,6 +18,7 @@ from hyperclip_jax.nn.separation import MaxSeparation
 from hyperclip_jax.nn.vit import ViT
 from hyperclip_jax.sections import Section, choice, number
 from hyperclip_jax.systems import dual_encoder
+from hyperclip_jax.systems.classifier import labels
 from hyperclip_jax.systems.dual_encoder import Vision
 
 BACKBONES = ("vit", "resnet", "poincare_resnet")
@@ -57,6 +61,8 @@ class Options(Section):
 
   Attributes:
     classes: names of the classes.
+    parents: pairs of a node and one of its parents, of a hierarchy above the
+      classes or below them; none for classes without one.
     image_size: side of an image in pixels.
     backbone: "vit", "resnet" (Euclidean bottlenecks) or "poincare_resnet",
       whose features are tangent vectors at the root.
@@ -73,6 +79,7 @@ class Options(Section):
   """
 
   classes: tuple[str, ...] = LEAVES
+  parents: tuple[tuple[str, ...], ...] = ()
   image_size: int = number(224, most=dual_encoder.MOST)
   backbone: str = choice("vit", BACKBONES)
   vision: Vision = dataclasses.field(default_factory=Vision)
@@ -87,12 +94,13 @@ class Options(Section):
   def problems(self):
     if self.backbone == "vit":
       yield from dual_encoder.patch_problems(self.image_size, self.vision.patch)
-    plain = [" ".join(name.split()).casefold() for name in self.classes]
+    plain = [labels.plain(name) for name in self.classes]
     if not 2 <= len({*plain}) == len(plain) <= MOST_CLASSES or "" in plain:
       yield (
         f"classes must be 2 to {MOST_CLASSES:,} different names, found "
         f"{len(plain)} with {len({*plain})} different ones"
       )
+    yield from self._parent_problems()
     for name, least in (("pixel_mean", -math.inf), ("pixel_std", 0.0)):
       value = getattr(self, name)
       if len(value) != 3 or not all(least < v < math.inf for v in value):
@@ -103,6 +111,20 @@ class Options(Section):
         f"resnet.widths must be one for each of the {len(sizes.blocks)} stages "
         f"of resnet.blocks, found {sizes.widths}"
       )
+
+  def _parent_problems(self) -> Iterator[str]:
+    for pair in self.parents:
+      if len(pair) != 2 or not all(map(labels.plain, pair)):
+        yield f"parents must be pairs of a node and its parent, found {pair}"
+        return
+    above = labels.parents(self.classes, self.parents)
+    if len({*map(labels.plain, above)}) < len(above):
+      yield "parents must have one spelling for each node"
+    try:
+      graphlib.TopologicalSorter(above).prepare()
+    except graphlib.CycleError as error:
+      cycle = shown(" -> ".join(map(str, error.args[1])))
+      yield f"parents must have no cycle, found {cycle}"
 
 
 class Classifier(nn.Module):

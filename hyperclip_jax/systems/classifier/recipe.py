@@ -1,5 +1,6 @@
 """Recipes of papers on hyperbolic classifiers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 CIFAR10 = (
@@ -8,12 +9,20 @@ CIFAR10 = (
 )
 
 
-def poincare_resnet(config: Any, depth: int, examples: int = 50_000) -> Any:
-  """Sets the CIFAR-10 recipe of Poincare ResNet (van Spengler et al., 2023).
+def poincare_resnet(
+  config: Any,
+  depth: int,
+  classes: Sequence[str] = CIFAR10,
+  parents: Sequence[tuple[str, str]] = (),
+  examples: int = 50_000,
+) -> Any:
+  """Sets the CIFAR recipe of Poincare ResNet (van Spengler et al., 2023).
 
   Args:
     config: ConfigDict of a run of the system, as of `training.config.paper`.
     depth: 20 or 32.
+    classes: names of the classes.
+    parents: pairs of a node and its parent, of a hierarchy of the classes.
     examples: records of the data set.
 
   Returns:
@@ -23,7 +32,8 @@ def poincare_resnet(config: Any, depth: int, examples: int = 50_000) -> Any:
   config.steps = 100 * (examples // config.batch_size)
   config.optim.update(learning_rate=1e-3, warmup=0, b2=0.999, weight_decay=1e-4)
   config.model.update(
-    classes=CIFAR10,
+    classes=tuple(classes),
+    parents=tuple(parents),
     image_size=32,
     backbone="poincare_resnet",
     dtype="float32",

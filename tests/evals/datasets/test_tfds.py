@@ -6,6 +6,10 @@ import sys
 import pytest
 import tensorflow_datasets as tfds
 
+from hyperclip_jax.data.prepare import inputs
+from hyperclip_jax.data.prepare.tally import Tally
+from hyperclip_jax.data.records import images
+from hyperclip_jax.data.records.sample import Reading
 from hyperclip_jax.evals.datasets import labelled
 from tests.evals import pictures
 from tests.evals.pictures import GREEN, RED
@@ -57,3 +61,31 @@ def test_it_is_read(prepared):
 def test_a_split_that_is_not_there_is_named(prepared):
   with pytest.raises(ValueError, match=r"mnist: test\[5:9\]: "):
     labelled.find(prepared, "mnist", "test", "mnist", "test[5:9]")
+
+
+def test_prepare_reads_it_too(prepared):
+  found = inputs.find(["tfds:mnist:test"], str(prepared), 1)
+  assert len(found) == 2
+  tally = Tally()
+  records = [r for one in found for r in inputs.read(one, tally, Reading(1))]
+  seen = {
+    r.caption: tuple(images.decode(r.image)[0, 0].tolist()) for r in records
+  }
+  assert seen == {"2": RED, "7": GREEN}
+  described = [inputs.describe(one) for one in found]
+  assert described[0]["images"] == [0, 1]
+  assert described[0]["images_digest"] == described[1]["images_digest"]
+  assert "tensorflow" not in sys.modules
+
+
+@pytest.mark.parametrize(
+  ("written", "message"),
+  [
+    ("tfds:mnist", "want tfds:NAME:SPLIT"),
+    ("tfds:mnist:test[5:9]", "tfds:mnist:test.*cannot be read"),
+    ("tfds:cifar10:train", "tfds build cifar10 --file_format=array_record"),
+  ],
+)
+def test_what_prepare_cannot_read(prepared, written, message):
+  with pytest.raises(ValueError, match=message):
+    inputs.find([written], str(prepared), 10)
