@@ -242,7 +242,7 @@ def _labelled(
   known = owns.any(axis=1)
   if not known.any():
     return {}
-  labels, names = owns[known].argmax(axis=1), model.classes
+  labels, names = owns[known].argmax(axis=1), list(model.classes)
   given = class_embeddings(model, names, ("{}",))
   images = embeddings["image"][known]
   found = {"classification": _accuracies(model, images, labels, given)}

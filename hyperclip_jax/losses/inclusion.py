@@ -76,7 +76,8 @@ def included(
     (1.0, 0.0)
   """
   general, specific = (rows.blank(x, where) for x in (general, specific))
-  test = gaussian.inclusion(*map(jax.lax.stop_gradient, (general, specific)))
+  general, specific = jax.lax.stop_gradient((general, specific))
+  test = gaussian.inclusion(general, specific)
   return rows.mean((test.sum(axis=1) > 0).astype(general.dtype), where)
 
 

@@ -1,5 +1,7 @@
 """The figures of uncertainty and inclusion."""
 
+from typing import Any
+
 from hyperclip_jax.reports import uncertainty
 
 RESULTS = {
@@ -25,7 +27,8 @@ def test_bars_go_by_depth():
   figure = uncertainty.depths(RESULTS)
   named = ["depth 0", "depth 2", "depth 10", "objects", "texts", "images"]
   assert labels(figure) == named
-  widths = [bar.get_width() for bar in figure.axes[0].patches]
+  bars: Any = figure.axes[0].patches
+  widths = [bar.get_width() for bar in bars]
   assert widths == [0.2, 0.15, 0.1, 0.02, 0.04, 0.01]
 
 

@@ -58,7 +58,7 @@ def write(
     work.mkdir()
     for split in SPLITS:
       _write_split(work / split, manifest, record)
-    for name, content in (others | {"manifest.json": manifest}).items():
+    for name, content in {**others, "manifest.json": manifest}.items():
       (work / name).write_text(json.dumps(content, indent=1))
     digests.write(work, ("",))
     try:

@@ -395,7 +395,7 @@ def _words(row: dict[str, Any], column: str) -> list[str]:
   found = json.loads(row.get(column) or "null")
   match found:
     case [str(), *_] if all(isinstance(word, str) for word in found):
-      return found
+      return [*found]
   raise ValueError(f"{column} is {shown(repr(found))}, not a list of words")
 
 

@@ -1,6 +1,7 @@
 """Words of a hierarchy: whether they entail what is below, and their radii."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -83,5 +84,6 @@ def radii(
     for depth in sorted(set(depths.tolist()))
   }
   if np.ptp(depths) and np.ptp(far):
-    found["rank_correlation"] = float(spearmanr(depths, far).statistic)
+    correlation: Any = spearmanr(depths, far)
+    found["rank_correlation"] = float(correlation.statistic)
   return found

@@ -258,7 +258,7 @@ def test_a_bad_image_is_left_out(model, tmp_path):
   (folder / "test" / "nshards.txt").unlink()
   found = run("wds_cars", model, tmp_path)
   assert found["accuracy"] == 1
-  ((name, reason),) = found["left_out"].items()
+  ((name, reason),) = found["left_out"].items()  # type: ignore
   assert "s9" in name
   assert "cannot decode" in reason
 
