@@ -125,7 +125,7 @@ def refused(*args):
     (["--steps=9"], "of traverse, not of train, did you mean --config.steps?"),
     (["--json", "--top=3"], "--json is a flag of classify, search, traverse"),
     (["--json", "--top=3"], "--top is a flag of classify, search, not of tra"),
-    (["--model=a"], "traverse, evals, demo, not of train"),
+    (["--model=a"], "export, evals, demo, not of train"),
     (["--mode=eval"], "--config is a flag of train, embed, not of eval"),
     (["--mode=verify", "--config.seed=1"], "seed=1 changes nothing with"),
     (["--mode=verify", "--dry_run"], "--dry_run is a flag of train, not of v"),

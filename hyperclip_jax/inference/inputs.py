@@ -58,7 +58,8 @@ def images(given: Images) -> list[Any]:
     if isinstance(item, str) and _ADDRESS.match(item):
       raise ValueError(
         f"image {i} is the address {shown(item, 60)}: nothing is downloaded "
-        "unless asked for; hyperclip_jax.fetch_image gives the bytes"
+        "unless asked for; download it, or give the bytes that "
+        "hyperclip_jax.fetch_image gets by http and https"
       )
     if not (_is_image(item) or _is_array(item)):
       raise TypeError(f"image {i} is {_described(item)}: an image is {IMAGES}")

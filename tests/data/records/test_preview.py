@@ -42,7 +42,10 @@ def test_boxes_of_another_unit_are_refused(tmp_path, scale, unit):
 
 
 def test_captions_alone_are_refused(tmp_path):
-  with pytest.raises(ValueError, match=r"trains on parts: .* choose clip"):
+  with pytest.raises(
+    ValueError,
+    match=r"trains on parts: .* .hyperclip ground. .* train clip or meru",
+  ):
     preview.check([source(tmp_path / "0.tar", captions_only=True)])
   pairs = [
     member
