@@ -143,9 +143,15 @@ MEANINGS = (
     "higher",
   ),
   (
-    r"words/(similarity_)?(ap|auroc)$",
-    "Words above an image",
-    "by entailment or similarity: words above the image's class against others",
+    r"words/(ap|auroc)$",
+    "Entailment by the words above, {}",
+    "words above an image's class against all others, by the entailment score",
+    "higher",
+  ),
+  (
+    r"words/similarity_(ap|auroc)$",
+    "Similarity to the words above, {}",
+    "the same by similarity, which has no direction",
     "higher",
   ),
   (

@@ -3,7 +3,7 @@ import pytest
 
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.inference.walk import ROOT_ROW, Stop
-from hyperclip_jax.reports import page, plots
+from hyperclip_jax.reports import measures, page, plots
 from hyperclip_jax.reports.markup import tag
 from tests.reports.reader import Reader, assert_self_contained
 
@@ -200,3 +200,18 @@ def test_plots_show_recall_in_the_order_of_its_numbers():
   assert sorted(names, key=page._numerically) == [
     "eval/i2t_r1", "eval/t2i_r5", "eval/t2i_r10", "loss",
   ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  ("name", "readable"),
+  [
+    ("words/ap", "Entailment by the words above, ap"),
+    ("words/similarity_auroc", "Similarity to the words above, auroc"),
+    ("words_distance/depth2", "Distance of words at depth 2"),
+    ("hierarchy/same_parent", "Right parent"),
+    ("hierarchy_wordnet/tie", "Tree-induced error (TIE)"),
+  ],
+)
+def test_measures_of_a_hierarchy_have_plain_names(name, readable):
+  (group,) = measures.groups("", {measures.ONE: {name: 0.5}})
+  assert [row.name for row in group.rows] == [readable]
