@@ -340,7 +340,7 @@ def test_interrupted_run_is_saved_and_goes_on(config_file, tmp_path):
   )  # fmt: skip
   assert process.stderr is not None
   for line in process.stderr:
-    if line.startswith("step"):
+    if "/" in line and "  loss " in line:
       process.send_signal(signal.SIGINT)
       break
   rest = process.stderr.read()
@@ -468,7 +468,7 @@ def test_a_signal_to_one_process_saves_and_ends_both(config_file, tmp_path):
   )  # fmt: skip
   assert first.stderr is not None
   for line in first.stderr:
-    if line.startswith("step"):
+    if "/" in line and "  loss " in line:
       second.send_signal(signal.SIGINT)
       break
   rest, _ = first.communicate(timeout=200)[1], second.communicate(timeout=200)

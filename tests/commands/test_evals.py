@@ -57,7 +57,7 @@ def test_everything_that_is_there_is_run(tmp_path, capsys):
   assert "imagenet/val/CLASS/*.jpg" in page
   printed = capsys.readouterr().out.splitlines()
   assert len(printed) == len(catalog.TASKS) + 2  # A line each; what is missing,
-  assert "29 of 33 tasks lack their data" in printed[-2]  # and what is written.
+  assert "73 of 77 tasks lack their data" in printed[-2]  # and what is written.
   wanted = "imagenet: missing: needs imagenet/val/CLASS/*.jpg, from https://"
   assert any(line.startswith(wanted) for line in printed)
   # A part of it, from what is kept: no image is needed any more.

@@ -219,7 +219,7 @@ def says(workdir: pathlib.Path, words: bytes) -> Callable[[], bool]:
   def condition() -> bool:
     with path.open("rb") as file:
       file.seek(before)
-      return b"\n" + words in b"\n" + file.read()
+      return re.search(b"(?m)^" + words, file.read()) is not None
 
   return condition
 
@@ -283,7 +283,7 @@ def run_with_faults(
   """
   told = []
   for job, fault in lives:
-    begun = says(workdir, AFTER.get(fault.__name__, b"step "))
+    begun = says(workdir, AFTER.get(fault.__name__, rb" *[\d,]+/[\d,]+  loss"))
     life = start(job, workdir)
     if wait_until(life, begun) and fault.__name__ not in AFTER:
       let_run(life, spread * rng.random() ** 2)
