@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -113,6 +114,16 @@ def fetched(source: str, name: str) -> pathlib.Path:
       f"{shown(' '.join(str(error).split()))}; give the path of a {name}"
     ) from error
   return pathlib.Path(found)
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+  """Computes the SHA-256 of a file, in hexadecimal.
+
+  Raises:
+    OSError: the file cannot be read.
+  """
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_bytes(path: pathlib.Path, most: int = MOST_TEXT) -> bytes:

@@ -1,12 +1,12 @@
 """Published models by name: where they lie, and under which licence."""
 
 import functools
-import hashlib
 import json
 import pathlib
 from importlib import resources
 from typing import NamedTuple
 
+from hyperclip_jax import files
 from hyperclip_jax.checkpoints import hub
 from hyperclip_jax.sections import closest
 
@@ -73,8 +73,7 @@ def check(name: str, path: pathlib.Path) -> None:
   wanted = models()[name].sha256
   if not wanted or not path.is_file():
     return
-  with path.open("rb") as file:
-    found = hashlib.file_digest(file, "sha256").hexdigest()
+  found = files.sha256(path)
   if found != wanted:
     raise ValueError(
       f"{path}: not the {name} that was published: its SHA-256 is {found}, "

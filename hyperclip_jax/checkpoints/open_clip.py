@@ -21,10 +21,9 @@ from hyperclip_jax.checkpoints import (
 )
 from hyperclip_jax.checkpoints.torch_layout import State
 from hyperclip_jax.files import shown
+from hyperclip_jax.systems.dual_encoder import CLIP_MEAN, CLIP_STD
 from hyperclip_jax.systems.leaves import TEXT_BLOCK
 
-PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
-PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 HEAD = 64  # width of an attention head in all of their models
 MARK = "visual.transformer.resblocks.0.attn.in_proj_weight"
 
@@ -175,13 +174,13 @@ def advice(options: Any) -> str | None:
   Returns:
     A sentence, or None.
   """
-  mean = getattr(options, "pixel_mean", PIXEL_MEAN)
-  if np.allclose(mean, PIXEL_MEAN, atol=1e-4):
+  mean = getattr(options, "pixel_mean", CLIP_MEAN)
+  if np.allclose(mean, CLIP_MEAN, atol=1e-4):
     return None
   return (
     "OpenAI's pixels are normalised otherwise: set "
-    f"--config.model.pixel_mean='{PIXEL_MEAN}' "
-    f"--config.model.pixel_std='{PIXEL_STD}'"
+    f"--config.model.pixel_mean='{CLIP_MEAN}' "
+    f"--config.model.pixel_std='{CLIP_STD}'"
   )
 
 

@@ -327,12 +327,12 @@ def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
   return groups
 
 
-def summary(results: dict[str, float]) -> str:
-  """Formats the SUMMARY measures as one line of progress."""
+def summary(results: dict[str, float]) -> list[str]:
+  """Formats the SUMMARY measures as the parts of a line of progress."""
   names = [name.split("/", 1) for name in results]
   numbers = (
     f"{name} {value:.3f}"
     for (_, name), value in zip(names, results.values(), strict=True)
     if name in SUMMARY
   )
-  return "  ".join([names[0][0], *numbers])
+  return [names[0][0], *numbers]

@@ -131,7 +131,6 @@ def evaluate(
   evaluation = held_out.evaluate(model, data)
   if jax.process_index():
     return
-  parts = held_out.summary(evaluation.results).split("  ")
-  log.say(log.wrapped(parts, ""))
+  log.say(log.wrapped(held_out.summary(evaluation.results), ""))
   path = write(workdir, config, model, data, evaluation)
   log.say(f"report: {path}")

@@ -30,6 +30,9 @@ from hyperclip_jax.systems.task import (
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# of OpenAI's CLIP
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 # With larger sizes JAX would run for hours before it is out of memory.
 MOST, MOST_LAYERS, MOST_PATCHES = 65_536, 512, 16_384
 

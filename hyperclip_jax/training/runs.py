@@ -36,6 +36,7 @@ from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training.config import Config
 from hyperclip_jax.training.config_tree import leaves
 from hyperclip_jax.training.packed import packed
+from hyperclip_jax.training.step import TrainState
 
 COMMAND = "command.txt"  # last command that trained, in the workdir
 
@@ -86,6 +87,17 @@ class Run:
   def task(self) -> Task:
     """Task of its system."""
     return build.task(self.config, self.mesh)
+
+  @functools.cached_property
+  def shapes(self) -> TrainState:
+    """Shapes of its state."""
+    return jax.eval_shape(build.init(self.config, self.task))
+
+  @functools.cached_property
+  def shardings(self) -> TrainState:
+    """Shardings of its state."""
+    split, fsdp = self.task.rules.split, self.config.mesh.fsdp
+    return sharding.tree_shardings(self.mesh, self.shapes, split, fsdp)
 
 
 def prepare(config: Config, workdir: pathlib.Path) -> Run:

@@ -116,8 +116,8 @@ def train(run: Run, verbose: bool = False) -> HyperCLIP | None:
         model, results = _model(run, variables), {}
         if on:
           results |= held_out.evaluate(model, on).results
-          parts = held_out.summary(results).split("  ")
-          log.say(log.wrapped([f"step {step}", *parts], ""))
+          parts = [f"step {step}", *held_out.summary(results)]
+          log.say(log.wrapped(parts, ""))
         if tasks:
           results |= suite.measure(evals, model, step, watchdog.stepped)
       writer.write(step, results)
@@ -179,8 +179,7 @@ def _describe(run: Run) -> None:
   """Prints what is going to run, before anything that takes long."""
   newest = max(checkpoint.steps(run.workdir), default=0)
   if newest < run.config.steps:
-    shapes, _ = _shapes(run)
-    size = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
+    size = sum(leaf.size for leaf in jax.tree.leaves(run.shapes.params))
     log.say(runs.summary(run, size, newest))
 
 
@@ -211,25 +210,19 @@ def first_state(
   Raises:
     DataChangedError: the run now reads other data, which is not allowed.
   """
-  shapes, shardings = _shapes(run)
   if checkpoints is None or not checkpoints.steps:
-    state = jax.jit(build.init(run.config, run.task), out_shardings=shardings)()
+    state = jax.jit(
+      build.init(run.config, run.task), out_shardings=run.shardings
+    )()
     if run.config.init_from:
       state = start.begin(state, run.config)
     return state, {"examples_seen": 0, "window": []}
-  like = checkpoint.abstract(shapes, shardings)
+  like = checkpoint.abstract(run.shapes, run.shardings)
   state, meta = checkpoints.restore(like)
   allowed = run.config.checkpoint.allow_data_change
   same_data.check(run.sources, run.workdir, meta, allowed)
   log.say(f"resumed from step {int(state.step)}")
   return state, meta
-
-
-def _shapes(run: Run) -> tuple[TrainState, TrainState]:
-  """Returns the shapes and the shardings of the state."""
-  shapes = jax.eval_shape(build.init(run.config, run.task))
-  split, fsdp = run.task.rules.split, run.config.mesh.fsdp
-  return shapes, sharding.tree_shardings(run.mesh, shapes, split, fsdp)
 
 
 def make_step(run: Run) -> Step:
@@ -255,8 +248,8 @@ def make_step(run: Run) -> Step:
 
   # By default XLA drops mesh axes of size 1 from the state's shardings, so that
   # the second step would be compiled again.
-  _, shardings = _shapes(run)
-  return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+  out = (run.shardings, None)
+  return jax.jit(step, donate_argnums=0, out_shardings=out)
 
 
 def make_batches(

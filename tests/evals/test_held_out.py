@@ -38,7 +38,7 @@ def test_results_of_training_records_are_named_so(blind, sample):
   found = held_out.evaluate(blind, sample._replace(name=held_out.TRAIN_SAMPLE))
   names = found.results | found.context
   assert all(name.startswith("train_sample/") for name in names)
-  text = held_out.summary(found.results)
+  text = "  ".join(held_out.summary(found.results))
   assert text.startswith("train_sample  retrieval/i2t_r5 ")
   assert "zero_shot/top1 0.010" in text
 

@@ -14,7 +14,6 @@ import importlib
 import io
 import os
 import pathlib
-import tarfile
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -24,6 +23,7 @@ from PIL import Image
 
 from hyperclip_jax import files
 from hyperclip_jax.data import long_tail
+from hyperclip_jax.data.records import tars
 
 NAMES = (
   *("zero", "one", "two", "three", "four"),
@@ -110,14 +110,11 @@ def write(
 
 def _tar(rows: Iterable[tuple[np.ndarray, np.integer]]) -> bytes:
   data = io.BytesIO()
-  # ustar and zeroed times and owners: the same wheel gives the same bytes.
-  with tarfile.open(fileobj=data, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+  with tars.writing(data) as add:
     for number, (image, label) in enumerate(rows):
       png = io.BytesIO()
       Image.fromarray(image).save(png, "png")
       text = NAMES[int(label)].encode()
       for suffix, content in (("png", png.getvalue()), ("txt", text)):
-        member = tarfile.TarInfo(f"{number:04d}.{suffix}")
-        member.size = len(content)
-        tar.addfile(member, io.BytesIO(content))
+        add(f"{number:04d}.{suffix}", content)
   return data.getvalue()

@@ -4,17 +4,15 @@ A folder holds a subfolder of raw GRIT tars for each split, other files, such as
 `hierarchy.json`, and `manifest.json` and `digests.json`.
 """
 
-import io
 import json
 import os
 import pathlib
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hyperclip_jax import files
-from hyperclip_jax.data.records import digests
+from hyperclip_jax.data.records import digests, tars
 
 Manifest = Mapping[str, Any]
 Record = Callable[[str, int], tuple[bytes, dict[str, Any]]]
@@ -139,13 +137,10 @@ def _write_split(
   count, size = manifest[folder.name], manifest["shard_size"]
   for shard, start in enumerate(range(0, count, size)):
     indices = range(start, min(start + size, count))
-    # ustar and zeroed times and owners: the same seed gives the same bytes.
     path = folder / f"{shard:05d}.tar"
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with path.open("wb") as file, tars.writing(file) as add:
       for name, data in _members(folder.name, indices, shard, record):
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        tar.addfile(info, io.BytesIO(data))
+        add(name, data)
 
 
 def _members(

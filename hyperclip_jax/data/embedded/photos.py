@@ -12,10 +12,11 @@ import io
 import json
 import os
 import pathlib
-import tarfile
 from typing import NamedTuple
 
 from PIL import Image
+
+from hyperclip_jax.data.records import tars
 
 PixelBox = tuple[int, int, int, int]
 
@@ -154,8 +155,7 @@ def write(folder: str | os.PathLike[str]) -> pathlib.Path:
   path.parent.mkdir(parents=True, exist_ok=True)
   work = path.with_suffix(f".{os.getpid()}.part")
   try:
-    # ustar and zeroed times and owners: the same wheel gives the same bytes.
-    with tarfile.open(work, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with work.open("wb") as file, tars.writing(file) as add:
       for index, photo in enumerate(PHOTOS):
         jpeg, meta = _record(photo, source, index)
         for suffix, data in (
@@ -163,9 +163,7 @@ def write(folder: str | os.PathLike[str]) -> pathlib.Path:
           ("json", json.dumps(meta).encode()),
           ("txt", photo.caption.encode()),
         ):
-          info = tarfile.TarInfo(f"{photo.key}.{suffix}")
-          info.size = len(data)
-          tar.addfile(info, io.BytesIO(data))
+          add(f"{photo.key}.{suffix}", data)
     work.replace(path)
   finally:
     work.unlink(missing_ok=True)

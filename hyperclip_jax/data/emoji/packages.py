@@ -11,7 +11,6 @@ vendor: Noto Emoji (Google) Apache-2.0, Twemoji CC-BY 4.0, Fluent Emoji
 """
 
 import csv
-import hashlib
 import io
 import os
 import pathlib
@@ -19,7 +18,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from hyperclip_jax.files import shown
+from hyperclip_jax.files import sha256, shown
 
 LARGEST = 2**26  # bytes of a file of a package
 TABLE = "package/data/openmoji.csv"
@@ -98,8 +97,7 @@ def find(folder: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
       f"folder, run\n  {NPM}"
     )
   for name, path in paths.items():
-    with path.open("rb") as file:
-      digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256(path)
     if digest != PACKAGES[name].digest:
       raise ValueError(
         f"{shown(path)} is not {PACKAGES[name].name}: its SHA-256 is {digest}, "

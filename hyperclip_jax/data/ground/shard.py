@@ -6,11 +6,9 @@ of the image, the key in the source and the source's other fields. `prepare` and
 training read it as it is.
 """
 
-import io
 import itertools
 import json
 import os
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +26,7 @@ from hyperclip_jax.data.prepare import inputs, manifest
 from hyperclip_jax.data.prepare.manifest import ShardResult
 from hyperclip_jax.data.prepare.shard import Job, completed, decoded, stored
 from hyperclip_jax.data.prepare.tally import BadInputError, Tally
-from hyperclip_jax.data.records import grit, texts
+from hyperclip_jax.data.records import grit, tars, texts
 from hyperclip_jax.data.records.images import Pixels
 from hyperclip_jax.data.records.record import RecordError
 from hyperclip_jax.data.records.sample import Sample
@@ -97,9 +95,7 @@ def ground_shard(job: Job, tools: Callable[[], Tools]) -> ShardResult:
   made = tools()
   try:
     with manifest.replacing(path) as file:
-      with tarfile.open(
-        fileobj=file, mode="w", format=tarfile.USTAR_FORMAT
-      ) as tar:
+      with tars.writing(file) as add:
         for sample, shown, lists in _grounded(job, made, options, tally):
           key = f"{job.number:05d}{records:05d}"
           data = _json(sample, shown, lists)
@@ -107,9 +103,7 @@ def ground_shard(job: Job, tools: Callable[[], Tools]) -> ShardResult:
             tally.reject("texts too long", sample.key)
             continue
           for suffix, content in (("jpg", shown.jpeg), ("json", data)):
-            info = tarfile.TarInfo(f"{key}.{suffix}")
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
+            add(f"{key}.{suffix}", content)
           records += 1
           parts += sum(map(len, lists.values()))
       file.flush()

@@ -14,11 +14,8 @@ same bytes.
 """
 
 import dataclasses
-import hashlib
-import io
 import json
 import os
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -27,10 +24,18 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from hyperclip_jax import files
 from hyperclip_jax.data.prepare import inputs, manifest
 from hyperclip_jax.data.prepare.manifest import Options, Recipe, ShardResult
 from hyperclip_jax.data.prepare.tally import BadInputError, Tally
-from hyperclip_jax.data.records import box_forms, images, index, jpegs, texts
+from hyperclip_jax.data.records import (
+  box_forms,
+  images,
+  index,
+  jpegs,
+  tars,
+  texts,
+)
 from hyperclip_jax.data.records.box_forms import Form
 from hyperclip_jax.data.records.images import Pixels
 from hyperclip_jax.data.records.record import Part, Record, RecordError
@@ -89,7 +94,7 @@ def prepare_shard(job: Job) -> ShardResult:
   try:
     with (
       manifest.replacing(path) as file,
-      tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+      tars.writing(file) as add,
     ):
       for record in inputs.read(job.source, tally, reading):
         if records == _CHECKED:
@@ -100,9 +105,7 @@ def prepare_shard(job: Job) -> ShardResult:
           tally.reject(error.reason, record.key)
           continue
         for suffix, data in members:
-          info = tarfile.TarInfo(f"{job.number:05d}{records:05d}.{suffix}")
-          info.size = len(data)
-          tar.addfile(info, io.BytesIO(data))
+          add(f"{job.number:05d}{records:05d}.{suffix}", data)
         records += 1
         parts += len(content["parts"])
       _check_boxes(job, tally, form)
@@ -137,15 +140,13 @@ def completed(
   Returns:
     Content of NNNNN.json.
   """
-  with open(path, "rb") as file:
-    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
   return ShardResult(
     number,
     source,
     records=records,
     parts=parts,
     bytes=os.path.getsize(path),
-    sha256=sha256,
+    sha256=files.sha256(path),
     rejected_records=dict(sorted(tally.records.items())),
     rejected_boxes=dict(sorted(tally.boxes.items())),
     examples=dict(sorted(tally.examples.items())),

@@ -1,7 +1,6 @@
 """Verifies a prepared folder against its manifest."""
 
 import concurrent.futures
-import hashlib
 import os
 from typing import Any
 
@@ -66,8 +65,7 @@ def _check(folder: str, options: Recipe, result: ShardResult) -> list[str]:
     size = os.path.getsize(path)
     if size != result.bytes:
       return [*problems, f"{path}: {size} bytes, not {result.bytes}"]
-    with open(path, "rb") as file:
-      sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = files.sha256(path)
     if sha256 != result.sha256:
       return [*problems, f"{path}: content has changed (sha256 {sha256})"]
     records = sum(1 for _ in tars.groups(path))

@@ -5,11 +5,10 @@ a file, without devices. The folder may be untrusted: names that lead outside of
 it are not opened.
 """
 
-import hashlib
 import json
 import pathlib
 
-from hyperclip_jax.files import file_in, inside, read_json, shown
+from hyperclip_jax.files import file_in, inside, read_json, sha256, shown
 
 FILE = "digests.json"
 LARGEST = 2**26  # bytes of FILE that are read
@@ -63,6 +62,4 @@ def problem(folder: pathlib.Path) -> str | None:
 
 
 def _digest(path: pathlib.Path) -> str:
-  with path.open("rb") as file:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-  return f"{path.stat().st_size} bytes, sha256 {digest}"
+  return f"{path.stat().st_size} bytes, sha256 {sha256(path)}"

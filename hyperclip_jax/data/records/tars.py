@@ -4,10 +4,12 @@ Nothing is ever extracted, so a member's name is only a label: `../../x` or
 `/etc/x` cannot reach the file system.
 """
 
+import contextlib
+import io
 import re
 import tarfile
-from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import IO, BinaryIO, NamedTuple
 
 from hyperclip_jax.data.records import storage
 
@@ -53,6 +55,30 @@ def key(header: bytes) -> str:
     name = tarfile.TarInfo.frombuf(header, "utf-8", _ERRORS).name
   match = _NAME.fullmatch(name)
   return match[1] if match else name
+
+
+@contextlib.contextmanager
+def writing(
+  file: IO[bytes] | io.BytesIO,
+) -> Iterator[Callable[[str, bytes], None]]:
+  """Writes a tar, whose bytes depend on nothing but names and content.
+
+  The format is ustar, and times and owners are zero.
+
+  Args:
+    file: file to write to.
+
+  Yields:
+    Function that adds a member of a name and a content.
+  """
+  with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+
+    def add(name: str, content: bytes) -> None:
+      info = tarfile.TarInfo(name)
+      info.size = len(content)
+      tar.addfile(info, io.BytesIO(content))
+
+    yield add
 
 
 def groups(path: str) -> Iterator[tuple[str, dict[str, Member]]]:

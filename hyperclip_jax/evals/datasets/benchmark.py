@@ -6,12 +6,10 @@ taken over all groups that have an image, also over those that the authors of a
 data set leave out.
 """
 
-import csv
 import functools
-import io
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +20,12 @@ from hyperclip_jax.data.records.images import Pixels, center_square
 from hyperclip_jax.evals import benchmarks, encoding, rates
 from hyperclip_jax.evals.benchmarks import DataSet
 from hyperclip_jax.evals.datasets import labelled, webdataset
-from hyperclip_jax.evals.datasets.files import Source, require, unique
+from hyperclip_jax.evals.datasets.files import (
+  Source,
+  parsed,
+  require,
+  unique,
+)
 from hyperclip_jax.evals.metrics import by_class, zero_shot
 from hyperclip_jax.evals.metrics.prompts import Pool
 from hyperclip_jax.evals.metrics.ranking import auroc
@@ -30,7 +33,7 @@ from hyperclip_jax.evals.metrics.retrieval import recalls
 from hyperclip_jax.evals.metrics.scores import Similarity, by_each
 from hyperclip_jax.evals.metrics.uncertainty import correlations
 from hyperclip_jax.evals.tasks import MissingData, Results, Task, left
-from hyperclip_jax.files import inside, read_text, shown
+from hyperclip_jax.files import inside, shown
 from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.inference.protocol import Model
 
@@ -369,28 +372,22 @@ def _games(folder: pathlib.Path, path: pathlib.Path) -> list[Game]:
   """Reads the games of one size."""
   photos = folder / "assets" / "images"
   require([path, photos], WINOGAVIL)
-  reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
-  games = []
-  try:
-    for row in reader:
-      candidates = _words(row, "candidates")
-      wanted = {*_words(row, "associations")}
-      cue = (row.get("cue") or "").strip()
-      if not cue or not wanted or not wanted <= {*candidates}:
-        raise ValueError("the associations are not some of the candidates")
-      files = tuple(inside(photos, f"{name}.png") for name in candidates)
-      games.append(Game(cue, files, tuple(n in wanted for n in candidates)))
-  except (csv.Error, ValueError) as error:
-    raise ValueError(
-      f"{path}: line {reader.reader.line_num}: {error}"
-    ) from error
-  if not games:
-    raise ValueError(f"{path}: no game after the header")
+
+  def game(row: Mapping[str, Any]) -> Game:
+    candidates = _words(row, "candidates")
+    wanted = {*_words(row, "associations")}
+    cue = (row.get("cue") or "").strip()
+    if not cue or not wanted or not wanted <= {*candidates}:
+      raise ValueError("the associations are not some of the candidates")
+    files = tuple(inside(photos, f"{name}.png") for name in candidates)
+    return Game(cue, files, tuple(n in wanted for n in candidates))
+
+  games = parsed(path, game, "game")
   require(dict.fromkeys(f for game in games for f in game.images), WINOGAVIL)
   return games
 
 
-def _words(row: dict[str, Any], column: str) -> list[str]:
+def _words(row: Mapping[str, Any], column: str) -> list[str]:
   """Reads a list of words in JSON."""
   found = json.loads(row.get(column) or "null")
   match found:

@@ -18,17 +18,15 @@ read, not run. The caption pairs of `entailment` are our choice: the data set
 lists no pairs that do not entail.
 """
 
-import csv
-import io
 import pathlib
-from collections.abc import Sequence, Set
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from hyperclip_jax.data.records.images import center_square
-from hyperclip_jax.evals.datasets.files import Source, require, unique
+from hyperclip_jax.evals.datasets.files import Source, parsed, require, unique
 from hyperclip_jax.evals.encoding import encode_files
 from hyperclip_jax.evals.metrics import gaussian_walk
 from hyperclip_jax.evals.metrics.caption_entailment import (
@@ -38,7 +36,7 @@ from hyperclip_jax.evals.metrics.caption_entailment import (
   entailment_of_images,
 )
 from hyperclip_jax.evals.tasks import Results, Task, left, within
-from hyperclip_jax.files import inside, read_text, shown
+from hyperclip_jax.files import inside, shown
 from hyperclip_jax.geometry import gaussian
 from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.inference.protocol import Model
@@ -211,19 +209,13 @@ def read(folder: pathlib.Path) -> Captions:
   path = folder / "data" / "hierarcaps_test.csv"
   photos = folder / "assets" / "test_imgs"
   require([path, photos], WANTED)
-  reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
-  chains, images = [], []
-  try:
-    for row in reader:
-      chains.append(_chain(row.get("captions")))
-      url = row.get("image_url") or ""
-      images.append(inside(photos, url.rpartition("/")[2]))
-  except (csv.Error, ValueError) as error:
-    raise ValueError(
-      f"{path}: line {reader.reader.line_num}: {error}"
-    ) from error
-  if not chains:
-    raise ValueError(f"{path}: no record after the header")
+
+  def record(row: Mapping[str, Any]) -> tuple[Chain, pathlib.Path]:
+    chain, url = _chain(row.get("captions")), row.get("image_url") or ""
+    return chain, inside(photos, url.rpartition("/")[2])
+
+  rows = parsed(path, record, "record")
+  chains, images = [c for c, _ in rows], [image for _, image in rows]
   require(dict.fromkeys(images), WANTED)
   return Captions(chains, images)
 

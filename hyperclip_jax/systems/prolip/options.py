@@ -6,13 +6,13 @@ import math
 from hyperclip_jax.nn.transformer import ACTIVATIONS, REMAT
 from hyperclip_jax.sections import Section, choice, file, number, switch
 from hyperclip_jax.systems.dual_encoder import (
+  CLIP_MEAN,
+  CLIP_STD,
   MOST,
   MOST_LAYERS,
   patch_problems,
 )
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 TOKENIZER = "tokenizer.json"  # beside a model
 FORMS = ("exact", "reference")
 
