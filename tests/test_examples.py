@@ -43,7 +43,13 @@ def run(name, **values):
   return found.attempted
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+def slow_or_not(name):
+  """Layers take long to compile, so workers begin with them."""
+  slow = name.startswith(hyperbolic.__name__)
+  return pytest.param(name, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize("name", map(slow_or_not, sorted(MODULES)))
 def test_examples(name):
   assert run(name)
 

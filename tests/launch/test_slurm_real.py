@@ -249,6 +249,7 @@ def in_the_checkout(monkeypatch):
   monkeypatch.chdir(REPOSITORY)
 
 
+@pytest.mark.slow
 def test_a_run_survives_preemption_at_its_start_and_in_training(cluster):
   job, workdir, log = submit(
     cluster,
@@ -276,6 +277,7 @@ def test_a_run_survives_preemption_at_its_start_and_in_training(cluster):
   assert (workdir / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_rank_starts_again_as_often_as_asked(cluster):
   job, workdir, log = submit(
     cluster,
@@ -298,6 +300,7 @@ def test_a_killed_rank_starts_again_as_often_as_asked(cluster):
   until(lambda: about(job)["JobState"] == "FAILED", 60)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_a_job_a_point(cluster):
   before = set(jobs())
   folder = cluster / "runs" / "sweep"

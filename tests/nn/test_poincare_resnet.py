@@ -244,6 +244,7 @@ def test_training(golden, start, variant, run):
     _assert_close(found, expected, rtol, str(path))
 
 
+@pytest.mark.slow
 def test_evaluation_does_not_depend_on_the_batch(start):
   params, stats, images, _ = start
   net = _net("all_fixed")

@@ -50,6 +50,7 @@ def params_of(task):
   return {name: jnp.full(shapes[name].shape, 0.1) for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_weight_rises_and_radii_are_penalised(name):
   points, plain = outputs(name), task_of(name)

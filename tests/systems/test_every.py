@@ -56,6 +56,7 @@ def trained(tmp_path_factory):
   return get
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_metrics_config_and_model(name, trained):
   workdir, model = trained(name)
   assert model is not None
@@ -84,6 +85,7 @@ def test_a_run_that_died_goes_on_bit_for_bit(name, trained, tmp_path):
   assert [r["loss"] for r in after] == [r["loss"] for r in before]
 
 
+@pytest.mark.slow
 def test_one_device_and_micro_batches_train_alike(name, trained, tmp_path):
   workdir, _ = trained(name)
   wanted = np.array([row["loss"] for row in log.read(workdir)])

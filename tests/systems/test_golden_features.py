@@ -10,6 +10,7 @@ from tests import golden_files, golden_runs
 pytestmark = pytest.mark.usefixtures("optimized")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", golden_files.OBJECTIVES)
 def test_features_equal_official(name):
   for kind, found, wanted in golden_runs.features(name):

@@ -8,6 +8,7 @@ from tests import golden_files, golden_runs
 pytestmark = pytest.mark.usefixtures("optimized")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", golden_files.OBJECTIVES)
 @pytest.mark.parametrize("case", golden_runs.loss_cases()[1])
 def test_terms_and_gradients_equal_official(case, name):

@@ -59,6 +59,7 @@ def test_each_box_belongs_to_its_example(whole):
     np.testing.assert_allclose(value, mean, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_rows_that_fill_up_have_no_part_in_it(whole):
   valid = jnp.arange(2 * BATCH) % 3 != 1
 

@@ -142,6 +142,7 @@ def test_captions_of_several_fields(draw):
 
 
 # The others take steps in `test_rocket_golden` and `test_every`.
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "variant", ["clip", "barlip", "byolip", "swalip", "swalip_v1"]
 )
@@ -182,6 +183,7 @@ def test_a_variant_has_its_terms_and_gradients(variant):
     assert np.abs(grads["prototypes"]).max() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["clip", "clip_rocket"])
 def test_without_strong_views_the_loss_is_that_of_clip(variant):
   o = options(variant, strong=Strong(count=0))
@@ -209,6 +211,7 @@ def test_sum_is_twice_the_average_and_strong_smoothing_counts():
   assert abs(loss(smoothing=0.0) - loss()) > 1e-4
 
 
+@pytest.mark.slow
 def test_the_published_gradients_can_be_had():
   o = options("barlip")
   outputs, _ = embedded(o)
@@ -250,6 +253,7 @@ def test_weak_views_have_no_dropout_and_strong_views_have():
   assert np.abs(outputs[0].strong[0].text - outputs[1].strong[0].text).max() > 0
 
 
+@pytest.mark.slow
 def test_running_statistics_are_of_each_view_in_order():
   o = options("byolip")
   _, variables = start(o)

@@ -63,6 +63,7 @@ def test_it_is_short():
   assert len(code) <= 60
 
 
+@pytest.mark.slow
 def test_it_trains_resumes_and_is_used(config, tmp_path):
   config = changed(config, dropout=0.1)
   whole = train.train(runs.prepare(config, tmp_path / "whole"))

@@ -10,6 +10,7 @@ from tests import golden_files, golden_runs
 pytestmark = pytest.mark.usefixtures("standard_promotion", "optimized")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", golden_files.OBJECTIVES)
 def test_losses_of_twenty_steps(name):
   pairs = list(golden_runs.series(name))

@@ -325,6 +325,7 @@ def curve(name, dtype):
   return jax.device_get((rows, scalars, first, params, ends, o))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train_official", "train_strong"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_training_equals_official(name, dtype):

@@ -54,6 +54,7 @@ def of_depth(o, variables, depth):
   return shallow, jax.tree_util.tree_map_with_path(cut, variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rand", "init"])
 def test_rows_equal_official(name, mini):
   with jax.enable_x64(True):
@@ -85,6 +86,7 @@ def test_rows_equal_official(name, mini):
     assert_relative(params["logit_bias"], mini[f"{name}/logit_bias"], 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rand", "init"])
 def test_float32_rows_equal_official(name, mini):
   o, variables = golden.model(name)
