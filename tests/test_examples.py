@@ -49,7 +49,9 @@ def slow_or_not(name):
   return pytest.param(name, marks=[pytest.mark.slow] if slow else [])
 
 
-@pytest.mark.parametrize("name", map(slow_or_not, sorted(MODULES)))
+@pytest.mark.parametrize(
+  "name", [slow_or_not(name) for name in sorted(MODULES)]
+)
 def test_examples(name):
   assert run(name)
 

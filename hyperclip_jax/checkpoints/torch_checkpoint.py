@@ -27,6 +27,7 @@ TEXT_HEADS = {512: 8}
 BUFFERS = ("pixel_mean", "pixel_std", "visual.pos_embed")
 COUNTER = "num_batches_tracked"  # of a BatchNorm, an integer
 MEAN = ".running_mean"  # of a BatchNorm
+MIN_RADIUS = 0.1  # K of the cones
 MASK = "textual.attn_mask"  # which causal attention needs not
 # What the sizes of the model are read from.
 SIZED_BY = {
@@ -296,11 +297,18 @@ def tensors(model: Release) -> dict[str, Any]:
   """The official state dict: parameters and buffers as tensors.
 
   Raises:
-    ValueError: the official code has no such system.
+    ValueError: the official code has no such system, or not its options.
   """
   torch = import_torch()
   system, o, variables = model
   torch_layout.scalars(system, o)  # refuses other systems
+  # The official code has it as a constant.
+  if getattr(o, "min_radius", MIN_RADIUS) != MIN_RADIUS:
+    raise ValueError(
+      f"min_radius {o.min_radius}: official checkpoints have cones of "
+      f"{MIN_RADIUS} and no place for others; save a release instead, with "
+      "save_pretrained"
+    )
   tree = jax.tree.map(np.asarray, variables["params"])
   side = o.image_size // o.vision.patch
   cls_and_patches = torch.cat(

@@ -20,6 +20,7 @@ class Lorentz:
   Attributes:
     curv: positive; a Python float on the host, or a differentiable 0-d JAX
       array in training.
+    min_radius: K, the scale of the cones; see `lorentz.half_aperture`.
 
   Examples:
     >>> space = Lorentz(1.0)
@@ -31,6 +32,7 @@ class Lorentz:
   """
 
   curv: Any  # a Scalar, or what JAX puts in the place of a leaf
+  min_radius: float = dataclasses.field(default=0.1, metadata={"static": True})
   cones: ClassVar[bool] = True
   rooted: ClassVar[bool] = True
   distance_name: ClassVar[str] = "distance"
@@ -103,7 +105,8 @@ class Lorentz:
 
   def half_aperture(self, x: Rows) -> Float[Array, " n"]:
     """Half the opening of each row's entailment cone in radians."""
-    return by_rows(lambda x: lorentz.half_aperture(x, self.curv), x)
+    k = self.min_radius
+    return by_rows(lambda x: lorentz.half_aperture(x, self.curv, k), x)
 
   def exterior_angle(self, x: Paired, y: Paired) -> Float[Array, " n"]:
     """Angle at x between the ray from the root and the geodesic to y."""

@@ -41,6 +41,7 @@ class Product:
     score: what `similarity` and search rank by: "distance", or "inner_sum", the
       sum of the Lorentz inner products, which is cheaper, and does not order as
       distances do.
+    min_radius: K, the scale of the cones; see `lorentz.half_aperture`.
 
   Examples:
     >>> space = Product(jnp.array([1.0, 0.5]))
@@ -52,6 +53,7 @@ class Product:
   curv: Any
   norm: str = dataclasses.field(default="l1", metadata={"static": True})
   score: str = dataclasses.field(default="distance", metadata={"static": True})
+  min_radius: float = dataclasses.field(default=0.1, metadata={"static": True})
   cones: ClassVar[bool] = True
   rooted: ClassVar[bool] = True
   distance_name: ClassVar[str] = "distance"
@@ -129,7 +131,11 @@ class Product:
 
   def half_aperture(self, x: Rows) -> Float[Array, "n factors"]:
     """Half the opening of each row's cones in radians, one for each factor."""
-    return by_rows(lambda x: self._each(lorentz.half_aperture, x).T, x)
+
+    def aperture(x, curv):
+      return lorentz.half_aperture(x, curv, self.min_radius)
+
+    return by_rows(lambda x: self._each(aperture, x).T, x)
 
   def exterior_angle(self, x: Paired, y: Paired) -> Float[Array, "n factors"]:
     """Exterior angles in radians, one for each factor."""

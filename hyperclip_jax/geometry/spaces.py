@@ -38,17 +38,18 @@ __all__ = [
 # Numbers that a file may ask for. Training keeps curvatures within 0.1 and 10.
 NUMBERS = (1e-6, 1e6)
 MOST_FACTORS = 65_536
+OPTIONAL = {"min_radius"}  # files of earlier versions lack it, and have 0.1
 
 
 def to_json(space: Space) -> dict[str, Any]:
-  """Describes a space for a file, such as {"name": "lorentz", "curv": 0.9}.
+  """Describes a space for a file, such as {"name": "sphere"}.
 
   Raises:
     TypeError: the space is none of `KINDS`.
 
   Examples:
     >>> from_json(to_json(Lorentz(0.9)))
-    Lorentz(curv=0.9)
+    Lorentz(curv=0.9, min_radius=0.1)
   """
   for name, (kind, fields) in KINDS.items():
     if type(space) is kind:
@@ -78,8 +79,10 @@ def from_json(value: Any) -> Space:
   name = value.get("name") if isinstance(value, dict) else None
   if isinstance(name, str) and name in KINDS:
     kind, fields = KINDS[name]
-    if value.keys() == {"name", *fields}:
-      return kind(**{n: read(n, value[n]) for n, read in fields.items()})
+    values = {n: value[n] for n in fields if n in value}
+    needed = {"name", *fields} - OPTIONAL
+    if needed <= value.keys() <= {"name", *fields}:
+      return kind(**{n: fields[n](n, given) for n, given in values.items()})
   raise ValueError(
     f"the space is {shown(value)}: expected such as "
     '{"name": "lorentz", "curv": NUMBER} or {"name": "sphere"}'
@@ -124,8 +127,8 @@ def _one_of(*choices: str) -> Callable[[str, Any], str]:
 # Name in files -> the space, and how its parameters are read.
 KINDS: Mapping[str, tuple[Any, Mapping[str, Callable[[str, Any], Any]]]] = {
   "sphere": (Sphere, {}),
-  "lorentz": (Lorentz, {"curv": _number}),
-  "angular": (Angular, {"curv": _number}),
+  "lorentz": (Lorentz, {"curv": _number, "min_radius": _number}),
+  "angular": (Angular, {"curv": _number, "min_radius": _number}),
   "euclid": (
     Euclid,
     {"nearness": _one_of(*NEARNESS), "min_radius": _number},
@@ -134,6 +137,11 @@ KINDS: Mapping[str, tuple[Any, Mapping[str, Callable[[str, Any], Any]]]] = {
   "ensemble": (Ensemble, {"weight": _fraction}),
   "product": (
     Product,
-    {"curv": _numbers, "norm": _one_of(*NORMS), "score": _one_of(*SCORES)},
+    {
+      "curv": _numbers,
+      "norm": _one_of(*NORMS),
+      "score": _one_of(*SCORES),
+      "min_radius": _number,
+    },
   ),
 }

@@ -113,16 +113,16 @@ def near_root(
   """Penalises apexes so near the root that their cones are half-spaces.
 
   It is the mean of max(0, least - sqrt(c) |x|)^2. A half aperture is pi / 2,
-  without a gradient, up to sqrt(c) |x| = 2 K = 0.2 (`lorentz.half_aperture`):
-  there the entailment loss pulls apexes to the root and nothing pushes back. A
-  penalty on norms against this is ARGENT's idea; its formula is not public, and
-  this one is our own.
+  without a gradient, up to sqrt(c) |x| = 2 K, as published 0.2
+  (`lorentz.half_aperture`): there the entailment loss pulls apexes to the root
+  and nothing pushes back. A penalty on norms against this is ARGENT's idea; its
+  formula is not public, and this one is our own.
 
   Args:
     curv: c of a hyperboloid, or of each factor of a product, which has the mean
       over its factors.
     apexes: space components of cone apexes.
-    least: sqrt(c) |x| from which on there is no penalty, a little above 0.2.
+    least: sqrt(c) |x| from which on there is no penalty, a little above 2 K.
     where: rows to average over; None for all. Other rows may be inf or NaN. The
       mean of no rows is 0.
 

@@ -13,7 +13,7 @@ from hyperclip_jax.data.feed import views
 from hyperclip_jax.data.feed.views import View
 from hyperclip_jax.geometry.euclid import NEARNESS, Euclid
 from hyperclip_jax.losses import tiled
-from hyperclip_jax.sections import choice, number
+from hyperclip_jax.sections import choice
 from hyperclip_jax.systems import dual_encoder, meru
 from hyperclip_jax.systems.dual_encoder import Scalar
 from hyperclip_jax.systems.task import Encoder, Task
@@ -28,11 +28,10 @@ class Options(meru.Options):
   Attributes:
     nearness: what is compared: minus the "squared" distance, or minus the
       "distance".
-    min_radius: K of the cones, whose half aperture is asin(K / |x|).
+    min_radius: K of the cones, whose half aperture is asin(K / |x|) here.
   """
 
   nearness: str = choice("squared", NEARNESS)
-  min_radius: float = number(0.1)
 
 
 def _scalars(o: Options) -> dict[str, Scalar]:

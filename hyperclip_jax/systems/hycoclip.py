@@ -203,7 +203,7 @@ def scalars(o: Options) -> dict[str, Scalar]:
 
 def encoder(o: Options) -> Encoder:
   """Makes the encoder: two towers onto a hyperboloid."""
-  return dual_encoder.encoder(o, meru.space_of, scalars(o))
+  return dual_encoder.encoder(o, meru.space_of(o), scalars(o))
 
 
 def task(o: Options, view: View, mesh: Mesh) -> Task:

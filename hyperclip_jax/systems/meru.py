@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -28,9 +28,13 @@ class Options(dual_encoder.Options):
 
   Attributes:
     entail_weight: weight of the entailment loss.
+    min_radius: K, the scale of the cones: half a cone opens by asin(2 K /
+      (sqrt(c) |x|)). As published 0.1, with which little but texts at the root
+      has cones wide enough to hold their images.
   """
 
   entail_weight: float = number(0.2, least=0, training=True)
+  min_radius: float = number(0.1)
 
 
 def terms(
@@ -67,15 +71,15 @@ def terms(
   }
 
 
-def space_of(params: Any) -> Lorentz:
-  """Returns the hyperboloid of the trained curvature."""
-  return Lorentz(jnp.exp(params["curv"]))
+def space_of(o: Options) -> Callable[[Any], Lorentz]:
+  """Makes the function from parameters to the hyperboloid that they train."""
+  return lambda params: Lorentz(jnp.exp(params["curv"]), o.min_radius)
 
 
-def encoder(o: dual_encoder.Options) -> Encoder:
+def encoder(o: Options) -> Encoder:
   """Makes the encoder: two towers onto a hyperboloid."""
   scalars = dual_encoder.hyperbolic_scalars(o.embed_dim)
-  return dual_encoder.encoder(o, space_of, scalars)
+  return dual_encoder.encoder(o, space_of(o), scalars)
 
 
 def task(o: Options, view: View, mesh: Mesh) -> Task:

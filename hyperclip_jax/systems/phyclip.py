@@ -94,8 +94,8 @@ def encoder(o: Options) -> Encoder:
   def space(params: Any) -> Space:
     curv = jnp.exp(params["curv"])
     if len(curv) == 1:  # then it is HyCoCLIP, to the last bit
-      return Lorentz(curv[0])
-    return Product(curv, o.norm, o.score)
+      return Lorentz(curv[0], o.min_radius)
+    return Product(curv, o.norm, o.score, o.min_radius)
 
   return dual_encoder.encoder(o, space, _scalars(o))
 

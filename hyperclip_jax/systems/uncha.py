@@ -275,7 +275,7 @@ published = Published("logit_scale_local", _official_scalars)
 
 def encoder(o: Options) -> Encoder:
   """Makes the encoder: two towers onto a hyperboloid."""
-  return dual_encoder.encoder(o, meru.space_of, scalars(o))
+  return dual_encoder.encoder(o, meru.space_of(o), scalars(o))
 
 
 def task(o: Options, view: View, mesh: Mesh) -> Task:

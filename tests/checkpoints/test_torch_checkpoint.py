@@ -1,6 +1,7 @@
 """Official files: both ways bit for bit, and nothing in them is run."""
 
 import argparse
+import dataclasses
 import os
 import pickle
 import zipfile
@@ -65,6 +66,16 @@ def test_a_checkpoint_is_written_whole_in_a_new_folder(tmp_path, monkeypatch):
   assert load("~/new/a.pth").options == official.options
   with pytest.raises(OSError, match=r"a\.pth"):
     torch_checkpoint.save(tmp_path / "new" / "a.pth" / "b.pth", official)
+
+
+def test_cones_that_a_checkpoint_would_lose_are_refused(tmp_path):
+  official = load(path_of("meru"))
+  options = dataclasses.replace(official.options, min_radius=0.3)
+  with pytest.raises(ValueError, match=r"min_radius 0\.3: .*save_pretrained"):
+    torch_checkpoint.save(
+      tmp_path / "a.pth", official._replace(options=options)
+    )
+  assert not list(tmp_path.iterdir())
 
 
 def test_a_model_of_ours_becomes_an_official_one(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hyperclip_jax.geometry import space as space_lib
 from hyperclip_jax.geometry import spaces
-from hyperclip_jax.geometry.spaces import Lorentz, Sphere
+from hyperclip_jax.geometry.spaces import Angular, Lorentz, Product, Sphere
 
 CURVES = [0.1, 1.0, 2.5]
 SPACES = [Sphere(), *map(Lorentz, CURVES)]
@@ -153,6 +153,8 @@ def test_json_keeps_a_space(space):
     *({"name": "lorentz", "curv": c} for c in (0, -1.0, 1e-9, 1e9, 10**400)),
     *({"name": "lorentz", "curv": c} for c in (math.nan, math.inf)),
     {"name": "lorentz", "curv": 1.0, "factors": 2},
+    {"name": "lorentz", "curv": 1.0, "min_radius": -0.1},
+    {"name": "lorentz", "min_radius": 0.1},
     {"name": "\x1b[2J" * 10**5},
   ],
 )
@@ -161,6 +163,27 @@ def test_what_is_no_space_is_refused(value):
     spaces.from_json(value)
   assert len(str(error.value)) < 400
   assert "\x1b" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  "space", [Lorentz(0.7), Angular(0.7), Product(np.array([0.5, 2.0]))]
+)
+def test_a_file_from_before_cones_had_a_scale_has_the_published_one(space):
+  value = spaces.to_json(space)
+  assert value.pop("min_radius") == 0.1
+  assert spaces.alike(spaces.from_json(value), space)
+
+
+def test_cones_widen_with_their_scale():
+  """asin(2 K / (sqrt(c) |x|)), and a right angle within that ball."""
+  x = np.array([[1.2, 0.0], [0.0, 0.5]])
+  np.testing.assert_allclose(
+    Lorentz(1.0, 0.3).half_aperture(x), [np.pi / 6, np.pi / 2]
+  )
+  both = Product(np.array([1.0, 4.0]), min_radius=0.3)
+  row = np.array([[1.2, 0.0, 0.0, 0.6]])
+  np.testing.assert_allclose(both.half_aperture(row), [[np.pi / 6] * 2])
+  assert not spaces.alike(Lorentz(1.0), Lorentz(1.0, 0.3))
 
 
 def test_other_spaces_are_told_apart():

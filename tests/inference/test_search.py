@@ -139,7 +139,8 @@ def test_an_index_that_names_no_model_is_read_with_a_warning(tmp_path):
 
 def test_an_index_says_what_it_is():
   shown = repr(Index(points(4, UNIT), ["a", "\x1b[2J", "c", "d"], UNIT, "ab"))
-  assert shown.startswith("Index(4 x 8, Lorentz(curv=1.0), model ab: 'a', ")
+  space = "Lorentz(curv=1.0, min_radius=0.1)"
+  assert shown.startswith(f"Index(4 x 8, {space}, model ab: 'a', ")
   assert "\x1b" not in shown
 
 

@@ -132,6 +132,14 @@ def test_what_has_no_meaning_is_refused(options, message):
     task_of("hycoclip", **options)
 
 
+@pytest.mark.parametrize("name", ["meru", "hycoclip", "uncha", "phyclip"])
+def test_the_scale_of_cones_is_that_of_the_space(name):
+  config = small.config(name)
+  config.model.min_radius = 0.3
+  params = params_of(task_of(name, min_radius=0.3))
+  assert build.encoder(config).space(params).min_radius == 0.3
+
+
 def test_the_radius_of_a_factor_bounds_that_of_a_product():
   with pytest.raises(ValueError, match=r"init_radius must be at most 2\.828"):
     task_of("phyclip", init_radius=3.0)

@@ -130,7 +130,7 @@ def _module(o: Options) -> Towers:
 def encoder(o: Options) -> Encoder:
   """Makes the encoder: two towers onto a hyperboloid."""
   scalars = uncha.scalars(o)
-  return dual_encoder.encoder(o, meru.space_of, scalars, _module(o))
+  return dual_encoder.encoder(o, meru.space_of(o), scalars, _module(o))
 
 
 def task(o: Options, view: View, mesh: Mesh) -> Task:
