@@ -40,7 +40,10 @@ WORDS = (
   "Vintage 1960s silver ring with a large blue stone, size 7",
 )
 NOISE, MISSES, FALSE = 0.03, 0.15, 0.3
-MEASURES = ("zero_shot", "hierarchy", "retrieval", "cones")
+MEASURES = {
+  *("zero_shot", "zero_shot_held_out", "hierarchy"),
+  *("words", "retrieval", "cones"),
+}
 
 
 def parse(parser: str, count: int) -> None:
@@ -118,7 +121,7 @@ def compare(folder: pathlib.Path, steps: int, seeds: list[int]) -> None:
   for name in sorted(
     set.intersection(*(set(r) for k in runs.values() for r in k))
   ):
-    if not name.startswith(MEASURES):
+    if name.split("/")[1] not in MEASURES:  # of eval/retrieval/i2t_r1
       continue
     cells = []
     for kind, results in runs.items():

@@ -64,9 +64,9 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
   e, contrast = encoder(o), tiled.on(mesh, o.contrast)
 
   def loss(params, outputs, step):
-    del step
     space, scale = e.space(params), e.scale(params)
-    return meru.terms(space, scale, outputs, contrast, o.entail_weight)
+    weight = meru.entail_weight(o, step)
+    return meru.terms(space, scale, outputs, contrast, weight)
 
   display = views.whole_only(view._replace(count=1))
   return dual_encoder.with_loss(e, loss, _scalars(o), display)

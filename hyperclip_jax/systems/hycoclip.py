@@ -37,7 +37,6 @@ class Options(meru.Options):
     inter_aperture_scale: eta of pairs across modalities.
     intra_aperture_scale: eta of pairs within a modality.
     cones: what is penalised; see `losses.entailment.residuals`.
-    entail_ramp: steps in which the weight of entailment rises from 0.
     radius_weight: weight of the penalty on texts and boxes near the root.
     least_radius: sqrt(c) times the radius below which they are penalised.
     curv_range: bounds of the curvature; equal ones fix it.
@@ -47,7 +46,6 @@ class Options(meru.Options):
   inter_aperture_scale: float = number(0.7, training=True)
   intra_aperture_scale: float = number(1.2, training=True)
   cones: str = choice("hard", KINDS, training=True)
-  entail_ramp: int = number(0, least=0, training=True)
   radius_weight: float = number(0.0, least=0, training=True)
   least_radius: float = number(0.3, training=True)
   curv_range: tuple[float, ...] = dataclasses.field(
@@ -175,7 +173,7 @@ def held(
   """
   terms = dict(found)
   if o.entail_ramp:
-    weight = o.entail_weight * entailment_lib.ramp(step, o.entail_ramp)
+    weight = meru.entail_weight(o, step)
     loss = terms["contrastive_loss"] + weight * terms["entailment_loss"]
     terms["entail_weight"] = weight
   if o.radius_weight:

@@ -7,14 +7,15 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from hyperclip_jax.data.feed import views
 from hyperclip_jax.data.feed.views import View
+from hyperclip_jax.geometry.numerics import Scalar
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.losses import contrastive, tiled
+from hyperclip_jax.losses import entailment as entailment_lib
 from hyperclip_jax.losses.contrastive import Contrast
-from hyperclip_jax.losses.entailment import entailment
 from hyperclip_jax.sections import number
 from hyperclip_jax.systems import dual_encoder
 from hyperclip_jax.systems.task import Encoder, Task
@@ -28,12 +29,14 @@ class Options(dual_encoder.Options):
 
   Attributes:
     entail_weight: weight of the entailment loss.
+    entail_ramp: steps in which that weight rises from 0.
     min_radius: K, the scale of the cones: half a cone opens by asin(2 K /
       (sqrt(c) |x|)). As published 0.1, with which little but texts at the root
       has cones wide enough to hold their images.
   """
 
   entail_weight: float = number(0.2, least=0, training=True)
+  entail_ramp: int = number(0, least=0, training=True)
   min_radius: float = number(0.1)
 
 
@@ -42,7 +45,7 @@ def terms(
   scale: Float[Array, ""],
   outputs: Mapping[str, Mapping[str, Array]],
   contrast: Contrast = contrastive.cross_entropy,
-  entail_weight: float = 0.2,
+  entail_weight: Scalar = 0.2,
   aperture_scale: float = 1.0,
   cones: str = "hard",
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
@@ -63,12 +66,21 @@ def terms(
   image, text = (outputs["whole"][kind] for kind in ("image", "text"))
   contrast = functools.partial(contrast, space, scale)
   contrastive_loss = (contrast(image, text) + contrast(text, image)) / 2
-  entailment_loss = entailment(space, text, image, aperture_scale, kind=cones)
+  entailment_loss = entailment_lib.entailment(
+    space, text, image, aperture_scale, kind=cones
+  )
   loss = contrastive_loss + entail_weight * entailment_loss
   return loss, {
     "contrastive_loss": contrastive_loss,
     "entailment_loss": entailment_loss,
   }
+
+
+def entail_weight(o: Options, step: Int[Array, ""]) -> Scalar:
+  """Returns the weight of entailment after some updates."""
+  if not o.entail_ramp:
+    return o.entail_weight
+  return o.entail_weight * entailment_lib.ramp(step, o.entail_ramp)
 
 
 def space_of(o: Options) -> Callable[[Any], Lorentz]:
@@ -96,9 +108,9 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
   e, contrast = encoder(o), tiled.on(mesh, o.contrast)
 
   def loss(params, outputs, step):
-    del step
     space, scale = e.space(params), e.scale(params)
-    return terms(space, scale, outputs, contrast, o.entail_weight)
+    weight = entail_weight(o, step)
+    return terms(space, scale, outputs, contrast, weight)
 
   return dual_encoder.with_loss(
     e,

@@ -74,6 +74,18 @@ def test_the_weight_rises_and_radii_are_penalised(name):
   np.testing.assert_allclose(later, value + radius, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["meru", "euclip"])
+def test_the_weight_rises_without_boxes(name):
+  task = task_of(name, entail_ramp=10, entail_weight=0.5)
+  points = {"whole": outputs(name)["whole"]}
+  params = params_of(task)
+  for step, weight in ((0, 0), (4, 0.2), (10, 0.5), (20, 0.5)):
+    loss, terms = task.loss(params, points, jnp.int32(step))
+    wanted = terms["contrastive_loss"] + weight * terms["entailment_loss"]
+    np.testing.assert_allclose(loss, wanted, rtol=1e-6)
+    assert terms["entailment_loss"] > 0.1
+
+
 def test_the_penalty_by_hand():
   points = jnp.array([[0.1, 0, 0, 0.2], [9, 0, 0, 9.0], [jnp.nan] * 4])
   where = jnp.array([True, True, False])
