@@ -14,8 +14,10 @@ def get_config(system: str = "hycoclip") -> Config:
   config = paper(system, "S")
   config.steps = 1_600
   config.batch_size = 128
-  if "entail_weight" in config.model:
-    config.model.entail_weight = 0.02  # as in shapes_tiny.py
+  if "cones" in config.model:  # as shapes_tiny.py
+    config.model.update(entail_ramp=1_200, min_radius=0.3)
+  elif "entail_weight" in config.model:
+    config.model.entail_weight = 0.02
 
   # Under 6 MB of parameters: the first 3,582 merges of CLIP's tokenizer.
   config.model.image_size = 64
