@@ -143,15 +143,22 @@ MEANINGS = (
     "higher",
   ),
   (
-    r"words/(ap|auroc)$",
-    "Entailment by the words above, {}",
+    r"words/ap$",
+    "Entailment by the words above, AP",
     "words above an image's class against all others, by the entailment score",
     "higher",
   ),
+  (r"words/auroc$", "Entailment by the words above, AUROC", "", "higher"),
   (
-    r"words/similarity_(ap|auroc)$",
-    "Similarity to the words above, {}",
+    r"words/similarity_ap$",
+    "Similarity to the words above, AP",
     "the same by similarity, which has no direction",
+    "higher",
+  ),
+  (
+    r"words/similarity_auroc$",
+    "Similarity to the words above, AUROC",
+    "",
     "higher",
   ),
   (

@@ -205,8 +205,8 @@ def test_plots_show_recall_in_the_order_of_its_numbers():
 @pytest.mark.parametrize(
   ("name", "readable"),
   [
-    ("words/ap", "Entailment by the words above, ap"),
-    ("words/similarity_auroc", "Similarity to the words above, auroc"),
+    ("words/ap", "Entailment by the words above, AP"),
+    ("words/similarity_auroc", "Similarity to the words above, AUROC"),
     ("words_distance/depth2", "Distance of words at depth 2"),
     ("hierarchy/same_parent", "Right parent"),
     ("hierarchy_wordnet/tie", "Tree-induced error (TIE)"),
