@@ -35,7 +35,7 @@ from hyperclip_jax.evals import held_out
 from hyperclip_jax.evals.metrics import cones, norms
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.training import config as config_lib
-from hyperclip_jax.training import config_tree, log, runs, train
+from hyperclip_jax.training import config_tree, log, progress, runs, train
 from hyperclip_jax.training.config import Config
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs/shapes_tiny.py"
@@ -126,7 +126,7 @@ def trained(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
   path = workdir / RESULTS
   if path.exists():
     return json.loads(path.read_text())
-  log.say(f"\n{workdir.name}")
+  progress.say(f"\n{workdir.name}")
   model = train.train(run)
   if model is None:
     sys.exit(1)  # stopped by a signal

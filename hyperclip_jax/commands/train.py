@@ -9,7 +9,13 @@ from hyperclip_jax.data.feed.faults import TooManyFaults
 from hyperclip_jax.evals import held_out
 from hyperclip_jax.inference import pretrained
 from hyperclip_jax.reports import run as report
-from hyperclip_jax.training import cluster, config_tree, log, runs, signals
+from hyperclip_jax.training import (
+  cluster,
+  config_tree,
+  progress,
+  runs,
+  signals,
+)
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import train as training
 from hyperclip_jax.training.dry_run import dry_run
@@ -58,7 +64,7 @@ def verify(options: argparse.Namespace) -> int:
   except (ImportError, ValueError, OSError) as error:
     fail(error)
   for step, problem in found.items():
-    log.say(f"step {step}: {problem or 'good'}")
+    progress.say(f"step {step}: {problem or 'good'}")
   return int(any(found.values()))
 
 

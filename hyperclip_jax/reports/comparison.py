@@ -21,7 +21,7 @@ from hyperclip_jax.reports.markup import (
   tag,
 )
 from hyperclip_jax.systems.task import variable_shapes
-from hyperclip_jax.training import build, log
+from hyperclip_jax.training import build, log, progress
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training.config_tree import leaves
 
@@ -122,7 +122,7 @@ def read(workdir: pathlib.Path) -> Run:
     "parameters": f"{size:,}",
     "steps done": f"{done:,} of {config.steps:,}",
     "batch": f"{config.batch_size:,}",
-    "time": log.duration(seconds) if seconds else "",
+    "time": progress.duration(seconds) if seconds else "",
     "samples / s": f"{speed:,.0f}" if speed else "",
   }
   return Run(dict(leaves(config)), known, history, _final(workdir / RESULTS))

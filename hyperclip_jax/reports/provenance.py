@@ -11,7 +11,7 @@ import jax
 from hyperclip_jax import files
 from hyperclip_jax.evals.held_out import TRAIN_SAMPLE, Sample
 from hyperclip_jax.inference.model import HyperCLIP
-from hyperclip_jax.training import log, runs
+from hyperclip_jax.training import log, progress, runs
 from hyperclip_jax.training.config import Config
 
 PACKAGES = ("hyperclip-jax", "jax", "flax")
@@ -37,7 +37,7 @@ def of_run(
     Facts by name: model, data, steps, time, devices, software, command.
   """
   seconds = sum(row.get("seconds", 0.0) for row in history)
-  time = {"time": log.duration(seconds)} if seconds else {}
+  time = {"time": progress.duration(seconds)} if seconds else {}
   path = workdir / runs.COMMAND
   command = files.read_text(path) if path.is_file() else runs.command(sys.argv)
   return {

@@ -16,7 +16,7 @@ from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.inference.search import Index
 from hyperclip_jax.reports import page, provenance
 from hyperclip_jax.reports.drawing import located
-from hyperclip_jax.training import log
+from hyperclip_jax.training import log, progress
 from hyperclip_jax.training.config import Config
 
 FILE = "report.html"
@@ -131,6 +131,6 @@ def evaluate(
   evaluation = held_out.evaluate(model, data)
   if jax.process_index():
     return
-  log.say(log.wrapped(held_out.summary(evaluation.results), ""))
+  progress.say(progress.wrapped(held_out.summary(evaluation.results), ""))
   path = write(workdir, config, model, data, evaluation)
-  log.say(f"report: {path}")
+  progress.say(f"report: {path}")

@@ -175,7 +175,7 @@ def held(
   if o.entail_ramp:
     weight = meru.entail_weight(o, step)
     loss = terms["contrastive_loss"] + weight * terms["entailment_loss"]
-    terms["entail_weight"] = weight
+    terms["entail_weight"] = jnp.asarray(weight)
   if o.radius_weight:
     part = outputs.get("part", {})
     apexes = [(outputs["whole"]["text"], None)]

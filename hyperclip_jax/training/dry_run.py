@@ -9,7 +9,7 @@ from clu import parameter_overview
 from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.data.records import preview
 from hyperclip_jax.training import flops, runs, sharding, train
-from hyperclip_jax.training.log import say
+from hyperclip_jax.training.progress import say
 
 
 def dry_run(run: runs.Run) -> None:

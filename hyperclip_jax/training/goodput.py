@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from hyperclip_jax.training import log
+from hyperclip_jax.training import progress
 
 Batch = Mapping[str, Any]  # any tree of arrays
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class Clock:
     self._shapes.add(shapes)
     if new:
       of = f" for {what}" if what else ""
-      log.say(f"compiling the step{of}, which may take minutes")
+      progress.say(f"compiling the step{of}, which may take minutes")
     with self.on("compile" if new else "device"):
       result = function(state, batch)
       if new:
@@ -114,8 +114,8 @@ class Clock:
     seconds = {what: self._seconds[what] for what in (*OVERHEAD, "data")}
     goodput = self.trained()[1] / wall
     shares = ", ".join(f"{what} {s / wall:.1%}" for what, s in seconds.items())
-    said = f"goodput {goodput:.1%} of {log.duration(wall)}; {shares}"
-    log.say(textwrap.fill(said, log.COLUMNS, subsequent_indent="  "))
+    said = f"goodput {goodput:.1%} of {progress.duration(wall)}; {shares}"
+    progress.say(textwrap.fill(said, progress.COLUMNS, subsequent_indent="  "))
     return {
       "goodput": goodput,
       "seconds": wall,

@@ -13,7 +13,7 @@ from hyperclip_jax.checkpoints.release import check_finite, differing
 from hyperclip_jax.files import shown
 from hyperclip_jax.inference import pretrained
 from hyperclip_jax.systems.task import variable_shapes
-from hyperclip_jax.training import build, log
+from hyperclip_jax.training import build, progress
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training.config import Config
 from hyperclip_jax.training.step import TrainState
@@ -106,7 +106,7 @@ def begin(state: TrainState, config: Config) -> TrainState:
   """
   like = _flat(state.variables)
   found = read(config)
-  log.say(report(found, {path: leaf.size for path, leaf in like.items()}))
+  progress.say(report(found, {path: leaf.size for path, leaf in like.items()}))
   placed = {
     path: jax.device_put(
       np.asarray(leaf, like[path].dtype), like[path].sharding

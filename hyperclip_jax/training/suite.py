@@ -10,7 +10,7 @@ from jax.experimental import multihost_utils
 from hyperclip_jax.evals import catalog, rates, runner
 from hyperclip_jax.files import shown
 from hyperclip_jax.inference.protocol import Model
-from hyperclip_jax.training import log
+from hyperclip_jax.training import log, progress
 from hyperclip_jax.training.options import Evals
 
 PREFIX = "evals/"  # of the names of their results
@@ -74,7 +74,7 @@ def measure(
     alive()
     if outcome.status != "done":
       why = shown(outcome.brief or outcome.message, 1000)
-      log.say(f"step {step}  {task.name} {outcome.status}: {why}")
+      progress.say(f"step {step}  {task.name} {outcome.status}: {why}")
       continue
     numbers = {
       name: float(value)
@@ -84,7 +84,7 @@ def measure(
     found |= {f"{PREFIX}{task.name}/{n}": v for n, v in numbers.items()}
     parts = [f"{name} {value:.3f}" for name, value in numbers.items()]
     first = f"step {step}  {task.name} ({outcome.seconds:.0f} s):"
-    log.say(log.wrapped([first, *parts], ""))
+    progress.say(progress.wrapped([first, *parts], ""))
   return found
 
 

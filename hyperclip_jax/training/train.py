@@ -25,6 +25,7 @@ from hyperclip_jax.training import (
   log,
   options,
   pictures,
+  progress,
   runs,
   same_data,
   sharding,
@@ -95,7 +96,7 @@ def train(run: Run, verbose: bool = False) -> HyperCLIP | None:
     )
     enter(watchdog)  # last, so that it exits first
     health = make_health(run, begin, examples_seen)
-    window = log.Window(meta["window"], health.look)
+    window = progress.Window(meta["window"], health.look)
     faults = Faults(
       config.data.max_bad,
       bad=meta.get("bad_records", 0),
@@ -117,17 +118,17 @@ def train(run: Run, verbose: bool = False) -> HyperCLIP | None:
         if on:
           results |= held_out.evaluate(model, on).results
           parts = [f"step {step}", *held_out.summary(results)]
-          log.say(log.wrapped(parts, ""))
+          progress.say(progress.wrapped(parts, ""))
         if tasks:
           results |= suite.measure(evals, model, step, watchdog.stepped)
       writer.write(step, results)
 
     clock.started()
-    progress = log.Progress(
+    printer = progress.Progress(
       config.steps,
       config.batch_size,
       clock.trained,
-      1 if verbose else log.TERMS,
+      1 if verbose else progress.TERMS,
     )
     if not (evals.tasks and suite.measured(run.workdir, begin)):
       evaluate(begin)  # which is missing if the run ended before it
@@ -149,7 +150,7 @@ def train(run: Run, verbose: bool = False) -> HyperCLIP | None:
           values = window.close()
         bad = float(faults.until(examples_seen))
         values |= {"bad_records": bad, **clock.split()}
-        writer.write(step, values | progress.report(step, values))
+        writer.write(step, values | printer.report(step, values))
       if last or stopped or step % config.checkpoint.every == 0:
         meta = {
           "examples_seen": examples_seen,
@@ -165,7 +166,9 @@ def train(run: Run, verbose: bool = False) -> HyperCLIP | None:
         writer.write(step, clock.report())
       if stopped:
         checkpoints.wait()
-        log.say(f"stopped; step {step} is saved; run the same command again")
+        progress.say(
+          f"stopped; step {step} is saved; run the same command again"
+        )
         return None
       evaluate(step)
       watchdog.stepped()
@@ -180,7 +183,7 @@ def _describe(run: Run) -> None:
   newest = max(checkpoint.steps(run.workdir), default=0)
   if newest < run.config.steps:
     size = sum(leaf.size for leaf in jax.tree.leaves(run.shapes.params))
-    log.say(runs.summary(run, size, newest))
+    progress.say(runs.summary(run, size, newest))
 
 
 def _texts(batch: Batch) -> str:
@@ -221,7 +224,7 @@ def first_state(
   state, meta = checkpoints.restore(like)
   allowed = run.config.checkpoint.allow_data_change
   same_data.check(run.sources, run.workdir, meta, allowed)
-  log.say(f"resumed from step {int(state.step)}")
+  progress.say(f"resumed from step {int(state.step)}")
   return state, meta
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperclip_jax.training import boards, log
+from hyperclip_jax.training import boards, log, progress
 
 
 def write(workdir, start, steps):
@@ -48,7 +48,7 @@ def test_a_run_that_was_killed_can_be_read(tmp_path):
 
 
 def window(rows, seen):
-  return log.Window(rows, lambda step, row: seen.append(step))
+  return progress.Window(rows, lambda step, row: seen.append(step))
 
 
 def row(loss, skipped=0.0):
@@ -202,7 +202,7 @@ class Trained:
 
 def test_a_line_of_progress_fits_a_terminal(capsys):
   trained = Trained()
-  progress = log.Progress(500_000, 768, trained)
+  printer = progress.Progress(500_000, 768, trained)
   values = {
     "loss": 12.34567,
     "contrastive_loss": 2.0,
@@ -212,9 +212,9 @@ def test_a_line_of_progress_fits_a_terminal(capsys):
     "curv": 1.0,
   }
   trained.now = (50, 5.0)
-  assert progress.report(50, values) == {"samples_per_second": 7680.0}
+  assert printer.report(50, values) == {"samples_per_second": 7680.0}
   trained.now = (100, 15.0)
-  assert progress.report(100, values | {"loss": 6.0}) == {
+  assert printer.report(100, values | {"loss": 6.0}) == {
     "samples_per_second": 3840.0
   }
   lines = capsys.readouterr().err.splitlines()
@@ -228,15 +228,15 @@ def test_a_line_of_progress_fits_a_terminal(capsys):
 def test_terms_follow_every_tenth_line_or_each(capsys):
   values = {"loss": 1.0, "part_contrastive_loss": 2.0, "skipped": 0.0}
   terms = "  average loss 1  part contrastive 2"
-  for every, count in ((log.TERMS, 2), (1, 20)):
-    progress = log.Progress(20, 8, Trained(), every)
+  for every, count in ((progress.TERMS, 2), (1, 20)):
+    printer = progress.Progress(20, 8, Trained(), every)
     for step in range(1, 21):
-      progress.report(step, values)
+      printer.report(step, values)
     lines = capsys.readouterr().err.splitlines()
     assert lines.count(terms) == count
     assert lines[-1] == terms
     assert len(lines) == 20 + count
-  progress.report(21, {"skipped": 3.0})  # a window of skipped steps alone
+  printer.report(21, {"skipped": 3.0})  # a window of skipped steps alone
   assert "skipped 3" in capsys.readouterr().err
 
 
@@ -251,11 +251,11 @@ def test_terms_follow_every_tenth_line_or_each(capsys):
 )
 def test_no_line_of_progress_is_wider_than_a_terminal(values, step, seconds):
   trained, said = Trained(), []
-  progress = log.Progress(10**7, 32_768, trained, every=1)
+  printer = progress.Progress(10**7, 32_768, trained, every=1)
   trained.now = (100, seconds)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(log, "say", said.append)
-    progress.report(step, values)
+    patch.setattr(progress, "say", said.append)
+    printer.report(step, values)
   lines = "\n".join(said).splitlines()
   assert max(map(len, lines)) <= 80
 
@@ -263,11 +263,11 @@ def test_no_line_of_progress_is_wider_than_a_terminal(values, step, seconds):
 def test_compilation_is_no_training(capsys):
   """The one step of the first line says nothing of the speed."""
   trained = Trained()
-  progress = log.Progress(10, 8, trained)
+  printer = progress.Progress(10, 8, trained)
   trained.now = (0, 0.5)
-  assert progress.report(1, {"loss": 1.0}) == {}
+  assert printer.report(1, {"loss": 1.0}) == {}
   trained.now = (1, 1.0)
-  assert progress.report(2, {"skipped": 1.0}) == {"samples_per_second": 16.0}
+  assert printer.report(2, {"skipped": 1.0}) == {"samples_per_second": 16.0}
   assert capsys.readouterr().err.splitlines() == [
     " 1/10  loss 1",
     " 2/10  16 samples/s  eta 0:04",
@@ -280,7 +280,7 @@ def test_a_reader_that_goes_away_ends_nothing(monkeypatch):
   os.close(reader)
   with open(writer, "w", buffering=1) as stream:
     monkeypatch.setattr(sys, "stderr", stream)
-    log.say("nobody hears this")
+    progress.say("nobody hears this")
     monkeypatch.undo()
     with pytest.raises(BrokenPipeError):  # still pending
       stream.flush()
@@ -288,7 +288,7 @@ def test_a_reader_that_goes_away_ends_nothing(monkeypatch):
 
 
 def test_rows_of_a_window_stay_as_they_were_when_asked_for():
-  window = log.Window([{"loss": 1.0, "skipped": 0.0}], lambda *_: None)
+  window = progress.Window([{"loss": 1.0, "skipped": 0.0}], lambda *_: None)
   saved = window.rows()  # which a checkpoint writes in the background
   window.add(2, {"loss": np.float32(3), "skipped": np.float32(0)})
   assert window.close()["loss"] == 2.0
