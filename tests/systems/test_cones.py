@@ -1,5 +1,7 @@
 """Options of HyCoCLIP and its successors that make cones hold."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -149,7 +151,8 @@ def test_the_scale_of_cones_is_that_of_the_space(name):
   config = small.config(name)
   config.model.min_radius = 0.3
   params = params_of(task_of(name, min_radius=0.3))
-  assert build.encoder(config).space(params).min_radius == 0.3
+  space: Any = build.encoder(config).space(params)
+  assert space.min_radius == 0.3
 
 
 def test_the_radius_of_a_factor_bounds_that_of_a_product():
