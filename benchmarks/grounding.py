@@ -2,7 +2,7 @@
 
   python -m benchmarks.grounding --spacy_model=NAME [--captions=3000]
     [--train=16384] [--steps=800] [--seeds 0 1 2] [--threshold=0.5]
-    [--output=DIR]
+    [--noise=0.03] [--misses=0.15] [--false=0.3] [--output=DIR]
 
 - parse: captions a second of wall time and of processor time, in one process,
   as `hyperclip ground` parses them.
@@ -42,7 +42,6 @@ WORDS = (
   "The bride and groom walk down the aisle of the church after the ceremony",
   "Vintage 1960s silver ring with a large blue stone, size 7",
 )
-NOISE, MISSES, FALSE = 0.03, 0.15, 0.3
 MEASURES = {
   *("zero_shot", "zero_shot_held_out", "hierarchy"),
   *("words", "retrieval", "cones"),
@@ -66,16 +65,15 @@ def parse(parser: str, count: int) -> None:
   )
 
 
-def ground(
-  parser: str, folder: pathlib.Path, count: int, threshold: float
-) -> None:
+def ground(flags: argparse.Namespace, folder: pathlib.Path) -> None:
   """Grounds shapes and prints how many of their parts come back."""
+  parser, count = flags.spacy_model, flags.train
   shapes.generate(folder / "shapes", train=count)
   pattern = f"{folder}/shapes/train/*.tar"
   settings = run.Settings("planted", parser)
-  detect = planted.detect(pattern, NOISE, MISSES, FALSE)
+  detect = planted.detect(pattern, flags.noise, flags.misses, flags.false)
   tools = Tools(run.parsing(settings), detect)
-  options = planted.OPTIONS._replace(threshold=threshold)
+  options = planted.OPTIONS._replace(threshold=flags.threshold)
   made = run.ground([pattern], f"{folder}/grounded", options, lambda: tools)
   true = {r.meta["id"]: r for r in planted.records(pattern)}
   found = {r.meta["id"]: r for r in planted.records(f"{folder}/grounded")}
@@ -149,6 +147,9 @@ def main() -> None:
   parser.add_argument("--steps", type=int, default=800)
   parser.add_argument("--seeds", type=int, nargs="+", default=[0])
   parser.add_argument("--threshold", type=float, default=0.5)
+  parser.add_argument("--noise", type=float, default=0.03, help="of corners")
+  parser.add_argument("--misses", type=float, default=0.15, help="of phrases")
+  parser.add_argument("--false", type=float, default=0.3, help="of images")
   parser.add_argument("--output", type=pathlib.Path)
   options = parser.parse_args()
   parse(options.spacy_model, options.captions)
@@ -159,7 +160,7 @@ def main() -> None:
   )
   with place as name:
     folder = pathlib.Path(name)
-    ground(options.spacy_model, folder, options.train, options.threshold)
+    ground(options, folder)
     if options.steps:
       print(f"train: {options.steps} steps, seeds {options.seeds}")
       kinds = {
