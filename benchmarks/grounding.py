@@ -9,9 +9,8 @@
 - ground: shapes without their boxes, grounded with that parser and a planted
   detector that knows the true boxes, but draws them with noise, misses some and
   makes some up. Scores of true boxes are 0.5 to 1, of made-up ones 0.3 to 0.6:
-  the threshold is what `hyperclip ground --review` would suggest. Printed are
-  the shares of the true parts that come back, and of the parts found that are
-  true.
+  the threshold is what a review of some boxes would suggest. Printed are the
+  shares of the true parts that come back, and of the parts found that are true.
 - train (unless --steps is 0): configs/shapes_tiny.py on the true boxes and on
   the grounded ones, once for each seed; means and sample standard deviations of
   the last evaluation. With --output, runs stay there and the same command goes

@@ -226,7 +226,7 @@ def test_losses_of_systems_without_parts_equal_naive(system, monkeypatch):
     loss = build.task(config, mesh(4, 2)).loss
 
     def of_points(params, x, y):
-      return loss(params, {"whole": {"image": x, "text": y}}, 0)
+      return loss(params, {"whole": {"image": x, "text": y}}, jnp.int32(0))
 
     return jax.jit(jax.value_and_grad(of_points, (0, 1, 2), has_aux=True))(
       params, x, y
