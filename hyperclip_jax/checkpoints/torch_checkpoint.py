@@ -18,6 +18,7 @@ from hyperclip_jax.checkpoints import file_kinds, official, torch_layout
 from hyperclip_jax.checkpoints.release import Release, check_finite, differing
 from hyperclip_jax.checkpoints.torch_layout import State
 from hyperclip_jax.files import shown
+from hyperclip_jax.geometry.cones import MIN_RADIUS
 from hyperclip_jax.nn.vit import sincos_positions
 
 # Heads cannot be told from a file's shapes: width -> heads, as published.
@@ -27,7 +28,6 @@ TEXT_HEADS = {512: 8}
 BUFFERS = ("pixel_mean", "pixel_std", "visual.pos_embed")
 COUNTER = "num_batches_tracked"  # of a BatchNorm, an integer
 MEAN = ".running_mean"  # of a BatchNorm
-MIN_RADIUS = 0.1  # K of the cones
 MASK = "textual.attn_mask"  # which causal attention needs not
 # What the sizes of the model are read from.
 SIZED_BY = {

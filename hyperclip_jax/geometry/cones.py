@@ -15,9 +15,11 @@ from jaxtyping import Float
 from hyperclip_jax.geometry import numerics, stable
 from hyperclip_jax.geometry.numerics import Array, Scalar, dot, namespace, norm
 
+MIN_RADIUS = 0.1  # K of MERU and HyCoCLIP
+
 
 def half_aperture(
-  x: Float[Array, "*batch dim"], curv: Scalar, min_radius: Scalar = 0.1
+  x: Float[Array, "*batch dim"], curv: Scalar, min_radius: Scalar = MIN_RADIUS
 ) -> Float[Array, "*batch"]:
   """Computes half apertures of the entailment cones at x, in (0, pi/2].
 
@@ -28,7 +30,7 @@ def half_aperture(
   Args:
     x: cone apexes.
     curv: c, where the curvature is -c.
-    min_radius: K, the scale of the cones; MERU and HyCoCLIP use 0.1.
+    min_radius: K, the scale of the cones.
 
   Returns:
     Angles in radians.

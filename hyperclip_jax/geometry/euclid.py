@@ -14,6 +14,7 @@ import jax
 from jaxtyping import Float
 
 from hyperclip_jax.geometry import numerics
+from hyperclip_jax.geometry.cones import MIN_RADIUS
 from hyperclip_jax.geometry.numerics import Array, Scalar
 from hyperclip_jax.geometry.space import Paired, Rows, average, by_rows, wide
 
@@ -40,7 +41,9 @@ class Euclid:
   nearness: str = dataclasses.field(
     default="squared", metadata={"static": True}
   )
-  min_radius: float = dataclasses.field(default=0.1, metadata={"static": True})
+  min_radius: float = dataclasses.field(
+    default=MIN_RADIUS, metadata={"static": True}
+  )
   cones: ClassVar[bool] = True
   rooted: ClassVar[bool] = True
   distance_name: ClassVar[str] = "Euclidean distance"

@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Float
 
 from hyperclip_jax.geometry import lorentz, numerics, poincare
+from hyperclip_jax.geometry.cones import MIN_RADIUS
 from hyperclip_jax.geometry.numerics import Array, Scalar
 from hyperclip_jax.geometry.space import Paired, Rows, average, by_rows, wide
 
@@ -32,7 +33,9 @@ class Lorentz:
   """
 
   curv: Any  # a Scalar, or what JAX puts in the place of a leaf
-  min_radius: float = dataclasses.field(default=0.1, metadata={"static": True})
+  min_radius: float = dataclasses.field(
+    default=MIN_RADIUS, metadata={"static": True}
+  )
   cones: ClassVar[bool] = True
   rooted: ClassVar[bool] = True
   distance_name: ClassVar[str] = "distance"

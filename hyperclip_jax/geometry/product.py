@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hyperclip_jax.geometry import lorentz, numerics
+from hyperclip_jax.geometry.cones import MIN_RADIUS
 from hyperclip_jax.geometry.hyperboloid import Lorentz
 from hyperclip_jax.geometry.numerics import Array, Scalar
 from hyperclip_jax.geometry.space import Paired, Rows, average, by_rows, wide
@@ -53,7 +54,9 @@ class Product:
   curv: Any
   norm: str = dataclasses.field(default="l1", metadata={"static": True})
   score: str = dataclasses.field(default="distance", metadata={"static": True})
-  min_radius: float = dataclasses.field(default=0.1, metadata={"static": True})
+  min_radius: float = dataclasses.field(
+    default=MIN_RADIUS, metadata={"static": True}
+  )
   cones: ClassVar[bool] = True
   rooted: ClassVar[bool] = True
   distance_name: ClassVar[str] = "distance"

@@ -307,7 +307,7 @@ MEANINGS = (
     r"cones/.+/aperture$",
     "Half aperture",
     "radians from the axis of the cone to its edge, in the middle pair; at "
-    "1.571 (a half-space) cones have collapsed",
+    "1.571 the cone is a half-space",
     "",
   ),
   (
@@ -475,7 +475,7 @@ PANELS = (
     "radians",
     "Exterior angle and half aperture of the middle pair. A pair is inside "
     "where its angle is below its half aperture, which is 1.57 at most: then "
-    "the cone is a half-space, and has collapsed.",
+    "the cone is a half-space.",
   ),
   Panel(
     "Uncertainty",

@@ -65,8 +65,8 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
 
   def loss(params, outputs, step):
     space, scale = e.space(params), e.scale(params)
-    weight = meru.entail_weight(o, step)
-    return meru.terms(space, scale, outputs, contrast, weight)
+    found = meru.terms(space, scale, outputs, contrast, o.entail_weight)
+    return meru.risen(o, step, *found)
 
   display = views.whole_only(view._replace(count=1))
   return dual_encoder.with_loss(e, loss, _scalars(o), display)

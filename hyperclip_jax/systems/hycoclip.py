@@ -171,11 +171,7 @@ def held(
   Returns:
     Loss and its terms.
   """
-  terms = dict(found)
-  if o.entail_ramp:
-    weight = meru.entail_weight(o, step)
-    loss = terms["contrastive_loss"] + weight * terms["entailment_loss"]
-    terms["entail_weight"] = jnp.asarray(weight)
+  loss, terms = meru.risen(o, step, loss, found)
   if o.radius_weight:
     part = outputs.get("part", {})
     apexes = [(outputs["whole"]["text"], None)]

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from hyperclip_jax.data.feed import views
 from hyperclip_jax.data.feed.views import View
-from hyperclip_jax.geometry.numerics import Scalar
+from hyperclip_jax.geometry.cones import MIN_RADIUS
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.losses import contrastive, tiled
 from hyperclip_jax.losses import entailment as entailment_lib
@@ -37,7 +37,7 @@ class Options(dual_encoder.Options):
 
   entail_weight: float = number(0.2, least=0, training=True)
   entail_ramp: int = number(0, least=0, training=True)
-  min_radius: float = number(0.1)
+  min_radius: float = number(MIN_RADIUS)
 
 
 def terms(
@@ -45,7 +45,7 @@ def terms(
   scale: Float[Array, ""],
   outputs: Mapping[str, Mapping[str, Array]],
   contrast: Contrast = contrastive.cross_entropy,
-  entail_weight: Scalar = 0.2,
+  entail_weight: float = 0.2,
   aperture_scale: float = 1.0,
   cones: str = "hard",
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
@@ -76,11 +76,28 @@ def terms(
   }
 
 
-def entail_weight(o: Options, step: Int[Array, ""]) -> Scalar:
-  """Returns the weight of entailment after some updates."""
+def risen(
+  o: Options,
+  step: Int[Array, ""],
+  loss: Float[Array, ""],
+  found: Mapping[str, Float[Array, ""]],
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+  """Lets the weight of entailment rise, if the options say so.
+
+  Args:
+    o: options; without a ramp the loss stays, to the last bit.
+    step: number of updates so far.
+    loss: loss with the whole weight.
+    found: its terms, with "contrastive_loss" and "entailment_loss".
+
+  Returns:
+    Loss and its terms, with the "entail_weight" of the step.
+  """
   if not o.entail_ramp:
-    return o.entail_weight
-  return o.entail_weight * entailment_lib.ramp(step, o.entail_ramp)
+    return loss, dict(found)
+  weight = o.entail_weight * entailment_lib.ramp(step, o.entail_ramp)
+  loss = found["contrastive_loss"] + weight * found["entailment_loss"]
+  return loss, {**found, "entail_weight": weight}
 
 
 def space_of(o: Options) -> Callable[[Any], Lorentz]:
@@ -109,8 +126,8 @@ def task(o: Options, view: View, mesh: Mesh) -> Task:
 
   def loss(params, outputs, step):
     space, scale = e.space(params), e.scale(params)
-    weight = entail_weight(o, step)
-    return terms(space, scale, outputs, contrast, weight)
+    found = terms(space, scale, outputs, contrast, o.entail_weight)
+    return risen(o, step, *found)
 
   return dual_encoder.with_loss(
     e,

@@ -186,6 +186,20 @@ def test_cones_widen_with_their_scale():
   assert not spaces.alike(Lorentz(1.0), Lorentz(1.0, 0.3))
 
 
+@pytest.mark.parametrize("scale", [0.1, 0.3, 1.0])
+@pytest.mark.parametrize("radius", [0.0, 1e-6, 1.0, 1.000001, 100.0])
+def test_gradients_of_cones_of_any_scale_are_finite(scale, radius):
+  """At the root, at the rim of the ball of half-spaces, and far out."""
+  x = jnp.zeros((1, 3), jnp.float32).at[0, 0].set(2 * scale * radius)
+  y = jnp.ones((1, 3), jnp.float32)
+
+  def margin(x, y, curv):
+    return Lorentz(curv, scale).cone_margin(x, y)[0]
+
+  found = jax.value_and_grad(margin, (0, 1, 2))(x, y, jnp.float32(1))
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+
+
 def test_other_spaces_are_told_apart():
   assert spaces.alike(Lorentz(0.7), Lorentz(float(np.float32(0.7))))
   assert not spaces.alike(Lorentz(0.7), Lorentz(0.701))
