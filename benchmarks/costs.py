@@ -153,11 +153,12 @@ def table(found: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def names() -> list[str]:
-  """Lists the systems that can start at random, HyCoCLIP first."""
+  """Lists systems of images and texts that start at random, HyCoCLIP first."""
+  modules = {name: systems.find(name) for name in systems.names()}
   found = [
     name
-    for name in systems.names()
-    if not hasattr(systems.find(name), "STARTS_FROM")
+    for name, module in modules.items()
+    if hasattr(module.Options(), "text") and not hasattr(module, "STARTS_FROM")
   ]
   return sorted(found, key=lambda name: name != "hycoclip")
 

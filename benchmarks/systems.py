@@ -7,11 +7,13 @@
 Each system's config, `configs/shapes_tiny.py` if none is given, is trained once
 a seed, in DIR/SYSTEM-SEED, for the same number of steps and, in every step, of
 images: batches are `--images` divided by the images that a system embeds of a
-record, rounded down to a multiple of the devices. `--set` holds for all of
-them. The same command again continues where it was stopped; a run that has been
-evaluated is not trained again. DIR/systems.md has the means and sample standard
-deviations over the seeds, DIR/systems.json all numbers; both are written after
-every run.
+record, rounded down to a multiple of the devices. A system whose step has other
+FLOPs than that of the first, by more than a twentieth, is trained once more in
+DIR/SYSTEM-SEED-flops, in as many steps as have the FLOPs of the first one's.
+`--set` holds for all of them. The same command again continues where it was
+stopped; a run that has been evaluated is not trained again. DIR/systems.md has
+the means and sample standard deviations over the seeds, DIR/systems.json all
+numbers; both are written after every run.
 
 Seconds of a step are medians over the log lines, on a machine that does nothing
 else. FLOPs are XLA's before it optimises, of blocks that are unrolled and texts
@@ -40,6 +42,8 @@ from hyperclip_jax.training.config import Config
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs/shapes_tiny.py"
 NAMES = {"shapes_tiny": "the embedded shapes", "emoji_small": "emoji"}
+ALIKE = 0.05  # by which FLOPs of a step may differ
+AT_FLOPS = ("zero_shot/top1", "hierarchy/tie", "retrieval/i2t_r1")  # of ROWS
 RESULTS = "results.json"  # in the folder of a run that is done
 ROWS = {
   "zero_shot/top1": "zero-shot, all classes",
@@ -85,13 +89,15 @@ ROWS = {
 
 
 def config_of(
-  system: str, seed: int, flags: argparse.Namespace, images: int
+  system: str, seed: int, steps: int, flags: argparse.Namespace, images: int
 ) -> Config:
   """Makes the config of a run.
 
   Args:
     system: name of the system.
     seed: seed of the run.
+    steps: updates; the rise of the weight of entailment, if the config has one,
+      takes the same share of them as of `--steps`.
     flags: flags of the benchmark.
     images: pictures that the system embeds of a record.
 
@@ -99,8 +105,8 @@ def config_of(
     Config.
   """
   config = config_tree.load(f"{flags.config}:{system}")
-  config.seed, config.steps = seed, flags.steps
-  config.optim.warmup = min(config.optim.warmup, flags.steps)
+  config.seed, config.steps = seed, steps
+  config.optim.warmup = min(config.optim.warmup, steps)
   rows, devices = flags.images // images, jax.device_count()
   config.batch_size = max(devices, rows - rows % devices)
   config.eval_every = 0
@@ -108,6 +114,9 @@ def config_of(
     config.shapes.folder = str(flags.output / "shapes")
   pairs = [value.partition("=") for value in flags.set]
   config_lib.override(config, [(name, value) for name, _, value in pairs])
+  if "entail_ramp" in config.model:
+    ramp = config.model.entail_ramp
+    config.model.entail_ramp = round(ramp * steps / flags.steps)
   return runs.anchored(config)
 
 
@@ -185,15 +194,23 @@ def table(content: Mapping[str, Any]) -> str:
     row("", *found),
     f"|{' --- |' * (len(found) + 1)}",
   ]
-  for name, words in ROWS.items():
-    cells = [
-      spread(
-        [r["results"][name] for r in s["runs"].values() if name in r["results"]]
-      )
-      for s in found.values()
-    ]
+
+  def add(name: str, words: str, *kinds: str) -> None:
+    cells = []
+    for system in found.values():
+      runs = next((system[kind] for kind in kinds if system[kind]), {})
+      values = [run["results"].get(name) for run in runs.values()]
+      cells.append(spread([v for v in values if v is not None]))
     if any(cells):
       lines.append(row(words, *cells))
+
+  for name, words in ROWS.items():
+    add(name, words, "runs")
+  if any(s["runs_flops"] for s in found.values()):
+    steps = [steps_of(s, first, content["steps"]) for s in found.values()]
+    lines.append(row("steps at equal FLOPs", *map(str, steps)))
+    for name in AT_FLOPS:
+      add(name, f"{ROWS[name]}, at equal FLOPs", "runs_flops", "runs")
   lines += [
     row("records a step", *(f"{s['batch_size']}" for s in found.values())),
     row("images a record", *(f"{s['images']}" for s in found.values())),
@@ -224,20 +241,38 @@ def measured(system: str, flags: argparse.Namespace) -> dict[str, Any]:
     flags: flags of the benchmark.
 
   Returns:
-    batch_size, images of a record, FLOPs, and no "runs" yet.
+    batch_size, images of a record, FLOPs, and no "runs" and "runs_flops" yet.
   """
   mesh = scaling.make_mesh("cpu", 1)
-  config = config_of(system, 0, flags, 1)
+  config = config_of(system, 0, flags.steps, flags, 1)
   run = runs.prepare(config, flags.output / "none")  # draws the shapes
   images = costs.images_of(run)
-  config = config_of(system, 0, flags, images)
+  config = config_of(system, 0, flags.steps, flags, images)
   batch = costs.batch_shapes(config, mesh)
   return {
     "batch_size": config.batch_size,
     "images": images,
     **costs.operations(config, mesh, batch),
     "runs": {},
+    "runs_flops": {},
   }
+
+
+def steps_of(
+  found: Mapping[str, Any], first: Mapping[str, Any], steps: int
+) -> int:
+  """Returns the steps of a system that cost as much as those of the first.
+
+  Args:
+    found: result of `measured`.
+    first: that of the first system.
+    steps: its steps.
+
+  Returns:
+    Steps, at least 1; `steps` where a step of both costs alike.
+  """
+  ratio = first["xla_flops"] / found["xla_flops"]
+  return steps if abs(ratio - 1) <= ALIKE else max(1, round(steps * ratio))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -256,6 +291,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   flags.output = flags.output.expanduser().absolute()
   flags.output.mkdir(parents=True, exist_ok=True)
   systems = {name: measured(name, flags) for name in flags.systems}
+  first = next(iter(systems.values()))
   content = {
     "date": datetime.date.today().isoformat(),
     "jax": jax.__version__,
@@ -268,9 +304,14 @@ def main(argv: Sequence[str] | None = None) -> None:
   }
   for seed in flags.seeds:  # each seed of all systems, so that a stop costs one
     for name, found in systems.items():
-      config = config_of(name, seed, flags, found["images"])
-      run = trained(config, flags.output / f"{name}-{seed}")
-      found["runs"][str(seed)] = run
+      folder = f"{name}-{seed}"
+      config = config_of(name, seed, flags.steps, flags, found["images"])
+      found["runs"][str(seed)] = trained(config, flags.output / folder)
+      steps = steps_of(found, first, flags.steps)
+      if steps != flags.steps:
+        config = config_of(name, seed, steps, flags, found["images"])
+        run = trained(config, flags.output / f"{folder}-flops")
+        found["runs_flops"][str(seed)] = run
       text = json.dumps(content, indent=1) + "\n"
       write_whole(flags.output / "systems.json", text)
       write_whole(flags.output / "systems.md", table(content))

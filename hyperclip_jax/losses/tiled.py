@@ -21,8 +21,8 @@ from hyperclip_jax.losses import contrastive, ring, rows
 from hyperclip_jax.losses.contrastive import Nearness, Scales
 
 # Logits a device from which `on` chooses tiles: those of a batch of 4,096 on
-# one. With gradients, HyCoCLIP's needs 2.3 GB of temporaries in the naive form
-# and 0.3 in tiles there, and 0.6 either way at half the batch (XLA's count). A
+# one. With gradients, HyCoCLIP's needs 2.8 GB of temporaries in the naive form
+# and 0.4 in tiles there, and 0.8 and 0.7 at half the batch (XLA's count). A
 # batch that many devices share stays naive for longer: embeddings are gathered
 # at once, while tiles take as many turns round as there are devices.
 TILED_FROM = 4096**2
@@ -32,25 +32,35 @@ def cross_entropy(
   mesh: Mesh,
   space: Nearness,
   scale: Scales,
-  x: Float[Array, "p dim"],
-  y: Float[Array, "b dim"],
+  x: Float[Array, "*directions p dim"],
+  y: Float[Array, "*directions b dim"],
   where: Bool[Array, " p"] | None = None,
   counts: Float[Array, " b"] | None = None,
-) -> Float[Array, ""]:
+) -> Float[Array, "*directions"]:
   """Computes `contrastive.cross_entropy` in tiles; differentiable once.
 
   Args:
     mesh: devices; the axis "data" splits the rows of x and y.
     space: space of the points.
     scale: factor of nearness, one number or one for each row of x.
-    x: points; x[j] matches y[j // K] with p = K b.
-    y: candidates.
+    x: points; x[j] matches y[j // K] with p = K b. A leading axis has several
+      directions, which are computed one after another.
+    y: candidates, of as many directions.
     where: rows to average over; None for all.
     counts: how often each candidate counts, without gradient; None for once.
 
   Returns:
-    Loss in nats, a scalar.
+    Loss in nats, a scalar, or one each direction.
   """
+  if x.ndim == 3:
+    scales = jnp.asarray(scale)
+    if not scales.ndim:
+      scales = jnp.broadcast_to(scales, len(x))
+    each = [
+      cross_entropy(mesh, space, scales[i], x[i], y[i], where, counts)
+      for i in range(len(x))
+    ]
+    return jnp.stack(each)
   x, y = contrastive.blank(x, y, where, counts)
   weights = None
   if counts is not None:
@@ -185,7 +195,7 @@ def on(mesh: Mesh, how: str = "auto") -> contrastive.Contrast:
     return tiled if how == "tiled" else contrastive.cross_entropy
 
   def chosen(space, scale, x, y, where=None, counts=None):
-    many = len(y) ** 2 // mesh.shape[ring.AXIS] >= TILED_FROM
+    many = y.shape[-2] ** 2 // mesh.shape[ring.AXIS] >= TILED_FROM
     contrast = tiled if many else contrastive.cross_entropy
     return contrast(space, scale, x, y, where, counts)
 

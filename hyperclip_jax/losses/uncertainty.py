@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from hyperclip_jax.geometry import numerics
 
 
-def uncertainty(points: Float[Array, "n dim"]) -> Float[Array, " n"]:
+def uncertainty(points: Float[Array, "*n dim"]) -> Float[Array, "*n"]:
   """Computes u = softplus(-|s|) of points of a hyperboloid.
 
   Args:
@@ -27,7 +27,7 @@ def uncertainty(points: Float[Array, "n dim"]) -> Float[Array, " n"]:
   return jax.nn.softplus(-numerics.norm(points))
 
 
-def confidence(uncertainties: Float[Array, " n"]) -> Float[Array, " n"]:
+def confidence(uncertainties: Float[Array, "*n"]) -> Float[Array, "*n"]:
   """Computes exp(-u / 2), a factor of logits; no gradient passes it."""
   return jax.lax.stop_gradient(jnp.exp(-uncertainties / 2))
 

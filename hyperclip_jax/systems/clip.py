@@ -1,8 +1,8 @@
 """CLIP (Radford et al., 2021, arXiv 2103.00020)."""
 
-import functools
 from collections.abc import Mapping
 
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
@@ -38,8 +38,8 @@ def terms(
     The loss and its terms.
   """
   image, text = (outputs["whole"][kind] for kind in ("image", "text"))
-  contrast = functools.partial(contrast, space, scale)
-  loss = (contrast(image, text) + contrast(text, image)) / 2
+  ways = jnp.stack([image, text]), jnp.stack([text, image])
+  loss = jnp.mean(contrast(space, scale, *ways))
   return loss, {"contrastive_loss": loss}
 
 

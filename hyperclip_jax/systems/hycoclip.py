@@ -1,7 +1,6 @@
 """HyCoCLIP: compositional entailment (Pal et al., 2025, arXiv 2410.06912)."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +17,7 @@ from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.losses import contrastive, rows, tiled
 from hyperclip_jax.losses import entailment as entailment_lib
 from hyperclip_jax.losses.contrastive import Contrast
-from hyperclip_jax.losses.entailment import KINDS
+from hyperclip_jax.losses.entailment import KINDS, Relation
 from hyperclip_jax.sections import choice, number
 from hyperclip_jax.systems import dual_encoder, meru
 from hyperclip_jax.systems.dual_encoder import CURV_RANGE, Scalar
@@ -113,40 +112,58 @@ def terms(
     )
   image, text = (outputs["whole"][kind] for kind in ("image", "text"))
   part = outputs["part"]
-  box_image, box_text = part["image"], part["text"]
-  distinct, valid = part.get("distinct"), part.get("valid")
-  owner_image, owner_text = (
-    jnp.repeat(whole, len(box_image) // len(image), axis=0)
-    for whole in (image, text)
-  )
   # Candidates are never boxes: those of a batch are too often alike.
-  contrast = functools.partial(contrast, space, scale)
-  contrastive_loss = (
-    contrast(image, text)
-    + contrast(text, image)
-    + contrast(box_image, text, valid)
-    + contrast(box_text, image, valid)
-  ) / 4
+  wholes = jnp.stack([image, text])
+  boxes = jnp.stack([part["image"], part["text"]])
+  candidates = wholes[::-1]
+  of_wholes = contrast(space, scale, wholes, candidates)
+  of_boxes = contrast(space, scale, boxes, candidates, part.get("valid"))
+  contrastive_loss = jnp.mean(of_wholes + of_boxes) / 2
 
-  inter, intra = inter_aperture_scale, intra_aperture_scale
-  entailment = functools.partial(entailment_lib.entailment, kind=cones)
+  pairs = relations(outputs, inter_aperture_scale, intra_aperture_scale)
+  found = entailment_lib.of_relations(space, pairs, cones)
   entails = {
-    "text_image_entailment_loss": entailment(space, text, image, inter),
-    "box_text_image_entailment_loss": entailment(
-      space, box_text, box_image, inter, valid
-    ),
-    "cross_image_entailment_loss": entailment(
-      space, box_image, owner_image, intra, valid
-    ),
-    "cross_text_entailment_loss": entailment(
-      space, box_text, owner_text, intra, rows.both(distinct, valid)
-    ),
+    f"{name}_entailment_loss": rows.mean(each, pairs[name].where)
+    for name, each in found.items()
   }
   entailment_loss = sum(entails.values()) / 2
   loss = contrastive_loss + entail_weight * entailment_loss
   return loss, entails | {
     "contrastive_loss": contrastive_loss,
     "entailment_loss": entailment_loss,
+  }
+
+
+def relations(
+  outputs: Mapping[str, Mapping[str, Array]],
+  inter_aperture_scale: float,
+  intra_aperture_scale: float,
+) -> dict[str, Relation]:
+  """Lists what entails what: texts images, and boxes the wholes they are of.
+
+  Args:
+    outputs: as for `terms`, with "part".
+    inter_aperture_scale: eta of pairs of two modalities.
+    intra_aperture_scale: eta of pairs of one modality.
+
+  Returns:
+    Relations by name.
+  """
+  image, text = (outputs["whole"][kind] for kind in ("image", "text"))
+  part = outputs["part"]
+  box_image, box_text = part["image"], part["text"]
+  valid = part.get("valid")
+  distinct = rows.both(part.get("distinct"), valid)
+  owner_image, owner_text = (
+    jnp.repeat(whole, len(box_image) // len(image), axis=0)
+    for whole in (image, text)
+  )
+  inter, intra = inter_aperture_scale, intra_aperture_scale
+  return {
+    "text_image": Relation(text, image, inter),
+    "box_text_image": Relation(box_text, box_image, inter, valid),
+    "cross_image": Relation(box_image, owner_image, intra, valid),
+    "cross_text": Relation(box_text, owner_text, intra, distinct),
   }
 
 

@@ -1,7 +1,6 @@
 """MERU (Desai et al., 2023, arXiv 2304.09172)."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -64,8 +63,8 @@ def terms(
     The loss and its terms.
   """
   image, text = (outputs["whole"][kind] for kind in ("image", "text"))
-  contrast = functools.partial(contrast, space, scale)
-  contrastive_loss = (contrast(image, text) + contrast(text, image)) / 2
+  ways = jnp.stack([image, text]), jnp.stack([text, image])
+  contrastive_loss = jnp.mean(contrast(space, scale, *ways))
   entailment_loss = entailment_lib.entailment(
     space, text, image, aperture_scale, kind=cones
   )

@@ -20,7 +20,7 @@ from hyperclip_jax.data.records.record import Part, Record
 from hyperclip_jax.geometry.spaces import Space
 from hyperclip_jax.losses import contrastive, rows, tiled, uncertainty
 from hyperclip_jax.losses.contrastive import Contrast
-from hyperclip_jax.losses.entailment import KINDS, residuals
+from hyperclip_jax.losses.entailment import KINDS, Relation, of_relations
 from hyperclip_jax.sections import choice, number, switch
 from hyperclip_jax.systems import dual_encoder, hycoclip, meru
 from hyperclip_jax.systems.dual_encoder import Scalar
@@ -95,122 +95,60 @@ def contrasts(
   """
   image, text = (outputs["whole"][kind] for kind in ("image", "text"))
   part = outputs["part"]
-  box_image, box_text, valid = part["image"], part["text"], part.get("valid")
+  valid = part.get("valid")
+  wholes = jnp.stack([image, text])
+  boxes = jnp.stack([part["image"], part["text"]])
   counts = local = None
   if valid is not None:
     local = valid.astype(image.dtype)
     if multiplicity:
       counts = jnp.sum(local.reshape(len(image), -1), axis=1)
-  sure_image, sure_text = (
-    scales.cross * uncertainty.confidence(uncertainty.uncertainty(points))
-    for points in (box_image, box_text)
-  )
+  u = uncertainty.uncertainty(boxes)
+  sure = scales.cross * uncertainty.confidence(u)
+  # To texts from images, and to images from texts.
+  candidates, others = wholes[::-1], boxes[::-1]
   ways = {
-    "contrastive_global": (
-      contrast(space, scales.whole, image, text),
-      contrast(space, scales.whole, text, image),
+    "contrastive_global": contrast(space, scales.whole, wholes, candidates),
+    "contrastive_cross": contrast(
+      space, sure, boxes, candidates, valid, counts
     ),
-    "contrastive_cross": (
-      contrast(space, sure_image, box_image, text, valid, counts),
-      contrast(space, sure_text, box_text, image, valid, counts),
-    ),
-    "contrastive_local": (
-      contrast(space, scales.local, box_image, box_text, valid, local),
-      contrast(space, scales.local, box_text, box_image, valid, local),
+    "contrastive_local": contrast(
+      space, scales.local, boxes, others, valid, local
     ),
   }
-  return {name: (one + other) / 2 for name, (one, other) in ways.items()}
-
-
-class Relation(NamedTuple):
-  """Entailment residuals (n,) of pairs, their apexes, and the rows that count.
-
-  Attributes:
-    residuals: one number a pair.
-    apexes: points (n, dim) whose cones they are.
-    valid: rows that count; None for all.
-  """
-
-  residuals: Float[Array, " n"]
-  apexes: Float[Array, "n dim"]
-  valid: Array | None
-
-  def mean(self) -> Float[Array, ""]:
-    """Averages the residuals."""
-    return rows.mean(self.residuals, self.valid)
-
-  def calibrated(self, alpha: float, entropy: bool) -> Float[Array, ""]:
-    """Computes the calibration of the apexes' uncertainties, times alpha."""
-    u = uncertainty.uncertainty(self.apexes)
-    each = uncertainty.calibration(self.residuals, u)
-    found = rows.mean(each, self.valid)
-    if entropy:
-      found += uncertainty.entropy(u, self.valid)
-    return alpha * found
-
-
-def relations(
-  space: Space,
-  outputs: Outputs,
-  cones: str,
-  inter_aperture_scale: float,
-  intra_aperture_scale: float,
-) -> dict[str, Relation]:
-  """Computes the residuals of HyCoCLIP's four relations.
-
-  Args:
-    space: hyperboloid of the points.
-    outputs: as for `hycoclip.terms`.
-    cones: kind of the residuals.
-    inter_aperture_scale: eta of pairs of two modalities.
-    intra_aperture_scale: eta of pairs of one modality.
-
-  Returns:
-    Relations by the name of HyCoCLIP's term.
-  """
-  image, text = (outputs["whole"][kind] for kind in ("image", "text"))
-  part = outputs["part"]
-  valid = part.get("valid")
-  # Rows that fill up may hold anything.
-  box_image, box_text = (
-    rows.blank(part[kind], valid) for kind in ("image", "text")
-  )
-  of_box = len(box_image) // len(image)
-  owner_image, owner_text = (
-    jnp.repeat(whole, of_box, axis=0) for whole in (image, text)
-  )
-  inter, intra = inter_aperture_scale, intra_aperture_scale
-
-  def relation(general, specific, eta, valid):
-    found = residuals(space, general, specific, eta, cones)
-    return Relation(found, general, valid)
-
-  return {
-    "text_image": relation(text, image, inter, None),
-    "box_text_image": relation(box_text, box_image, inter, valid),
-    "cross_image": relation(box_image, owner_image, intra, valid),
-    "cross_text": relation(
-      box_text, owner_text, intra, rows.both(part.get("distinct"), valid)
-    ),
-  }
+  return {name: jnp.mean(each) for name, each in ways.items()}
 
 
 def calibrations(
-  found: Mapping[str, Relation], alpha: float, entropy: bool
+  pairs: Mapping[str, Relation],
+  found: Mapping[str, Array],
+  alpha: float,
+  entropy: bool,
 ) -> Terms:
   """Computes the calibration of boxes and of phrases under their wholes.
 
   Args:
-    found: result of `relations`.
+    pairs: result of `hycoclip.relations`.
+    found: their residuals.
     alpha: weight.
     entropy: whether the entropy of the uncertainties is added.
 
   Returns:
     Two terms.
   """
+
+  def calibrated(name):
+    where = pairs[name].where
+    u = uncertainty.uncertainty(rows.blank(pairs[name].general, where))
+    each = uncertainty.calibration(found[name], u)
+    loss = rows.mean(each, where)
+    if entropy:
+      loss += uncertainty.entropy(u, where)
+    return alpha * loss
+
   return {
-    "calibration_image": found["cross_image"].calibrated(alpha, entropy),
-    "calibration_text": found["cross_text"].calibrated(alpha, entropy),
+    "calibration_image": calibrated("cross_image"),
+    "calibration_text": calibrated("cross_text"),
   }
 
 
@@ -239,17 +177,19 @@ def terms(
     Loss, a scalar, and its terms.
   """
   compared = contrasts(space, scales, outputs, contrast, o.multiplicity)
-  found = relations(
-    space, outputs, o.cones, o.inter_aperture_scale, o.intra_aperture_scale
+  pairs = hycoclip.relations(
+    outputs, o.inter_aperture_scale, o.intra_aperture_scale
   )
+  found = of_relations(space, pairs, o.cones)
   entails = {
-    f"{name}_entailment_loss": one.mean() / 2 for name, one in found.items()
+    f"{name}_entailment_loss": rows.mean(each, pairs[name].where) / 2
+    for name, each in found.items()
   }
   inter = entails["text_image_entailment_loss"]
   inter += entails["box_text_image_entailment_loss"]
   intra = entails["cross_image_entailment_loss"]
   intra += entails["cross_text_entailment_loss"]
-  calibrated = calibrations(found, o.calibration, o.entropy)
+  calibrated = calibrations(pairs, found, o.calibration, o.entropy)
   contrastive_loss = total(compared)
   entailment_loss = inter + intra / 2 + total(calibrated)
   loss = contrastive_loss + o.entail_weight * entailment_loss

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import costs, systems
-from hyperclip_jax.training import train
+from hyperclip_jax.training import config_tree, train
 from tests import small
 
 
@@ -62,6 +62,33 @@ def test_two_systems_are_trained_measured_and_not_trained_again(
   command[command.index("2")] = "4"
   with pytest.raises(ValueError, match=r"config\.steps was 2, now 4"):
     systems.main(command)
+
+
+def test_equal_flops_are_a_row_where_steps_cost_more():
+  first, alike, twice = ({"xla_flops": flops} for flops in (100, 104, 230))
+  steps = [systems.steps_of(s, first, 800) for s in (first, alike, twice)]
+  assert steps == [800, 800, 348]
+  found = {"results": {"zero_shot/top1": 0.5}, "seconds": None}
+  less = {"results": {"zero_shot/top1": 0.25}, "seconds": None}
+  same = {"batch_size": 8, "images": 1, "runs": {"0": found}, "runs_flops": {}}
+  page = systems.table(
+    {
+      **dict.fromkeys(("date", "jax", "device", "config"), "x"),
+      **{"steps": 800, "images": 8, "seeds": [0]},
+      "systems": {
+        "a": first | same,
+        "b": twice | same | {"runs_flops": {"0": less}},
+      },
+    }
+  )
+  assert "| zero-shot, all classes | 0.500 | 0.500 |" in page
+  assert "| zero-shot, all classes, at equal FLOPs | 0.500 | 0.250 |" in page
+  assert "| steps at equal FLOPs | 800 | 348 |" in page
+
+
+@pytest.mark.parametrize("name", costs.names())
+def test_every_system_by_default_has_a_config(name):
+  assert config_tree.load(f"{systems.CONFIG}:{name}").system == name
 
 
 def test_mean_and_spread_of_seeds():

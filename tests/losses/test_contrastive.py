@@ -124,6 +124,41 @@ def weighted_losses():
 
 
 @pytest.mark.parametrize("form", ["naive", "tiled"])
+@pytest.mark.parametrize("own_scales", [False, True])
+def test_directions_at_once_are_those_one_by_one(form, own_scales):
+  rng = np.random.default_rng(0)
+  x = jnp.float32(rng.normal(size=(2, 8, 3)))
+  y = jnp.float32(rng.normal(size=(2, 4, 3)))
+  scale = jnp.float32(rng.uniform(5, 20, (2, 8)) if own_scales else 10.0)
+  where = jnp.arange(8) != 3
+  counts = jnp.float32([2, 1, 1, 2])
+  contrast = weighted_losses()[form]
+
+  def at_once(scale, x, y):
+    return contrast(Lorentz(1.0), scale, x, y, where, counts)
+
+  def one_by_one(scale, x, y):
+    scales = scale if own_scales else [scale, scale]
+    return jnp.stack(
+      [
+        contrast(Lorentz(1.0), *way, where, counts)
+        for way in zip(scales, x, y, strict=True)
+      ]
+    )
+
+  for function in (lambda f, _: f, jax.jacrev):
+    found, wanted = (
+      jax.jit(function(f, (0, 1, 2)))(scale, x, y)
+      for f in (at_once, one_by_one)
+    )
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=5e-6, atol=1e-6),
+      found,
+      wanted,
+    )
+
+
+@pytest.mark.parametrize("form", ["naive", "tiled"])
 def test_counts_are_copies_of_candidates(form, monkeypatch):
   """Against the definition, with the candidates repeated one by one."""
   monkeypatch.setattr(ring, "TILE", 9)

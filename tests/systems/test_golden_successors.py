@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import AxisType
 
 from hyperclip_jax.geometry.spaces import Lorentz, Product
-from hyperclip_jax.losses import contrastive, ring, tiled
+from hyperclip_jax.losses import contrastive, entailment, ring, tiled
 from hyperclip_jax.nn.pooling import QueryPooling
 from hyperclip_jax.systems import hycoclip, hyper3, uncha
 from tests import golden_files
@@ -179,8 +179,8 @@ def test_uncha(number, form, monkeypatch):
     loss, terms = uncha.terms(
       space, given_scales, outputs, contrasts()[form], options
     )
-    found = uncha.relations(space, outputs, "leaky", 0.7, 1.2)
-    return loss, (terms, {k: r.residuals for k, r in found.items()})
+    pairs = hycoclip.relations(outputs, 0.7, 1.2)
+    return loss, (terms, entailment.of_relations(space, pairs, "leaky"))
 
   with jax.enable_x64(True):
     points = {
