@@ -30,7 +30,7 @@ from hyperclip_jax.training import (
 )
 from tests import small
 
-pytestmark = pytest.mark.usefixtures("standard_promotion")
+pytestmark = pytest.mark.usefixtures("standard_promotion", "quick")
 
 
 @functools.cache

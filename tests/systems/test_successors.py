@@ -19,6 +19,8 @@ from hyperclip_jax.systems import hycoclip, phyclip, uncha
 from hyperclip_jax.training import build, runs, sharding, train
 from tests import small
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 def mesh_of(devices):
   axes = (AxisType.Auto,) * 2
