@@ -15,8 +15,9 @@ from tests import small
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
-# Of the towers: 8 x 8 patches and CLS, and two lengths of texts; all odd.
-PATCHES, CAPTION, PHRASE = 65, 17, 15
+# Of the towers: 8 x 8 patches and CLS, and two lengths of texts; all odd, and
+# none beside the 16 numbers of a point.
+PATCHES, CAPTION, PHRASE = 65, 17, 13
 
 
 def make_mesh(data=1, model=1):
