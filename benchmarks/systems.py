@@ -195,22 +195,24 @@ def table(content: Mapping[str, Any]) -> str:
     f"|{' --- |' * (len(found) + 1)}",
   ]
 
-  def add(name: str, words: str, *kinds: str) -> None:
+  def add(name: str, words: str, at_flops: bool = False) -> None:
     cells = []
     for system in found.values():
-      runs = next((system[kind] for kind in kinds if system[kind]), {})
+      steps = steps_of(system, first, content["steps"])
+      own = at_flops and steps != content["steps"]
+      runs = system["runs_flops" if own else "runs"]
       values = [run["results"].get(name) for run in runs.values()]
       cells.append(spread([v for v in values if v is not None]))
     if any(cells):
       lines.append(row(words, *cells))
 
   for name, words in ROWS.items():
-    add(name, words, "runs")
+    add(name, words)
   if any(s["runs_flops"] for s in found.values()):
     steps = [steps_of(s, first, content["steps"]) for s in found.values()]
     lines.append(row("steps at equal FLOPs", *map(str, steps)))
     for name in AT_FLOPS:
-      add(name, f"{ROWS[name]}, at equal FLOPs", "runs_flops", "runs")
+      add(name, f"{ROWS[name]}, at equal FLOPs", at_flops=True)
   lines += [
     row("records a step", *(f"{s['batch_size']}" for s in found.values())),
     row("images a record", *(f"{s['images']}" for s in found.values())),
