@@ -32,6 +32,10 @@ class Relation(NamedTuple):
   aperture_scale: Scalar
   where: Bool[Array, " p"] | None = None
 
+  def mean(self, values: Float[Array, " p"]) -> Float[Array, ""]:
+    """Averages numbers of the pairs over those that count."""
+    return rows.mean(values, self.where)
+
 
 def residuals(
   space: Space,

@@ -38,8 +38,8 @@ def terms(
     The loss and its terms.
   """
   image, text = (outputs["whole"][kind] for kind in ("image", "text"))
-  ways = jnp.stack([image, text]), jnp.stack([text, image])
-  loss = jnp.mean(contrast(space, scale, *ways))
+  wholes = jnp.stack([image, text])
+  loss = jnp.mean(contrast(space, scale, wholes, wholes[::-1]))
   return loss, {"contrastive_loss": loss}
 
 

@@ -123,7 +123,7 @@ def terms(
   pairs = relations(outputs, inter_aperture_scale, intra_aperture_scale)
   found = entailment_lib.of_relations(space, pairs, cones)
   entails = {
-    f"{name}_entailment_loss": rows.mean(each, pairs[name].where)
+    f"{name}_entailment_loss": pairs[name].mean(each)
     for name, each in found.items()
   }
   entailment_loss = sum(entails.values()) / 2

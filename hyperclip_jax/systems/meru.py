@@ -63,8 +63,8 @@ def terms(
     The loss and its terms.
   """
   image, text = (outputs["whole"][kind] for kind in ("image", "text"))
-  ways = jnp.stack([image, text]), jnp.stack([text, image])
-  contrastive_loss = jnp.mean(contrast(space, scale, *ways))
+  wholes = jnp.stack([image, text])
+  contrastive_loss = jnp.mean(contrast(space, scale, wholes, wholes[::-1]))
   entailment_loss = entailment_lib.entailment(
     space, text, image, aperture_scale, kind=cones
   )

@@ -141,7 +141,7 @@ def calibrations(
     where = pairs[name].where
     u = uncertainty.uncertainty(rows.blank(pairs[name].general, where))
     each = uncertainty.calibration(found[name], u)
-    loss = rows.mean(each, where)
+    loss = pairs[name].mean(each)
     if entropy:
       loss += uncertainty.entropy(u, where)
     return alpha * loss
@@ -182,7 +182,7 @@ def terms(
   )
   found = of_relations(space, pairs, o.cones)
   entails = {
-    f"{name}_entailment_loss": rows.mean(each, pairs[name].where) / 2
+    f"{name}_entailment_loss": pairs[name].mean(each) / 2
     for name, each in found.items()
   }
   inter = entails["text_image_entailment_loss"]

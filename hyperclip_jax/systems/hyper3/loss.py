@@ -44,8 +44,8 @@ def terms(
   asked = query_relations(outputs, inter, intra, o.reverse_visual_order)
   found = of_relations(space, pairs | asked, o.cones)
   entails = {
-    f"{name}_entailment_loss": rows.mean(found[name], pairs[name].where)
-    for name in pairs
+    f"{name}_entailment_loss": relation.mean(found[name])
+    for name, relation in pairs.items()
   }
   calibrated = uncha.calibrations(pairs, found, o.calibration, o.entropy)
   of_queries = query_terms(asked, found, outputs["query"]["weight"], o)
@@ -88,6 +88,7 @@ def query_relations(
   counted = (query["parent"] >= 0) & (query["weight"] > 0)
   if "valid" in query:
     counted &= query["valid"]
+  # A parent's row may not count itself: the caption's does not.
   parents = jnp.take_along_axis(
     text.reshape(len(image), of_image, -1),
     jnp.maximum(query["parent"], 0).reshape(len(image), of_image)[..., None],
