@@ -289,8 +289,8 @@ def gaussian_blur(
   distance = jnp.arange(-radius, radius + 1, dtype=images.dtype)
   distance = distance.reshape((1,) * sigma.ndim + (-1,))
   weights = jax.nn.softmax(-((distance / sigma[..., None]) ** 2) / 2, axis=-1)
-  for axis in (-3, -2):
-    images = _filtered(images, weights, axis, "reflect")
+  sides = images.shape[-3:-1]
+  images = _filtered(images, *(_filter(weights, s, "reflect") for s in sides))
   return jnp.minimum(images, 1)  # the weights sum to 1 within rounding only
 
 
@@ -322,10 +322,10 @@ def box_blur(
   away = away.reshape((1,) * sigma.ndim + (-1,))
   weights = jnp.clip(radius[..., None] + 1 - away, 0, 1)
   weights = weights / (2 * radius[..., None] + 1)
-  for axis in (-2, -3):
-    for _ in range(BOXES):
-      images = _filtered(images, weights, axis, "edge")
-  return jnp.minimum(images, 1)
+  filters = [_filter(weights, side, "edge") for side in images.shape[-3:-1]]
+  with jax.default_matmul_precision("highest"):
+    thrice = [jnp.linalg.matrix_power(each, BOXES) for each in filters]
+  return jnp.minimum(_filtered(images, *thrice), 1)
 
 
 def solarize(
@@ -354,22 +354,36 @@ def _random_blur(
   return gaussian_blur(image, sigma, radius)
 
 
+def _filter(
+  weights: Float[Array, "*batch taps"],
+  side: int,
+  edges: Literal["edge", "reflect"],
+) -> Float[Array, "*batch side side"]:
+  """The matrix that correlates an axis with an odd number of weights.
+
+  Filters that follow each other would be fused, and each pixel of the first be
+  computed anew for every tap of the next; products of matrices are not.
+  """
+  taps = weights.shape[-1]
+  padded = np.pad(np.arange(side), taps // 2, mode=edges)
+  shifted = np.lib.stride_tricks.sliding_window_view(padded, side)
+  shifts = jax.nn.one_hot(shifted, side, dtype=weights.dtype)
+  return jnp.einsum("...t,tij->...ij", weights, shifts, precision="highest")
+
+
 def _filtered(
   images: Float[Array, "*batch height width 3"],
-  weights: Float[Array, "*_batch taps"],
-  axis: int,
-  edges: Literal["edge", "reflect"],
+  rows: Float[Array, "*batch height height"],
+  columns: Float[Array, "*batch width width"],
 ) -> Float[Array, "*batch height width 3"]:
-  """Correlates one axis with an odd number of weights, one set an image."""
-  side, taps = images.shape[axis], weights.shape[-1]
-  padded = np.pad(np.arange(side), taps // 2, mode=edges)
-  return sum(
-    (
-      weights[..., tap, None, None, None]
-      * jnp.take(images, padded[tap : tap + side], axis=axis)
-      for tap in range(taps)
-    ),
-    start=jnp.zeros_like(images),
+  """Filters both axes."""
+  return jnp.einsum(
+    "...ij,...kl,...jlc->...ikc",
+    rows,
+    columns,
+    images,
+    precision="highest",
+    optimize=[(0, 2), (0, 1)],
   )
 
 
