@@ -30,6 +30,7 @@ MERGES = "assets/bpe_simple_vocab_16e6.txt.gz"
 START, END = "<|startoftext|>", "<|endoftext|>"
 SUFFIX = "</w>"
 VOCAB_SIZE = 49_408
+BYTES = 512  # ids of bytes: within a word, and at its end
 # Three times what 75 tokens can spell. ftfy unescapes "&amp;amp;amp;..." one
 # layer a pass: without a limit, 100 kB of it would take half a minute.
 MAX_CHARACTERS = 8192
@@ -130,8 +131,8 @@ class Tokenizer:
     """Loads the merges.
 
     Args:
-      vocab_size: number of ids; a smaller vocabulary maps all rarer tokens to
-        one id.
+      vocab_size: number of ids; a smaller vocabulary has CLIP's first merges,
+        and splits rarer words into parts. Below 514 ids the last bytes share one.
 
     Raises:
       ValueError: the size is out of range.
@@ -140,7 +141,8 @@ class Tokenizer:
       raise ValueError(
         f"a vocabulary of {vocab_size} is none of CLIP's: 4 to {VOCAB_SIZE:,}"
       )
-    self._bpe = _load()
+    self._merges = max(0, vocab_size - BYTES - 2)
+    self._bpe = _load(self._merges)
     self.vocab_size = vocab_size
     self.start = vocab_size - 2
     self.end = vocab_size - 1
@@ -200,7 +202,8 @@ class Tokenizer:
       words = _ASCII_WORDS.findall(text)
     else:
       words = [word for word, _ in _SPLIT.pre_tokenize_str(text)]
-    return [*itertools.chain.from_iterable(map(_word_ids, words))]
+    ids = (_word_ids(word, self._merges) for word in words)
+    return [*itertools.chain.from_iterable(ids)]
 
   def decode(self, ids: Sequence[int] | Int32[np.ndarray, " context"]) -> str:
     """Reads the words of one row back, up to the end token.
@@ -236,39 +239,38 @@ def cut(
   return rows[:, : next(n for n in lengths if n >= longest)]
 
 
-def _word_ids(word: str) -> list[int]:
+def _word_ids(word: str, merges: int) -> list[int]:
   kept = len(word) <= MAX_KEPT
-  return (_kept_ids if kept else _kept_ids.__wrapped__)(word)
+  return (_kept_ids if kept else _kept_ids.__wrapped__)(word, merges)
 
 
 @functools.lru_cache(maxsize=2**16)
-def _kept_ids(word: str) -> list[int]:
+def _kept_ids(word: str, merges: int) -> list[int]:
   """Encodes a word, with a cache: few words make up most texts."""
-  return _load().encode(word).ids
+  return _load(merges).encode(word).ids
 
 
 @functools.cache
-def _load() -> tokenizers.Tokenizer:
-  """Builds the byte-pair encoder; one for all tokenizers of a process."""
+def _load(merges: int) -> tokenizers.Tokenizer:
+  """Builds the byte-pair encoder; one for all tokenizers of a size."""
   packed = (
     resources.files("hyperclip_jax.data.feed").joinpath(MERGES).read_bytes()
   )
   lines = gzip.decompress(packed).decode().split("\n")
   # CLIP uses the first merges of a longer list, below a header line.
   letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-  count = VOCAB_SIZE - 2 * len(letters) - 2
-  merges = [(a, b) for a, b in map(str.split, lines[1 : count + 1])]
+  pairs = [(a, b) for a, b in map(str.split, lines[1 : merges + 1])]
   vocab = [
     *letters,
     *(letter + SUFFIX for letter in letters),
-    *(a + b for a, b in merges),
+    *(a + b for a, b in pairs),
     START,
     END,
   ]
   bpe = tokenizers.Tokenizer(
     models.BPE(
       {token: i for i, token in enumerate(vocab)},
-      merges,
+      pairs,
       end_of_word_suffix=SUFFIX,
     )
   )

@@ -218,15 +218,31 @@ def test_second_tokenizer_shares_the_first():
   assert tokenizer.Tokenizer()._bpe is TOKENIZER._bpe
 
 
-def test_smaller_vocabulary_takes_rare_tokens_for_one():
-  small = tokenizer.Tokenizer(512)
-  (row,), (whole,) = small(["a cat!"], 8), TOKENIZER(["a cat!"], 8)
-  assert row[0] == 510
-  assert row[4] == 511 == row.max()
-  wanted = np.minimum(whole[1:4], 509)
-  np.testing.assert_array_equal(row[1:4], wanted)
-  assert 509 in wanted
-  assert pickle.loads(pickle.dumps(small)).end == 511
+@pytest.mark.parametrize("size", [514, 4_096, 49_408])
+@given(text=ANY_TEXT)
+def test_any_vocabulary_keeps_every_text(size, text):
+  small = tokenizer.Tokenizer(size)
+  (row,) = small([text], 2_000)
+  words = row[1 : row.argmax()]
+  assert (words < small.start).all()
+  assert small.decode(row) == TOKENIZER.decode(TOKENIZER([text], 2_000)[0])
+
+
+def test_smaller_vocabulary_splits_rare_words_and_keeps_common_ones():
+  small = tokenizer.Tokenizer(4_096)
+  common, rare = "a photo of a dog", ["hedgehog", "otter", "walrus"]
+  (row,), (whole,) = small([common], 8), TOKENIZER([common], 8)
+  np.testing.assert_array_equal(row[1:6], whole[1:6])
+  assert len(np.unique(small(rare, 16), axis=0)) == 3
+  assert (small.lengths(rare) > TOKENIZER.lengths(rare)).any()
+
+
+def test_smallest_vocabularies_take_rare_bytes_for_one():
+  small = tokenizer.Tokenizer(100)
+  (row,), (whole,) = small(["a~é"], 9), tokenizer.Tokenizer(514)(["a~é"], 9)
+  assert (row[0], row.max()) == (98, 99)
+  np.testing.assert_array_equal(row[1:5], np.minimum(whole[1:5], 97))
+  assert pickle.loads(pickle.dumps(small)).end == 99
   for size in (3, 49_409):
     with pytest.raises(ValueError, match=f"vocabulary of {size}"):
       tokenizer.Tokenizer(size)
