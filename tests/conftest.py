@@ -9,9 +9,11 @@ import os
 
 from tests import programs
 
+os.environ["JAX_PLATFORMS"] = programs.PLATFORM
 os.environ["XLA_FLAGS"] = " ".join(
   [
     os.environ.get("XLA_FLAGS", ""),
+    f"--{programs.KERNELS}=false" if programs.TWO_WAYS else "",
     "--xla_force_host_platform_device_count=8",
     # On a busy machine the devices' threads wait long for each other; XLA
     # would end the process after 40 seconds.
@@ -19,7 +21,6 @@ os.environ["XLA_FLAGS"] = " ".join(
     "--xla_cpu_collective_timeout_seconds=900",
   ]
 )
-os.environ["JAX_PLATFORMS"] = os.environ.get("HYPERCLIP_TEST_PLATFORM", "cpu")
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["MPLBACKEND"] = "Agg"
@@ -29,7 +30,7 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs.FOLDER)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # Most of the time of most tests is compilation, of programs that run a few
 # times: these are less optimized. Tests of numbers use the fixture `optimized`.
-if os.environ["JAX_PLATFORMS"] == "cpu":
+if programs.PLATFORM == "cpu":
   os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 import jax
@@ -68,26 +69,14 @@ def optimized():
   before = jax.config.read(name)
   jax.config.update(name, False)
   jax.clear_caches()
-  yield
-  jax.config.update(name, before)
-
-
-@pytest.fixture(scope="module")
-def quick():
-  """Programs of a module compile in a quarter of the time, with jax 0.10.
-
-  It has two ways to generate kernels for a CPU, of which this is the older;
-  later versions have one. Some programs need too much memory in this way.
-  """
   get_options = compiler.get_compile_options
 
-  def older(*args, env_options_overrides=None, **kwargs):
-    overrides = {"xla_cpu_use_fusion_emitters": False}
-    overrides |= env_options_overrides or {}
+  def newer(*args, env_options_overrides=None, **kwargs):
+    overrides = {programs.KERNELS: True} | (env_options_overrides or {})
     return get_options(*args, env_options_overrides=overrides, **kwargs)
 
   with pytest.MonkeyPatch.context() as patch:
-    if jax.__version__.startswith("0.10.") and jax.default_backend() == "cpu":
-      jax.clear_caches()
-      patch.setattr(compiler, "get_compile_options", older)
+    if programs.TWO_WAYS:
+      patch.setattr(compiler, "get_compile_options", newer)
     yield
+  jax.config.update(name, before)

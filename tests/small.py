@@ -33,10 +33,12 @@ def config(system: str = "hycoclip", steps: int = 6) -> Config:
     c.model.vision.init_std = 0.1
   c.data.text_buckets = c.data.text_buckets[-1:]
   if "text" in c.model:
-    c.model.text.update(width=32, depth=2, heads=2, context=32)
+    # A table of all 49,408 tokens would take most of a step.
+    c.model.text.update(width=32, depth=2, heads=2, context=32, vocab=4_096)
     c.data.text_buckets = (32,)  # each is a program of its own
     c.model.embed_dim = 16
   if "text_mask" in c.model:
+    c.model.text.mask_id = 4_000
     # The width of texts; masks that do not depend on how a batch is split.
     c.model.update(embed_dim=32, text_mask=1.0, image_keep_ratio=1.0)
   if "lora" in c.model:

@@ -15,8 +15,6 @@ from hyperclip_jax.losses.entailment import (
 )
 from hyperclip_jax.losses.rows import mean
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 SPACES = {
   "lorentz": lambda: Lorentz(jnp.float32(0.7)),
   "product": lambda: Product(jnp.array([0.5, 2.0], jnp.float32)),

@@ -16,8 +16,6 @@ from hyperclip_jax.losses.selfsup import Pair
 from tests import golden_rocket
 from tests.golden_rocket import cases, under
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 GOLDEN = golden_rocket.arrays("losses_float64")
 TERMS = {
   "clip_loss_image_global": "image_weak_loss",

@@ -13,8 +13,6 @@ from hyperclip_jax.training import build
 from hyperclip_jax.training import config as config_lib
 from tests import small
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 NAMES = ("hycoclip", "uncha", "hyper3", "phyclip")
 BATCH = 4
 KEY = jax.random.key(0)

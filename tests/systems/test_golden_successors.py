@@ -16,8 +16,6 @@ from hyperclip_jax.nn.pooling import QueryPooling
 from hyperclip_jax.systems import hycoclip, hyper3, uncha
 from tests import golden_files
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 FOLDER = golden_files.FOLDER / "successors"
 # The official code stops at acos and asin of 1 - 1e-15 (README).
 CLAMPED = {

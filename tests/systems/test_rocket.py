@@ -30,7 +30,7 @@ from hyperclip_jax.training import (
 )
 from tests import small
 
-pytestmark = pytest.mark.usefixtures("standard_promotion", "quick")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 @functools.cache
@@ -51,7 +51,7 @@ def batch(rows=8, count=2, length=8):
 
   def view(rows):
     tokens = rng.integers(1, 400, (rows, length)).astype(np.int32)
-    tokens[:, -1] = 49_407
+    tokens[:, -1] = options().text.vocab - 1
     images = rng.random((rows, 16, 16, 3)).astype(np.float32)
     return {"image": jnp.asarray(images), "text": jnp.asarray(tokens)}
 

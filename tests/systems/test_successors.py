@@ -19,8 +19,6 @@ from hyperclip_jax.systems import hycoclip, phyclip, uncha
 from hyperclip_jax.training import build, runs, sharding, train
 from tests import small
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 
 def mesh_of(devices):
   axes = (AxisType.Auto,) * 2

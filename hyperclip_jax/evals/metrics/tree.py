@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.stats import spearmanr
 
 from hyperclip_jax.evals.metrics.hierarchy import Parents, ancestors
 from hyperclip_jax.evals.metrics.norms import distances
@@ -84,6 +84,6 @@ def radii(
     for depth in sorted(set(depths.tolist()))
   }
   if np.ptp(depths) and np.ptp(far):
-    correlation: Any = spearmanr(depths, far)
+    correlation: Any = scipy.stats.spearmanr(depths, far)
     found["rank_correlation"] = float(correlation.statistic)
   return found

@@ -19,7 +19,7 @@ from tests import golden_files
 from tests.systems.prolip import golden
 from tests.systems.prolip.golden import assert_relative
 
-pytestmark = pytest.mark.usefixtures("standard_promotion", "quick")
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 KINDS = ("image", "text")
 CASES, GUARD = range(6), 5  # the exact form has no guards
