@@ -132,7 +132,8 @@ class Tokenizer:
 
     Args:
       vocab_size: number of ids; a smaller vocabulary has CLIP's first merges,
-        and splits rarer words into parts. Below 514 ids the last bytes share one.
+        and splits rarer words into parts. Below 514 ids, the last bytes share
+        one.
 
     Raises:
       ValueError: the size is out of range.
