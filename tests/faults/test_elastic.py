@@ -113,6 +113,7 @@ def test_another_batch_size_goes_on_from_the_examples_seen(tmp_path):
   names = pipeline.names(run.sources, (1.0,), config.seed, range(48, 72))
   source = run.sources[0]
   by_name = {source.name(i): source[i].caption for i in range(len(source))}
-  wanted = Tokenizer()([by_name[name] for name in names], 32)
+  tokenize = Tokenizer(config.model.text.vocab)
+  wanted = tokenize([by_name[name] for name in names], 32)
   width = batch["whole"]["text"].shape[1]
   np.testing.assert_array_equal(batch["whole"]["text"], wanted[:, :width])

@@ -195,7 +195,10 @@ def test_what_layers_compute(radius):
   y, _ = _random_pairs(0.7 * radius, 1.0)
   for name, (a, b) in _dict_in_both(_layers, x, y[::-1].copy()).items():
     error = np.linalg.norm(a - b, axis=-1)
-    assert np.max(error / np.linalg.norm(b, axis=-1)) < 3e-6, name
+    # Logits are sums of as many products as x has coordinates, in an order
+    # that depends on the processor.
+    most = 2 * EPS * x.shape[-1] ** 0.5 if name == "logits" else 3e-6
+    assert np.max(error / np.linalg.norm(b, axis=-1)) < most, name
 
 
 def _sums(x, y):

@@ -81,6 +81,7 @@ class Steps(NamedTuple):
 
 def take_steps(folder, fsdp, micro_batches):
   config = small.config("meru")
+  config.model.text.vocab = 49_408  # most of the state, which is split
   config.data.distortions.flip = 0.5
   config.mesh.fsdp = fsdp
   config.micro_batches = micro_batches

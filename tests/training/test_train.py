@@ -223,6 +223,7 @@ def test_photographs_go_through_loader_step_and_report(tmp_path):
   config.data.shards = f"{tmp_path}/photos/*.tar"
   config.data.min_side = 32
   config.batch_size = 8
+  config.model.text.vocab = 49_408  # captions of people, in few tokens
   config.data.text_buckets = (32,)
   run = runs.prepare(config, tmp_path / "run")
   model = train.train(run)
