@@ -204,6 +204,7 @@ def test_memory_is_linear_in_the_batch(name):
   assert lowered.compile().memory_analysis().temp_size_in_bytes < 2e9
 
 
+# The last one: what comes after `optimized` in a module is optimized, too.
 @pytest.mark.slow
 @pytest.mark.usefixtures("standard_promotion", "optimized")
 def test_phyclip_of_one_factor_is_hycoclip_bit_for_bit(tmp_path):

@@ -378,12 +378,7 @@ def _filtered(
 ) -> Float[Array, "*batch height width 3"]:
   """Filters both axes."""
   return jnp.einsum(
-    "...ij,...kl,...jlc->...ikc",
-    rows,
-    columns,
-    images,
-    precision="highest",
-    optimize=[(0, 2), (0, 1)],
+    "...ij,...kl,...jlc->...ikc", rows, columns, images, precision="highest"
   )
 
 
