@@ -1,4 +1,8 @@
-"""Published models by name: where they lie, and under which licence."""
+"""Models by name: where they lie, and under which licence.
+
+Small ones come with the package, in a folder of `assets`; the others are on the
+hub.
+"""
 
 import functools
 import json
@@ -14,11 +18,12 @@ TABLE = "assets/named.json"
 
 
 class Named(NamedTuple):
-  """A published model.
+  """A model that `load` knows by name.
 
   Attributes:
     system: name of its system.
-    repository: "org/name" on the Hugging Face hub; "" if it is not known here.
+    repository: "org/name" on the Hugging Face hub; "" if it comes with the
+      package, or is not known to be on the hub.
     file: file of the repository; "" for a folder of config.json and weights.
     licence: licence that its page states; "" if it was not seen.
     sha256: digest of the file, which is checked; "" if it is not known.
@@ -35,14 +40,27 @@ class Named(NamedTuple):
 
 @functools.cache
 def models() -> dict[str, Named]:
-  """Reads the table of published models, by name."""
+  """Reads the table of models, by name."""
   table = resources.files("hyperclip_jax.checkpoints").joinpath(TABLE)
   rows = json.loads(table.read_text("utf-8"))
   return {name: Named(**row) for name, row in rows.items()}
 
 
+def bundled(name: str) -> pathlib.Path | None:
+  """Finds a model that comes with the package.
+
+  Args:
+    name: key of `models`.
+
+  Returns:
+    Its folder, written by `save_pretrained`; None if it lies elsewhere.
+  """
+  folder = pathlib.Path(__file__).with_name("assets") / name
+  return folder if folder.is_dir() else None
+
+
 def source(name: str) -> str:
-  """Returns the address of a published model on the hub.
+  """Returns the address of a model on the hub.
 
   Args:
     name: key of `models`.
@@ -82,7 +100,7 @@ def check(name: str, path: pathlib.Path) -> None:
 
 
 def meant(name: str) -> str:
-  """Suggests the published model that a source was probably meant to name.
+  """Suggests the model that a source was probably meant to name.
 
   Args:
     name: source that is neither a path nor a name.
@@ -90,6 +108,10 @@ def meant(name: str) -> str:
   Returns:
     Part of a message; "" if no name is similar.
   """
-  known = [name for name, model in models().items() if model.repository]
+  known = [
+    name
+    for name, model in models().items()
+    if model.repository or bundled(name)
+  ]
   near = closest(name.lower().replace("_", "-"), known)
   return f"; did you mean {near}?" if near else ""

@@ -26,12 +26,14 @@ from hyperclip_jax import files
 from hyperclip_jax.commands import local_server
 from hyperclip_jax.commands.door import fail
 from hyperclip_jax.commands.local_server import LARGEST_UPLOAD
+from hyperclip_jax.data.emoji import font
 from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.images import Pixels, TooLargeError
 from hyperclip_jax.data.records.shards import TarSource, expand
 from hyperclip_jax.evals import held_out
+from hyperclip_jax.evals.metrics.hierarchy import Parents
 from hyperclip_jax.files import file_in
-from hyperclip_jax.inference import explore
+from hyperclip_jax.inference import explore, pretrained
 from hyperclip_jax.inference.explore import Things
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.inference.search import Index
@@ -46,15 +48,18 @@ MOST_PHRASES = 200
 PHRASES = (
   "a thing",
   "an animal",
-  "a dog",
-  "a cat sleeping on a sofa",
+  "a cat",
+  "an elephant",
+  "a plant",
   "food",
   "a slice of pizza",
   "a vehicle",
-  "a red car on a street",
-  "people",
-  "a landscape with mountains",
+  "a red car",
+  "a musical instrument",
 )
+# Drawn by this machine's emoji font where there is no data set.
+EMOJI = "🐈🐘🌵🍎🍕🚗⚽🎸"
+WORDS = "words.index"  # index that a model's folder may hold
 
 # Answers are styled as reports; the rest is gradio's, without its footer.
 CSS = answer.STYLE + "footer { display: none !important; }"
@@ -84,8 +89,9 @@ def start(
 
   Args:
     model: model to show.
-    source: workdir or release that the model was loaded from.
-    index: file with an index of texts, or of pictures by their paths.
+    source: what the model was loaded from.
+    index: file with an index of texts, or of pictures by their paths; by
+      default `words.index` in the model's folder, if there is one.
     pictures: folder whose pictures may be shown for names of the index; the
       folder of the index by default, since an untrusted index can name any
       file.
@@ -97,6 +103,7 @@ def start(
     OSError: the index cannot be read.
     ValueError: the file is not an index, or another model made it.
   """
+  index = index or _words(source)
   if index is not None:
     own = Index.load(index)
     model.search(np.zeros((0, model.width), np.float32), own)
@@ -105,12 +112,12 @@ def start(
   else:
     nothing = np.zeros((0, model.width), np.float32)
     things = Things(model.index(nothing, []), [])
-  folder = _shapes_folder(source)
+  folder = _data_folder(source)
   if folder is None:
-    return Start(PHRASES, [], things)
+    return Start(PHRASES, _emoji(), things)
   source_of = TarSource(expand(f"{folder}/val/*.tar"), 1)
   scenes = held_out.load(str(folder), source_of, 1, SCENES)
-  phrases = [*scenes.classes.parents] if scenes.classes else [*PHRASES]
+  phrases = _phrases(scenes.classes.parents) if scenes.classes else [*PHRASES]
   if index is None:
     boxes = model.encode_image(scenes.box_image)
     things = Things(model.index(boxes, scenes.box_text), scenes.box_image)
@@ -199,7 +206,7 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
         # Not read by gradio, which cannot explain a file that is not an image.
         path.preprocess = lambda payload: payload and payload.path
         if examples:
-          gr.Examples(examples, path, label="Held-out scenes")
+          gr.Examples(examples, path, label="Examples")
         text = gr.Textbox(
           "\n".join(begin.phrases), lines=8, max_lines=16, label="Phrases"
         )
@@ -244,16 +251,36 @@ def demo(options: argparse.Namespace) -> None:
     fail(error)
 
 
-def _shapes_folder(source: str) -> pathlib.Path | None:
-  """Finds the embedded data set that a run was trained on."""
+def _words(source: str) -> pathlib.Path | None:
+  """Finds the index of words that comes with a model."""
+  path = pretrained.located(source)[0] / WORDS
+  return path if path.is_file() else None
+
+
+def _emoji() -> list[Pixels]:
+  """Draws the examples; none without an emoji font."""
+  drawn = (font.draw(text) for text in EMOJI)
+  return [pixels for pixels in drawn if pixels is not None]
+
+
+def _phrases(parents: Parents) -> list[str]:
+  """Chooses the nodes of a hierarchy, without leaves if they are too many."""
+  if len(parents) <= MOST_PHRASES:
+    return [*parents]
+  above = {parent for row in parents.values() for parent in row}
+  return [node for node in parents if node in above][:MOST_PHRASES]
+
+
+def _data_folder(source: str) -> pathlib.Path | None:
+  """Finds the generated data set that a run was trained on."""
   if not (files.expanded(source) / config_lib.FILE).exists():
     return None
   try:
-    config = config_lib.read(source)
+    named = config_lib.read(source).data.labelled
   except ValueError:
     return None  # A release.
-  folder = pathlib.Path(config.get("shapes", {}).get("folder", ""))
-  return folder if (folder / "hierarchy.json").exists() else None
+  folder = pathlib.Path(named)
+  return folder if named and (folder / "hierarchy.json").exists() else None
 
 
 def _pictures(

@@ -37,10 +37,12 @@ Source = Any
 
 
 def list_pretrained() -> dict[str, Named]:
-  """Lists the published models that `load` knows by name.
+  """Lists the models that `load` knows by name.
+
+  "emoji-mini" comes with the package; the others are on the hub.
 
   Returns:
-    Repository, file, licence and digest by name, as far as they are known.
+    System, repository, file, licence and digest by name, as far as known.
 
   Examples:
     >>> list_pretrained()["hycoclip-vit-b"].repository
@@ -94,7 +96,7 @@ def load(
   if not isinstance(source, str | os.PathLike):
     kind = type(source).__name__
     raise TypeError(f"source is of type {kind}: give a path or a name")
-  path, licence = _located(os.fspath(source))
+  path, licence = located(os.fspath(source))
   heads = (vision_heads, text_heads)
   found = _read(source, path, heads, trust_system)
   about = card.of_run(path) if (path / CHECKPOINTS).is_dir() else NOTHING
@@ -110,14 +112,24 @@ def load(
   )
 
 
-def _located(source: str) -> tuple[pathlib.Path, str]:
+def located(source: str) -> tuple[pathlib.Path, str]:
   """Finds the files of a model, downloaded if they are on the hub.
 
+  Args:
+    source: as for `load`.
+
   Returns:
-    Path, which may not exist, and the licence of a published model.
+    Path, which may not exist, and the licence of a model known by name.
+
+  Raises:
+    ImportError: the extra `hub` is missing.
+    OSError: the hub cannot be reached, or has no such model.
+    ValueError: it is not known where a model lies, or its digest is another.
   """
   path = files.expanded(source)
   by_name = not path.exists() and source in named.models()
+  if by_name and (folder := named.bundled(source)):
+    return folder, named.models()[source].licence
   address = named.source(source) if by_name else source
   if not address.startswith(hub.PREFIX):
     return path, ""

@@ -60,6 +60,24 @@ def test_a_run_on_the_embedded_data_brings_phrases_and_pictures(begun):
   assert len(begin.things.pictures) == len(begin.things.index) == 48
 
 
+def test_a_large_hierarchy_is_shown_without_its_leaves(monkeypatch):
+  parents = {"thing": (), "animal": ("thing",), "cat": ("animal",)}
+  assert demo._phrases(parents) == ["thing", "animal", "cat"]
+  monkeypatch.setattr(demo, "MOST_PHRASES", 2)
+  assert demo._phrases(parents) == ["thing", "animal"]
+
+
+def test_a_release_brings_its_own_words(loaded, tmp_path):
+  model, _ = loaded
+  model.save_pretrained(tmp_path / "mine")
+  assert len(demo.start(model, str(tmp_path / "mine")).things.index) == 0
+  model.index_texts(["a cat", "a dog"]).save(tmp_path / "mine" / demo.WORDS)
+  begin = demo.start(model, str(tmp_path / "mine"))
+  assert begin.phrases == demo.PHRASES
+  assert begin.things.index.names == ["a cat", "a dog"]
+  assert [*begin.things.pictures] == [None, None]
+
+
 def test_an_answer_names_all_and_escapes(begun, file):
   model, begin = begun
   evil = "<script>alert(1)</script>"
@@ -361,11 +379,17 @@ def test_an_index_is_met_with_pictures_where_names_are_files(
     demo.start(model, str(folder), path)
 
 
-def test_other_models_bring_phrases_of_their_own(loaded, tmp_path):
+@pytest.mark.parametrize("font_found", [True, False])
+def test_other_models_have_emoji_of_this_machine(
+  loaded, tmp_path, monkeypatch, font_found
+):
   model, _ = loaded
+  drawn = pictures(1)[0] if font_found else None
+  monkeypatch.setattr(demo.font, "draw", lambda text: drawn)
   model.save_pretrained(tmp_path / "release")
   begin = demo.start(model, str(tmp_path / "release"))
-  assert begin == (demo.PHRASES, [], begin.things)
+  assert begin.phrases == demo.PHRASES
+  assert len(begin.examples) == font_found * len(demo.EMOJI)
   assert not begin.things.pictures
 
 

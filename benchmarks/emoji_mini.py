@@ -1,0 +1,82 @@
+"""Packs a run of configs/emoji_small.py as the model that the package brings.
+
+  python -m benchmarks.emoji_mini --run DIR --packages npm [--output DIR]
+
+The folder gets the model in float32, its card, and `words.index`: the names of
+all concepts and what is above them, each with its emoji as a character, for
+`hyperclip demo`.
+"""
+
+import argparse
+import pathlib
+
+import hyperclip_jax
+from hyperclip_jax.commands.demo import WORDS
+from hyperclip_jax.data.emoji import concepts, generate, packages
+from hyperclip_jax.data.emoji.concepts import Concept
+
+NAME = "emoji-mini"
+LICENCE = "apache-2.0"
+SHOWN = 3  # emoji beside a word that is above concepts
+LARGEST = 6_000_000  # bytes of the weights
+DATA = (
+  "scenes that `hyperclip emoji` draws of 849 concepts, of which one in ten "
+  "was left out: Noto Emoji (Google, Apache-2.0) and Twemoji (Twitter and "
+  "others, CC-BY 4.0), with names, keywords and groups of Unicode's CLDR "
+  "(Unicode License v3) and nouns of WordNet 3.0 (Princeton University). No "
+  "picture of them is in this folder. It knows drawings, not photographs"
+)
+
+
+def words(found: list[Concept]) -> dict[str, str]:
+  """Lists concepts and what is above them.
+
+  Args:
+    found: all concepts.
+
+  Returns:
+    What to show, by the words.
+  """
+  signs = {
+    concept.name: "".join(
+      chr(int(part, 16)) for part in concept.code.split("-")
+    )
+    for concept in found
+  }
+  shown = {name: f"{sign} {name}" for name, sign in signs.items()}
+  below: dict[str, list[str]] = {}
+  for concept in found:
+    for word in (*concept.above, concepts.ROOT):
+      below.setdefault(word, []).append(signs[concept.name])
+  for word, some in below.items():
+    chosen = some[:: max(1, len(some) // SHOWN)][:SHOWN]
+    shown[word] = f"{word} ({''.join(chosen)})"
+  return shown
+
+
+def main() -> None:
+  """Writes the folder."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--run", required=True, help="folder of the run")
+  parser.add_argument("--packages", type=pathlib.Path, required=True)
+  assets = pathlib.Path(hyperclip_jax.__file__).parent / "checkpoints/assets"
+  parser.add_argument("--output", type=pathlib.Path, default=assets / NAME)
+  options = parser.parse_args()
+  model = hyperclip_jax.load(options.run)
+  steps = model.about.data.rpartition("; ")[2].rstrip(".")
+  model.save_pretrained(options.output, LICENCE, f"{DATA}; {steps}.")
+  size = (options.output / "model.safetensors").stat().st_size
+  if size > LARGEST:
+    raise SystemExit(f"{size:,} bytes of weights: want at most {LARGEST:,}")
+  paths = packages.find(options.packages)
+  vendors = (*generate.SEEN, generate.UNSEEN)
+  drawn = [packages.pictures(name, paths[name]) for name in vendors]
+  table = packages.table(paths[generate.DRAWN])
+  shown = words(concepts.concepts(table, drawn))
+  embeddings = model.encode_text([*shown])
+  model.index(embeddings, [*shown.values()]).save(options.output / WORDS)
+  print(f"{options.output}: {size:,} bytes, {len(shown)} words")
+
+
+if __name__ == "__main__":
+  main()
