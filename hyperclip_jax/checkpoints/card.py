@@ -11,8 +11,11 @@ from hyperclip_jax.files import shown, write_whole
 
 LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 MOST = 1_000_000  # bytes of a config or of results
-# Spreads and quantiles of distances are no results that compare models.
-LEFT_OUT = re.compile(r"root_distance/.*_(std|p5|p95|median)$")
+# Spreads, counts and quantiles are no results that compare models.
+LEFT_OUT = re.compile(
+  r"root_distance/.*_(std|p5|p95|median)$|_(se|chance)$"
+  r"|/(images|texts|pairs|classes)$"
+)
 
 
 class About(NamedTuple):

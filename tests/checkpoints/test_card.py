@@ -64,6 +64,9 @@ def test_a_run_tells_its_data_and_results_but_not_its_folders(tmp_path):
   results = {
     "eval/zero_shot/top1": 0.655,
     "eval/root_distance/image_p5": 1.0,
+    "eval/zero_shot/top1_se": 0.01,
+    "eval/zero_shot/top1_chance": 0.001,
+    "eval/zero_shot/images": 849.0,
     "note": "text",
   }
   (tmp_path / "config.json").write_text(json.dumps(config))

@@ -1,7 +1,11 @@
 """Draws emoji with the font of the machine, which brings its own licence."""
 
+import contextlib
+import functools
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.ImageFont import FreeTypeFont
 
 from hyperclip_jax.data.records.images import Pixels
 
@@ -14,6 +18,16 @@ FONTS = {
 MARGIN = 0.06  # around the emoji, as a fraction of its longer side
 
 
+@functools.cache
+def fonts() -> list[FreeTypeFont]:
+  """Lists the colour fonts of emoji that the machine has."""
+  found = []
+  for name, size in FONTS.items():
+    with contextlib.suppress(OSError):
+      found.append(ImageFont.truetype(name, size))
+  return found
+
+
 def draw(text: str) -> Pixels | None:
   """Draws an emoji on white.
 
@@ -24,15 +38,10 @@ def draw(text: str) -> Pixels | None:
     uint8 pixels of a square (side, side, 3); None if the machine has no colour
     font of emoji, or the font lacks this one.
   """
-  for name, size in FONTS.items():
-    try:
-      font = ImageFont.truetype(name, size)
-    except OSError:
-      continue
-    image = Image.new("RGBA", (2 * size, 2 * size))
-    ImageDraw.Draw(image).text(
-      (size // 4, size // 4), text, "black", font, embedded_color=True
-    )
+  for font in fonts():
+    left, top, right, bottom = map(int, font.getbbox(text))
+    image = Image.new("RGBA", (right + left + 1, bottom + top + 1))
+    ImageDraw.Draw(image).text((0, 0), text, "black", font, embedded_color=True)
     box = image.getchannel("A").getbbox()
     if box is None:
       continue
