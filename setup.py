@@ -127,7 +127,7 @@ setuptools.setup(
   cmdclass={"build_py": Build},
   package_data={
     "hyperclip_jax": ["py.typed"],
-    "hyperclip_jax.checkpoints": ["assets/*"],
+    "hyperclip_jax.checkpoints": ["assets/*", "assets/*/*"],
     "hyperclip_jax.data.emoji": ["assets/*"],
     "hyperclip_jax.data.feed": ["assets/*"],
     "hyperclip_jax.data.ground": ["assets/*"],

@@ -2,29 +2,31 @@
 
   python -m benchmarks.emoji_mini --run DIR --packages npm [--output DIR]
 
-The folder gets the model in float32, its card, and `words.index`: the names of
-all concepts and what is above them, each with its emoji as a character, for
-`hyperclip demo`.
+The folder gets the model in float32, its card, `words.index` for `hyperclip
+demo` (the names of all concepts and what is above them, each with its emoji as
+a character), and `hierarchy.json`, the tree of these words.
 """
 
 import argparse
+import json
 import pathlib
 
 import hyperclip_jax
 from hyperclip_jax.commands.demo import WORDS
 from hyperclip_jax.data.emoji import concepts, generate, packages
 from hyperclip_jax.data.emoji.concepts import Concept
+from hyperclip_jax.files import write_whole
 
 NAME = "emoji-mini"
-LICENCE = "apache-2.0"
+LICENCE = "cc-by-4.0"
 SHOWN = 3  # emoji beside a word that is above concepts
 LARGEST = 6_000_000  # bytes of the weights
 DATA = (
-  "scenes that `hyperclip emoji` draws of 849 concepts, of which one in ten "
-  "was left out: Noto Emoji (Google, Apache-2.0) and Twemoji (Twitter and "
-  "others, CC-BY 4.0), with names, keywords and groups of Unicode's CLDR "
-  "(Unicode License v3) and nouns of WordNet 3.0 (Princeton University). No "
-  "picture of them is in this folder. It knows drawings, not photographs"
+  "Scenes of emoji (docs/emoji.md) that show 790 of 849 concepts: Noto Emoji "
+  "(Google, Apache-2.0) and Twemoji (Twitter and others, CC-BY 4.0), with "
+  "names, keywords and groups of Unicode's CLDR (Unicode License v3) and nouns "
+  "of WordNet 3.0 (Princeton University). No picture of them is in this "
+  "folder. The model knows drawings, not photographs"
 )
 
 
@@ -72,9 +74,12 @@ def main() -> None:
   vendors = (*generate.SEEN, generate.UNSEEN)
   drawn = [packages.pictures(name, paths[name]) for name in vendors]
   table = packages.table(paths[generate.DRAWN])
-  shown = words(concepts.concepts(table, drawn))
+  found = concepts.concepts(table, drawn)
+  shown = words(found)
   embeddings = model.encode_text([*shown])
   model.index(embeddings, [*shown.values()]).save(options.output / WORDS)
+  tree = json.dumps(concepts.hierarchy(found), ensure_ascii=False, indent=0)
+  write_whole(options.output / "hierarchy.json", tree + "\n")
   print(f"{options.output}: {size:,} bytes, {len(shown)} words")
 
 

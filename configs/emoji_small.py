@@ -12,7 +12,7 @@ from hyperclip_jax.training.config import Config, paper
 
 def get_config(system: str = "hycoclip") -> Config:
   config = paper(system, "S")
-  config.steps = 1_600
+  config.steps = 2_800
   config.batch_size = 128
   if "cones" in config.model:  # as shapes_tiny.py
     config.model.update(entail_ramp=1_200, min_radius=0.3)
@@ -20,11 +20,11 @@ def get_config(system: str = "hycoclip") -> Config:
     config.model.entail_weight = 0.02
 
   # Under 6 MB of parameters: the first 3,582 merges of CLIP's tokenizer.
-  config.model.image_size = 64
-  config.model.vision.update(width=128, depth=4, heads=4, patch=16)
+  config.model.image_size = 48
+  config.model.vision.update(width=128, depth=4, heads=4, patch=24)
   if "init_std" in config.model.vision:
     config.model.vision.init_std = 0.1
-  config.model.text.update(width=64, depth=2, heads=2, vocab=4_096, context=40)
+  config.model.text.update(width=64, depth=1, heads=2, vocab=4_096, context=24)
   config.model.embed_dim = 64
   config.model.dtype = "float32"
 
@@ -41,17 +41,16 @@ def get_config(system: str = "hycoclip") -> Config:
   # Styles of vendors differ in colours, outlines and shading.
   config.data.distortions.update(
     flip=0.5,
-    jitter=0.8,
-    brightness=0.3,
-    contrast=0.3,
-    saturation=0.3,
-    hue=0.05,
-    grayscale=0.1,
+    jitter=0.5,
+    brightness=0.2,
+    contrast=0.2,
+    saturation=0.2,
+    hue=0.02,
   )
-  config.data.text_buckets = (16, 24, 40)
+  config.data.text_buckets = (16, 24)
   config.data.threads = 2
   config.data.prefetch = 2
   config.log_every = 20
-  config.eval_every = 400
-  config.checkpoint.update(every=400, keep=2)
+  config.eval_every = 700
+  config.checkpoint.update(every=700, keep=2)
   return config

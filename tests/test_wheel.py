@@ -41,6 +41,8 @@ def test_configs_types_and_metadata_are_there(wheel):
   configs = {path.name for path in (wheel / "hyperclip_jax/configs").iterdir()}
   assert configs == {path.name for path in (ROOT / "configs").glob("*.py")}
   assert (wheel / "hyperclip_jax/py.typed").exists()
+  mini = wheel / "hyperclip_jax/checkpoints/assets/emoji-mini"
+  assert (mini / "model.safetensors").exists()
   (metadata,) = wheel.glob("*.dist-info/METADATA")
   found = email.message_from_string(metadata.read_text())
   assert found["Name"] == "hyperclip-jax"

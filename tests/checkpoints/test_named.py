@@ -1,11 +1,14 @@
 """Published models by name, from a stand-in of the hub."""
 
 import hashlib
+import json
 import re
 import shutil
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 import hyperclip_jax
 from hyperclip_jax import systems
@@ -24,12 +27,49 @@ def test_the_table_is_complete_and_honest():
     assert model.system in systems.names()
     assert model.note
     assert model.sha256 == "" or re.fullmatch(r"[0-9a-f]{64}", model.sha256)
-    if model.repository:
+    if named.bundled(name):
+      assert not model.repository
+      assert hyperclip_jax.load(name).about.licence == model.licence
+    elif model.repository:
       address = hub.parse(named.source(name))
       assert address == (model.repository, model.file or None, None)
     else:
       with pytest.raises(ValueError, match=f"{name}: no place on the hub"):
         hyperclip_jax.load(name)
+
+
+def test_a_model_comes_with_the_package():
+  model = hyperclip_jax.load("emoji-mini")
+  folder = named.bundled("emoji-mini")
+  assert folder is not None
+  assert (folder / "model.safetensors").stat().st_size <= 6_000_000
+  assert f"license: {model.about.licence}" in (folder / "README.md").read_text()
+  words = hyperclip_jax.Index.load(folder / "words.index")
+  parents = json.loads((folder / "hierarchy.json").read_text("utf-8"))
+  assert len(words) == len(parents)
+  model.check_index(words)
+
+  picture = Image.new("RGB", (64, 64), "white")  # the README's
+  draw = ImageDraw.Draw(picture)
+  draw.rectangle((28, 50, 36, 62), fill="#7a4a20")
+  for y, w in ((2, 13), (17, 19), (32, 25)):
+    draw.polygon([(32, y), (32 - w, y + 23), (32 + w, y + 23)], fill="#2e8b3a")
+  (hits,) = model.search_image(picture, words, k=5)
+  assert "🌲 evergreen tree" in {hit.name for hit in hits}
+
+  inner = {above for row in parents.values() for above in row}
+  leaves = [name for name in parents if name not in inner]
+  near, far = (
+    np.median(model.distance_to_root(model.encode_text(sorted(names))))
+    for names in (inner, leaves)
+  )
+  assert near < far
+
+
+@pytest.mark.parametrize("source", ["emoji_mini", "Emoji-Mini", "emoji-mni"])
+def test_its_name_is_guessed(source):
+  with pytest.raises(FileNotFoundError, match="did you mean emoji-mini"):
+    hyperclip_jax.load(source)
 
 
 class Hub:
