@@ -12,8 +12,9 @@ import json
 import pathlib
 
 import hyperclip_jax
-from hyperclip_jax.commands.demo import WORDS
-from hyperclip_jax.data.emoji import concepts, generate, packages
+from hyperclip_jax.checkpoints.card import CARD
+from hyperclip_jax.checkpoints.release import WORDS_FILE
+from hyperclip_jax.data.emoji import concepts, font, generate, packages
 from hyperclip_jax.data.emoji.concepts import Concept
 from hyperclip_jax.files import write_whole
 
@@ -24,9 +25,11 @@ LARGEST = 6_000_000  # bytes of the weights
 DATA = (
   "Scenes of emoji (docs/emoji.md) that show 790 of 849 concepts: Noto Emoji "
   "(Google, Apache-2.0) and Twemoji (Twitter and others, CC-BY 4.0), with "
-  "names, keywords and groups of Unicode's CLDR (Unicode License v3) and nouns "
-  "of WordNet 3.0 (Princeton University). No picture of them is in this "
-  "folder. The model knows drawings, not photographs"
+  "names, keywords and groups of Unicode's CLDR (Unicode License v3) as "
+  "OpenMoji's table has them (CC BY-SA 4.0), and nouns of WordNet 3.0 "
+  "(Princeton University). No picture of them is in this folder. The results "
+  "are those on Fluent's emoji, a vendor never seen. The model knows drawings, "
+  "not photographs"
 )
 
 
@@ -45,7 +48,11 @@ def words(found: list[Concept]) -> dict[str, str]:
     )
     for concept in found
   }
-  shown = {name: f"{sign} {name}" for name, sign in signs.items()}
+  # In colour, also those that are letters by default.
+  shown = {
+    name: f"{sign}{font.STYLE * (len(sign) == 1)} {name}"
+    for name, sign in signs.items()
+  }
   below: dict[str, list[str]] = {}
   for concept in found:
     for word in (*concept.above, concepts.ROOT):
@@ -65,6 +72,7 @@ def main() -> None:
   parser.add_argument("--output", type=pathlib.Path, default=assets / NAME)
   options = parser.parse_args()
   model = hyperclip_jax.load(options.run)
+  (options.output / CARD).unlink(missing_ok=True)  # it would be kept
   steps = model.about.data.rpartition("; ")[2].rstrip(".")
   model.save_pretrained(options.output, LICENCE, f"{DATA}; {steps}.")
   size = (options.output / "model.safetensors").stat().st_size
@@ -77,7 +85,7 @@ def main() -> None:
   found = concepts.concepts(table, drawn)
   shown = words(found)
   embeddings = model.encode_text([*shown])
-  model.index(embeddings, [*shown.values()]).save(options.output / WORDS)
+  model.index(embeddings, [*shown.values()]).save(options.output / WORDS_FILE)
   tree = json.dumps(concepts.hierarchy(found), ensure_ascii=False, indent=0)
   write_whole(options.output / "hierarchy.json", tree + "\n")
   print(f"{options.output}: {size:,} bytes, {len(shown)} words")

@@ -10,7 +10,8 @@ from hyperclip_jax.checkpoints.hub import CARD
 from hyperclip_jax.files import shown, write_whole
 
 LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")
-MOST = 1_000_000  # bytes of a config or of results
+MOST = 1_000_000  # bytes of a config, of results or of a card
+LONGEST = 2_000  # characters of what is told about data
 # Spreads, counts and quantiles are no results that compare models.
 LEFT_OUT = re.compile(
   r"root_distance/.*_(std|p5|p95|median)$|_(se|chance)$"
@@ -33,6 +34,9 @@ class About(NamedTuple):
 
 
 NOTHING = About()
+UNSTATED = "Not stated."
+SECTION = re.DOTALL | re.MULTILINE
+ROW = r"^\| (\S+) \| (-?\d+(?:\.\d+)?(?:e[-+]?\d+)?) \|$"
 
 
 def check(about: About) -> None:
@@ -64,6 +68,30 @@ def of_run(workdir: pathlib.Path) -> About:
     if isinstance(value, float) and not LEFT_OUT.search(name)
   }
   return About(_data(config), numbers)
+
+
+def of_release(folder: pathlib.Path) -> About:
+  """Reads what the card of a release tells, so that a copy tells it, too.
+
+  Args:
+    folder: folder of a release, with or without a card by `write`.
+
+  Returns:
+    Data, numbers to the digits printed, and licence.
+  """
+  try:
+    text = files.read_bytes(folder / CARD, MOST).decode("utf-8")
+  except (OSError, ValueError):
+    return NOTHING
+  parts = dict(re.findall(r"^## (\w+)\n\n(.*?)(?=\n\n|\Z)", text, SECTION))
+  data = re.sub(r"\\(.)", r"\1", parts.get("Data", "").replace("\n", " "))
+  rows = re.findall(ROW, parts.get("Results", ""), re.MULTILINE)
+  licence = re.search(r"^license: (\S+)$", text.split("\n---\n")[0], re.M)
+  return About(
+    "" if data == UNSTATED else data,
+    {re.sub(r"\\(.)", r"\1", name): float(value) for name, value in rows},
+    licence[1] if licence and LICENCE.fullmatch(licence[1]) else "",
+  )
 
 
 def write(
@@ -123,7 +151,7 @@ def card(
     "are points of one space.",
     _table("", facts),
     "## Data",
-    _plain(about.data) or "Not stated.",
+    _plain(about.data, LONGEST) or UNSTATED,
     "## Results",
     _table("held-out data", numbers) if numbers else "None were measured.",
     "## Use",
@@ -131,11 +159,11 @@ def card(
 import hyperclip_jax
 
 model = hyperclip_jax.load("{_word(name)}")  # its folder, or hf-hub:ORG/NAME
-found = model.classify("picture.jpg", ["a dog", "a cat"])
+found = model.classify("picture.jpg", ["dog", "cat"])
 print(found.top(1))
 ```""",
     "## Licence",
-    _plain(about.licence) or "Not stated.",
+    _plain(about.licence) or UNSTATED,
   ]
   return "\n\n".join(parts) + "\n"
 
@@ -169,9 +197,9 @@ def _table(head: str, rows: Mapping[str, str]) -> str:
   return "\n".join([f"| {head} | |", "|---|---|", *lines])
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, most: int = 400) -> str:
   """Formats untrusted text on one line, without Markdown and HTML."""
-  return re.sub(r"([\\`*_<>|\[\]#])", r"\\\1", shown(text, 400))
+  return re.sub(r"([\\`*_<>|\[\]#])", r"\\\1", shown(text, most))
 
 
 def _word(text: str) -> str:

@@ -20,7 +20,9 @@ from hyperclip_jax.files import shown, write_whole
 
 FORMAT, VERSION = "hyperclip-jax", 2
 MODEL_FILE, WEIGHTS_FILE = "model.json", "model.safetensors"
-OTHER_FILES = ("tokenizer.json",)  # named by the options of some systems
+WORDS_FILE = "words.index"  # index that `hyperclip demo` shows, if it is there
+# The tokenizer is named by the options of some systems.
+OTHER_FILES = ("tokenizer.json", WORDS_FILE)
 OLD_FILE = "config.json"  # in releases of version 1, and in runs
 CHECKPOINTS = "checkpoints"  # folder of a run
 MAX_CONFIG = 1_000_000  # bytes

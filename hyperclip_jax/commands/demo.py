@@ -23,6 +23,7 @@ from PIL import Image
 
 import hyperclip_jax
 from hyperclip_jax import files
+from hyperclip_jax.checkpoints.release import WORDS_FILE
 from hyperclip_jax.commands import local_server
 from hyperclip_jax.commands.door import fail
 from hyperclip_jax.commands.local_server import LARGEST_UPLOAD
@@ -52,14 +53,13 @@ PHRASES = (
   "a mammal",
   "a dog",
   "a plant",
-  "a flower",
+  "flowers",
   "food",
-  "a vehicle",
+  "a fruit",
   "a musical instrument",
 )
 # Drawn by this machine's emoji font where there is no data set.
 EMOJI = "🌹🐕🐻🌳🍓🎸🚑📷"
-WORDS = "words.index"  # index that a model's folder may hold
 
 # Answers are styled as reports; the rest is gradio's, without its footer.
 CSS = answer.STYLE + "footer { display: none !important; }"
@@ -253,7 +253,7 @@ def demo(options: argparse.Namespace) -> None:
 
 def _words(source: str) -> pathlib.Path | None:
   """Finds the index of words that comes with a model."""
-  path = pretrained.located(source)[0] / WORDS
+  path = pretrained.located(source)[0] / WORDS_FILE
   return path if path.is_file() else None
 
 

@@ -18,7 +18,6 @@ from hyperclip_jax.checkpoints import (
   release,
   torch_checkpoint,
 )
-from hyperclip_jax.checkpoints.card import NOTHING
 from hyperclip_jax.checkpoints.named import Named
 from hyperclip_jax.checkpoints.release import (
   CHECKPOINTS,
@@ -99,7 +98,8 @@ def load(
   path, licence = located(os.fspath(source))
   heads = (vision_heads, text_heads)
   found = _read(source, path, heads, trust_system)
-  about = card.of_run(path) if (path / CHECKPOINTS).is_dir() else NOTHING
+  of_run = (path / CHECKPOINTS).is_dir()
+  about = card.of_run(path) if of_run else card.of_release(path)
   options = found.options if dtype is None else _with_dtype(found, dtype)
   return HyperCLIP(
     found.system,
@@ -108,7 +108,7 @@ def load(
     batch_size,
     trust_system,
     devices,
-    about._replace(licence=licence),
+    about._replace(licence=licence or about.licence),
   )
 
 
@@ -133,7 +133,7 @@ def located(source: str) -> tuple[pathlib.Path, str]:
   address = named.source(source) if by_name else source
   if not address.startswith(hub.PREFIX):
     return path, ""
-  others = (MODEL_FILE, OLD_FILE, *release.OTHER_FILES)
+  others = (MODEL_FILE, OLD_FILE, card.CARD, *release.OTHER_FILES)
   path = hub.download(address, [WEIGHTS_FILE], others)
   if not by_name:
     return path, ""

@@ -24,6 +24,7 @@ from hyperclip_jax.reports.markup import (
 )
 
 MOST_CONES = 8
+HALF_SPACE = np.radians(89)  # half apertures above
 LABELS = 8  # nearest phrases to label on the map
 MARKER = 3.5  # half the side of a marker in points
 # Sides of a marker where its label may be: offset in points, and alignment.
@@ -230,6 +231,11 @@ def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
       f"{np.degrees(clearest.margin):.0f}°. Their order still tells which "
       "phrases fit better: training opens cones slowly, and only as far as its "
       "entailment weight asks"
+    )
+  elif min(cone.aperture for cone in found.cones) > HALF_SPACE:
+    text += (
+      ". Cones so near to the root are half-spaces, which hold much that is "
+      "unrelated, too: see by how many degrees it is inside"
     )
   if not isinstance(model.space, Lorentz):
     return [

@@ -4,7 +4,10 @@ import json
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
+import hyperclip_jax
 from hyperclip_jax import HyperCLIP
 from hyperclip_jax.checkpoints import card
 from tests import golden_files
@@ -85,3 +88,40 @@ def test_a_damaged_run_tells_nothing(tmp_path, content):
   for name in ("config.json", "results.json"):
     (tmp_path / name).write_text(content)
   assert card.of_run(tmp_path) == card.NOTHING
+
+
+def test_a_copy_of_a_release_tells_what_the_release_told(model, tmp_path):
+  data = "Scenes_of [two] vendors (*both* seen) | <b>; 7 steps of 2 examples."
+  model.save_pretrained(tmp_path / "first", "cc-by-4.0", data)
+  again = hyperclip_jax.load(tmp_path / "first")
+  assert again.about == card.About(data, {}, "cc-by-4.0")
+  again.save_pretrained(tmp_path / "second")
+  texts = [
+    (tmp_path / f / "README.md").read_text() for f in ("first", "second")
+  ]
+  assert texts[1] == texts[0].replace('load("first")', 'load("second")')
+
+
+@given(
+  st.text(st.characters(codec="ascii", exclude_categories=["C"]), max_size=60),
+  st.dictionaries(
+    st.from_regex(r"[a-z_/0-9]{1,20}", fullmatch=True),
+    st.floats(-1e6, 1e6).map(lambda x: float(f"{x:.4g}")),
+  ),
+)
+def test_a_card_is_read_as_it_was_written(tmp_path_factory, data, numbers):
+  folder = tmp_path_factory.mktemp("card")
+  about = card.About(data.strip(), numbers, "mit")
+  text = card.card("a", "CLIP", {"system": "clip"}, about)
+  (folder / card.CARD).write_text(text, "utf-8")
+  assert card.of_release(folder) == about
+
+
+@given(st.text())
+def test_another_readme_is_no_error(tmp_path_factory, text):
+  folder = tmp_path_factory.mktemp("card")
+  (folder / card.CARD).write_text(text, "utf-8")
+  found = card.of_release(folder)
+  card.check(found)
+  (folder / card.CARD).write_bytes(b"\xff")
+  assert card.of_release(folder) == card.NOTHING

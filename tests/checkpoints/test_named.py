@@ -55,7 +55,7 @@ def test_a_model_comes_with_the_package():
   for y, w in ((2, 13), (17, 19), (32, 25)):
     draw.polygon([(32, y), (32 - w, y + 23), (32 + w, y + 23)], fill="#2e8b3a")
   (hits,) = model.search_image(picture, words, k=5)
-  assert "🌲 evergreen tree" in {hit.name for hit in hits}
+  assert "evergreen tree" in {hit.name.split(" ", 1)[1] for hit in hits}
 
   inner = {above for row in parents.values() for above in row}
   leaves = [name for name in parents if name not in inner]

@@ -71,7 +71,9 @@ def test_a_release_brings_its_own_words(loaded, tmp_path):
   model, _ = loaded
   model.save_pretrained(tmp_path / "mine")
   assert len(demo.start(model, str(tmp_path / "mine")).things.index) == 0
-  model.index_texts(["a cat", "a dog"]).save(tmp_path / "mine" / demo.WORDS)
+  model.index_texts(["a cat", "a dog"]).save(
+    tmp_path / "mine" / demo.WORDS_FILE
+  )
   begin = demo.start(model, str(tmp_path / "mine"))
   assert begin.phrases == demo.PHRASES
   assert begin.things.index.names == ["a cat", "a dog"]

@@ -4,18 +4,16 @@ import contextlib
 import functools
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 from PIL.ImageFont import FreeTypeFont
 
 from hyperclip_jax.data.records.images import Pixels
 
-# Fonts of Linux, macOS and Windows, and a size in which each has pictures.
-FONTS = {
-  "NotoColorEmoji.ttf": 109,
-  "Apple Color Emoji.ttc": 160,
-  "seguiemj.ttf": 109,
-}
+# Fonts of Linux and macOS, and a size in which each has pictures.
+FONTS = {"NotoColorEmoji.ttf": 109, "Apple Color Emoji.ttc": 160}
 MARGIN = 0.06  # around the emoji, as a fraction of its longer side
+STYLE = "\ufe0f"  # asks for the coloured form of the character before it
+NOBODY = "\U0010ffff"  # a character that no font has
 
 
 @functools.cache
@@ -36,19 +34,30 @@ def draw(text: str) -> Pixels | None:
 
   Returns:
     uint8 pixels of a square (side, side, 3); None if the machine has no colour
-    font of emoji, or the font lacks this one.
+    font of emoji, the font lacks this one, or it is a sequence and Pillow was
+    built without libraqm, which joins them.
   """
+  text = text.replace(STYLE, "")
+  if len(text) > 1 and not features.check("raqm"):
+    return None
   for font in fonts():
-    left, top, right, bottom = map(int, font.getbbox(text))
-    image = Image.new("RGBA", (right + left + 1, bottom + top + 1))
-    ImageDraw.Draw(image).text((0, 0), text, "black", font, embedded_color=True)
-    box = image.getchannel("A").getbbox()
-    if box is None:
+    emoji = _glyph(font, text)
+    if emoji is None or emoji == _glyph(font, NOBODY):
       continue
-    emoji = image.crop(box)
     side = round((1 + 2 * MARGIN) * max(emoji.size))
     ground = Image.new("RGBA", (side, side), "white")
     left, top = ((side - length) // 2 for length in emoji.size)
     ground.alpha_composite(emoji, (left, top))
     return np.asarray(ground.convert("RGB"))
   return None
+
+
+def _glyph(font: FreeTypeFont, text: str) -> Image.Image | None:
+  """Draws what is not transparent; None if nothing is."""
+  left, top, right, bottom = map(int, font.getbbox(text))
+  image = Image.new("RGBA", (right - left + 2, bottom - top + 2))
+  ImageDraw.Draw(image).text(
+    (-left, -top), text, "black", font, embedded_color=True
+  )
+  box = image.getchannel("A").getbbox()
+  return image.crop(box) if box else None

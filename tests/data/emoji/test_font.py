@@ -1,5 +1,6 @@
 """Emoji drawn with the font of the machine."""
 
+import numpy as np
 import pytest
 from PIL import ImageFont
 
@@ -33,3 +34,24 @@ def test_a_font_in_black_is_drawn_in_black(monkeypatch):
   assert drawn.min() < 20
   assert ((drawn < 128).any(axis=(0, 2)).sum()) > 0.8 * len(drawn)
   assert font.draw(" ") is None
+
+
+def test_what_a_font_lacks_is_not_drawn(monkeypatch):
+  """Pillow's own has a box for it."""
+  own = ImageFont.load_default(40)
+  monkeypatch.setattr(font, "fonts", lambda: [own])
+  assert font._glyph(own, "🐈") is not None
+  assert font.draw("🐈") is None
+  assert font.draw(font.NOBODY) is None
+
+
+@pytest.mark.skipif(not font.fonts(), reason="needs a colour font of emoji")
+def test_sequences_are_joined_or_left_out(monkeypatch):
+  bear = "🐻\u200d❄"  # a polar bear
+  whole = font.draw(bear)
+  if whole is not None:
+    assert whole.shape[0] < 200  # not two pictures side by side
+  assert np.array_equal(font.draw("♦"), font.draw("♦\ufe0f"))
+  monkeypatch.setattr(font.features, "check", lambda name: False)
+  assert font.draw(bear) is None
+  assert font.draw("🐻") is not None
