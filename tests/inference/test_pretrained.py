@@ -514,10 +514,12 @@ class FakeHub:
 
   def snapshot_download(self, name, revision, allow_patterns):
     assert sorted(allow_patterns) == [
+      "README.md",
       "config.json",
       "model.json",
       "model.safetensors",
       "tokenizer.json",
+      "words.index",
     ]
     if name == "org/down":
       raise OSError("503 Server Error")
