@@ -6,6 +6,7 @@ Files are read with `weights_only=True`: nothing in them is executed.
 import io
 import pathlib
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -133,7 +134,9 @@ def read(path: str | pathlib.Path) -> dict[str, Any]:
   torch = import_torch()
   try:
     _check_sizes(path)
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():  # sparse tensors are slow, and refused here
+      warnings.simplefilter("ignore", UserWarning)
+      checkpoint = torch.load(path, map_location="cpu", weights_only=True)
   except Exception as error:  # hostile bytes raise nearly anything
     raise ValueError(
       f"{path}: not a PyTorch checkpoint of plain tensors, and nothing in it "
