@@ -21,13 +21,8 @@ SIDE = 32
 
 def pixels(data: bytes) -> np.ndarray:
   """Draws an emoji on white, as a row."""
-  image = scenes.picture(data)
-  ground = Image.new("RGBA", (max(image.size),) * 2, "white")
-  corner = tuple(
-    (a - b) // 2 for a, b in zip(ground.size, image.size, strict=True)
-  )
-  ground.alpha_composite(image, corner)
-  small = ground.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
+  ground = scenes.on_white(scenes.picture(data))
+  small = ground.resize((SIDE, SIDE), Image.Resampling.BOX)
   return np.asarray(small, np.float32).ravel() / 255
 
 

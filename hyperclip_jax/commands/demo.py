@@ -89,7 +89,7 @@ def start(
 
   Args:
     model: model to show.
-    source: what the model was loaded from.
+    source: path of the model.
     index: file with an index of texts, or of pictures by their paths; by
       default `words.index` in the model's folder, if there is one.
     pictures: folder whose pictures may be shown for names of the index; the
@@ -227,15 +227,16 @@ def demo(options: argparse.Namespace) -> None:
   if importlib.util.find_spec("gradio") is None:
     fail('the page needs gradio: pip install "hyperclip-jax[demo]"')
   try:
+    source = str(pretrained.located(options.model)[0])
     # Of few pictures and phrases, on one device: little to compile and to pad.
     model = hyperclip_jax.load(
-      options.model,
+      source,
       trust_system=options.trust_system,
       batch_size=BATCH,
       devices=jax.local_devices()[:1],
     )
     model.warm_up()
-    begin = start(model, options.model, options.index, options.pictures)
+    begin = start(model, source, options.index, options.pictures)
     stop = local_server.stop_signal()
     with tempfile.TemporaryDirectory() as folder:  # readable by its owner alone
       blocks = page(model, options.model, begin, folder)
@@ -253,7 +254,7 @@ def demo(options: argparse.Namespace) -> None:
 
 def _words(source: str) -> pathlib.Path | None:
   """Finds the index of words that comes with a model."""
-  path = pretrained.located(source)[0] / WORDS_FILE
+  path = files.expanded(source) / WORDS_FILE
   return path if path.is_file() else None
 
 

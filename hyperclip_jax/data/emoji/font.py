@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
 from PIL.ImageFont import FreeTypeFont
 
+from hyperclip_jax.data.emoji import scenes
 from hyperclip_jax.data.records.images import Pixels
 
 # Fonts of Linux and macOS, and a size in which each has pictures.
@@ -44,11 +45,7 @@ def draw(text: str) -> Pixels | None:
     emoji = _glyph(font, text)
     if emoji is None or emoji == _glyph(font, NOBODY):
       continue
-    side = round((1 + 2 * MARGIN) * max(emoji.size))
-    ground = Image.new("RGBA", (side, side), "white")
-    left, top = ((side - length) // 2 for length in emoji.size)
-    ground.alpha_composite(emoji, (left, top))
-    return np.asarray(ground.convert("RGB"))
+    return np.asarray(scenes.on_white(emoji, MARGIN))
   return None
 
 

@@ -46,6 +46,23 @@ def picture(data: bytes) -> Image.Image:
   return image
 
 
+def on_white(image: Image.Image, margin: float = 0.0) -> Image.Image:
+  """Puts an emoji on a white square.
+
+  Args:
+    image: RGBA.
+    margin: on each side, as a fraction of the longer side of the emoji.
+
+  Returns:
+    RGB.
+  """
+  side = round((1 + 2 * margin) * max(image.size))
+  ground = Image.new("RGBA", (side, side), "white")
+  left, top = ((side - length) // 2 for length in image.size)
+  ground.alpha_composite(image, (left, top))
+  return ground.convert("RGB")
+
+
 def scene(
   rng: random.Random,
   concepts: Sequence[Concept],
