@@ -14,7 +14,7 @@ import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -126,8 +126,10 @@ def start(
 
 def respond(
   model: HyperCLIP, things: Things, folder: str, path: str | None, text: str
-) -> Markup:
+) -> Iterator[Markup]:
   """Answers a picture and phrases, or explains what is wrong with them.
+
+  Tables take milliseconds, and figures some hundred.
 
   Args:
     model: model to show.
@@ -136,30 +138,28 @@ def respond(
     path: path of the picture as sent by the browser, or None.
     text: phrases, one per line.
 
-  Returns:
-    HTML of the answer.
+  Yields:
+    HTML of the tables, then of the figures; of the problem alone if there is
+    one.
 
   Raises:
     FileNotFoundError: the picture is not in the folder.
   """
   phrases = [*dict.fromkeys(files.lines(text.removeprefix("\ufeff")))]
-  if path is None:
-    return answer.problem("There is no picture: drop one.")
-  if not phrases:
-    return answer.problem("There are no phrases: type some, one per line.")
-  if len(phrases) > MOST_PHRASES:
-    return answer.problem(
-      f"{len(phrases)} phrases are more than {MOST_PHRASES}: make an index."
-    )
-  file = file_in(folder, path)
-  if file is None:
-    raise FileNotFoundError("This picture was not uploaded here: drop it again")
   try:
-    picture = _decoded(file)
-  except (OSError, ValueError) as error:
-    return answer.problem(f"{files.shown(file.name)}: {_reason(error)}")
+    if not phrases:
+      raise ValueError("There are no phrases: type some, one per line.")
+    if len(phrases) > MOST_PHRASES:
+      raise ValueError(
+        f"{len(phrases)} phrases are more than {MOST_PHRASES}: make an index."
+      )
+    picture = _picture(folder, path)
+  except ValueError as error:
+    yield answer.problem(str(error))
+    return
   found = explore.explore(model, picture, phrases, things)
-  return answer.answer(model, picture, phrases, things, found)
+  yield answer.tables(model, picture, phrases, things, found)
+  yield answer.figures(model, phrases, found)
 
 
 def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
@@ -181,9 +181,11 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
     examples.append(f"{folder}/{i}.png")
     Image.fromarray(picture).save(examples[-1])
 
-  def look(path: str | None, text: str) -> str:
+  def look(path: str | None, text: str) -> Iterator[tuple[Any, Any]]:
+    answers = respond(model, begin.things, folder, path, text)
     try:
-      return str(respond(model, begin.things, folder, path, text))
+      yield str(next(answers)), gr.skip()
+      yield gr.skip(), str(next(answers, ""))
     except FileNotFoundError as error:
       raise gr.Error(str(error), print_exception=False) from error
 
@@ -212,8 +214,11 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
         )
         button = gr.Button("Look", variant="primary")
       with gr.Column(scale=3):
-        phrases = "\n".join(begin.phrases)
-        shown = gr.HTML(look(examples[0], phrases) if examples else "")
+        parts: Iterable[Markup] = (Markup(), Markup())
+        if examples:
+          phrases = "\n".join(begin.phrases)
+          parts = respond(model, begin.things, folder, examples[0], phrases)
+        shown = [gr.HTML(str(part)) for part in parts]
     inputs = [path, text]
     button.click(look, inputs, shown, api_name="look")
     path.change(look, inputs, shown, api_name=False)
@@ -304,6 +309,19 @@ def _pictures(
       file=sys.stderr,
     )
   return found
+
+
+def _picture(folder: str, path: str | None) -> Pixels:
+  """Loads an uploaded picture; a ValueError tells the user what is wrong."""
+  if path is None:
+    raise ValueError("There is no picture: drop one.")
+  file = file_in(folder, path)
+  if file is None:
+    raise FileNotFoundError("This picture was not uploaded here: drop it again")
+  try:
+    return _decoded(file)
+  except (OSError, ValueError) as error:
+    raise ValueError(f"{files.shown(file.name)}: {_reason(error)}") from error
 
 
 def _decoded(path: pathlib.Path) -> Pixels:

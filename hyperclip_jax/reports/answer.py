@@ -1,6 +1,6 @@
 """Renders the exploration of one picture as the body of a page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -53,14 +53,14 @@ STYLE = f"""
 """
 
 
-def answer(
+def tables(
   model: HyperCLIP,
   picture: Pixels,
   phrases: Sequence[str],
   things: Things,
   found: Answer,
 ) -> Markup:
-  """Renders four sections: nearest entries, walk, map and cones.
+  """Renders the sections that take no time: nearest entries, and the walk.
 
   Args:
     model: model that was used.
@@ -72,12 +72,31 @@ def answer(
   Returns:
     HTML.
   """
-  sections = {
-    "Nearest phrases": _nearest(model, found),
-    "The way to the root": _walk(model, picture, phrases, things, found),
-    "Map": _map(model, phrases, found),
-    "Cones": _cones(model, found),
-  }
+  return _sections(
+    {
+      "Nearest phrases": _nearest(model, found),
+      "The way to the root": _walk(model, picture, phrases, things, found),
+    }
+  )
+
+
+def figures(model: HyperCLIP, phrases: Sequence[str], found: Answer) -> Markup:
+  """Renders the sections that are drawn: map and cones.
+
+  Args:
+    model: model that was used.
+    phrases: phrases that were compared.
+    found: result of `explore`.
+
+  Returns:
+    HTML.
+  """
+  return _sections(
+    {"Map": _map(model, phrases, found), "Cones": _cones(model, found)}
+  )
+
+
+def _sections(sections: Mapping[str, Sequence[Markup]]) -> Markup:
   return tag(
     "div",
     *(
@@ -171,12 +190,17 @@ def labelled_map(
   drawn, share = maps.embedding_map(embeddings, space)
   places, _ = maps.positions(embeddings, space)
   (axes,) = drawn.axes
-  FigureCanvasAgg(drawn).draw()  # settles where the axes lie
+  FigureCanvasAgg(drawn)  # measures texts
+  layout = drawn.get_layout_engine()
+  if layout is not None:
+    layout.execute(drawn)  # settles where the axes lie
   drawn.set_layout_engine("none")
+  axes.apply_aspect()
   view = axes.get_window_extent()
   marks = [_square_at(axes, place) for place in places["text"][: len(names)]]
   taken = [_square_at(axes, place) for place in places["image"]]
-  look = plots.KINDS["text"]
+  taken += [text.get_window_extent() for text in axes.texts]  # of the rings
+  named = []
   for name, place, mark in zip(names, places["text"], marks, strict=False):
     others = [*taken, *(box for box in marks if box is not mark)]
     label = axes.annotate(
@@ -197,15 +221,17 @@ def labelled_map(
       label.remove()
       continue
     taken += [box, mark]
-    axes.scatter(
-      *place,
-      s=44,
-      marker=look.marker,
-      color=look.colour,
-      edgecolors="white",
-      linewidths=0.8,
-      zorder=5,
-    )
+    named.append(place)
+  look = plots.KINDS["text"]
+  axes.scatter(
+    *np.reshape(named, (-1, 2)).T,
+    s=44,
+    marker=look.marker,
+    color=look.colour,
+    edgecolors="white",
+    linewidths=0.8,
+    zorder=5,
+  )
   return drawn, share
 
 

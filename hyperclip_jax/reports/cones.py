@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-from jaxtyping import Complex
+from jaxtyping import Complex, Float
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 
 from hyperclip_jax.geometry.poincare import translate
 from hyperclip_jax.geometry.spaces import Lorentz
@@ -20,6 +21,8 @@ from hyperclip_jax.reports.markup import shortened
 from hyperclip_jax.reports.plots import FAINT, INK, KINDS, STYLE
 
 COLUMNS = 4
+WIDTH, HEIGHT = 2.5, 2.9  # inches of a disk with its title
+UNIT = 1.12  # inches of a disk's radius
 TITLE = 28  # characters of a phrase that fit
 RIM = 0.9999
 
@@ -27,6 +30,9 @@ RIM = 0.9999
 @matplotlib.rc_context(STYLE)
 def cones(found: Sequence[Cone], space: Lorentz) -> Figure:
   """Draws a small disk for each cone, shaded where the phrase entails.
+
+  All disks lie in the same axes: each further axes would take longer than its
+  disk.
 
   Args:
     found: cones, at least one.
@@ -36,57 +42,56 @@ def cones(found: Sequence[Cone], space: Lorentz) -> Figure:
     Figure.
   """
   rows = -(-len(found) // COLUMNS)
-  figure = Figure(figsize=(10, 2.9 * rows))
-  grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-  for axes in grid:
-    axes.set_axis_off()
-  for axes, cone in zip(grid, found, strict=False):
-    _draw(axes, cone, space)
-  return figure
-
-
-def _draw(axes, cone: Cone, space: Lorentz) -> None:
-  inside = cone.margin <= 0
-  text, image = KINDS["text"], KINDS["image"]
-  axes.set_aspect("equal")
-  axes.add_patch(Circle((0, 0), 1, fill=False, color=FAINT))
-  edge = outline(cone.apex, cone.aperture, space)
-  axes.fill(
-    np.real(edge),
-    np.imag(edge),
-    color=text.colour,
-    alpha=0.3 if inside else 0.12,
-  )
-  points = {
-    "root": 0j,
-    "phrase": space.disk_radius(cone.apex) + 0j,
-    "picture": space.disk_radius(cone.picture) * np.exp(1j * cone.between),
-  }
-  for end in ("phrase", "picture"):
-    z = points[end]
-    axes.plot([0, z.real], [0, z.imag], color=INK, linewidth=0.9)
-  axes.plot(0, 0, "+", color=INK, markersize=8)
-  for name, look in (("phrase", text), ("picture", image)):
-    z = points[name]
+  size = COLUMNS * WIDTH, rows * HEIGHT
+  figure = Figure(figsize=size)
+  figure.set_layout_engine("none")
+  axes = figure.add_axes((0, 0, 1, 1))
+  axes.set_axis_off()
+  axes.set(xlim=(0, size[0] / UNIT), ylim=(-size[1] / UNIT, 0))
+  row, column = np.divmod(np.arange(len(found)), COLUMNS)
+  middles = ((column + 0.5) * WIDTH - 1j * ((row + 1) * HEIGHT)) / UNIT + 1.02j
+  phrases = middles + [space.disk_radius(cone.apex) for cone in found]
+  pictures = middles + [
+    space.disk_radius(cone.picture) * np.exp(1j * cone.between)
+    for cone in found
+  ]
+  inside = [cone.margin <= 0 for cone in found]
+  edges = [
+    _xy(outline(cone.apex, cone.aperture, space) + middle)
+    for cone, middle in zip(found, middles, strict=True)
+  ]
+  colour = KINDS["text"].colour
+  shades = [to_rgba(colour, 0.3 if own else 0.12) for own in inside]
+  axes.add_collection(PolyCollection(edges, facecolors=shades, linewidths=0))
+  turn = np.exp(2j * np.pi * np.linspace(0, 1, 181))
+  rims = [_xy(middle + turn) for middle in middles]
+  axes.add_collection(LineCollection(rims, colors=FAINT, linewidths=1))
+  for ends, kind in ((phrases, "text"), (pictures, "image")):
+    lines = [*_xy(np.stack([middles, ends], axis=1))]
+    axes.add_collection(LineCollection(lines, colors=INK, linewidths=0.9))
     axes.scatter(
-      z.real,
-      z.imag,
+      *_xy(ends).T,
       s=60,
-      marker=look.marker,
-      color=look.colour,
+      marker=KINDS[kind].marker,
+      color=KINDS[kind].colour,
       edgecolors="white",
       linewidths=0.8,
       zorder=4,
     )
-  axes.set(xlim=(-1.03, 1.03), ylim=(-1.03, 1.03))
-  degrees = abs(np.degrees(cone.margin))
-  verdict = "inside by" if inside else "outside by"
-  axes.set_title(
-    f"{shortened(cone.phrase, TITLE)}\n{verdict} {degrees:.0f}°",
-    fontsize=10,
-    color=INK if inside else "#6b7280",
-    fontweight="bold" if inside else "normal",
-  )
+  axes.plot(*_xy(middles).T, "+", color=INK, markersize=8)
+  for cone, own, middle in zip(found, inside, middles, strict=True):
+    verdict = "inside by" if own else "outside by"
+    axes.text(
+      middle.real,
+      middle.imag + 1.08,
+      f"{shortened(cone.phrase, TITLE)}\n"
+      f"{verdict} {abs(np.degrees(cone.margin)):.0f}°",
+      fontsize=10,
+      ha="center",
+      color=INK if own else "#6b7280",
+      fontweight="bold" if own else "normal",
+    )
+  return figure
 
 
 def outline(
@@ -111,3 +116,7 @@ def outline(
   around.append(ray[::-1] * np.exp(1j * aperture))
   middle = complex(space.disk_radius(apex))
   return translate(np.concatenate(around), middle)
+
+
+def _xy(z: Complex[np.ndarray, "*rows"]) -> Float[np.ndarray, "*rows 2"]:
+  return np.stack([np.real(z), np.imag(z)], axis=-1)

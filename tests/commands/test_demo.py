@@ -53,6 +53,12 @@ def folder_of(file):
   return str(pathlib.Path(file).parent)
 
 
+def answered(begun, folder, path, text):
+  """All parts of an answer."""
+  model, begin = begun
+  return Markup("".join(demo.respond(model, begin.things, folder, path, text)))
+
+
 def test_a_run_on_the_embedded_data_brings_phrases_and_pictures(begun):
   _, begin = begun
   assert begin.phrases[0] == "thing"
@@ -81,10 +87,10 @@ def test_a_release_brings_its_own_words(loaded, tmp_path):
 
 
 def test_an_answer_names_all_and_escapes(begun, file):
-  model, begin = begun
+  model, _ = begun
   evil = "<script>alert(1)</script>"
   text = f"a red circle\n\n {evil} \na red circle"
-  shown = demo.respond(model, begin.things, folder_of(file), file, text)
+  shown = answered(begun, folder_of(file), file, text)
   assert isinstance(shown, Markup)
   assert evil not in shown
   reader = Reader(shown)
@@ -95,6 +101,20 @@ def test_an_answer_names_all_and_escapes(begun, file):
   assert "[ROOT]" in reader.text
   assert shown.count("data:image/svg+xml") == 1 + model.space.cones
   assert ("no cones" in reader.text) == (not model.space.cones)
+
+
+def test_tables_do_not_wait_for_figures(begun, file, monkeypatch):
+  model, begin = begun
+  text = "a cat\na dog"
+  answers = demo.respond(model, begin.things, folder_of(file), file, text)
+  monkeypatch.setattr(answer, "figures", None)  # is not called yet
+  first = Reader(next(answers))
+  assert set(first.table) == {"probability", "a cat", "a dog"}
+  assert "[ROOT]" in first.text
+  monkeypatch.undo()
+  figures = next(answers)
+  assert figures.count("data:image/svg+xml") == 1 + model.space.cones
+  assert not [*answers]
 
 
 def test_explore_agrees_with_the_model(begun):
@@ -154,7 +174,7 @@ def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
 
 
 def test_it_says_what_entails_means_when_nothing_does(begun, file, monkeypatch):
-  model, begin = begun
+  model, _ = begun
   if not model.space.cones:
     return
   for margin, wanted in (
@@ -167,7 +187,7 @@ def test_it_says_what_entails_means_when_nothing_does(begun, file, monkeypatch):
       lambda x, y, margin=margin: np.full(len(x), margin, np.float32),
     )
     text = "a cat\na dog"
-    shown = demo.respond(model, begin.things, folder_of(file), file, text)
+    shown = answered(begun, folder_of(file), file, text)
     assert wanted in Reader(shown).text
     assert ("missed by 29°" in Reader(shown).text) == (margin > 0)
 
@@ -228,12 +248,11 @@ def huge(path):
   ],
 )
 def test_problems_are_told(begun, tmp_path, make, text, wanted):
-  model, begin = begun
   path = tmp_path / "a.png"
   if make:
     make(path)
   sent = str(path) if make else None
-  shown = demo.respond(model, begin.things, str(tmp_path), sent, text)
+  shown = answered(begun, str(tmp_path), sent, text)
   assert wanted in Reader(shown).text
   assert "SECRET" not in shown
   assert str(tmp_path) not in shown
@@ -242,7 +261,6 @@ def test_problems_are_told(begun, tmp_path, make, text, wanted):
 
 def test_no_file_outside_of_the_uploads_is_opened(begun, file, tmp_path):
   """A client sends what path it likes; all answers to others are alike."""
-  model, begin = begun
   uploads = tmp_path / "uploads"
   uploads.mkdir()
   (uploads / "link.png").symlink_to(file)
@@ -254,39 +272,36 @@ def test_no_file_outside_of_the_uploads_is_opened(begun, file, tmp_path):
   paths += ["nothing.png", "", "a\0b", "http://localhost/one.png", "x" * 9_999]
   for path in paths:
     with pytest.raises(FileNotFoundError) as refused:
-      demo.respond(model, begin.things, str(uploads), path, "a cat")
+      answered(begun, str(uploads), path, "a cat")
     wanted = "This picture was not uploaded here: drop it again"
     assert str(refused.value) == wanted
   own = shutil.copy(file, uploads)
-  shown = demo.respond(model, begin.things, str(uploads), own, "a cat")
+  shown = answered(begun, str(uploads), own, "a cat")
   assert "problem" not in shown
 
 
 def test_phrases_end_at_line_feeds_alone(begun, file):
-  model, begin = begun
   text = "\ufeffred\u2028ish\r\ngreen"
-  shown = demo.respond(model, begin.things, folder_of(file), file, text)
+  shown = answered(begun, folder_of(file), file, text)
   names = Reader(shown).table.keys() - {"probability"}
   assert names == {"red ish", "green"}
 
 
 def test_names_that_control_a_terminal_are_shown_escaped(begun, file):
-  model, begin = begun
   text = "\x1b[2Jred\n\u202eabc\nnul\0"
-  shown = demo.respond(model, begin.things, folder_of(file), file, text)
+  shown = answered(begun, folder_of(file), file, text)
   names = Reader(shown).table.keys() - {"probability"}
   assert names == {"\\x1b[2Jred", "\\u202eabc", "nul\\x00"}
 
 
 def test_a_phones_picture_is_looked_at_upright(begun, tmp_path):
-  model, begin = begun
   image, exif = Image.fromarray(pictures(1)[0][:20]), Image.Exif()
   image.save(tmp_path / "up.png")
   exif[ExifTags.Base.Orientation] = 6
   turned = image.transpose(Image.Transpose.ROTATE_90)
   turned.save(tmp_path / "phone.png", exif=exif)
   up, phone = (
-    demo.respond(model, begin.things, str(tmp_path), str(path), "a cat\na dog")
+    answered(begun, str(tmp_path), str(path), "a cat\na dog")
     for path in (tmp_path / "up.png", tmp_path / "phone.png")
   )
   assert Reader(up).table == Reader(phone).table
