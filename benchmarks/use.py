@@ -2,33 +2,35 @@
 
 python -m benchmarks.use [--size=S] [--rounds=5]
 
-Prints seconds of a fresh process for the import and the load of a small
-release, and milliseconds of warm calls of a model of the paper's size, with
-random weights.
+Prints seconds of fresh processes for the import and the load of the model that
+comes with the package, and medians of milliseconds of warm calls: of a model of
+the paper's size, with random weights, and of the demo page.
 """
 
 import argparse
-import dataclasses
-import pathlib
+import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 
+import hyperclip_jax
 from hyperclip_jax import HyperCLIP
-from hyperclip_jax.systems import dual_encoder, hycoclip, sizes
-from hyperclip_jax.systems.dual_encoder import Text, Vision
+from hyperclip_jax.commands import demo
+from hyperclip_jax.inference.explore import Things, explore
+from hyperclip_jax.reports import answer
+from hyperclip_jax.systems import hycoclip, sizes
+from hyperclip_jax.systems.dual_encoder import Vision
 
 FRESH = """
 import sys, time
 start = time.perf_counter()
 import hyperclip_jax
 imported = time.perf_counter()
-hyperclip_jax.load(sys.argv[1])
+hyperclip_jax.load("emoji-mini")
 print(imported - start, time.perf_counter() - imported)
 """
 LABELS = [f"label {i}" for i in range(20)]
@@ -40,29 +42,20 @@ def main() -> None:
   parser.add_argument("--size", default="S", choices=[*sizes.VIT])
   parser.add_argument("--rounds", type=int, default=5)
   given = parser.parse_args()
-  with tempfile.TemporaryDirectory() as folder:
-    small = pathlib.Path(folder) / "model"
-    tiny = dataclasses.replace(
-      hycoclip.Options(),
-      image_size=32,
-      vision=Vision(width=64, depth=2, heads=2, patch=8),
-      text=Text(width=64, depth=2, heads=2),
-      embed_dim=32,
-      dtype="float32",
+  for _ in range(given.rounds):
+    done = subprocess.run(
+      [sys.executable, "-c", FRESH], check=True, capture_output=True, text=True
     )
-    model("hycoclip", tiny, 64).save_pretrained(small)
-    command = [sys.executable, "-c", FRESH, str(small)]
-    for _ in range(given.rounds):
-      done = subprocess.run(command, check=True, capture_output=True, text=True)
-      imported, loaded = map(float, done.stdout.split())
-      print(f"import {imported:.3f} s, load {loaded:.3f} s", flush=True)
+    imported, loaded = map(float, done.stdout.split())
+    print(f"import {imported:.3f} s, load {loaded:.3f} s", flush=True)
   towers(given.size, given.rounds)
+  page(given.rounds)
 
 
 def towers(size: str, rounds: int) -> None:
   """Times one picture by a model for batches of 64 and of 1, in turn."""
   options = hycoclip.Options(vision=Vision(**sizes.VIT[size]), dtype="float32")
-  models = {count: model("hycoclip", options, count) for count in (64, 1)}
+  models = {count: model(options, count) for count in (64, 1)}
   picture = np.zeros((224, 224, 3), np.uint8)
   index = models[64].index_texts(LABELS)
   works: dict[str, Callable[[], object]] = {
@@ -79,20 +72,51 @@ def towers(size: str, rounds: int) -> None:
     "distance_to_root": lambda: models[64].distance_to_root(rows),
     "search": lambda: models[64].search(image, index),
   }
-  for work in works.values():
-    work()
-  for _ in range(rounds):
+  measure(works, rounds)
+
+
+def page(rounds: int) -> None:
+  """Times an answer of the demo page, and what it encodes alone."""
+  shown = hyperclip_jax.load("emoji-mini", batch_size=demo.BATCH)
+  picture, phrases = np.zeros((48, 48, 3), np.uint8), LABELS[:10]
+  things = Things(shown.index_texts(LABELS), [None] * len(LABELS))
+
+  def tables() -> object:
+    found = explore(shown, picture, phrases, things)
+    return answer.tables(shown, picture, phrases, things, found)
+
+  found = explore(shown, picture, phrases, things)
+  measure(
+    {
+      "demo, the encoder alone": lambda: (
+        shown.encode_image(picture),
+        shown.encode_text(phrases),
+      ),
+      "demo, tables with it": tables,
+      "demo, figures": lambda: answer.figures(shown, phrases, found),
+    },
+    rounds,
+  )
+
+
+def measure(works: Mapping[str, Callable[[], object]], rounds: int) -> None:
+  """Prints the median time of each work, in turn after one call of each."""
+  times: dict[str, list[float]] = {name: [] for name in works}
+  for number in range(rounds + 1):
     for name, work in works.items():
       start = time.perf_counter()
       work()
-      print(f"{name}: {1e3 * (time.perf_counter() - start):.2f} ms", flush=True)
+      if number:
+        times[name].append(1e3 * (time.perf_counter() - start))
+  for name, found in times.items():
+    print(f"{name}: {statistics.median(found):.2f} ms", flush=True)
 
 
-def model(system: str, options: dual_encoder.Options, count: int) -> HyperCLIP:
+def model(options: hycoclip.Options, count: int) -> HyperCLIP:
   """Makes a model with random weights."""
   encoder = hycoclip.encoder(options)
   variables = jax.jit(encoder.init)(jax.random.key(0))
-  return HyperCLIP(system, options, variables, count)
+  return HyperCLIP("hycoclip", options, variables, count)
 
 
 if __name__ == "__main__":
