@@ -24,6 +24,21 @@ class Things(NamedTuple):
   pictures: Sequence[Pixels | None]
 
 
+class Near(NamedTuple):
+  """A phrase, or a text of the index, beside the picture.
+
+  Attributes:
+    name: its text.
+    distance: its distance from the picture.
+    probability: among all phrases and texts of the index, by the trained
+      softmax.
+  """
+
+  name: str
+  distance: float
+  probability: float
+
+
 class Cone(NamedTuple):
   """Entailment cone of a phrase, and the picture; angles in radians.
 
@@ -48,10 +63,8 @@ class Answer(NamedTuple):
   """Result of `explore`.
 
   Attributes:
-    nearest: phrases and texts of the index, nearest first.
-    distances: distance of each from the picture.
-    probabilities: probability of each among all phrases and texts of the index,
-      by the trained softmax.
+    nearest: the nearest of the phrases and the texts of the index.
+    phrases: the nearest of the phrases alone.
     walk: stops on the way to the root; rows count the phrases first, then the
       entries of the index.
     cones: cone of each phrase, clearest entailment first; empty if the space
@@ -59,9 +72,8 @@ class Answer(NamedTuple):
     embeddings: lifted: "image" (1, dim) and "text" (phrases, dim).
   """
 
-  nearest: list[Hit]
-  distances: list[float]
-  probabilities: list[float]
+  nearest: list[Near]
+  phrases: list[Near]
   walk: tuple[walk.Stop, ...]
   cones: list[Cone]
   embeddings: dict[str, Float[np.ndarray, "_ dim"]]
@@ -81,10 +93,10 @@ def explore(
     picture: uint8 pixels (height, width, 3).
     phrases: phrases to compare, at least one.
     things: further entries, embedded by the same model; may be empty.
-    count: number of nearest entries to return.
+    count: number of nearest entries to return, and of nearest phrases.
 
   Returns:
-    Nearest entries, walk, cones and embeddings.
+    Nearest entries and phrases, walk, cones and embeddings.
 
   Raises:
     ValueError: there is no phrase, or the index was made by another model.
@@ -96,19 +108,24 @@ def explore(
   known = [i for i, shown in enumerate(things.pictures) if shown is None]
   named = [*phrases, *(things.index.names[i] for i in known)]
   rows = np.concatenate([texts, things.index.embeddings[known]])
-  (nearest,) = model.search(image, model.index(rows, named), count)
-  order = [hit.row for hit in nearest]
-  distances = model.space.distance(rows[order], image)
-  probabilities = model.probabilities(image, rows)[0, order]
+  distances = model.space.distance(rows, image)
+  shares = model.probabilities(image, rows)[0]
+  (all_hits,), (own_hits,) = (
+    model.search(image, model.index(rows[:end], named[:end]), count)
+    for end in (len(rows), len(phrases))
+  )
+
+  def near(hit: Hit) -> Near:
+    return Near(hit.name, float(distances[hit.row]), float(shares[hit.row]))
+
   candidates = np.concatenate([texts, things.index.embeddings])
   met = model.index(candidates, [*phrases, *things.index.names])
   stops = walk.to_root(image[0], model.root, met)
   cones = _cones(model, image, phrases, texts) if model.space.cones else []
   embeddings = {"image": image, "text": texts}
   return Answer(
-    nearest,
-    distances.tolist(),
-    probabilities.tolist(),
+    [near(hit) for hit in all_hits],
+    [near(hit) for hit in own_hits],
     stops,
     cones,
     embeddings,

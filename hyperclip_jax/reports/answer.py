@@ -11,7 +11,7 @@ from matplotlib.transforms import Bbox
 
 from hyperclip_jax.data.records.images import Pixels
 from hyperclip_jax.geometry.spaces import Lorentz, Space
-from hyperclip_jax.inference.explore import Answer, Things
+from hyperclip_jax.inference.explore import Answer, Near, Things
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.reports import cones, maps, markup, page, plots
 from hyperclip_jax.reports.markup import (
@@ -113,20 +113,28 @@ def problem(text: str) -> Markup:
 
 
 def _nearest(model: HyperCLIP, found: Answer) -> list[Markup]:
-  """Makes a table of probabilities and distances, nearest first."""
-  rows = {
-    shortened(hit.name): (f"{share:.1%}", f"{value:.3f}")
-    for hit, share, value in zip(
-      found.nearest, found.probabilities, found.distances, strict=True
-    )
-  }
-  return [
+  """Makes a table of what is near, and one of phrases that are farther."""
+  head = ("", "probability", model.space.distance_name)
+
+  def table(rows: Sequence[Near]) -> Markup:
+    cells = {
+      shortened(row.name): (f"{row.probability:.1%}", f"{row.distance:.3f}")
+      for row in rows
+    }
+    return counts(cells, head)
+
+  parts = [
     note(
       "The probability is the model's softmax over all phrases that were "
       "compared: it is large where the nearest is much nearer than the others."
     ),
-    counts(rows, ("", "probability", model.space.distance_name)),
+    table(found.nearest),
   ]
+  names = {row.name for row in found.nearest}
+  own = [row for row in found.phrases if row.name not in names]
+  if own:
+    parts += [note("Farther away, of your phrases:"), table(own)]
+  return parts
 
 
 def _walk(model, picture, phrases, things, found) -> list[Markup]:

@@ -86,6 +86,22 @@ def test_a_release_brings_its_own_words(loaded, tmp_path):
   assert [*begin.things.pictures] == [None, None]
 
 
+def test_typed_phrases_are_shown_where_others_are_nearer(begun, file):
+  model, begin = begun
+  x = model.encode_image(pictures(1))
+  twenty = model.index(
+    np.repeat(x, 20, axis=0), [f"near {i}" for i in range(20)]
+  )
+  begin = begin._replace(things=explore.Things(twenty, [None] * 20))
+  text = "a cat\na dog"
+  shown = answered((model, begin), folder_of(file), file, text)
+  assert "of your phrases" in Reader(shown).text
+  names = [first for first, *rest in Reader(shown).rows if len(rest) == 2]
+  assert len(names) == 10
+  assert all(name.startswith("near") for name in names[:8])
+  assert set(names[8:]) == {"a cat", "a dog"}
+
+
 def test_an_answer_names_all_and_escapes(begun, file):
   model, _ = begun
   evil = "<script>alert(1)</script>"
@@ -122,13 +138,18 @@ def test_explore_agrees_with_the_model(begun):
   image, phrases = pictures(1)[0], ["a cat", "a red circle", "thing"]
   found = explore.explore(model, image, phrases, begin.things)
   want = model.search_image(image, model.index_texts(phrases), 8)[0]
-  assert [hit.row for hit in found.nearest] == [hit.row for hit in want]
+  assert [near.name for near in found.nearest] == [hit.name for hit in want]
+  assert found.phrases == found.nearest  # the index has pictures alone
   assert found.walk[-1].name == "root"
   x = model.encode_image([image])
-  near = model.space.distance(model.encode_text(phrases), x)
-  assert found.distances == pytest.approx(sorted(near), abs=1e-5)
+  away = model.space.distance(model.encode_text(phrases), x)
+  assert [near.distance for near in found.nearest] == pytest.approx(
+    sorted(away), abs=1e-5
+  )
   shares = model.probabilities(x, model.encode_text(phrases))[0]
-  assert found.probabilities == pytest.approx(sorted(shares)[::-1], abs=1e-6)
+  assert [near.probability for near in found.nearest] == pytest.approx(
+    sorted(shares)[::-1], abs=1e-6
+  )
   if model.space.cones:
     texts = model.encode_text(phrases)
     margins = model.entailment_score(
