@@ -314,16 +314,19 @@ def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
     groups |= inclusion.of_hierarchy(
       data.parents, words, embeddings, data.labels
     )
-  known = [
-    pair
-    for pair in zip(predicted, data.labels, strict=True)
-    if all(name in data.wordnet for name in pair)
-  ]
-  if known:
-    own, truths = zip(*known, strict=True)
+  nouns = [i for i, name in enumerate(names) if name in data.wordnet]
+  if nouns:
+    # Of all models the same images, to be named by a noun.
+    known = np.isin(labels, nouns)
+    found = predict(model, embeddings[known], classes[nouns])
     groups["hierarchy_wordnet"] = rates.means(
-      METRICS, scores(data.wordnet, own, truths)
-    ) | {"images": float(len(known))}
+      METRICS,
+      scores(
+        data.wordnet,
+        [names[nouns[i]] for i in found],
+        [names[i] for i in labels[known]],
+      ),
+    ) | {"images": float(known.sum()), "classes": float(len(nouns))}
   return groups
 
 

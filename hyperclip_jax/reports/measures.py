@@ -22,7 +22,7 @@ class Row(NamedTuple):
     meaning: explanation, with which way is better if one is; or "".
     values: value of each model that has one, with its standard error where
       there is one.
-    best: models with the best value, if several have one and a way is better.
+    best: models with the best value, if values differ and a way is better.
     chance: value of random guessing, or "".
     published: value of each model of the paper.
   """
@@ -158,7 +158,7 @@ def shown(value: float, error: float | None = None) -> str:
 
   Args:
     value: value of a measure; it may be infinite or NaN.
-    error: standard error, if known.
+    error: standard error, if known; 0, of a rate of 0 or 1, is not shown.
 
   Returns:
     Text such as "0.412 ± 0.013".
@@ -167,7 +167,7 @@ def shown(value: float, error: float | None = None) -> str:
     return "not finite"
   whole = value.is_integer() and abs(value) >= 1000
   text = f"{value:,.0f}" if whole else f"{value:.3f}"
-  return text if error is None else f"{text} ± {error:.3f}"
+  return f"{text} ± {error:.3f}" if error else text
 
 
 def _group(
@@ -221,9 +221,9 @@ def _row(
 
 
 def _best(values: Mapping[str, float], better: str) -> frozenset[str]:
-  """Finds the models with the best of several values, to the digits shown."""
+  """Finds the best of several values that differ, to the digits shown."""
   finite = {m: round(v, 3) for m, v in values.items() if math.isfinite(v)}
-  if len(finite) < 2 or not better:
+  if len({*finite.values()}) < 2 or not better:
     return frozenset()
   best = (max if better == "higher" else min)(finite.values())
   return frozenset(model for model, value in finite.items() if value == best)
@@ -250,7 +250,7 @@ def _words(name: str) -> tuple[str, str, str]:
       found = [part.replace("_", " ") for part in match.groups()]
       text = readable.format(*found)
       if better:
-        meaning += f"; {better} is better"
+        meaning = "; ".join(filter(None, (meaning, f"{better} is better")))
       return text[:1].upper() + text[1:], meaning.format(*found), better
   plain = _split(name)[1].replace("_", " ")
   return plain[:1].upper() + plain[1:], "", ""

@@ -174,9 +174,10 @@ def _training(history: plots.History):
     return [note("No metrics were written more than once while training.")]
   return [
     note(
-      "Every plot runs from the first training step to the last. Faint lines "
-      "are single measurements, strong ones their moving average; a cross on "
-      "the axis marks a value that was not finite."
+      "Plots run over training steps; evaluations start with the first one "
+      "that the config asks for. Faint lines are single measurements, strong "
+      "ones their moving average; a cross on the axis marks a value that was "
+      "not finite."
     ),
     tag("div", *panels, cls="panels"),
   ]

@@ -148,7 +148,12 @@ MEANINGS = (
     "words above an image's class against all others, by the entailment score",
     "higher",
   ),
-  (r"words/auroc$", "Entailment by the words above, AUROC", "", "higher"),
+  (
+    r"words/auroc$",
+    "Entailment by the words above, AUROC",
+    "chance that a word above an image's class has the better score of two",
+    "higher",
+  ),
   (
     r"words/similarity_ap$",
     "Similarity to the words above, AP",
@@ -158,7 +163,7 @@ MEANINGS = (
   (
     r"words/similarity_auroc$",
     "Similarity to the words above, AUROC",
-    "",
+    "the same by similarity",
     "higher",
   ),
   (
@@ -273,7 +278,8 @@ MEANINGS = (
   (
     r"cones/.+/inside$",
     "Inside the cone",
-    "pairs whose specific point lies in the cone of the general one",
+    "pairs whose specific point lies in the cone of the general one; losses "
+    "may ask for less or more than this cone (eta)",
     "higher",
   ),
   (
@@ -281,7 +287,7 @@ MEANINGS = (
     "Inside, shuffled pairs",
     "the same of pairs that do not belong together: as high as the line above "
     "where cones are so wide that they hold anything",
-    "lower",
+    "",
   ),
   (
     r"cones/.+/auroc$",
@@ -332,7 +338,7 @@ GROUPS = {
   "open_set": "Images of classes that the model does not have",
   "retrieval": "Retrieval",
   "hierarchy": "Distance of wrong classes in the hierarchy",
-  "hierarchy_wordnet": "The same in WordNet, for classes that are its nouns",
+  "hierarchy_wordnet": "The same among the classes that are WordNet's nouns",
   "words": "Words of the hierarchy, and images below them",
   "words_distance": "Distance of the hierarchy's words from the root",
   "cones/text_image": "Cones of captions, and their images",
@@ -359,8 +365,9 @@ TRAIN_SAMPLE = (
 )
 SPREAD = (
   "Rates are between 0 and 1. After ± comes the standard error due to which "
-  "images were drawn; the spread between training runs is larger. Chance is "
-  "the rate of random guessing."
+  "images were drawn; the spread between training runs is larger. A rate of "
+  "exactly 0 or 1 has none: as a rule of thumb, 0 of n may be up to 3 / n. "
+  "Chance is the rate of random guessing."
 )
 BEST = (
   "The best value of a row is bold, whether or not it differs from the others "
@@ -389,14 +396,15 @@ PANELS = (
   Panel(
     "Loss",
     r"^(loss|contrastive_loss|entailment_loss)$",
-    "loss (nats)",
-    "The loss (broad line), its contrastive and its entailment terms before "
-    "weighting. The loss and the contrastive term should fall, then level off.",
+    "loss",
+    "The loss (broad line), its contrastive term (in nats) and its entailment "
+    "term (radians outside of cones) before weighting. The loss and the "
+    "contrastive term should fall, then level off.",
   ),
   Panel(
     "Terms of the loss",
     r"loss",
-    "loss (nats)",
+    "loss",
     "Each term before weighting. Entailment terms may rise while the "
     "contrastive term spreads the embeddings out.",
   ),
@@ -508,7 +516,7 @@ PANELS = (
     "Learning rate",
     r"^(lr|learning_rate)$",
     "learning rate",
-    "The size of the updates.",
+    "Factor of the updates; at its mean over some steps where there are many.",
   ),
   Panel(
     "Gradient norm",

@@ -77,6 +77,21 @@ def test_gaussians_are_measured_by_both_scores(make_model, sample):
   assert not any("cosine" in n or "uncertainty" in n for n in plain)
 
 
+def test_nouns_are_told_apart_among_nouns_by_every_model(make_model, sample):
+  """So that models are compared on the same pictures, whatever they predict."""
+  classes = sample.classes
+  first, second = sorted({*classes.labels})[:2]
+  nouns = {first: ("form",), second: ("form",), "form": ()}
+  some = sample._replace(classes=classes._replace(wordnet=nouns))
+  for cones in (True, False):
+    found = held_out.evaluate(blind_table(make_model, cones), some)
+    images = sum(label in (first, second) for label in classes.labels)
+    assert found.context["eval/hierarchy_wordnet/images"] == images
+    assert found.context["eval/hierarchy_wordnet/classes"] == 2
+    # All texts are alike: one noun is taken for both.
+    assert found.results["eval/hierarchy_wordnet/tie"] == pytest.approx(1)
+
+
 def wide_texts(make_model):
   """Gaussians of random means; the variances of texts fall with their words."""
   model = dataclasses.replace(make_model(), space=Gaussian())
