@@ -74,7 +74,7 @@ def tables(
   """
   return _sections(
     {
-      "Nearest phrases": _nearest(model, found),
+      "Nearest texts": _nearest(model, phrases, things, found),
       "The way to the root": _walk(model, picture, phrases, things, found),
     }
   )
@@ -112,7 +112,16 @@ def problem(text: str) -> Markup:
   return tag("div", tag("p", text, cls="problem", role="alert"), cls="answer")
 
 
-def _nearest(model: HyperCLIP, found: Answer) -> list[Markup]:
+def _compared(phrases: int, things: Things) -> str:
+  """Says what the picture was compared with."""
+  texts = sum(picture is None for picture in things.pictures)
+  more = f" and {texts:,} texts of an index" if texts else ""
+  return f"Compared are your {phrases} phrases{more}."
+
+
+def _nearest(
+  model: HyperCLIP, phrases: Sequence[str], things: Things, found: Answer
+) -> list[Markup]:
   """Makes a table of what is near, and one of phrases that are farther."""
   head = ("", "probability", model.space.distance_name)
 
@@ -125,8 +134,9 @@ def _nearest(model: HyperCLIP, found: Answer) -> list[Markup]:
 
   parts = [
     note(
-      "The probability is the model's softmax over all phrases that were "
-      "compared: it is large where the nearest is much nearer than the others."
+      f"{_compared(len(phrases), things)} The probability is the model's "
+      "softmax over all of them: it is large where the nearest is much nearer "
+      "than the others."
     ),
     table(found.nearest),
   ]
@@ -165,9 +175,11 @@ def _map(model: HyperCLIP, phrases, found: Answer) -> list[Markup]:
     model.space,
   )
   text = (
-    "The Poincaré disk: the root is in the middle. Distances from it are "
-    "exact (rings); a line joins the nearest phrase to the picture; angles "
-    f"are approximate and show {share:.0%} of the variance of directions."
+    "The Poincaré disk, as far as there is something to see (its rim is "
+    "infinitely far away): the root is in the middle. Distances from it are "
+    "exact (rings); a line joins the nearest of your phrases to the picture; "
+    f"angles are approximate and show {share:.0%} of the variance of "
+    "directions."
     if isinstance(model.space, Lorentz)
     else f"The first two principal components explain {share:.0%} of the "
     "variance."
@@ -278,6 +290,8 @@ def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
         "too many dimensions to draw."
       )
     ]
+  if len(found.cones) > MOST_CONES:
+    text += f". Drawn are the {MOST_CONES} clearest"
   uri = plots.data_uri(cones.cones(found.cones[:MOST_CONES], model.space))
   return [
     note(

@@ -21,7 +21,7 @@ from hyperclip_jax.reports.markup import (
   tag,
 )
 from hyperclip_jax.systems.task import variable_shapes
-from hyperclip_jax.training import build, log, progress
+from hyperclip_jax.training import build, log
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training.config_tree import leaves
 
@@ -29,7 +29,7 @@ RESULTS = "results.json"
 MOST_RESULTS = 1 << 24  # bytes
 # Metrics that are plotted -> title, and label of the axis.
 CURVES = {
-  "loss": ("Loss", "nats"),
+  "loss": ("Loss", "loss"),
   "contrastive_loss": ("Contrastive term of the loss", "nats"),
   "entailment_loss": ("Entailment term of the loss", "loss"),
   "grad_norm": ("Norm of the gradient", "norm"),
@@ -118,11 +118,12 @@ def read(workdir: pathlib.Path) -> Run:
   ]
   speed = sorted(rates)[len(rates) // 2] if rates else None
   known = {
+    "folder": shown(str(workdir), LONGEST),
     "system": config.system,
     "parameters": f"{size:,}",
     "steps done": f"{done:,} of {config.steps:,}",
     "batch": f"{config.batch_size:,}",
-    "time": progress.duration(seconds) if seconds else "",
+    "time": provenance.took(seconds) if seconds else "",
     "samples / s": f"{speed:,.0f}" if speed else "",
   }
   return Run(dict(leaves(config)), known, history, _final(workdir / RESULTS))
@@ -193,6 +194,8 @@ def _results(runs: Mapping[str, Run]) -> list[Markup]:
       parts += [note(about), measures.table(found)]
   if not parts:
     return [note("No run has final results yet.")]
+  if len({run.facts["steps done"] for run in runs.values()}) > 1:
+    parts.insert(0, note("The runs did not make the same number of steps."))
   missing = [name for name, run in runs.items() if not run.results]
   if missing:
     parts.append(note(f"Without final results: {', '.join(missing)}."))
@@ -202,7 +205,10 @@ def _results(runs: Mapping[str, Run]) -> list[Markup]:
 def _curves(runs: Mapping[str, Run]) -> list[Markup]:
   """Draws each metric of several runs in one plot."""
   wanted = CURVES | {
-    f"{prefix}/{name}": (measures.title(f"{prefix}/{name}"), "")
+    f"{prefix}/{name}": (
+      measures.title(f"{prefix}/{name}"),
+      words.quantity(f"{prefix}/{name}"),
+    )
     for name in held_out.SUMMARY
     for prefix in (held_out.HELD_OUT, held_out.TRAIN_SAMPLE)
   }

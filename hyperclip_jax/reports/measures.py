@@ -86,6 +86,41 @@ def title(metric: str) -> str:
   return first + (readable[:1].lower() + readable[1:] if group else measure)
 
 
+def labels(metrics: Sequence[str]) -> dict[str, str]:
+  """Makes short labels of the lines of a plot, which say what differs.
+
+  Args:
+    metrics: names of metrics.
+
+  Returns:
+    metric -> label.
+
+  Examples:
+    >>> found = labels(["eval/zero_shot/top1", "eval/zero_shot_held_out/top1"])
+    >>> [*found.values()]
+    ['Top-1', 'Top-1, unseen classes']
+    >>> pairs = "text_image", "box_text_text"
+    >>> [*labels([f"eval/cones/{pair}/inside" for pair in pairs]).values()]
+    ['caption > image', 'phrase > caption']
+  """
+  parts = {}
+  for metric in metrics:
+    kind = _split(metric)[0].partition("/")[2]
+    readable = _words(metric)[0]
+    if found := re.search(r"\((\w+)\)$", readable):
+      readable = found[1]
+    readable = re.sub(" accuracy| mean$|^Uncertainty of ", "", readable)
+    parts[metric] = readable, words.KINDS.get(kind, kind.replace("_", " "))
+  alike = len({measure for measure, _ in parts.values()}) == 1
+  same = len({kind for _, kind in parts.values()}) == 1
+  return {
+    metric: ", ".join(
+      filter(None, ("" if alike and kind else measure, "" if same else kind))
+    )
+    for metric, (measure, kind) in parts.items()
+  }
+
+
 def names(paths: Sequence[str]) -> list[str]:
   """Makes short names that differ: the last part of a path, or all of it.
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from hyperclip_jax.data.records.boxes import Box
 from hyperclip_jax.evals import held_out
@@ -122,7 +123,9 @@ def write_report(
   page = document(
     title,
     tag("h1", title),
-    facts({"system": system, "date": date, "config": digest, **about}),
+    facts(
+      {"system": system, "date": date, "config's SHA-256": digest, **about}
+    ),
     *(
       tag("section", tag("h2", name), *parts)
       for name, parts in sections
@@ -136,8 +139,39 @@ def _results(summary: Mapping[str, float], trained: bool) -> list[Markup]:
   if not summary:
     return [note("There are no final results.")]
   about = words.TRAIN_SAMPLE if trained else words.HELD_OUT
-  found = measures.groups("", {measures.ONE: _unprefixed(summary)})
-  return [note(about), note(words.SPREAD), measures.table(found)]
+  plain = _unprefixed(summary)
+  found = measures.groups("", {measures.ONE: plain})
+  prefix = held_out.TRAIN_SAMPLE if trained else held_out.HELD_OUT
+  main = {
+    measures.title(f"{prefix}/{name}"): measures.shown(plain[name])
+    for name in held_out.SUMMARY
+    if name in plain
+  }
+  return [
+    note(about),
+    facts(main),
+    note(words.SPREAD),
+    *_direction(plain),
+    measures.table(found),
+  ]
+
+
+def _direction(results: Mapping[str, float]) -> list[Markup]:
+  """Says in how many relations entailment tells less than similarity."""
+  scores = {
+    name: (value, results[name.replace("/auroc", "/similarity_auroc")])
+    for name, value in results.items()
+    if re.fullmatch(r"cones/.+/auroc", name)
+  }
+  less = sum(entailment < plain for entailment, plain in scores.values())
+  if not less:
+    return []
+  return [
+    note(
+      f"In {less} of {len(scores)} relations of cones, entailment tells true "
+      "pairs from shuffled ones less well than plain similarity."
+    )
+  ]
 
 
 def _unprefixed(summary: Mapping[str, float]) -> dict[str, float]:
@@ -167,7 +201,7 @@ def _training(history: plots.History):
       caption = panel.caption
       if any(name.startswith(f"{held_out.TRAIN_SAMPLE}/") for name in chosen):
         caption += " Measured on a sample of the training records."
-      uri = plots.data_uri(plots.curves(history, chosen, panel.quantity))
+      uri = plots.data_uri(_curves(history, chosen, panel))
       alt = f"{panel.title} over training steps"
       panels.append(figure(uri, panel.title, alt, caption))
   if not panels:
@@ -181,6 +215,20 @@ def _training(history: plots.History):
     ),
     tag("div", *panels, cls="panels"),
   ]
+
+
+def _curves(history, chosen: Sequence[str], panel: words.Panel) -> Figure:
+  """Plots a panel; results of evaluations have the names of the table."""
+  solid = {
+    name: re.sub(*panel.dashed, name) if panel.dashed else name
+    for name in chosen
+  }
+  partners = {n: s for n, s in solid.items() if s != n and s in solid}
+  evaluated = all(re.match(words.OF, name) for name in chosen)
+  labels = measures.labels([n for n in chosen if n not in partners])
+  return plots.curves(
+    history, chosen, panel.quantity, labels if evaluated else None, partners
+  )
 
 
 def _embeddings(embeddings: plots.Embeddings, space: Space) -> list[Markup]:
@@ -198,7 +246,14 @@ def _embeddings(embeddings: plots.Embeddings, space: Space) -> list[Markup]:
   medians = {f"{k}_median": np.nanmedian(v) for k, v in distances.items()}
   picture, share = maps.embedding_map(clean, space)
   of_map = words.DISK if isinstance(space, Lorentz) else words.PLANE
-  captions = [words.root(space), of_map.format(share=share, space=space)]
+  order = ", ".join(
+    plots.KINDS[kind].label
+    for kind in sorted(distances, key=lambda kind: medians[f"{kind}_median"])
+  )
+  captions = [
+    f"{words.root(space)} Found, by the medians: {order}.",
+    of_map.format(share=share, space=space),
+  ]
   figures = (
     (
       plots.distance_histograms(norms.bins(distances) | medians),

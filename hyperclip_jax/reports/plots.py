@@ -49,7 +49,8 @@ LINES = (
 DASHES = ("-", "--", ":")
 LEGEND = 46  # characters that fit in a row of a legend, including its lines
 DIRECT = 6  # most lines that are named at their ends instead of in a legend
-WIDE, LINE = 16, 0.085  # characters of such a name in a row; its height in axes
+WIDE, LINE = 16, 0.09  # characters of such a name in a row; its height in axes
+EARLY = 0.9  # of the width; a line that ends before is named there
 INK, FAINT = "#2b2f36", "#d9dce1"
 
 STYLE: dict[Any, Any] = {
@@ -105,7 +106,11 @@ def series(history: History, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 @matplotlib.rc_context(STYLE)
 def curves(
-  history: History, names: Sequence[str], quantity: str = ""
+  history: History,
+  names: Sequence[str],
+  quantity: str = "",
+  labels: Mapping[str, str] | None = None,
+  partners: Mapping[str, str] | None = None,
 ) -> Figure:
   """Plots metrics over steps, smoothed when dense; crosses mark NaN and inf.
 
@@ -113,22 +118,28 @@ def curves(
     history: rows of metrics.jsonl.
     names: metrics to draw, one line each.
     quantity: label of the vertical axis, with its unit.
+    labels: label of each metric; by default what is left of its name.
+    partners: metric that is drawn dashed -> the one whose colour and label it
+      shares.
 
   Returns:
     Figure.
   """
-  labels = [_label(name) for name in names]
-  direct = len(names) <= DIRECT
-  columns = _columns(labels)
-  rows = 0 if direct else -(-len(names) // columns)
+  labels = labels or {name: _label(name) for name in names}
+  partners = partners or {}
+  named = [name for name in names if name not in partners]
+  direct = len(named) <= DIRECT
+  columns = _columns([labels[name] for name in named])
+  rows = 0 if direct else -(-len(named) // columns)
   figure = Figure(figsize=(4, 2.6 + 0.2 * rows))
   axes = figure.subplots()
-  looks = itertools.product(DASHES, LINES)
-  ends = {}  # label -> last value and colour
-  for name, label, (dash, line) in zip(names, labels, looks, strict=False):
+  looks = dict(zip(named, itertools.product(DASHES, LINES), strict=False))
+  ends = {}  # label -> place of the last value, and colour
+  for name in [*named, *partners]:
     steps, values = series(history, name)
     finite = np.isfinite(values)
     values = np.where(finite, values, np.nan)
+    dash, line = looks[partners.get(name, name)]
     colour, width, alpha = _kind_colour(name) or line, 1.5, 1.0
     if name == "loss":  # broad and pale, since it may cover one of its terms
       colour, width, alpha = INK, 4.5, 0.3
@@ -140,15 +151,15 @@ def curves(
       steps,
       values,
       color=colour,
-      linestyle=dash,
+      linestyle="--" if name in partners else dash,
       linewidth=width,
       alpha=alpha,
       marker="" if window > 1 else ".",
-      label=label,
+      label="_" if name in partners else labels[name],
     )
-    last = values[np.isfinite(values)][-1:]
-    if len(last):
-      ends[label] = float(last[0]), colour
+    last = np.flatnonzero(np.isfinite(values))[-1:]
+    if len(last) and name not in partners:
+      ends[labels[name]] = float(steps[last[0]]), float(values[last[0]]), colour
     lost, floor = steps[~finite], axes.get_xaxis_transform()
     axes.plot(lost, 0 * lost, "x", color=colour, transform=floor, clip_on=False)
   axes.set_xlabel("step")
@@ -157,25 +168,51 @@ def curves(
   axes.xaxis.set_major_formatter(
     lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}"
   )
-  if direct and len(names) > 1:
+  if direct and len(named) > 1:
     _label_ends(axes, ends)
   elif not direct:
     figure.legend(loc="outside upper left", ncols=columns, columnspacing=1.2)
   return figure
 
 
-def _label_ends(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
+def _label_ends(
+  axes: Axes, ends: Mapping[str, tuple[float, float, str]]
+) -> None:
   """Writes the name of each line at its end, without overlaps.
+
+  Lines that end early are named where they do.
 
   Args:
     axes: axes with the lines.
-    ends: label of each line -> its last value, and its colour.
+    ends: label of each line -> its last step and value, and its colour.
   """
   low, high = axes.get_ylim()
+  first, final = axes.get_xlim()
   texts = {
     name: textwrap.fill(name, WIDE, break_long_words=False) for name in ends
   }
-  wanted = {name: (y - low) / (high - low) for name, (y, _) in ends.items()}
+  early = {
+    name
+    for name, (x, _, _) in ends.items()
+    if x < first + EARLY * (final - first)
+  }
+  for name in early:
+    x, y, colour = ends[name]
+    axes.annotate(
+      texts[name],
+      (x, y),
+      (4, 0),
+      textcoords="offset points",
+      color=colour,
+      fontsize=9,
+      linespacing=0.95,
+      va="center",
+    )
+  wanted = {
+    name: (y - low) / (high - low)
+    for name, (_, y, _) in ends.items()
+    if name not in early
+  }
   order = sorted(wanted, key=lambda name: wanted[name])
   heights = [LINE * (1 + texts[name].count("\n")) for name in order]
   places = spread([wanted[name] for name in order], heights)
@@ -184,7 +221,7 @@ def _label_ends(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
       texts[name],
       (1.02, place),
       xycoords="axes fraction",
-      color=ends[name][1],
+      color=ends[name][2],
       fontsize=9,
       linespacing=0.95,
       va="center",

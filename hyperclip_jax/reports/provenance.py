@@ -3,6 +3,7 @@
 import importlib.metadata
 import pathlib
 import platform
+import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ import jax
 from hyperclip_jax import files
 from hyperclip_jax.evals.held_out import TRAIN_SAMPLE, Sample
 from hyperclip_jax.inference.model import HyperCLIP
-from hyperclip_jax.training import log, progress, runs
+from hyperclip_jax.training import log, runs
 from hyperclip_jax.training.config import Config
 
 PACKAGES = ("hyperclip-jax", "jax", "flax")
@@ -34,10 +35,11 @@ def of_run(
     data: records that were evaluated.
 
   Returns:
-    Facts by name: model, data, steps, time, devices, software, command.
+    Facts by name: model, data, steps, batch, seed, time, device, software,
+    command.
   """
   seconds = sum(row.get("seconds", 0.0) for row in history)
-  time = {"time": progress.duration(seconds)} if seconds else {}
+  time = {"time": took(seconds)} if seconds else {}
   path = workdir / runs.COMMAND
   command = files.read_text(path) if path.is_file() else runs.command(sys.argv)
   return {
@@ -46,11 +48,25 @@ def of_run(
     "held out": "none" if data.name == TRAIN_SAMPLE else config.data.held_out,
     "steps": f"{config.steps:,}",
     "batch": f"{config.batch_size:,}",
+    "seed": f"{config.seed}",
     **time,
     "device": devices(),
     "software": software(),
     "command": command.strip(),
   }
+
+
+def took(seconds: float) -> str:
+  """Formats the time of a run.
+
+  Examples:
+    >>> took(50), took(2_040), took(90_000)
+    ('50 s', '34 min', '25 h 0 min')
+  """
+  if seconds < 60:
+    return f"{seconds:.0f} s"
+  hours, minutes = divmod(round(seconds / 60), 60)
+  return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def towers(model: HyperCLIP) -> str:
@@ -75,6 +91,19 @@ def devices() -> str:
   return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
+def _commit() -> str:
+  """Names the commit of a checkout of this package; "" if git cannot tell."""
+  root = pathlib.Path(__file__).parents[2]
+  if not (root / ".git").exists():
+    return ""
+  command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+  try:
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+  except (OSError, subprocess.CalledProcessError):
+    return ""
+  return f" at {done.stdout.strip()}"
+
+
 def software() -> str:
   """Formats the versions of Python and of the packages that matter."""
   found = [f"Python {platform.python_version()}"]
@@ -82,5 +111,5 @@ def software() -> str:
     try:
       found.append(f"{name} {importlib.metadata.version(name)}")
     except importlib.metadata.PackageNotFoundError:
-      found.append(f"{name} from a checkout")
+      found.append(f"{name} from a checkout{_commit()}")
   return ", ".join(found)

@@ -1,5 +1,6 @@
 """Explanations of the tables and figures of a report, for newcomers."""
 
+import re
 from typing import NamedTuple
 
 from hyperclip_jax.geometry.spaces import Space
@@ -353,6 +354,18 @@ GROUPS = {
   "prompts": "Chosen prompts",
 }
 
+# What a label in a plot says of the kind of a measure, beside others.
+KINDS = {
+  "zero_shot": "",
+  "zero_shot_held_out": "unseen classes",
+  "hierarchy": "",
+  "hierarchy_wordnet": "WordNet",
+  "cones/text_image": "caption > image",
+  "cones/box_text_box_image": "phrase > box",
+  "cones/box_text_text": "phrase > caption",
+  "cones/box_image_image": "box > image",
+}
+
 HELD_OUT = (
   "Measured at the end of the run, on held-out records, which are not trained "
   "on."
@@ -383,12 +396,15 @@ class Panel(NamedTuple):
     pattern: regular expression of the metrics in the plot.
     quantity: label of the vertical axis, with the unit.
     caption: explanation below the plot.
+    dashed: pattern and replacement that make a metric's name that of the one
+      whose colour and label it shares, dashed.
   """
 
   title: str
   pattern: str
   quantity: str
   caption: str
+  dashed: tuple[str, str] | None = None
 
 
 OF = "^(eval|train_sample)/.*"  # names of evaluation results
@@ -432,8 +448,9 @@ PANELS = (
     "Zero-shot classification",
     rf"{OF}top\d(_cosine)?$",
     "share of pictures",
-    "Fraction of images whose class is found from its name alone, "
-    "as the first guess (top1) or among five (top5).",
+    "Fraction of images whose class is found from its name alone, as the first "
+    "guess (top-1) or among five (top-5). Dashed: classes never trained on.",
+    ("_held_out(?=/)", ""),
   ),
   Panel(
     "Tasks of the evaluation suite",
@@ -445,45 +462,54 @@ PANELS = (
     "Retrieval",
     rf"{OF}_r\d+(_cosine)?$",
     "share found",
-    "Fraction of images that find their caption (i2t) and of captions that "
-    "find their image (t2i) among the nearest 1, 5, ...",
+    "Fraction of images that find their caption among the nearest 1 (R@1), 5, "
+    "..., and of captions that find their image.",
   ),
   Panel(
     "Errors: overlap with the truth",
     rf"{OF}(jaccard|precision|recall)$",
     "share of ancestors",
     "Overlap of the ancestors of the predicted and of the true class; 1 is "
-    "perfect.",
+    "perfect. Dashed: among the classes that are WordNet's nouns.",
+    ("_wordnet(?=/)", ""),
   ),
   Panel(
     "Errors: steps from the truth",
-    rf"{OF}(tie|lca)$",
+    rf"{OF}hierarchy/(tie|lca)$",
     "edges",
     "Distance of the predicted from the true class in the hierarchy. Lower "
     "is better.",
+  ),
+  Panel(
+    "Errors: steps in WordNet",
+    rf"{OF}hierarchy_wordnet/(tie|lca)$",
+    "edges",
+    "The same among the classes that are WordNet's nouns.",
   ),
   Panel(
     "Pairs inside cones",
     rf"{OF}cones/.*/(inside|shuffled)$",
     "share of pairs",
     "Fraction of pairs whose specific point lies in the cone of the general "
-    "one, of true and of shuffled pairs. Cones say something where the two "
-    "differ.",
+    "one. Dashed: of shuffled pairs. Cones say something where the two differ.",
+    ("shuffled$", "inside"),
   ),
   Panel(
     "Entailment and similarity of pairs",
     rf"{OF}cones/.*auroc$",
     "AUROC",
-    "How well the entailment score, and plain similarity, tell true from "
-    "shuffled pairs; 0.5 is chance.",
+    "How well the entailment score tells true from shuffled pairs; 0.5 is "
+    "chance. Dashed: plain similarity.",
+    ("similarity_", ""),
   ),
   Panel(
     "Cones",
     rf"{OF}cones/.*/(angle|aperture)$",
     "radians",
-    "Exterior angle and half aperture of the middle pair. A pair is inside "
-    "where its angle is below its half aperture, which is 1.57 at most: then "
-    "the cone is a half-space.",
+    "Exterior angle of the middle pair. Dashed: its half aperture. A pair is "
+    "inside where its angle is below its half aperture, which is 1.57 at most: "
+    "then the cone is a half-space.",
+    ("aperture$", "angle"),
   ),
   Panel(
     "Uncertainty",
@@ -534,8 +560,8 @@ EDGES = (
 _ROOT = (
   "The root is the most general point of the space. Each row shows one kind, "
   "scaled to its own height; the line and the number are its median. General "
-  "kinds should lie further left than specific ones: box texts first, images "
-  "last."
+  "kinds should lie further left than specific ones: box texts, texts, box "
+  "images, images."
 )
 _NO_ROOT = (
   "This model has no root; the mean direction of all embeddings is used. "
@@ -548,13 +574,19 @@ DISK = (
   "points lie far inside). The distance from the middle is exact (rings); the "
   "angle is approximate and shows {share:.0%} of the variance of directions. "
   + EDGES
-  + " Lines that run outwards are a hierarchy."
+  + " In a hierarchy they run outwards."
 )
 PLANE = (
   "The first two principal components of the unit embeddings, which explain "
   "{share:.0%} of their variance. This space has no root: the middle means "
   "nothing. " + EDGES
 )
+
+
+def quantity(metric: str) -> str:
+  """Finds the label of the axis of a metric; "" if no panel has it."""
+  fitting = (p.quantity for p in PANELS if re.search(p.pattern, metric))
+  return next(fitting, "")
 
 
 def root(space: Space) -> str:

@@ -54,7 +54,7 @@ def page(tmp_path_factory):
 def test_facts_and_what_differs(page):
   assert page.table["system"] == ["hycoclip", "clip", "clip"]
   assert page.table["steps done"] == ["6 of 6"] * 3
-  assert page.table["time"] == ["1:15"] * 3
+  assert page.table["time"] == ["1 min"] * 3
   assert page.table["samples / s"] == ["400"] * 3
   assert page.table["seed"] == ["0", "3", "0"]
   assert "batch_size" not in page.table
@@ -112,3 +112,12 @@ def test_what_cannot_be_compared_is_one_message(tmp_path):
   (one / "results.json").write_text("[]")
   with pytest.raises(ValueError, match=r"results\.json: not the results"):
     comparison.read(one)
+
+
+def test_nothing_is_bold_where_all_are_equal_or_no_way_is_better():
+  results = {
+    "a": {"cones/text_image/shuffled": 0.1, "zero_shot/top1": 0.3},
+    "b": {"cones/text_image/shuffled": 0.0, "zero_shot/top1": 0.3001},
+  }
+  rows = [row for group in measures.groups("", results) for row in group.rows]
+  assert [row.best for row in rows] == [frozenset(), frozenset()]

@@ -1,9 +1,11 @@
+import re
+
 import numpy as np
 import pytest
 
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.inference.walk import ROOT_ROW, Stop
-from hyperclip_jax.reports import measures, page, plots
+from hyperclip_jax.reports import measures, page, plots, words
 from hyperclip_jax.reports.markup import tag
 from tests.reports.reader import Reader, assert_self_contained
 
@@ -115,8 +117,8 @@ def test_an_empty_run_says_what_is_missing(run, write, space):
   for name in ("summary", "history", "embeddings", "traversals", "examples"):
     run[name] = type(run[name])()
   reader = Reader(write(run | {"space": space}))
-  for words in ("no final results", "No metrics", "no embeddings", "No walks"):
-    assert words in reader.text
+  for text in ("no final results", "No metrics", "no embeddings", "No walks"):
+    assert text in reader.text
   assert "img" not in {name for name, _ in reader.elements}
 
 
@@ -215,3 +217,33 @@ def test_plots_show_recall_in_the_order_of_its_numbers():
 def test_measures_of_a_hierarchy_have_plain_names(name, readable):
   (group,) = measures.groups("", {measures.ONE: {name: 0.5}})
   assert [row.name for row in group.rows] == [readable]
+
+
+def test_explanations_are_sentences():
+  for pattern, _, meaning, _ in words.MEANINGS:
+    assert meaning, pattern
+  (group,) = measures.groups("", {measures.ONE: {"words/auroc": 0.5}})
+  assert not any(row.meaning.startswith(";") for row in group.rows)
+
+
+def test_a_rate_of_nothing_has_no_error():
+  values = {"zero_shot/top1": 0.0, "zero_shot/top1_se": 0.0}
+  (group,) = measures.groups("", {measures.ONE: values})
+  assert group.rows[0].values == {measures.ONE: "0.000"}
+
+
+def test_lines_have_the_names_of_the_table():
+  for panel in words.PANELS:
+    for names in (
+      ["eval/zero_shot/top1", "eval/zero_shot_held_out/top1"],
+      ["eval/cones/text_image/inside", "eval/cones/text_image/shuffled"],
+      ["eval/retrieval/i2t_r1", "eval/retrieval/t2i_r1"],
+    ):
+      if all(re.search(panel.pattern, name) for name in names):
+        rows = [{"step": i, **dict.fromkeys(names, 0.5)} for i in (1, 2)]
+        drawn = page._curves(rows, names, panel)
+        labels = [line.get_label() for line in drawn.axes[0].lines]
+        assert not any("_" in label[1:] for label in labels)
+        assert panel.dashed is None or "--" in {
+          line.get_linestyle() for line in drawn.axes[0].lines
+        }

@@ -229,3 +229,33 @@ def test_data_uris_repeat_and_hold_no_date():
   head, _, body = draw().partition(",")
   assert head == "data:image/svg+xml;base64"
   assert b"dc:date" not in base64.b64decode(body)
+
+
+def test_dashed_lines_share_the_colour_and_label_of_their_partner():
+  names = [f"eval/cones/{k}/{m}" for k in "ab" for m in ("inside", "shuffled")]
+  history = [{"step": i, **dict.fromkeys(names, 1.0 / i)} for i in (1, 2)]
+  partners = {
+    f"eval/cones/{k}/shuffled": f"eval/cones/{k}/inside" for k in "ab"
+  }
+  labels = {f"eval/cones/{k}/inside": f"relation {k}" for k in "ab"}
+  figure = plots.curves(history, names, "", labels, partners)
+  (axes,) = axes_of(figure)
+  assert {text.get_text() for text in axes.texts} == {
+    "relation a",
+    "relation b",
+  }
+  looks = [(x.get_color(), x.get_linestyle()) for x in axes.lines[::2]]
+  solid, dashed = looks[:2], looks[2:]
+  assert [colour for colour, _ in solid] == [colour for colour, _ in dashed]
+  assert len({*solid, *dashed}) == 4
+
+
+def test_a_line_that_ends_early_is_named_at_its_end():
+  history = [
+    {"step": i, "long": 1.0, **({"short": 2.0} if i < 4 else {})}
+    for i in range(10)
+  ]
+  (axes,) = axes_of(plots.curves(history, ["long", "short"]))
+  places = {text.get_text(): text.xy for text in axes.texts}
+  assert places["short"] == (3, 2)
+  assert places["long"][0] > 1  # a fraction of the axes
