@@ -25,6 +25,7 @@ def test_kept_clean(path):
   assert not re.search(
     r"(?<![\w.])/(home|Users|opt|root|tmp|work|mnt)/", content
   )
+  assert "OWNER" not in content  # No address to fill in.
   assert cells[0]["source"][0].startswith("# ")  # Begins with its title.
   assert '"google.colab" in sys.modules' in "".join(cells[1]["source"])
 

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 
@@ -326,6 +327,67 @@ def test_a_phones_picture_is_looked_at_upright(begun, tmp_path):
     for path in (tmp_path / "up.png", tmp_path / "phone.png")
   )
   assert Reader(up).table == Reader(phone).table
+
+
+class Launched:
+  """A page of gradio that notes how it is served."""
+
+  def __init__(self, link):
+    self.link = link
+
+  def launch(self, **options):
+    self.options = options
+    return None, "http://127.0.0.1:1/", self.link
+
+  def close(self, **_):
+    pass
+
+
+@pytest.mark.parametrize(
+  ("host", "share", "rule"),
+  [
+    (local_server.HOST, False, local_server.is_local),
+    ("0.0.0.0", False, local_server.is_own),
+    (local_server.HOST, True, local_server.is_own),
+  ],
+)
+def test_the_page_is_for_others_where_that_was_asked_for(host, share, rule):
+  pytest.importorskip("gradio", reason="needs the extra demo")
+  blocks = Launched("https://public" if share else None)
+  address = local_server.serve(blocks, 1, "", host, share)
+  assert address == ("https://public" if share else "http://127.0.0.1:1/")
+  (guard,) = blocks.options["app_kwargs"]["middleware"]
+  assert guard.kwargs == {"answers": rule}
+  assert blocks.options["server_name"] == host
+  assert blocks.options["share"] == share
+
+
+def test_a_link_that_cannot_be_made_is_an_error():
+  pytest.importorskip("gradio", reason="needs the extra demo")
+  with pytest.raises(OSError, match="no public link"):
+    local_server.serve(Launched(None), 1, "", local_server.HOST, True)
+
+
+@pytest.mark.parametrize("flags", [[], ["--host=0.0.0.0"], ["--share"]])
+def test_flags_say_who_can_use_the_page(loaded, flags, monkeypatch, capsys):
+  pytest.importorskip("gradio", reason="needs the extra demo")
+  found = {}
+
+  def serve(blocks, port, css, host, share):
+    found.update(port=port, host=host, share=share)
+    return "http://page/"
+
+  done = threading.Event()
+  done.set()
+  monkeypatch.setattr(demo, "page", lambda *_: Launched(None))
+  monkeypatch.setattr(local_server, "serve", serve)
+  monkeypatch.setattr(local_server, "stop_signal", lambda: done)
+  door.run(["demo", f"--model={loaded[1]}", "--port=7", *flags])
+  printed = capsys.readouterr().out
+  assert ("Everyone who can reach this page" in printed) == bool(flags)
+  assert "The page is at http://page/" in printed
+  host = "0.0.0.0" if "--host=0.0.0.0" in flags else local_server.HOST
+  assert found == {"port": 7, "host": host, "share": "--share" in flags}
 
 
 LOCAL = [b"localhost", b"LOCALHOST:80", b"127.0.0.1:7860", b"[::1]:7860"]
