@@ -8,11 +8,14 @@ import pytest
 import safetensors.numpy
 from flax import traverse_util
 
-from hyperclip_jax.checkpoints import open_clip, torch_layout
+import hyperclip_jax
+from hyperclip_jax.checkpoints import open_clip, torch_checkpoint, torch_layout
+from hyperclip_jax.checkpoints.release import Release
 from hyperclip_jax.systems import leaves
 from hyperclip_jax.training import config as config_lib
-from hyperclip_jax.training import runs, start, train
+from hyperclip_jax.training import config_tree, runs, start, train
 from tests import small
+from tests.evals import saved
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -46,6 +49,38 @@ def test_a_run_begins_with_the_models_variables(release, tmp_path):
   assert jax.tree.map(lambda x: x.sharding, state) == jax.tree.map(
     lambda x: x.sharding, fresh
   )
+
+
+@pytest.mark.parametrize("kind", ["run", "pth"])
+def test_runs_and_published_files_are_starts(kind, tmp_path):
+  config = small.config("hycoclip")
+  if kind == "run":
+    config.init_from = str(saved.model(tmp_path / "run"))
+    model = hyperclip_jax.load(config.init_from)
+  else:
+    pytest.importorskip("torch")
+    config.init_from = str(tmp_path / "published.pth")
+    # The heads follow from the published widths.
+    config.model.vision.update(width=384, heads=6, depth=1)
+    config.model.text.update(width=512, heads=8, depth=1)
+    model = _model(config)
+    content = Release(model.system, model.options, model.variables)
+    torch_checkpoint.save(config.init_from, content)
+  found = start.read(config).leaves
+  wanted = flat(jax.device_get(model.variables))
+  assert found.keys() == wanted.keys()
+  for path, leaf in found.items():
+    np.testing.assert_array_equal(leaf, wanted[path])
+
+
+def test_a_name_is_a_start():
+  config = config_tree.load("emoji_small")
+  config.init_from = "emoji-mini"
+  wanted = flat(jax.device_get(hyperclip_jax.load("emoji-mini").variables))
+  found = start.read(config).leaves
+  assert found.keys() == wanted.keys()
+  for path, leaf in found.items():
+    np.testing.assert_array_equal(leaf, wanted[path])
 
 
 def test_prolip_starts_with_longer_texts(release, tmp_path):
@@ -233,12 +268,18 @@ def test_other_files_are_no_state_dicts_of_open_clip(tmp_path):
   assert open_clip.read(tmp_path / "a.pt") is None
 
 
-def test_a_locked_tower_stays_and_keeps_no_moments(tmp_path, capsys):
+@pytest.mark.parametrize(
+  ("tower", "stays", "moves"),
+  [("image", "vision", "text"), ("text", "text", "vision")],
+)
+def test_a_locked_tower_stays_and_keeps_no_moments(
+  tower, stays, moves, tmp_path, capsys
+):
   clip = _model(small.config("clip"))
   clip.save_pretrained(tmp_path / "release")
   config = small.config("clip", steps=2)
   config.init_from = str(tmp_path / "release")
-  config.optim.lock_tower = "image"
+  config.optim.lock_tower = tower
   run = runs.prepare(config, tmp_path / "run")
   trained = train.train(run)
   assert trained is not None
@@ -247,12 +288,12 @@ def test_a_locked_tower_stays_and_keeps_no_moments(tmp_path, capsys):
   moved = {
     path[1] for path in before if not np.array_equal(before[path], after[path])
   }
-  assert "vision" not in moved
-  assert {"text", "visual_proj", "logit_scale"} <= moved
+  assert stays not in moved
+  assert {moves, "visual_proj", "logit_scale"} <= moved
   assert train.train(run) is not None  # restores the state
   state, _ = train.first_state(run)
   count = sum(x.size for x in jax.tree.leaves(state.opt_state))
-  rest = {p: x for p, x in before.items() if p[1] != "vision"}
+  rest = {p: x for p, x in before.items() if p[1] != stays}
   assert count < 2 * sum(x.size for x in rest.values()) + 10
 
 
