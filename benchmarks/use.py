@@ -4,22 +4,27 @@ python -m benchmarks.use [--size=S] [--rounds=5]
 
 Prints seconds of fresh processes for the import and the load of the model that
 comes with the package, and medians of milliseconds of warm calls: of a model of
-the paper's size, with random weights, and of the demo page.
+the paper's size, with random weights, and of the demo page; then the largest
+difference of embeddings in ONNX Runtime.
 """
 
 import argparse
+import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
+import onnxruntime
 
 import hyperclip_jax
 from hyperclip_jax import HyperCLIP
 from hyperclip_jax.commands import demo
+from hyperclip_jax.inference import onnx
 from hyperclip_jax.inference.explore import Things, explore
 from hyperclip_jax.reports import answer
 from hyperclip_jax.systems import hycoclip, sizes
@@ -33,6 +38,7 @@ imported = time.perf_counter()
 hyperclip_jax.load("emoji-mini")
 print(imported - start, time.perf_counter() - imported)
 """
+WORDS = ("dog", "red apple", "car", "tree", "house", "boat", "hat", "bell")
 LABELS = [f"label {i}" for i in range(20)]
 
 
@@ -50,6 +56,7 @@ def main() -> None:
     print(f"import {imported:.3f} s, load {loaded:.3f} s", flush=True)
   towers(given.size, given.rounds)
   page(given.rounds)
+  exported()
 
 
 def towers(size: str, rounds: int) -> None:
@@ -97,6 +104,28 @@ def page(rounds: int) -> None:
     },
     rounds,
   )
+
+
+def exported() -> None:
+  """Compares emoji-mini's towers in ONNX Runtime with the model itself."""
+  model = hyperclip_jax.load("emoji-mini")
+  rng = np.random.default_rng(0)
+  pictures = [*rng.integers(0, 255, (64, 60, 60, 3), np.uint8)]
+  texts = [f"a {one} and a {two}" for one in WORDS for two in WORDS]
+  with tempfile.TemporaryDirectory() as folder:
+    image, text = (
+      onnxruntime.InferenceSession(path)
+      for path in onnx.export(model, pathlib.Path(folder))
+    )
+  pixels, tokens = model.preprocess(pictures), model.tokenizer(texts)
+  (images,) = image.run(["embeddings"], {"pixels": pixels})
+  (rows,) = text.run(["embeddings"], {"tokens": tokens})
+  for kind, found, wanted in (
+    ("images", images, model.encode_image(pixels)),
+    ("texts", rows, model.encode_text(texts)),
+  ):
+    difference = np.abs(np.asarray(found) - wanted).max()
+    print(f"ONNX, {len(wanted)} {kind}: {difference:.1e}")
 
 
 def measure(works: Mapping[str, Callable[[], object]], rounds: int) -> None:
