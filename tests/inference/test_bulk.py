@@ -107,6 +107,21 @@ def test_a_killed_command_goes_on_and_gives_the_same_bytes(
     command(*flags, f"--output={output}")
 
 
+def test_pictures_of_a_list_are_embedded(model, command, images, tmp_path):
+  folder, _, arrays = images
+  (tmp_path / "list.txt").write_text(f"{folder}/1.png\n{folder}/sub/4.png\n")
+  flags = (
+    f"--images=@{tmp_path / 'list.txt'}",
+    f"--output={tmp_path / 'x.npy'}",
+  )
+  assert command(*flags)[0] == 0
+  np.testing.assert_allclose(
+    np.load(tmp_path / "x.npy"),
+    model.encode_image([arrays[1], arrays[4]]),
+    atol=1e-6,
+  )
+
+
 def test_texts_in_every_form(model, command, tmp_path):
   (tmp_path / "t.txt").write_text("a red circle\na dog, wet\n\na thing\n")
   wanted = model.encode_text(["a red circle", "a dog, wet", "a thing", "x"])
