@@ -1,22 +1,40 @@
 """Shows the metrics of a run in TensorBoard and in Weights & Biases."""
 
+import contextlib
 import importlib
 import os
 import pathlib
 import re
+import sys
 import time
 import uuid
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, cast
 
 import numpy as np
 from jaxtyping import UInt8
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2
-from tensorboardX.summary import hparams, image, scalar, text
 
 from hyperclip_jax import files
 from hyperclip_jax.training.options import Wandb
+
+
+@contextlib.contextmanager
+def _without(package: str) -> Iterator[None]:
+  """Hides a package from imports in the block, if it is not yet imported."""
+  hidden = package not in sys.modules
+  if hidden:
+    sys.modules[package] = cast(Any, None)
+  try:
+    yield
+  finally:
+    if hidden:
+      del sys.modules[package]
+
+
+with _without("torch"):  # would take seconds, for an annotation of tensorboardX
+  from tensorboardX.event_file_writer import EventsWriter
+  from tensorboardX.proto import event_pb2
+  from tensorboardX.summary import hparams, image, scalar, text
 
 # Metrics without a group of their own -> the group, by the first that matches.
 GROUPS = {

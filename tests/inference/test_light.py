@@ -43,3 +43,20 @@ def test_use_imports_nothing_of_training(tmp_path):
   assert not first & (HEAVY | {"jax", "numpy", "flax", "PIL"})
   assert {"jax", "flax", "tokenizers"} <= all_of_it
   assert not all_of_it & HEAVY
+
+
+@pytest.mark.slow
+def test_training_imports_no_other_framework():
+  """Even where they are installed: each would take seconds of every start."""
+  code = "import sys, hyperclip_jax.commands.train; print(*sys.modules)"
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    check=True,
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  found = {name.partition(".")[0] for name in done.stdout.split()}
+  others = {"torch", "tensorflow", "transformers", "datasets", "pandas"}
+  assert {"tensorboardX", "orbax", "grain"} <= found
+  assert not found & others
