@@ -43,6 +43,9 @@ def test_configs_types_and_metadata_are_there(wheel):
   assert (wheel / "hyperclip_jax/py.typed").exists()
   mini = wheel / "hyperclip_jax/checkpoints/assets/emoji-mini"
   assert (mini / "model.safetensors").exists()
+  notices = {path.parent for path in ROOT.glob("hyperclip_jax/**/NOTICE")}
+  for folder in notices:
+    assert (wheel / folder.relative_to(ROOT) / "NOTICE").exists()
   (metadata,) = wheel.glob("*.dist-info/METADATA")
   found = email.message_from_string(metadata.read_text())
   assert found["Name"] == "hyperclip-jax"

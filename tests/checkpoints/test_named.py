@@ -44,6 +44,9 @@ def test_a_model_comes_with_the_package():
   assert folder is not None
   assert (folder / "model.safetensors").stat().st_size <= 6_000_000
   assert f"license: {model.about.licence}" in (folder / "README.md").read_text()
+  notice = (folder / "NOTICE").read_text(encoding="utf-8")
+  for owner in ("UNICODE LICENSE V3", "WordNet 3.0 Copyright", "Twemoji"):
+    assert owner in notice
   words = hyperclip_jax.Index.load(folder / "words.index")
   parents = json.loads((folder / "hierarchy.json").read_text("utf-8"))
   assert len(words) == len(parents)
