@@ -10,10 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from hyperclip_jax.data.records.images import Pixels
+from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.inference.explore import Answer, Near, Things
 from hyperclip_jax.inference.model import HyperCLIP
-from hyperclip_jax.reports import cones, maps, markup, page, plots
+from hyperclip_jax.reports import (
+  cones,
+  maps,
+  markup,
+  page,
+  plots,
+  uncertainty,
+)
 from hyperclip_jax.reports.markup import (
   Markup,
   counts,
@@ -23,7 +31,7 @@ from hyperclip_jax.reports.markup import (
   tag,
 )
 
-MOST_CONES = 8
+MOST_CONES, MOST_BARS = 8, 16
 HALF_SPACE = np.radians(89)  # half apertures above
 LABELS = 8  # nearest phrases to label on the map
 MARKER = 3.5  # half the side of a marker in points
@@ -81,7 +89,7 @@ def tables(
 
 
 def figures(model: HyperCLIP, phrases: Sequence[str], found: Answer) -> Markup:
-  """Renders the sections that are drawn: map and cones.
+  """Renders the sections that are drawn: map, and cones or uncertainty.
 
   Args:
     model: model that was used.
@@ -91,9 +99,10 @@ def figures(model: HyperCLIP, phrases: Sequence[str], found: Answer) -> Markup:
   Returns:
     HTML.
   """
-  return _sections(
-    {"Map": _map(model, phrases, found), "Cones": _cones(model, found)}
-  )
+  last = {"Cones": _cones(model, found)}
+  if isinstance(model.space, Gaussian):
+    last = {"Uncertainty": _uncertainty(model.space, phrases, found)}
+  return _sections({"Map": _map(model, phrases, found)} | last)
 
 
 def _sections(sections: Mapping[str, Sequence[Markup]]) -> Markup:
@@ -260,6 +269,38 @@ def _square_at(axes: Axes, place: np.ndarray) -> Bbox:
   x, y = axes.transData.transform(place)
   half = MARKER * axes.figure.dpi / 72
   return Bbox([[x - half, y - half], [x + half, y + half]])
+
+
+def _uncertainty(
+  space: Gaussian, phrases: Sequence[str], found: Answer
+) -> list[Markup]:
+  """Draws the uncertainty of the phrases that include the picture most."""
+  image, texts = found.embeddings["image"], found.embeddings["text"]
+  tests = space.inclusion(texts, image)
+  wide = space.uncertainty(texts)
+  chosen = np.argsort(-tests, kind="stable")[:MOST_BARS]
+  chosen = chosen[np.argsort(-wide[chosen], kind="stable")]
+  look, pale = plots.KINDS["text"].colour, plots.FAINT
+  bars = [
+    uncertainty.Bar(
+      shortened(phrases[int(i)], cones.TITLE),
+      float(wide[i]),
+      look if tests[i] > 0 else pale,
+    )
+    for i in chosen
+  ]
+  own = float(space.uncertainty(image)[0])
+  bars.append(uncertainty.Bar("the picture", own, plots.KINDS["image"].colour))
+  text = (
+    f"{np.sum(tests > 0)} of {len(phrases)} phrases (orange) include the "
+    "picture (blue) more than it includes them. General phrases should be more "
+    "uncertain than special ones, and these than the picture."
+  )
+  if len(chosen) < len(phrases):
+    text += f" Drawn are the {len(chosen)} that include it most."
+  uri = plots.data_uri(uncertainty.bars(bars))
+  alt = "Uncertainty of the phrases and of the picture"
+  return [note(text), tag("div", figure(uri, "", alt), cls="narrow")]
 
 
 def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:

@@ -1,7 +1,8 @@
 """Draws how uncertain a model is at each depth, and what includes what."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -25,6 +26,22 @@ RELATIONS = {
   "box_image_image": "box > its image",
   "parent_child": "concept > its children",
 }
+
+
+class Bar(NamedTuple):
+  """Uncertainty of something.
+
+  Attributes:
+    label: what it is.
+    value: sum of the variances.
+    colour: colour of the bar.
+    error: standard error of the value.
+  """
+
+  label: str
+  value: float
+  colour: str
+  error: float = 0.0
 
 
 def section(results: Mapping[str, float]) -> list[Markup]:
@@ -61,7 +78,6 @@ def section(results: Mapping[str, float]) -> list[Markup]:
   ]
 
 
-@matplotlib.rc_context(STYLE)
 def depths(results: Mapping[str, float]) -> Figure:
   """Draws bars of the mean uncertainty by depth, and by kind of input.
 
@@ -72,27 +88,48 @@ def depths(results: Mapping[str, float]) -> Figure:
     Figure.
   """
   text, image = KINDS["text"].colour, KINDS["image"].colour
-  bars = [
+  rows = [
     (f"depth {depth}", f"depth_{depth}", text)
     for depth in _depths(results, r"uncertainty/depth_(\d+)")
   ]
-  bars += [("objects", "depth_images", image)]
-  bars += [(look.label, kind, look.colour) for kind, look in KINDS.items()]
-  bars = [bar for bar in bars if f"uncertainty/{bar[1]}" in results]
-  values = [results[f"uncertainty/{name}"] for _, name, _ in bars]
-  errors = [results.get(f"uncertainty/{n}{ERROR}", 0.0) for _, n, _ in bars]
-  drawn = Figure(figsize=(5, 0.6 + 0.34 * len(bars)))
+  rows += [("objects", "depth_images", image)]
+  rows += [(look.label, kind, look.colour) for kind, look in KINDS.items()]
+  return bars(
+    [
+      Bar(
+        label,
+        results[f"uncertainty/{name}"],
+        colour,
+        results.get(f"uncertainty/{name}{ERROR}", 0.0),
+      )
+      for label, name, colour in rows
+      if f"uncertainty/{name}" in results
+    ]
+  )
+
+
+@matplotlib.rc_context(STYLE)
+def bars(found: Sequence[Bar]) -> Figure:
+  """Draws bars of uncertainty, one below the other.
+
+  Args:
+    found: bars from top to bottom.
+
+  Returns:
+    Figure.
+  """
+  drawn = Figure(figsize=(5, 0.6 + 0.34 * len(found)))
   axes = drawn.subplots()
-  places = np.arange(len(bars))
+  places = np.arange(len(found))
   axes.barh(
     places,
-    values,
-    xerr=2 * np.array(errors),
-    color=[colour for _, _, colour in bars],
+    [bar.value for bar in found],
+    xerr=2 * np.array([bar.error for bar in found]),
+    color=[bar.colour for bar in found],
     error_kw={"ecolor": INK, "elinewidth": 1.2},
     height=0.72,
   )
-  axes.set_yticks(places, [label for label, _, _ in bars])
+  axes.set_yticks(places, [bar.label for bar in found])
   axes.invert_yaxis()
   axes.set_xlabel("uncertainty")
   axes.grid(visible=False, axis="y")

@@ -214,6 +214,27 @@ def test_it_says_what_entails_means_when_nothing_does(begun, file, monkeypatch):
     assert ("missed by 29°" in Reader(shown).text) == (margin > 0)
 
 
+def test_gaussians_are_shown_with_their_uncertainty(tmp_path):
+  folder = saved.model(tmp_path / "prolip", "prolip")
+  model = hyperclip_jax.load(folder)
+  begin = demo.start(model, str(folder))
+  Image.fromarray(pictures(1)[0]).save(tmp_path / "one.png")
+  phrases = [f"phrase {i}" for i in range(20)]
+  shown = answered(
+    (model, begin),
+    str(tmp_path),
+    str(tmp_path / "one.png"),
+    "\n".join(phrases),
+  )
+  x = model.encode_image([pictures(1)[0]])
+  tests = model.space.inclusion(model.encode_text(phrases), x)
+  reader = Reader(shown)
+  assert f"{(tests > 0).sum()} of 20 phrases" in reader.text
+  assert "Drawn are the 16 that include it most" in reader.text
+  assert shown.count("data:image/svg+xml") == 2
+  assert "Cones" not in reader.text
+
+
 def test_labels_touch_the_markers_of_their_phrases():
   x = np.random.default_rng(0).normal(size=(112, 5)).astype(np.float32)
   names = [f"phrase {i}" for i in range(8)]
