@@ -13,6 +13,8 @@ medians of samples per second over rounds:
   child and every parent, random resized crop to 224 of the child and of one
   parent, float arrays; texts are not tokenised.
 - decode: only the two JPEGs of each sample to pixels.
+- edited, unedited: prepared shards as CLIP-Rocket's three views of an image and
+  three texts, with and without its edits of texts (where there is `--wordnet`).
 
 The images are crops of photographs that ship with scikit-image.
 """
@@ -45,6 +47,8 @@ from hyperclip_jax.data.prepare.manifest import Options
 from hyperclip_jax.data.records import images
 from hyperclip_jax.data.records.record import Part, Record
 from hyperclip_jax.data.records.shards import TarSource
+from hyperclip_jax.training import build, sharding
+from hyperclip_jax.training import config as config_lib
 
 CROP = 224  # side in pixels of the official pipeline's crops
 BATCH = 64
@@ -117,22 +121,24 @@ def _cut(
   return simplejpeg.encode_jpeg(np.array(resized), 95, colorsubsampling="420")
 
 
-def loader(source: TarSource, count: int, side: int) -> Callable[[], None]:
-  """Makes a function that takes `count` batches of the loader, in one thread.
+def loader(
+  source: TarSource, count: int, side: int, display: Display
+) -> Callable[[], None]:
+  """Makes a function that takes `count` samples of the loader, in one thread.
 
   Args:
     source: records.
     count: number of samples in each call.
     side: side of the canvases in pixels.
+    display: what is shown of a record.
 
   Returns:
     Function to time.
   """
-  views = {"whole": View(), "part": View()}
   make = pipeline.MakeBatch(
     [source],
     Faults(0.0),
-    Display(views, 1, _show),
+    display,
     form=Form(side),
     tokenizer=Tokenizer(),
   )
@@ -152,6 +158,24 @@ def loader(source: TarSource, count: int, side: int) -> Callable[[], None]:
       pass
 
   return work
+
+
+def rocket(wordnet: str) -> Display:
+  """Makes the views of CLIP-Rocket.
+
+  Args:
+    wordnet: folder of WordNet's files for the edits; "" for none.
+
+  Returns:
+    Views, and how they are filled.
+  """
+  config = config_lib.paper("rocket", "S")
+  edits = {"stop_words": 0.0, "swap": 0.0, "delete": 0.0, "keep": 1.0}
+  if wordnet:
+    edits = {"synonym": 0.4, "wordnet": wordnet}
+  config.model.edits.update(edits)
+  task = build.task(config, sharding.make_mesh())
+  return Display(task.views, task.draws, task.show)
 
 
 def _show(record: Record, numbers: np.ndarray) -> dict[str, list[Part]]:
@@ -237,13 +261,16 @@ def resident() -> float:
   return pages * resource.getpagesize() / 2**20
 
 
-def measure(records: int, rounds: int, side: int) -> dict[str, float]:
+def measure(
+  records: int, rounds: int, side: int, wordnet: str
+) -> dict[str, float]:
   """Measures all ways, and the growth of memory over an epoch of the loader.
 
   Args:
     records: number of records in the shard.
     rounds: number of rounds.
     side: side of the images in pixels.
+    wordnet: folder of WordNet's files; "" leaves CLIP-Rocket out.
 
   Returns:
     Medians of samples per second by way, and memory in MB.
@@ -260,12 +287,18 @@ def measure(records: int, rounds: int, side: int) -> dict[str, float]:
       (processed[i].image, processed[i].parts[0].crop) for i in range(records)
     ]
     rng = np.random.default_rng(0)
+    two = Display({"whole": View(), "part": View()}, 1, _show)
     ways: dict[str, Callable[[], None]] = {
-      "loader": loader(processed, records, side),
-      "prepared": loader(prepared, records, side),
+      "loader": loader(processed, records, side, two),
+      "prepared": loader(prepared, records, side, two),
       "official": lambda: official(path, rng),
       "decode": lambda: decode(pairs),
     }
+    if wordnet:
+      ways |= {
+        "edited": loader(prepared, records, side, rocket(wordnet)),
+        "unedited": loader(prepared, records, side, rocket("")),
+      }
     for work in ways.values():  # warms up
       work()
       rates = {name: [] for name in ways}
@@ -274,6 +307,8 @@ def measure(records: int, rounds: int, side: int) -> dict[str, float]:
         rates[name].append(rate(work, records))
     memory = [(ways["loader"](), resident())[1] for _ in range(COPIES)]
   medians = {name: statistics.median(rows) for name, rows in rates.items()}
+  if wordnet:
+    medians["edited / unedited"] = medians["edited"] / medians["unedited"]
   return medians | {
     "loader / official": medians["loader"] / medians["official"],
     "loader / decode": medians["loader"] / medians["decode"],
@@ -292,12 +327,15 @@ def main() -> None:
   parser.add_argument("--side", type=int, default=224, help="of the images")
   parser.add_argument("--records", type=int, default=512)
   parser.add_argument("--rounds", type=int, default=5)
+  parser.add_argument("--wordnet", default="", help="folder of its files")
   parser.add_argument("--output", type=pathlib.Path)
   options = parser.parse_args()
   if options.records % BATCH or options.records < BATCH:
     parser.error(f"--records must be a multiple of {BATCH}")
   os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-  results = measure(options.records, options.rounds, options.side)
+  results = measure(
+    options.records, options.rounds, options.side, options.wordnet
+  )
   for name, value in results.items():
     print(f"{name:32} {value:10.3f}")
   if options.output:

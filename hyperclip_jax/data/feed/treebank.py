@@ -11,41 +11,50 @@ References:
 import re
 
 _SPACED = r" \g<0> "
+_OPENING = (  # quotes, before any other rule separates them
+  (r"[«“‘„]|`+", _SPACED),
+  (r'^"', " `` "),
+  (r"``", _SPACED),
+  (r"""([ (\[{<])(?:"|'')""", r"\1 `` "),
+  (r"(?i)'(?!re|ve|ll|m|t|s|d|n)(\w)\b", r"' \1"),
+)
+# Rule -> characters of which it needs one. A comma or colon in a number is part
+# of it.
+_PUNCTUATION = {
+  (r"""([^.])(\.)([\])}>"'»”’ ]*)\s*$""", r"\1 \2 \3 "): ".",
+  (r"([:,])([^\d])", r" \1 \2"): ":,",
+  (r"[:,]$", _SPACED): ":,",
+  (r"\.{2,}", _SPACED): ".",
+  (r"[;@#$%&?!*]", _SPACED): ";@#$%&?!*",
+  (r"([^'])' ", r"\1 ' "): "'",
+  (r"[\]\[(){}<>]", _SPACED): "[](){}<>",
+  (r"--", _SPACED): "-",
+}
+_CLOSING = (
+  (r"^|$", " "),
+  (r"[»”’]", _SPACED),
+  (r"''", _SPACED),
+  (r'"', " '' "),
+  (r"\s+", " "),
+  (r"([^' ])('[sS]|'[mM]|'[dD]|') ", r"\1 \2 "),
+  (r"([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) ", r"\1 \2 "),
+  (r"(?i)\b(can)(not)\b", r" \1 \2 "),
+  (r"(?i)\b(d)('ye)\b", r" \1 \2 "),
+  (r"(?i)\b(gim|lem)(me)\b", r" \1 \2 "),
+  (r"(?i)\b(gon)(na)\b", r" \1 \2 "),
+  (r"(?i)\b(got)(ta)\b", r" \1 \2 "),
+  (r"(?i)\b(more)('n)\b", r" \1 \2 "),
+  (r"(?i)\b(wan)(na)(?=\s)", r" \1 \2 "),
+  (r"(?i) ('t)(is|was)\b", r" \1 \2 "),
+)
+_QUOTES = frozenset("'\"`«»“”‘’„")
 _RULES = [
   (re.compile(pattern), into)
-  for pattern, into in (
-    # Opening quotes, before any other rule separates them.
-    (r"[«“‘„]|`+", _SPACED),
-    (r'^"', " `` "),
-    (r"``", _SPACED),
-    (r"""([ (\[{<])(?:"|'')""", r"\1 `` "),
-    (r"(?i)'(?!re|ve|ll|m|t|s|d|n)(\w)\b", r"' \1"),
-    # Punctuation. A comma or colon in a number is part of it.
-    (r"""([^.])(\.)([\])}>"'»”’ ]*)\s*$""", r"\1 \2 \3 "),
-    (r"([:,])([^\d])", r" \1 \2"),
-    (r"[:,]$", _SPACED),
-    (r"\.{2,}", _SPACED),
-    (r"[;@#$%&?!*]", _SPACED),
-    (r"([^'])' ", r"\1 ' "),
-    (r"[\]\[(){}<>]", _SPACED),
-    (r"--", _SPACED),
-    (r"^|$", " "),
-    # Closing quotes and contractions.
-    (r"[»”’]", _SPACED),
-    (r"''", _SPACED),
-    (r'"', " '' "),
-    (r"\s+", " "),
-    (r"([^' ])('[sS]|'[mM]|'[dD]|') ", r"\1 \2 "),
-    (r"([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) ", r"\1 \2 "),
-    (r"(?i)\b(can)(not)\b", r" \1 \2 "),
-    (r"(?i)\b(d)('ye)\b", r" \1 \2 "),
-    (r"(?i)\b(gim|lem)(me)\b", r" \1 \2 "),
-    (r"(?i)\b(gon)(na)\b", r" \1 \2 "),
-    (r"(?i)\b(got)(ta)\b", r" \1 \2 "),
-    (r"(?i)\b(more)('n)\b", r" \1 \2 "),
-    (r"(?i)\b(wan)(na)(?=\s)", r" \1 \2 "),
-    (r"(?i) ('t)(is|was)\b", r" \1 \2 "),
-  )
+  for pattern, into in (*_OPENING, *_PUNCTUATION, *_CLOSING)
+]
+_BY_CHARACTER = [
+  (re.compile(pattern), into, frozenset(needed))
+  for (pattern, into), needed in _PUNCTUATION.items()
 ]
 # Most captions have nothing to split but white space.
 _PLAIN = re.compile(r"(?:\w|[^\S\n]|-(?!-))*")
@@ -65,7 +74,12 @@ def words(text: str) -> list[str]:
     >>> words("I don't know (yet)!")
     ['I', 'do', "n't", 'know', '(', 'yet', ')', '!']
   """
-  if not _PLAIN.fullmatch(text) or _SLANG.search(text):
+  found = frozenset(text)
+  if not found.isdisjoint(_QUOTES) or _SLANG.search(text):
     for pattern, into in _RULES:
       text = pattern.sub(into, text)
+  elif not _PLAIN.fullmatch(text):
+    for pattern, into, needed in _BY_CHARACTER:
+      if not found.isdisjoint(needed):
+        text = pattern.sub(into, text)
   return text.split()
