@@ -13,7 +13,6 @@ import pathlib
 
 import hyperclip_jax
 from hyperclip_jax.checkpoints.card import CARD
-from hyperclip_jax.checkpoints.release import WORDS_FILE
 from hyperclip_jax.data.emoji import concepts, font, generate, packages
 from hyperclip_jax.data.emoji.concepts import Concept
 from hyperclip_jax.files import write_whole
@@ -73,19 +72,18 @@ def main() -> None:
   options = parser.parse_args()
   model = hyperclip_jax.load(options.run)
   (options.output / CARD).unlink(missing_ok=True)  # it would be kept
-  steps = model.about.data.rpartition("; ")[2].rstrip(".")
-  model.save_pretrained(options.output, LICENCE, f"{DATA}; {steps}.")
-  size = (options.output / "model.safetensors").stat().st_size
-  if size > LARGEST:
-    raise SystemExit(f"{size:,} bytes of weights: want at most {LARGEST:,}")
   paths = packages.find(options.packages)
   vendors = (*generate.SEEN, generate.UNSEEN)
   drawn = [packages.pictures(name, paths[name]) for name in vendors]
   table = packages.table(paths[generate.DRAWN])
   found = concepts.concepts(table, drawn)
   shown = words(found)
-  embeddings = model.encode_text([*shown])
-  model.index(embeddings, [*shown.values()]).save(options.output / WORDS_FILE)
+  index = model.index(model.encode_text([*shown]), [*shown.values()])
+  steps = model.about.data.rpartition("; ")[2].rstrip(".")
+  model.save_pretrained(options.output, LICENCE, f"{DATA}; {steps}.", index)
+  size = (options.output / "model.safetensors").stat().st_size
+  if size > LARGEST:
+    raise SystemExit(f"{size:,} bytes of weights: want at most {LARGEST:,}")
   tree = json.dumps(concepts.hierarchy(found), ensure_ascii=False, indent=0)
   write_whole(options.output / "hierarchy.json", tree + "\n")
   print(f"{options.output}: {size:,} bytes, {len(shown)} words")

@@ -559,7 +559,11 @@ class HyperCLIP:
     return [walk.between(x, end[0], index, steps) for x in starts]
 
   def save_pretrained(
-    self, folder: str | pathlib.Path, licence: str = "", data: str = ""
+    self,
+    folder: str | pathlib.Path,
+    licence: str = "",
+    data: str = "",
+    words: Index | None = None,
   ) -> None:
     """Writes `model.json` and `model.safetensors`, which `load` reads.
 
@@ -572,10 +576,12 @@ class HyperCLIP:
       licence: identifier of the hub for the card, such as "apache-2.0".
       data: what the model was trained on, for the card; "" for what its run
         tells.
+      words: index that `hyperclip demo` shows, written as `words.index`.
 
     Raises:
       FileExistsError: the folder is that of a run.
-      ValueError: the licence is not an identifier.
+      ValueError: the licence is not an identifier, or another model made the
+        index.
     """
     about = self.about
     about = about._replace(
@@ -586,11 +592,15 @@ class HyperCLIP:
     released = getattr(self._module, "released", None)
     if released is not None:
       model = HyperCLIP(*released(self.options, self.variables))
+    if words is not None:
+      model.check_index(words)
     folder = files.expanded(folder)
     release.write(
       folder, release.Release(model.system, model.options, model.variables)
     )
     card.write(folder, model.title, describe.facts(model), about)
+    if words is not None:
+      words.save(folder / release.WORDS_FILE)
 
   def push_to_hub(
     self,
@@ -598,6 +608,7 @@ class HyperCLIP:
     private: bool = False,
     licence: str = "",
     data: str = "",
+    words: Index | None = None,
   ) -> str:
     """Uploads what `save_pretrained` writes to the Hugging Face hub.
 
@@ -608,6 +619,7 @@ class HyperCLIP:
       private: whether to create the repository as a private one.
       licence: as for `save_pretrained`.
       data: as for `save_pretrained`.
+      words: as for `save_pretrained`.
 
     Returns:
       URL of the repository.
@@ -617,7 +629,7 @@ class HyperCLIP:
       OSError: the hub rejects the upload or cannot be reached.
     """
     with tempfile.TemporaryDirectory() as folder:
-      self.save_pretrained(folder, licence, data)
+      self.save_pretrained(folder, licence, data, words)
       return hub.upload(repository, folder, private)
 
   def _rows(

@@ -564,6 +564,17 @@ def test_hub(golden, hub):
   assert "auth login" not in str(error.value)
 
 
+def test_words_are_shared_with_the_model(golden, hub, tmp_path):
+  words = golden.index_texts(["a red circle", "a thing"])
+  golden.push_to_hub("org/worded", words=words)
+  hyperclip_jax.load("hf-hub:org/worded")
+  found = hyperclip_jax.Index.load(hub.folder / "org/worded/words.index")
+  assert found.names == words.names
+  with pytest.raises(ValueError, match="another model"):
+    load_golden("clip").save_pretrained(tmp_path / "other", words=words)
+  assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("revision", ["v1.0", "refs/pr/3"])
 def test_a_revision_is_pinned(revision, golden, hub, tmp_path):
   other = load_golden("clip")
