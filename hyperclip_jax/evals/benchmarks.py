@@ -1,9 +1,10 @@
-"""The data sets of two zero-shot benchmarks, and means over them.
+"""The data sets of three zero-shot benchmarks, and means over them.
 
 DataComp's 38 (Gadre et al., NeurIPS 2023, arXiv 2304.14108), with its five mean
-scores, and those of SLIP (Mu et al., ECCV 2022, arXiv 2112.12750), by which
-CLIP-Rocket is evaluated. `datasets/assets/benchmarks.json` lists them; one that
-is in both is one row.
+scores, the 26 of SLIP (Mu et al., ECCV 2022, arXiv 2112.12750), and the 23 of
+them by which CLIP-Rocket is evaluated (Fini et al., TMLR 2023, arXiv
+2305.08675). `datasets/assets/benchmarks.json` lists them; one that is in
+several is one row.
 """
 
 import functools

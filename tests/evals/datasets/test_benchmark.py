@@ -77,10 +77,18 @@ def test_the_lists_are_those_of_the_papers():
     "datacomp_retrieval": 3,
     "datacomp": 38,
     "slip": 26,
+    "rocket": 23,
   }
   names = [data_set.name for data_set in benchmarks.data_sets()]
   assert len({*names}) == len(names) == 43
   assert [task.name for task in catalog.choose("datacomp,slip")] == names
+  slip, rocket = (
+    {d.name for d in benchmarks.members(group)} for group in ("slip", "rocket")
+  )
+  assert slip - rocket == {
+    *("wds_sun397", "wds_fer2013", "wds_kinetics700_frames")
+  }
+  assert rocket < slip
   metrics = {d.name: d.metric for d in benchmarks.data_sets()}
   assert metrics["wds_fgvc_aircraft"] == "mean_per_class"
   assert metrics["wds_hateful_memes"] == "auroc"
