@@ -284,7 +284,8 @@ def measure(
     processed = TarSource([str(path)] * COPIES)
     prepared = TarSource([f"{folder}/prepared/00000.tar"] * COPIES)
     pairs = [
-      (processed[i].image, processed[i].parts[0].crop) for i in range(records)
+      (processed[i].image, processed[i].parts[0].crop or b"")
+      for i in range(records)
     ]
     rng = np.random.default_rng(0)
     two = Display({"whole": View(), "part": View()}, 1, _show)
