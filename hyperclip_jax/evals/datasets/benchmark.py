@@ -81,7 +81,9 @@ def _folder(data: pathlib.Path, name: str) -> pathlib.Path:
     f"{name}/{webdataset.TEMPLATES}",
     f"{name}/test/{webdataset.COUNT}",
     f"{name}/test/*.tar, or",
-    f"the same in {name}_test",
+    f"the same in {name}_test, by",
+    f"hf download djghosh/{name}_test --repo-type=dataset "
+    f"--local-dir=DIR/{name}_test",
   ]
   raise MissingData(
     name,
