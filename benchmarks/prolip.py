@@ -1,6 +1,7 @@
 """Tests what the ProLIP paper says of uncertainty, on the embedded shapes.
 
   python -m benchmarks.prolip --output DIR [--seeds 0 1 2] [--steps 1600]
+    [--set NAME=VALUE ...]
 
 `configs/shapes_tiny.py:prolip` is trained once a seed, in DIR/prolip-SEED. Its
 evaluation tells whether shorter and more general texts are more uncertain, and
@@ -31,6 +32,7 @@ from hyperclip_jax.evals.metrics import prompts, zero_shot
 from hyperclip_jax.evals.metrics.prompts import Pool
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.inference import templates
+from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import config_tree, runs
 from hyperclip_jax.training.config import Config
 
@@ -67,6 +69,8 @@ def config_of(seed: int, flags: argparse.Namespace) -> Config:
   config.seed, config.steps, config.eval_every = seed, flags.steps, 0
   config.optim.warmup = min(config.optim.warmup, flags.steps)
   config.shapes.update(folder=str(flags.output / "shapes"), objects=OBJECTS)
+  pairs = [value.partition("=") for value in flags.set]
+  config_lib.override(config, [(name, value) for name, _, value in pairs])
   return runs.anchored(config)
 
 
@@ -141,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("--output", type=pathlib.Path, required=True)
   add("--seeds", nargs="+", type=int, default=[0, 1, 2])
   add("--steps", type=int, default=1_600)
+  add("--set", nargs="*", default=[], help="config values, NAME=VALUE")
   flags = parser.parse_args(argv)
   absl_flags.FLAGS.mark_as_parsed()  # grain reads absl flags
   flags.output = flags.output.expanduser().absolute()
