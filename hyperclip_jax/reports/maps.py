@@ -10,7 +10,8 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 
 from hyperclip_jax.evals.metrics import norms
-from hyperclip_jax.geometry import poincare
+from hyperclip_jax.geometry import gaussian, poincare
+from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.reports.plots import FAINT, INK, KINDS, STYLE, Embeddings
 
@@ -77,6 +78,8 @@ def positions(
   """
   if isinstance(space, Lorentz):
     return disk_coordinates(embeddings, space)
+  if isinstance(space, Gaussian):
+    embeddings = {kind: gaussian.means(x) for kind, x in embeddings.items()}
   return _plane(embeddings)
 
 

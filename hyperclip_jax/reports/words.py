@@ -564,9 +564,9 @@ _ROOT = (
   "images, images."
 )
 _NO_ROOT = (
-  "This model has no root; the mean direction of all embeddings is used. "
-  "Each row shows the cosine distance of one kind from it, scaled to its own "
-  "height; the line and the number are the median."
+  "This model has no root; the middle of all embeddings is used. Each row "
+  "shows the {name} of one kind from it, scaled to its own height; the line "
+  "and the number are the median."
 )
 DISK = (
   "The hyperbolic space (curvature -{space.curv:.3g}) as a Poincaré disk: the "
@@ -577,9 +577,9 @@ DISK = (
   + " In a hierarchy they run outwards."
 )
 PLANE = (
-  "The first two principal components of the unit embeddings, which explain "
-  "{share:.0%} of their variance. This space has no root: the middle means "
-  "nothing. " + EDGES
+  "The first two principal components of the embeddings (of Gaussians: of "
+  "their means), which explain {share:.0%} of their variance. This space has "
+  "no root: the middle means nothing. " + EDGES
 )
 
 
@@ -591,4 +591,4 @@ def quantity(metric: str) -> str:
 
 def root(space: Space) -> str:
   """Explains how to read distances from the root."""
-  return _ROOT if space.rooted else _NO_ROOT
+  return _ROOT if space.rooted else _NO_ROOT.format(name=space.distance_name)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperclip_jax.evals.metrics import norms
+from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.reports import maps, plots
 
@@ -259,3 +260,14 @@ def test_a_line_that_ends_early_is_named_at_its_end():
   places = {text.get_text(): text.xy for text in axes.texts}
   assert places["short"] == (3, 2)
   assert places["long"][0] > 1  # a fraction of the axes
+
+
+def test_the_map_of_gaussians_is_of_their_means():
+  rng = np.random.default_rng(0)
+  means = rng.normal(size=(20, 4)).astype(np.float32)
+  wide = rng.normal(-5, 9, (20, 4)).astype(np.float32)
+  rows = {"text": np.concatenate([means, wide], axis=1)}
+  found, share = maps.positions(rows, Gaussian())
+  plain, wanted = maps.positions({"text": means}, Sphere())
+  np.testing.assert_allclose(found["text"], plain["text"], atol=1e-6)
+  assert share == pytest.approx(wanted)
