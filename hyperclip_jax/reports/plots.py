@@ -133,7 +133,8 @@ def curves(
   rows = 0 if direct else -(-len(named) // columns)
   figure = Figure(figsize=(4, 2.6 + 0.2 * rows))
   axes = figure.subplots()
-  looks = dict(zip(named, itertools.product(DASHES, LINES), strict=False))
+  every = itertools.cycle(itertools.product(DASHES, LINES))
+  looks = dict(zip(named, every, strict=False))
   ends = {}  # label -> place of the last value, and colour
   for name in [*named, *partners]:
     steps, values = series(history, name)

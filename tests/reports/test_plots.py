@@ -271,3 +271,10 @@ def test_the_map_of_gaussians_is_of_their_means():
   plain, wanted = maps.positions({"text": means}, Sphere())
   np.testing.assert_allclose(found["text"], plain["text"], atol=1e-6)
   assert share == pytest.approx(wanted)
+
+
+def test_any_number_of_lines_is_drawn():
+  names = [f"eval/uncertainty/depth_{i}" for i in range(40)]
+  history = [{"step": i, **dict.fromkeys(names, 1.0 / i)} for i in (1, 2)]
+  (axes,) = axes_of(plots.curves(history, names))
+  assert len(axes.lines) == 2 * len(names)  # each with its crosses
