@@ -227,7 +227,7 @@ def test_gaussians_are_shown_with_their_uncertainty(tmp_path):
     "\n".join(phrases),
   )
   x = model.encode_image([pictures(1)[0]])
-  tests = model.space.inclusion(model.encode_text(phrases), x)
+  tests = -model.entailment_score(model.encode_text(phrases), x)
   reader = Reader(shown)
   assert f"{(tests > 0).sum()} of 20 phrases" in reader.text
   assert "Drawn are the 16 that include it most" in reader.text
