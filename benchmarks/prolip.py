@@ -24,7 +24,6 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from absl import flags as absl_flags
 
 import hyperclip_jax
 from benchmarks import systems
@@ -32,8 +31,7 @@ from hyperclip_jax.evals.metrics import prompts, zero_shot
 from hyperclip_jax.evals.metrics.prompts import Pool
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.inference import templates
-from hyperclip_jax.training import config as config_lib
-from hyperclip_jax.training import config_tree, runs
+from hyperclip_jax.training import runs
 from hyperclip_jax.training.config import Config
 
 PROMPTS = (
@@ -65,12 +63,10 @@ def config_of(seed: int, flags: argparse.Namespace) -> Config:
   Returns:
     Config.
   """
-  config = config_tree.load(f"{systems.CONFIG}:prolip")
-  config.seed, config.steps, config.eval_every = seed, flags.steps, 0
-  config.optim.warmup = min(config.optim.warmup, flags.steps)
-  config.shapes.update(folder=str(flags.output / "shapes"), objects=OBJECTS)
-  pairs = [value.partition("=") for value in flags.set]
-  config_lib.override(config, [(name, value) for name, _, value in pairs])
+  spec = f"{systems.CONFIG}:prolip"
+  config = systems.begun(spec, seed, flags.steps, flags.output)
+  config.shapes.objects = OBJECTS
+  systems.change(config, flags.set)
   return runs.anchored(config)
 
 
@@ -140,15 +136,7 @@ def table(output: pathlib.Path) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Trains all runs, and writes the table."""
-  parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-  add = parser.add_argument
-  add("--output", type=pathlib.Path, required=True)
-  add("--seeds", nargs="+", type=int, default=[0, 1, 2])
-  add("--steps", type=int, default=1_600)
-  add("--set", nargs="*", default=[], help="config values, NAME=VALUE")
-  flags = parser.parse_args(argv)
-  absl_flags.FLAGS.mark_as_parsed()  # grain reads absl flags
-  flags.output = flags.output.expanduser().absolute()
+  flags = systems.parse(systems.flags_of(__doc__, 1_600), argv)
   for seed in flags.seeds:
     claims(config_of(seed, flags), flags.output / f"prolip-{seed}")
     write_whole(flags.output / "prolip.md", table(flags.output))

@@ -2,6 +2,7 @@
 
   python -m benchmarks.rocket --output DIR [--wordnet /usr/share/wordnet]
     [--seeds 0 1 2] [--arms clip clip_rocket-both ...] [--steps 512]
+    [--set NAME=VALUE ...]
 
 `configs/shapes_tiny.py:rocket` is trained on 1,024 scenes in batches of 64, so
 for 32 epochs, as in the paper, by 512 steps. An arm is a variant and what its
@@ -22,11 +23,10 @@ import pathlib
 from collections.abc import Sequence
 
 import jax
-from absl import flags as absl_flags
 
 from benchmarks import systems
 from hyperclip_jax.files import write_whole
-from hyperclip_jax.training import config_tree, runs
+from hyperclip_jax.training import runs
 from hyperclip_jax.training.config import Config
 
 SCENES, BATCH = 1_024, 64
@@ -55,11 +55,9 @@ def config_of(arm: str, seed: int, flags: argparse.Namespace) -> Config:
     Config.
   """
   variant, _, change = arm.partition("-")
-  config = config_tree.load(f"{systems.CONFIG}:rocket")
-  config.seed, config.steps, config.batch_size = seed, flags.steps, BATCH
-  config.eval_every = 0
-  config.optim.warmup = min(config.optim.warmup, flags.steps)
-  config.shapes.update(folder=str(flags.output / "shapes"), train=SCENES)
+  spec = f"{systems.CONFIG}:rocket"
+  config = systems.begun(spec, seed, flags.steps, flags.output)
+  config.batch_size, config.shapes.train = BATCH, SCENES
   model = config.model
   model.variant = variant
   if variant == "swalip":
@@ -71,6 +69,7 @@ def config_of(arm: str, seed: int, flags: argparse.Namespace) -> Config:
     model.edits.update(synonym=0.4, wordnet=flags.wordnet)
   else:
     model.edits.update(stop_words=0.0, swap=0.0, delete=0.0, keep=1.0)
+  systems.change(config, flags.set)
   return runs.anchored(config)
 
 
@@ -101,16 +100,11 @@ def table(output: pathlib.Path) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Trains all runs, and writes the table."""
-  parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+  parser = systems.flags_of(__doc__, 512)
   add = parser.add_argument
-  add("--output", type=pathlib.Path, required=True)
   add("--wordnet", default="/usr/share/wordnet", help="folder of its files")
-  add("--seeds", nargs="+", type=int, default=[0, 1, 2])
   add("--arms", nargs="+", default=ARMS, choices=ARMS)
-  add("--steps", type=int, default=512)
-  flags = parser.parse_args(argv)
-  absl_flags.FLAGS.mark_as_parsed()  # grain reads absl flags
-  flags.output = flags.output.expanduser().absolute()
+  flags = systems.parse(parser, argv)
   for seed in flags.seeds:  # each seed of all arms, so that a stop costs one
     for arm in flags.arms:
       systems.trained(

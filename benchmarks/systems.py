@@ -104,20 +104,40 @@ def config_of(
   Returns:
     Config.
   """
-  config = config_tree.load(f"{flags.config}:{system}")
-  config.seed, config.steps = seed, steps
-  config.optim.warmup = min(config.optim.warmup, steps)
+  config = begun(f"{flags.config}:{system}", seed, steps, flags.output)
   rows, devices = flags.images // images, jax.device_count()
   config.batch_size = max(devices, rows - rows % devices)
-  config.eval_every = 0
-  if "shapes" in config:
-    config.shapes.folder = str(flags.output / "shapes")
-  pairs = [value.partition("=") for value in flags.set]
-  config_lib.override(config, [(name, value) for name, _, value in pairs])
+  change(config, flags.set)
   if "entail_ramp" in config.model:
     ramp = config.model.entail_ramp
     config.model.entail_ramp = round(ramp * steps / flags.steps)
   return runs.anchored(config)
+
+
+def begun(spec: str, seed: int, steps: int, output: pathlib.Path) -> Config:
+  """Makes the config of a run that is evaluated at its end alone.
+
+  Args:
+    spec: value of --config.
+    seed: seed of the run.
+    steps: updates.
+    output: folder of all runs, which share their shapes.
+
+  Returns:
+    Config, which may be changed.
+  """
+  config = config_tree.load(spec)
+  config.seed, config.steps, config.eval_every = seed, steps, 0
+  config.optim.warmup = min(config.optim.warmup, steps)
+  if "shapes" in config:
+    config.shapes.folder = str(output / "shapes")
+  return config
+
+
+def change(config: Config, values: Sequence[str]) -> None:
+  """Changes a config by "NAME=VALUE" of `--set`."""
+  pairs = [value.partition("=") for value in values]
+  config_lib.override(config, [(name, value) for name, _, value in pairs])
 
 
 def trained(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
@@ -277,20 +297,43 @@ def steps_of(
   return steps if abs(ratio - 1) <= ALIKE else max(1, round(steps * ratio))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-  """Trains all runs, and writes the tables."""
-  parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def flags_of(doc: str | None, steps: int) -> argparse.ArgumentParser:
+  """Makes the flags of a comparison of runs.
+
+  Args:
+    doc: docstring of its module.
+    steps: updates of a run by default.
+
+  Returns:
+    Parser, to which flags may be added.
+  """
+  parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
   add = parser.add_argument
   add("--output", type=pathlib.Path, required=True)
-  add("--config", type=pathlib.Path, default=CONFIG)
-  add("--systems", nargs="+", default=costs.names(), choices=costs.names())
   add("--seeds", nargs="+", type=int, default=[0, 1, 2])
-  add("--steps", type=int, default=2_400)
-  add("--images", type=int, default=256, help="of all views, a step")
+  add("--steps", type=int, default=steps)
   add("--set", nargs="*", default=[], help="config values, NAME=VALUE")
+  return parser
+
+
+def parse(
+  parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> argparse.Namespace:
+  """Parses the flags of a comparison of runs."""
   flags = parser.parse_args(argv)
   absl_flags.FLAGS.mark_as_parsed()  # grain reads absl flags
   flags.output = flags.output.expanduser().absolute()
+  return flags
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Trains all runs, and writes the tables."""
+  parser = flags_of(__doc__, 2_400)
+  add = parser.add_argument
+  add("--config", type=pathlib.Path, default=CONFIG)
+  add("--systems", nargs="+", default=costs.names(), choices=costs.names())
+  add("--images", type=int, default=256, help="of all views, a step")
+  flags = parse(parser, argv)
   flags.output.mkdir(parents=True, exist_ok=True)
   systems = {name: measured(name, flags) for name in flags.systems}
   first = next(iter(systems.values()))

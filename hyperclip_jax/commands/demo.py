@@ -139,14 +139,15 @@ def respond(
     text: phrases, one per line.
 
   Yields:
-    HTML of the tables, then of the figures; of the problem alone if there is
-    one.
+    HTML of the tables, then of the figures; of a problem, then nothing.
 
   Raises:
     FileNotFoundError: the picture is not in the folder.
   """
   phrases = [*dict.fromkeys(files.lines(text.removeprefix("\ufeff")))]
   try:
+    if path is None:
+      raise ValueError("There is no picture: drop one.")
     if not phrases:
       raise ValueError("There are no phrases: type some, one per line.")
     if len(phrases) > MOST_PHRASES:
@@ -156,6 +157,7 @@ def respond(
     picture = _picture(folder, path)
   except ValueError as error:
     yield answer.problem(str(error))
+    yield Markup()
     return
   found = explore.explore(model, picture, phrases, things)
   yield answer.tables(model, picture, phrases, things, found)
@@ -185,7 +187,7 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
     answers = respond(model, begin.things, folder, path, text)
     try:
       yield str(next(answers)), gr.skip()
-      yield gr.skip(), str(next(answers, ""))
+      yield gr.skip(), str(next(answers))
     except FileNotFoundError as error:
       raise gr.Error(str(error), print_exception=False) from error
 
@@ -311,10 +313,8 @@ def _pictures(
   return found
 
 
-def _picture(folder: str, path: str | None) -> Pixels:
+def _picture(folder: str, path: str) -> Pixels:
   """Loads an uploaded picture; a ValueError tells the user what is wrong."""
-  if path is None:
-    raise ValueError("There is no picture: drop one.")
   file = file_in(folder, path)
   if file is None:
     raise FileNotFoundError("This picture was not uploaded here: drop it again")

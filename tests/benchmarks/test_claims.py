@@ -12,7 +12,9 @@ from tests import small
 
 @pytest.fixture
 def flags(tmp_path):
-  return argparse.Namespace(output=tmp_path, steps=512, wordnet="/words")
+  return argparse.Namespace(
+    output=tmp_path, steps=512, wordnet="/words", set=[]
+  )
 
 
 @pytest.mark.parametrize("arm", rocket.ARMS)

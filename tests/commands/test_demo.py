@@ -302,6 +302,14 @@ def test_problems_are_told(begun, tmp_path, make, text, wanted):
   assert "problem" in shown
 
 
+def test_a_problem_takes_old_figures_away(begun, tmp_path):
+  model, begin = begun
+  found = [*demo.respond(model, begin.things, str(tmp_path), None, "a cat")]
+  assert len(found) == 2
+  assert "no picture" in found[0]
+  assert not found[1]
+
+
 def test_no_file_outside_of_the_uploads_is_opened(begun, file, tmp_path):
   """A client sends what path it likes; all answers to others are alike."""
   uploads = tmp_path / "uploads"
