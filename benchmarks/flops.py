@@ -1,5 +1,6 @@
 """Floating-point operations of the towers' matmuls, two for a multiply-add."""
 
+from hyperclip_jax.nn import gradients
 from hyperclip_jax.systems.dual_encoder import Options
 
 
@@ -18,11 +19,14 @@ def transformer(width: int, depth: int, length: int) -> int:
 
 
 def image(o: Options) -> int:
-  """Counts the forward pass of one image."""
+  """Counts the forward pass of one image, without the sums of cells."""
   vision = o.vision
+  inputs = 3 * vision.patch**2
+  if vision.stem == "gradients":
+    inputs = gradients.CHANNELS * (vision.patch // gradients.CELL) ** 2
   patches = (o.image_size // vision.patch) ** 2
   return (
-    2 * patches * 3 * vision.patch**2 * vision.width
+    2 * patches * inputs * vision.width
     + transformer(vision.width, vision.depth, patches + 1)
     + 2 * vision.width * o.embed_dim
   )

@@ -20,8 +20,15 @@ def get_config(system: str = "hycoclip") -> Config:
     config.model.entail_weight = 0.02
 
   # Under 6 MB of parameters: the first 3,582 merges of CLIP's tokenizer.
-  config.model.image_size = 48
-  config.model.vision.update(width=128, depth=4, heads=4, patch=24)
+  config.model.vision.update(width=128, depth=3, heads=4)
+  if "stem" in config.model.vision:
+    # One patch is the whole picture. Oriented gradients are alike in all
+    # vendors' drawings; what pixels teach is a vendor's own style.
+    config.model.image_size = 64
+    config.model.vision.update(patch=64, stem="gradients")
+  else:
+    config.model.image_size = 48
+    config.model.vision.patch = 24
   if "init_std" in config.model.vision:
     config.model.vision.init_std = 0.1
   config.model.text.update(width=64, depth=1, heads=2, vocab=4_096, context=24)

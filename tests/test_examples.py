@@ -26,7 +26,7 @@ MODULES = {
   f"{package.__name__}.{module.name}"
   for package in PACKAGES
   for module in pkgutil.iter_modules(package.__path__)
-} - WITHOUT | {"hyperclip_jax.nn.separation"}
+} - WITHOUT | {"hyperclip_jax.nn.separation", "hyperclip_jax.nn.gradients"}
 
 
 def run(name, **values):

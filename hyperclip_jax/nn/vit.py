@@ -2,6 +2,7 @@
 
 Positions are fixed sines and cosines, with the patch initialiser of MoCo v3
 (Chen et al., 2021, arXiv 2104.02057), or learned, as in arXiv 2010.11929.
+Patches are of pixels, or of cells of oriented gradients for very small data.
 """
 
 import jax.numpy as jnp
@@ -10,10 +11,12 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from hyperclip_jax.nn import gradients
 from hyperclip_jax.nn.initializers import fan_in_uniform
 from hyperclip_jax.nn.transformer import Init, Transformer
 
 POSITIONS = ("sincos", "learned")
+STEMS = ("pixels", "gradients")
 
 
 def sincos_positions(
@@ -58,6 +61,8 @@ class ViT(nn.Module):
     positions: "sincos" for fixed positions of the patches, or "learned" ones of
       the patches and CLS, for images of one size.
     epsilon: epsilon of the LayerNorms.
+    stem: what patches consist of: "pixels", or "gradients" for the cells of
+      `nn.gradients`, where `patch` is a multiple of 8.
   """
 
   width: int
@@ -70,6 +75,7 @@ class ViT(nn.Module):
   unroll: bool = False
   positions: str = "sincos"
   epsilon: float = 1e-5
+  stem: str = "pixels"
 
   @nn.compact
   def __call__(
@@ -85,11 +91,14 @@ class ViT(nn.Module):
       Features of CLS (b, width), or all of them (b, 1 + patches, width).
     """
     batch, pixels = images_BHWC.shape[:2]
-    side, patch = pixels // self.patch, self.patch
+    side, patch, places_BHWC = pixels // self.patch, self.patch, images_BHWC
+    if self.stem == "gradients":
+      patch, places_BHWC = patch // gradients.CELL, gradients.cells(images_BHWC)
+    channels = places_BHWC.shape[-1]
     patches_BPX = (
-      images_BHWC.reshape(batch, side, patch, side, patch, 3)
+      places_BHWC.reshape(batch, side, patch, side, patch, channels)
       .transpose(0, 1, 3, 2, 4, 5)
-      .reshape(batch, side * side, patch * patch * 3)
+      .reshape(batch, side * side, patch * patch * channels)
     )
     learned = self.positions == "learned"
     # MoCo v3's initialiser of the flattened patch, or that of a convolution.

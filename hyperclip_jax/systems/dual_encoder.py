@@ -15,9 +15,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from hyperclip_jax.data.feed.tokenizer import Tokenizer
 from hyperclip_jax.data.feed.views import Display
 from hyperclip_jax.geometry.spaces import Space
+from hyperclip_jax.nn import gradients
 from hyperclip_jax.nn.text import TextTransformer
 from hyperclip_jax.nn.transformer import REMAT
-from hyperclip_jax.nn.vit import ViT
+from hyperclip_jax.nn.vit import STEMS, ViT
 from hyperclip_jax.sections import Section, choice, number, switch
 from hyperclip_jax.systems.sizes import VIT
 from hyperclip_jax.systems.task import (
@@ -59,16 +60,23 @@ class Vision(Section):
   heads: int = number(VIT["B"]["heads"], most=MOST)
   patch: int = number(VIT["B"]["patch"], most=MOST)
   init_std: float = number(0.02, training=True)
+  stem: str = choice("pixels", STEMS)
 
   def __str__(self) -> str:
     """Formats the sizes for reports."""
-    return f"{self.depth} x {self.width}, patch {self.patch}"
+    of = "" if self.stem == "pixels" else f" of {self.stem}"
+    return f"{self.depth} x {self.width}, patch {self.patch}{of}"
 
   def problems(self):
     if self.width % self.heads:
       yield f"heads must divide the width {self.width}, found {self.heads}"
     if self.width % 4:
       yield f"width must be a multiple of 4, found {self.width}"
+    if self.stem == "gradients" and self.patch % gradients.CELL:
+      yield (
+        f"patch must be a multiple of the {gradients.CELL} pixels of a cell "
+        f"with stem='gradients', found {self.patch}"
+      )
 
 
 @dataclasses.dataclass(frozen=True)

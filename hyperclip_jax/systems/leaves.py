@@ -184,6 +184,12 @@ def _turn_back(array: Any, turn: str, patch: int) -> Any:
     case "conv":
       return array.transpose(3, 2, 0, 1)
     case "patch":
+      if len(array) != patch * patch * 3:
+        raise ValueError(
+          f"a patch of {patch} pixels has {patch * patch * 3:,} inputs in "
+          f"official checkpoints, and {len(array):,} here (vision.stem); save "
+          "a release instead, with save_pretrained"
+        )
       return array.reshape(patch, patch, 3, -1).transpose(3, 2, 0, 1)
     case "row":
       return array[None]
