@@ -14,8 +14,11 @@ def get_config(system: str = "hycoclip") -> Config:
   config = paper(system, "S")
   config.steps = 2_800
   config.batch_size = 128
-  if "cones" in config.model:  # as shapes_tiny.py
-    config.model.update(entail_ramp=1_200, min_radius=0.3)
+  if "cones" in config.model:
+    config.model.entail_ramp = 1_200  # as shapes_tiny.py
+    if "curv_range" in config.model:
+      # Left to itself the curvature falls to its bound: an almost flat space.
+      config.model.curv_range = (1.0, 1.0)
   elif "entail_weight" in config.model:
     config.model.entail_weight = 0.02
 
@@ -35,8 +38,8 @@ def get_config(system: str = "hycoclip") -> Config:
   config.model.embed_dim = 64
   config.model.dtype = "float32"
 
-  config.optim.learning_rate = 1e-3
-  config.optim.warmup = 100
+  config.optim.learning_rate = 2e-3
+  config.optim.warmup = 200
   config.optim.weight_decay = 0.1
 
   config.data.shards = "data/emoji/train"
@@ -52,7 +55,6 @@ def get_config(system: str = "hycoclip") -> Config:
     brightness=0.2,
     contrast=0.2,
     saturation=0.2,
-    hue=0.02,
   )
   config.data.text_buckets = (16, 24)
   config.data.threads = 2

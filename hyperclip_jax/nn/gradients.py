@@ -1,7 +1,7 @@
 """Cells of oriented gradients: what a drawing has in any style."""
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 CELL = 8  # side of a cell in pixels
@@ -34,29 +34,34 @@ def cells(
     ((1, 2, 2, 11), 0)
   """
   grey = jnp.mean(images_BHWC, axis=-1)
-  padded = jnp.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
-  dx = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
-  dy = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+  # What lies beyond an edge is as the pixels at it.
+  dx = jnp.concatenate([grey[:, :, 1:], grey[:, :, -1:]], axis=2)
+  dx -= jnp.concatenate([grey[:, :, :1], grey[:, :, :-1]], axis=2)
+  dy = jnp.concatenate([grey[:, 1:], grey[:, -1:]], axis=1)
+  dy -= jnp.concatenate([grey[:, :1], grey[:, :-1]], axis=1)
   squared = dx**2 + dy**2 + 1e-6
-  # The double angle has no sign of the gradient.
-  cosine, sine = (dx**2 - dy**2) / squared, 2 * dx * dy / squared
-  angles = jnp.arange(TURNS, dtype=grey.dtype) * (2 * jnp.pi / TURNS)
-  agreement = jax.nn.relu(
-    cosine[..., None] * jnp.cos(angles)[None, None, None]
-    + sine[..., None] * jnp.sin(angles)[None, None, None]
+  # The double angle has no sign of the gradient; its vector is as long as the
+  # cube root of the gradient.
+  shrink = squared ** (1 / (2 * SHARPNESS) - 1)
+  cosine, sine = (dx**2 - dy**2) * shrink, 2 * dx * dy * shrink
+  # Orientations stand before the pixels, which XLA's CPU is faster with.
+  angles_1T11 = np.arange(TURNS).reshape(1, -1, 1, 1) * (2 * np.pi / TURNS)
+  agreement_BTHW = jnp.maximum(
+    cosine[:, None] * jnp.asarray(np.cos(angles_1T11), grey.dtype)
+    + sine[:, None] * jnp.asarray(np.sin(angles_1T11), grey.dtype),
+    0,
   )
-  strength = _means(jnp.sqrt(squared)[..., None] * agreement**SHARPNESS)
+  strength = _means(agreement_BTHW**SHARPNESS).transpose(0, 2, 3, 1)
   # The square root has a finite derivative at zero.
   rows = jnp.sqrt(strength + 1e-6) - 1e-3
   level = jnp.mean(rows**2, axis=(1, 2, 3), keepdims=True)
-  return jnp.concatenate(
-    [rows / jnp.sqrt(level + 1e-6), _means(images_BHWC)], axis=-1
-  )
+  colours = _means(images_BHWC.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+  return jnp.concatenate([rows / jnp.sqrt(level + 1e-6), colours], axis=-1)
 
 
-def _means(x: Float[Array, "b h w c"]) -> Float[Array, "b _h _w c"]:
+def _means(x_BCHW: Float[Array, "b c h w"]) -> Float[Array, "b c _h _w"]:
   """Means over cells."""
-  b, h, w, c = x.shape
+  b, c, h, w = x_BCHW.shape
   return jnp.mean(
-    x.reshape(b, h // CELL, CELL, w // CELL, CELL, c), axis=(2, 4)
+    x_BCHW.reshape(b, c, h // CELL, CELL, w // CELL, CELL), axis=(3, 5)
   )

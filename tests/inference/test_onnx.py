@@ -48,6 +48,15 @@ def test_embeddings_are_the_same_for_any_number_of_rows(exported):
 
 
 @pytest.mark.slow
+def test_a_tower_of_gradients_is_exported(tmp_path):
+  model = pretrained.load("emoji-mini")
+  path, _ = onnx.export(model, tmp_path)
+  images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+  (found,) = onnxruntime.InferenceSession(path).run(None, {"pixels": images})
+  np.testing.assert_allclose(found, model.encode_image(images), atol=1e-5)
+
+
+@pytest.mark.slow
 def test_metadata_are_enough_to_compare(exported):
   model, (image, text) = exported
   for session in (image, text):
