@@ -21,6 +21,8 @@ def facts(model: HyperCLIP) -> dict[str, str]:
     sizes = vars(getattr(model.options, name, None) or object)
     if {"depth", "width"} <= sizes.keys():
       patch = f", patch {sizes['patch']}" if "patch" in sizes else ""
+      if sizes.get("stem", "pixels") != "pixels":
+        patch += f" of {sizes['stem']}"
       found[f"{name} tower"] = f"{sizes['depth']} x {sizes['width']}{patch}"
   return found | {
     "images": f"{model.image_size} x {model.image_size} pixels",

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+import hyperclip_jax
 from hyperclip_jax.checkpoints import torch_checkpoint
 from hyperclip_jax.checkpoints.release import Release
 from hyperclip_jax.nn import gradients
@@ -129,3 +130,5 @@ def test_patches_are_whole_cells():
   with pytest.raises(ValueError, match=r"multiple of the 8 pixels .* found 4"):
     dataclasses.replace(OPTIONS.vision, patch=4)
   assert str(OPTIONS.vision) == "1 x 16, patch 16 of gradients"
+  tower = hyperclip_jax.load("emoji-mini").summary()
+  assert "3 x 128, patch 64 of gradients" in tower
