@@ -17,7 +17,7 @@ def get_config(system: str = "hycoclip") -> Config:
   if "cones" in config.model:
     config.model.entail_ramp = 1_200  # as shapes_tiny.py
     if "curv_range" in config.model:
-      # Left to itself the curvature falls to its bound: an almost flat space.
+      # Left to itself the curvature falls to its bound, 0.1.
       config.model.curv_range = (1.0, 1.0)
   elif "entail_weight" in config.model:
     config.model.entail_weight = 0.02

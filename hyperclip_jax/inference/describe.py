@@ -18,12 +18,8 @@ def facts(model: HyperCLIP) -> dict[str, str]:
   """
   found = {"system": model.system, "parameters": f"{model.size:,}"}
   for name in ("vision", "text"):
-    sizes = vars(getattr(model.options, name, None) or object)
-    if {"depth", "width"} <= sizes.keys():
-      patch = f", patch {sizes['patch']}" if "patch" in sizes else ""
-      if sizes.get("stem", "pixels") != "pixels":
-        patch += f" of {sizes['stem']}"
-      found[f"{name} tower"] = f"{sizes['depth']} x {sizes['width']}{patch}"
+    if hasattr(model.options, name):
+      found[f"{name} tower"] = str(getattr(model.options, name))
   return found | {
     "images": f"{model.image_size} x {model.image_size} pixels",
     "texts": f"at most {model.context} tokens",

@@ -77,7 +77,7 @@ def towers(model: HyperCLIP) -> str:
     words.append(f"vision {o.vision}")
   words.append(f"{model.image_size} px")
   if hasattr(o, "text"):
-    words.append(f"text {o.text.depth} x {o.text.width}")
+    words.append(f"text {o.text}")
   return ", ".join(words)
 
 

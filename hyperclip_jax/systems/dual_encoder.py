@@ -89,6 +89,10 @@ class Text(Section):
   vocab: int = number(49_408, most=MOST)
   context: int = number(77, most=MOST)
 
+  def __str__(self) -> str:
+    """Formats the sizes for reports."""
+    return f"{self.depth} x {self.width}"
+
   def problems(self):
     if self.width % self.heads:
       yield f"heads must divide the width {self.width}, found {self.heads}"

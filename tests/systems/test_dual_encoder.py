@@ -79,3 +79,12 @@ def test_initial_scalars():
   assert np.exp(params["logit_scale"]) == pytest.approx(1 / 0.07)
   assert np.exp(params["curv"]) == 1
   assert np.exp(params["visual_alpha"]) == pytest.approx(1 / math.sqrt(32))
+
+
+@pytest.mark.parametrize("name", systems.names())
+def test_reports_name_towers_by_their_sizes(name):
+  options = systems.find(name).Options()
+  for tower in ("vision", "text"):
+    if hasattr(options, tower):
+      sizes = getattr(options, tower)
+      assert str(sizes).startswith(f"{sizes.depth} x {sizes.width}")

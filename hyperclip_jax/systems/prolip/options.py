@@ -27,6 +27,10 @@ class Vision(Section):
   patch: int = number(16, most=MOST)
   mlp_ratio: float = number(4.0, least=0.01, most=100)
 
+  def __str__(self) -> str:
+    """Formats the sizes for reports."""
+    return f"{self.depth} x {self.width}, patch {self.patch}"
+
   def problems(self):
     if self.width % self.heads:
       yield f"heads must divide the width {self.width}, found {self.heads}"
@@ -48,6 +52,10 @@ class Text(Section):
   mlp_ratio: float = number(4.0, least=0.01, most=100)
   norm_eps: float = number(1e-6, most=1)
   mask_id: int = number(32_000, least=0, training=True)
+
+  def __str__(self) -> str:
+    """Formats the sizes for reports."""
+    return f"{self.depth} x {self.width}"
 
   def problems(self):
     if self.width % self.heads:
