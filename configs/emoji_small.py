@@ -35,6 +35,8 @@ def get_config(system: str = "hycoclip") -> Config:
   if "init_std" in config.model.vision:
     config.model.vision.init_std = 0.1
   config.model.text.update(width=64, depth=1, heads=2, vocab=4_096, context=24)
+  if "mask_id" in config.model.text:
+    config.model.text.mask_id = 4_000  # a rare token
   config.model.embed_dim = 64
   config.model.dtype = "float32"
 
