@@ -5,7 +5,10 @@ of the ball and the Einstein midpoint of the Klein model are the same point.
 
 References:
   Lou et al., Differentiating through the Fréchet Mean, ICML 2020.
+  Pennec, Intrinsic Statistics on Riemannian Manifolds, JMIV 2006.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -43,30 +46,21 @@ def frechet_mean(
     >>> lorentz.logmap0(frechet_mean(x, 1.0), 1.0).round(4)
     Array([1.5, 0. ], dtype=float32)
   """
-  shares = _shares(x, weights)
-
-  def mean_log(mu):
-    logs = lorentz.logmap(mu[..., None, :], x, curv)
-    return jnp.sum(shares[..., None] * logs, axis=-2)
-
-  def descend(mean_log, start):
-    return _descend(mean_log, start, x, shares, curv)
-
-  start = jax.lax.stop_gradient(lorentz.centroid(x, curv, weights))
-  return jax.lax.custom_root(mean_log, start, descend, _solve)
+  return _mean(x, _shares(x, weights), curv)
 
 
-def _descend(mean_log, start, x, shares, curv):
-  """Iterates to the mean; `mean_log` is the direction of descent."""
+@jax.custom_jvp
+def _mean(x, shares, curv):
+  """Finds the mean by descent from the centroid; the shares add up to 1."""
   rc = jnp.sqrt(curv)
 
   def step(state):
     mu, _, count = state
     a2 = _angle2(x, mu[..., None, :], curv)
     a = jnp.sqrt(a2)
-    tangent = mean_log(mu)
-    bend = dot(shares, 1 + a2 / (1 + a))  # a coth(a) <= 1 + a^2 / (1 + a)
-    v = tangent / bend[..., None]
+    # a coth(a) <= 1 + a^2 / (1 + a)
+    bend = dot(shares, 1 + a2 / (1 + a))
+    v = _mean_log(mu, x, shares, curv) / bend[..., None]
     length = rc * jnp.sqrt(stable.squared_length(v, mu, curv))
     noise = 8 * jnp.finfo(x.dtype).eps * (1 + jnp.max(a, axis=-1))
     moving = length > noise * rc * stable.time(mu, curv)
@@ -75,14 +69,41 @@ def _descend(mean_log, start, x, shares, curv):
   def unfinished(state):
     return state[1] & (state[2] < _MOST_STEPS)
 
+  start = lorentz.centroid(x, curv, shares)
   return jax.lax.while_loop(unfinished, step, (start, jnp.array(True), 0))[0]
 
 
-def _solve(linear, y):
-  """Solves linear(v) = y, where `linear` acts on each row by itself."""
-  basis = jnp.eye(y.shape[-1], dtype=y.dtype)
-  columns = jax.vmap(lambda e: linear(jnp.broadcast_to(e, y.shape)))(basis)
-  return jnp.linalg.solve(jnp.moveaxis(columns, 0, -1), y[..., None])[..., 0]
+@_mean.defjvp
+def _mean_jvp(primals, tangents):
+  """Derives the mean as the root of `_mean_log`.
+
+  In a frame at the mean, minus the derivative of log_mu(x_i) by mu is f - (f -
+  1) u u^T, with f = a coth(a) and u the direction of the logarithm (Pennec,
+  2006). Their weighted sum is symmetric, and at least 1.
+  """
+  x, shares, curv = primals
+  mu = _mean(x, shares, curv)
+  _, change = jax.jvp(functools.partial(_mean_log, mu), primals, tangents)
+  root, each = jnp.zeros_like(mu), mu[..., None, :]
+  a2 = _angle2(x, each, curv)
+  logs = lorentz.ptransp(
+    each, root[..., None, :], lorentz.logmap(each, x, curv), curv
+  )
+  # f = 1 + a^2 L(a) / a, where a^2 = c |log|^2
+  quotient = shares * numerics.langevinc(a2)
+  bend = 1 + dot(quotient, a2)
+  columns = jnp.swapaxes(logs, -1, -2)
+  moments = numerics.products(quotient[..., None, :] * columns, columns)
+  eye = jnp.broadcast_to(jnp.eye(x.shape[-1], dtype=x.dtype), moments.shape)
+  matrix = bend[..., None, None] * eye - curv * moments
+  v = lorentz.ptransp(mu, root, change, curv)
+  v = jnp.linalg.solve(matrix, v[..., None])[..., 0]
+  return mu, lorentz.ptransp(root, mu, v, curv)
+
+
+def _mean_log(mu, x, shares, curv):
+  logs = lorentz.logmap(mu[..., None, :], x, curv)
+  return jnp.sum(shares[..., None] * logs, axis=-2)
 
 
 def variance(

@@ -36,6 +36,11 @@ _SINHC = tuple(1 / math.factorial(2 * k + 1) for k in range(8))
 _ASINHC = tuple(
   (-0.25) ** k * math.comb(2 * k, k) / (2 * k + 1) for k in range(8)
 )
+# of r coth(r), with Bernoulli numbers, less its first term and over r^2
+_LANGEVINC = (
+  *(1 / 3, -1 / 45, 2 / 945, -1 / 4725),
+  *(2 / 93_555, -1382 / 638_512_875, 4 / 18_243_225, -3617 / 162_820_783_125),
+)
 
 
 def namespace(*values: Any) -> ModuleType:
@@ -188,6 +193,15 @@ def sinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
 def asinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   """Computes asinh(r) / r for r2 = r^2 >= 0; 1 at 0."""
   return _even_quotient(namespace(r2).arcsinh, _ASINHC, r2)
+
+
+def langevinc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+  """Computes (coth(r) - 1/r) / r for r2 = r^2 >= 0; 1/3 at 0."""
+
+  def langevin(r):
+    return 1 / namespace(r).tanh(r) - 1 / r
+
+  return _even_quotient(langevin, _LANGEVINC, r2)
 
 
 def log_sinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
