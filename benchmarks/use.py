@@ -9,6 +9,7 @@ difference of embeddings in ONNX Runtime.
 """
 
 import argparse
+import itertools
 import pathlib
 import statistics
 import subprocess
@@ -39,6 +40,7 @@ hyperclip_jax.load("emoji-mini")
 print(imported - start, time.perf_counter() - imported)
 """
 WORDS = ("dog", "red apple", "car", "tree", "house", "boat", "hat", "bell")
+ROWS = (20, 1_000, 10_000)  # labels, phrases or entries of an index
 LABELS = [f"label {i}" for i in range(20)]
 
 
@@ -64,22 +66,47 @@ def towers(size: str, rounds: int) -> None:
   options = hycoclip.Options(vision=Vision(**sizes.VIT[size]), dtype="float32")
   models = {count: model(options, count) for count in (64, 1)}
   picture = np.zeros((224, 224, 3), np.uint8)
-  index = models[64].index_texts(LABELS)
   works: dict[str, Callable[[], object]] = {
     f"one picture, batch_size={count}": lambda m=m: m.encode_image(picture)
     for count, m in models.items()
   }
-  image, rows = models[64].encode_image(picture), index.embeddings
-  works |= {
-    "classify beside the encoder": lambda: models[64].probabilities(
-      image, rows
-    ),
-    "similarity": lambda: models[64].similarity(image, rows),
-    "entailment_score": lambda: models[64].entailment_score(rows, image),
-    "distance_to_root": lambda: models[64].distance_to_root(rows),
-    "search": lambda: models[64].search(image, index),
-  }
   measure(works, rounds)
+  for count in ROWS:
+    print(f"{count:,} rows")
+    measure(after_towers(models[64], count), rounds)
+
+
+def after_towers(
+  model: HyperCLIP, count: int
+) -> dict[str, Callable[[], object]]:
+  """Makes the calls that follow the towers, with one picture and some rows.
+
+  Each call has another number of rows, so that none is compiled for.
+
+  Args:
+    model: model that makes the embeddings.
+    count: rows of the first call.
+
+  Returns:
+    Calls by name.
+  """
+  image = model.encode_image(np.zeros((224, 224, 3), np.uint8))
+  some = model.encode_text(LABELS)
+  rows = np.tile(some, (-(-2 * count // len(some)), 1))
+  names = [f"{row}" for row in range(len(rows))]
+  index = model.index(rows[:count], names[:count])
+  sizes = itertools.count(count)
+
+  def new() -> np.ndarray:
+    return rows[: next(sizes)]
+
+  return {
+    "classify beside the encoder": lambda: model.probabilities(image, new()),
+    "similarity": lambda: model.similarity(image, new()),
+    "entailment_score": lambda: model.entailment_score(new(), image),
+    "distance_to_root": lambda: model.distance_to_root(new()),
+    "search": lambda: model.search(image, index),
+  }
 
 
 def page(rounds: int) -> None:
