@@ -1,13 +1,11 @@
 """Scenes of one to four emoji, with captions that name them."""
 
 import io
-import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 from hyperclip_jax.data.emoji.concepts import ROOT, Concept
 from hyperclip_jax.data.records.boxes import Box
@@ -15,9 +13,6 @@ from hyperclip_jax.data.records.boxes import Box
 SIDES = {1: (0.62, 0.94), 2: (0.40, 0.50), 3: (0.36, 0.48), 4: (0.36, 0.48)}
 COUNTS = {1: 50, 2: 28, 3: 14, 4: 8}  # relative frequencies
 TURN = 12  # degrees, either way
-STRETCH, SHEAR = 0.12, 0.1  # standard deviations of a restyled emoji
-SATURATION = (0.2, 1.5)
-GAMMA, LIGHT = 0.3, 0.4  # standard deviations of logarithms
 MARGIN = 0.02  # to the border of a cell
 LEAST = 16  # pixels of an emoji's side that are kept after decoding, times 8
 # How a phrase names an emoji; WordNet's noun only where there is one.
@@ -66,42 +61,6 @@ def on_white(image: Image.Image, margin: float = 0.0) -> Image.Image:
   left, top = ((side - length) // 2 for length in image.size)
   ground.alpha_composite(image, (left, top))
   return ground.convert("RGB")
-
-
-def restyled(rng: random.Random, emoji: Image.Image) -> Image.Image:
-  """Draws an emoji in another shape, colours and light.
-
-  What it shows stays the same, as among vendors: it is stretched and sheared,
-  its colours are more or less saturated and dark, and light falls from a side.
-
-  Args:
-    rng: random numbers.
-    emoji: RGBA.
-
-  Returns:
-    RGBA of another size.
-  """
-  stretch, shear = math.exp(rng.gauss(0, STRETCH)), rng.gauss(0, SHEAR)
-  width, height = emoji.size
-  wide = round((width + abs(shear) * height) * stretch)
-  left = max(shear, 0) * height
-  emoji = emoji.transform(
-    (wide, height),
-    Image.Transform.AFFINE,
-    (1 / stretch, shear, -left, 0, 1, 0),
-    Image.Resampling.BICUBIC,
-  )
-  pixels = np.asarray(emoji, np.float32) / 255
-  colours, opaque = pixels[..., :3], pixels[..., 3:]
-  grey = colours.mean(axis=-1, keepdims=True)
-  colours = grey + rng.uniform(*SATURATION) * (colours - grey)
-  angle, light = rng.uniform(0, 2 * math.pi), rng.gauss(0, LIGHT)
-  x = np.linspace(-light, light, wide) * math.cos(angle)
-  y = np.linspace(-light, light, height) * math.sin(angle)
-  colours = colours * np.exp(x + y[:, None])[..., None]
-  colours = np.clip(colours, 0, 1) ** math.exp(rng.gauss(0, GAMMA))
-  pixels = np.concatenate([colours, opaque], axis=-1)
-  return Image.fromarray((pixels * 255).astype(np.uint8), "RGBA")
 
 
 def scene(
@@ -211,8 +170,7 @@ def _paste(
 ) -> Box:
   """Pastes an emoji near a centre and returns its box."""
   size, side = image.width, rng.uniform(*SIDES[count])
-  # Sides that touch its border would be jagged.
-  drawn = ImageOps.expand(emoji, 2).rotate(
+  drawn = emoji.rotate(
     rng.uniform(-TURN, TURN), Image.Resampling.BICUBIC, expand=True
   )
   drawn = drawn.crop(drawn.getchannel("A").getbbox())
@@ -241,12 +199,12 @@ def _ground(rng: random.Random, size: int) -> Image.Image:
     mask = mask.rotate(rng.choice((0, 90, 180, 270)))
     image.paste(second, (0, 0), mask)
   elif kind == "striped":
-    gap = rng.randrange(6, 16) * size // 64
+    gap = rng.randrange(6, 16)
     for x in range(-size, size, gap):
       line = [(x, 0), (x + size * rng.choice((0, 1)), size)]
       draw.line(line, second, max(1, gap // 3))
   elif kind == "dotted":
-    gap = rng.randrange(6, 14) * size // 64
+    gap = rng.randrange(6, 14)
     for x in range(0, size, gap):
       for y in range(0, size, gap):
         draw.ellipse((x, y, x + gap // 3, y + gap // 3), second)

@@ -7,7 +7,6 @@ import json
 import random
 import tarfile
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -244,33 +243,6 @@ def test_offsets_are_of_whole_phrases(seed, count):
     ends = end
   phrases = [text[int(a) : int(b)] for a, b, *_ in rows]
   assert len({*phrases}) == count
-
-
-@given(st.integers(0, 2**32), st.integers(8, 60), st.integers(8, 60))
-def test_a_restyled_emoji_is_whole(seed, width, height):
-  """A sheared rectangle has rows of one length, of which none is cut."""
-  rng, image = random.Random(seed), Image.new("RGBA", (width, height), "red")
-  alpha = np.asarray(scenes.restyled(rng, image).getchannel("A")) / 255
-  rows = alpha.sum(axis=1)
-  assert alpha.shape[0] == height
-  np.testing.assert_allclose(rows, rows[0], atol=2)
-  assert width / 2 < rows[0] < 2 * width
-
-
-def test_only_what_is_trained_on_is_restyled(folder):
-  def colours(split):
-    found = set()
-    for record in read(folder, split):
-      if len(record.parts) != 1 or record.parts[0].box[2] < 0.5:
-        continue
-      image = Image.open(io.BytesIO(record.image)).convert("RGB")
-      x1, y1, x2, y2 = record.parts[0].box
-      middle = (x1 + x2) / 2 * image.width, (y1 + y2) / 2 * image.height
-      found.add(image.getpixel(middle))
-    return np.array([*found])
-
-  assert np.ptp(colours("objects"), axis=0).max() < 30  # JPEG's noise
-  assert np.ptp(colours("train"), axis=0).max() > 100
 
 
 @given(st.integers(0, 2**32), st.integers(1, 4))
