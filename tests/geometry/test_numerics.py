@@ -35,12 +35,24 @@ def test_quotients_to_a_few_ulp(function, reference, dtype):
     assert function(jnp.zeros((), dtype)) == 1
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_r_coth_r_to_a_few_ulp(dtype):
+  with jax.enable_x64(dtype == "float64"):
+    r2 = jnp.asarray(np.r_[10.0 ** np.arange(-12, 8), SEAM * np.r_[0.9, 1, 2]])
+    r2 = r2.astype(dtype)
+    r = np.sqrt(np.asarray(r2, np.longdouble))
+    found = np.asarray(1 + r2 * numerics.langevinc(r2))
+    error = found / (r / np.tanh(r)) - 1
+    assert np.abs(error).max() < 4 * np.finfo(dtype).eps
+
+
 @pytest.mark.parametrize(
   ("function", "at_zero"),
   [
     (numerics.sinhc, (1, 1 / 6, 1 / 60)),
     (numerics.asinhc, (1, -1 / 6, 3 / 20)),
     (numerics.coshm1, (0, 1 / 2, 1 / 12)),
+    (numerics.langevinc, (1 / 3, -1 / 45, 4 / 945)),
     (numerics.squared_acosh1p, (0, 2, -2 / 3)),
   ],
 )
