@@ -333,12 +333,17 @@ def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
     ]
   if len(found.cones) > MOST_CONES:
     text += f". Drawn are the {MOST_CONES} clearest"
-  uri = plots.data_uri(cones.cones(found.cones[:MOST_CONES], model.space))
+  drawn = found.cones[:MOST_CONES]
+  uri = plots.data_uri(cones.cones(drawn, model.space))
+  radius, far = cones.border(drawn, model.space), ""
+  if radius < 1:
+    distance = model.space.disk_distance(radius)
+    far = f", up to a distance of {distance:.2g} from the root"
   return [
     note(
       f"{text}. A picture (blue) that is entailed lies in the shaded cone "
       "behind the phrase (orange). Each disk is the plane through root, phrase "
-      "and picture, and is exact. The clearest entailment comes first."
+      f"and picture{far}, and is exact. The clearest entailment comes first."
     ),
     figure(uri, "", "Entailment cones of phrases, and the picture"),
   ]

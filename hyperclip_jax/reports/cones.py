@@ -2,7 +2,8 @@
 
 The root, a phrase and a picture span a hyperbolic plane. In its Poincare disk
 the root is the middle, geodesics are circular arcs and angles are exact, so a
-picture is drawn inside a cone if and only if it is in it.
+picture is drawn inside a cone if and only if it is in it. Where all points
+lie near the root, the part around it is drawn.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ WIDTH, HEIGHT = 2.5, 2.9  # inches of a disk with its title
 UNIT = 1.12  # inches of a disk's radius
 TITLE = 28  # characters of a phrase that fit
 RIM = 0.9999
+WHOLE = 0.6  # the whole disk is drawn if a point has a larger radius
+MARGIN = 1.25  # of the border to the farthest point, where it is not
 
 
 @matplotlib.rc_context(STYLE)
@@ -41,6 +44,7 @@ def cones(found: Sequence[Cone], space: Lorentz) -> Figure:
   Returns:
     Figure.
   """
+  view = border(found, space)
   rows = -(-len(found) // COLUMNS)
   size = COLUMNS * WIDTH, rows * HEIGHT
   figure = Figure(figsize=size)
@@ -50,14 +54,14 @@ def cones(found: Sequence[Cone], space: Lorentz) -> Figure:
   axes.set(xlim=(0, size[0] / UNIT), ylim=(-size[1] / UNIT, 0))
   row, column = np.divmod(np.arange(len(found)), COLUMNS)
   middles = ((column + 0.5) * WIDTH - 1j * ((row + 1) * HEIGHT)) / UNIT + 1.02j
-  phrases = middles + [space.disk_radius(cone.apex) for cone in found]
+  phrases = middles + [space.disk_radius(cone.apex) / view for cone in found]
   pictures = middles + [
-    space.disk_radius(cone.picture) * np.exp(1j * cone.between)
+    space.disk_radius(cone.picture) / view * np.exp(1j * cone.between)
     for cone in found
   ]
   inside = [cone.margin <= 0 for cone in found]
   edges = [
-    _xy(outline(cone.apex, cone.aperture, space) + middle)
+    _xy(within(outline(cone.apex, cone.aperture, space), view) + middle)
     for cone, middle in zip(found, middles, strict=True)
   ]
   colour = KINDS["text"].colour
@@ -110,12 +114,45 @@ def outline(
   Returns:
     Points x + iy of the unit disk.
   """
-  ray = RIM * np.linspace(0, 1, 64)
+  ray = RIM * np.linspace(0, 1, 64) ** 2  # also fine near the apex
   turn = np.linspace(-aperture, aperture, 129)
   around = [ray * np.exp(-1j * aperture), RIM * np.exp(1j * turn)]
   around.append(ray[::-1] * np.exp(1j * aperture))
   middle = complex(space.disk_radius(apex))
   return translate(np.concatenate(around), middle)
+
+
+def border(found: Sequence[Cone], space: Lorentz) -> float:
+  """Chooses the radius up to which disks are drawn, for points near the root.
+
+  Args:
+    found: cones, at least one.
+    space: space of the embeddings.
+
+  Returns:
+    Radius in the unit disk, at most 1.
+  """
+  reach = max(max(cone.apex, cone.picture) for cone in found)
+  furthest = float(space.disk_radius(reach))
+  return 1.0 if furthest > WHOLE else MARGIN * furthest + 1e-6
+
+
+def within(
+  z: Complex[np.ndarray, "points"], radius: float
+) -> Complex[np.ndarray, "points"]:
+  """Cuts the outline of a cone off at a circle, and scales that to radius 1.
+
+  A ray that has left the circle stays outside, so what lies outside is moved
+  onto it.
+
+  Args:
+    z: points of the unit disk.
+    radius: radius of the circle, whose centre is the root.
+
+  Returns:
+    Points of the unit disk.
+  """
+  return z / np.maximum(np.abs(z), radius)
 
 
 def _xy(z: Complex[np.ndarray, "*rows"]) -> Float[np.ndarray, "*rows 2"]:

@@ -163,17 +163,21 @@ def test_explore_agrees_with_the_model(begun):
 
 @pytest.mark.parametrize("curv", [0.1, 1.0])
 @pytest.mark.parametrize("aperture", [0.2, 1.0, 1.5])
-def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
+@pytest.mark.parametrize("apex", [0.1, 0.7])
+@pytest.mark.parametrize("reach", [0.9, 50.0])
+def test_drawn_cones_hold_what_the_formula_says(curv, aperture, apex, reach):
   """Hyperbolic trigonometry, not the drawing's Moebius map, is the judge."""
   space = Lorentz(curv)
-  apex, path = 0.7, cones.outline(0.7, aperture, space)
+  view = float(space.disk_radius(reach))
+  path = cones.within(cones.outline(apex, aperture, space), view)
   rng = np.random.default_rng(0)
   from matplotlib.path import Path
 
   drawn = Path(np.stack([np.real(path), np.imag(path)], axis=1))
   root = curv**0.5
   checked = 0
-  for far, between in rng.uniform([0.1, 0], [3, np.pi], (200, 2)):
+  farthest = min(reach, 3)
+  for far, between in rng.uniform([0.1, 0], [farthest, np.pi], (200, 2)):
     a, b = root * apex, root * far
     third = np.arccosh(
       np.cosh(a) * np.cosh(b) - np.sinh(a) * np.sinh(b) * np.cos(between)
@@ -188,7 +192,7 @@ def test_drawn_cones_hold_what_the_formula_says(curv, aperture):
     )
     exterior = np.pi - at_apex
     if abs(exterior - aperture) > 0.02:  # The drawn arc is a polygon.
-      z = space.disk_radius(far) * np.exp(1j * between)
+      z = space.disk_radius(far) / view * np.exp(1j * between)
       inside = drawn.contains_point((z.real, z.imag))
       assert inside == (exterior < aperture)
       checked += 1
