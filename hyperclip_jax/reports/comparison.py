@@ -175,7 +175,7 @@ def _table(
 
 
 def _results(runs: Mapping[str, Run]) -> list[Markup]:
-  """Tabulates the results; those on training records stand apart."""
+  """Tabulates the results; those on other data stand apart."""
   parts = []
   for prefix, about in (
     (held_out.HELD_OUT, words.HELD_OUT),
@@ -189,9 +189,11 @@ def _results(runs: Mapping[str, Run]) -> list[Markup]:
       }
       for name, run in runs.items()
     }
-    found = measures.groups("", results)
-    if found:
-      parts += [note(about), measures.table(found)]
+    tables = _on_the_same_data(results)
+    for together in tables:
+      data = f" Measured on the same data: {', '.join(together)}."
+      text = about + (data if len(tables) > 1 else "")
+      parts += [note(text), measures.table(measures.groups("", together))]
   if not parts:
     return [note("No run has final results yet.")]
   if len({run.facts["steps done"] for run in runs.values()}) > 1:
@@ -200,6 +202,31 @@ def _results(runs: Mapping[str, Run]) -> list[Markup]:
   if missing:
     parts.append(note(f"Without final results: {', '.join(missing)}."))
   return [note(f"{words.SPREAD} {words.BEST}"), *parts]
+
+
+def _on_the_same_data(
+  results: Mapping[str, Mapping[str, float]],
+) -> list[dict[str, Mapping[str, float]]]:
+  """Parts runs whose numbers of images, classes and so on differ."""
+
+  def alike(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    return all(
+      one[name] == other[name]
+      for name in one.keys() & other.keys()
+      if name.rpartition("/")[2] in measures.COUNTS
+    )
+
+  parts: list[dict[str, Mapping[str, float]]] = []
+  for name, found in results.items():
+    if not found:
+      continue
+    for part in parts:
+      if all(alike(found, other) for other in part.values()):
+        part[name] = found
+        break
+    else:
+      parts.append({name: found})
+  return parts
 
 
 def _curves(runs: Mapping[str, Run]) -> list[Markup]:

@@ -121,3 +121,19 @@ def test_nothing_is_bold_where_all_are_equal_or_no_way_is_better():
   }
   rows = [row for group in measures.groups("", results) for row in group.rows]
   assert [row.best for row in rows] == [frozenset(), frozenset()]
+
+
+def test_runs_on_other_data_are_not_ranked_together(tmp_path):
+  """Nor do they share a chance level."""
+  few = {"eval/zero_shot/images": 10.0, "eval/zero_shot/top1_chance": 0.5}
+  run(tmp_path / "one", "clip", **results(0.5))
+  run(tmp_path / "two", "clip", seed=1, **results(0.625))
+  run(tmp_path / "other", "clip", **{**results(0.9), **few})
+  output = tmp_path / "compared.html"
+  folders = [tmp_path / name for name in ("one", "other", "two")]
+  comparison.write(folders, output)
+  text = output.read_text()
+  assert "Measured on the same data: one, two." in text
+  assert "Measured on the same data: other." in text
+  assert "<b>0.625" in text
+  assert "<b>0.900" not in text
