@@ -136,7 +136,7 @@ def _nearest(
 
   def table(rows: Sequence[Near]) -> Markup:
     cells = {
-      shortened(row.name): (f"{row.probability:.1%}", f"{row.distance:.3f}")
+      shortened(row.name): (share(row.probability), f"{row.distance:.3f}")
       for row in rows
     }
     return counts(cells, head)
@@ -301,6 +301,16 @@ def _uncertainty(
   uri = plots.data_uri(uncertainty.bars(bars))
   alt = "Uncertainty of the phrases and of the picture"
   return [note(text), tag("div", figure(uri, "", alt), cls="narrow")]
+
+
+def share(probability: float) -> str:
+  """Formats a probability; one that is not 0 does not look like it.
+
+  Examples:
+    >>> share(0.376), share(2e-5)
+    ('37.6%', '<0.1%')
+  """
+  return f"{probability:.1%}" if probability >= 1e-3 else "<0.1%"
 
 
 def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:

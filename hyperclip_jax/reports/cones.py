@@ -85,11 +85,12 @@ def cones(found: Sequence[Cone], space: Lorentz) -> Figure:
   axes.plot(*_xy(middles).T, "+", color=INK, markersize=8)
   for cone, own, middle in zip(found, inside, middles, strict=True):
     verdict = "inside by" if own else "outside by"
+    degrees = abs(np.degrees(cone.margin))
     axes.text(
       middle.real,
       middle.imag + 1.08,
       f"{shortened(cone.phrase, TITLE)}\n"
-      f"{verdict} {abs(np.degrees(cone.margin)):.0f}°",
+      f"{verdict} {degrees:.{int(degrees < 1)}f}°",
       fontsize=10,
       ha="center",
       color=INK if own else "#6b7280",
