@@ -81,7 +81,8 @@ def after_towers(
 ) -> dict[str, Callable[[], object]]:
   """Makes the calls that follow the towers, with one picture and some rows.
 
-  Each call has another number of rows, so that none is compiled for.
+  Each call but search has another number of rows, so that none is compiled
+  for.
 
   Args:
     model: model that makes the embeddings.

@@ -304,7 +304,7 @@ def _uncertainty(
 
 
 def share(probability: float) -> str:
-  """Formats a probability; one that is not 0 does not look like it.
+  """Formats a probability; a tiny one is not shown as 0.0%.
 
   Examples:
     >>> share(0.376), share(2e-5)

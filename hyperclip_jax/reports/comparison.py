@@ -192,8 +192,10 @@ def _results(runs: Mapping[str, Run]) -> list[Markup]:
     tables = _on_the_same_data(results)
     for together in tables:
       data = f" Measured on the same data: {', '.join(together)}."
-      text = about + (data if len(tables) > 1 else "")
-      parts += [note(text), measures.table(measures.groups("", together))]
+      found = measures.groups("", together)
+      if found:
+        text = about + (data if len(tables) > 1 else "")
+        parts += [note(text), measures.table(found)]
   if not parts:
     return [note("No run has final results yet.")]
   if len({run.facts["steps done"] for run in runs.values()}) > 1:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from hyperclip_jax.geometry.poincare import translate
 from hyperclip_jax.geometry.spaces import Lorentz
 from hyperclip_jax.inference.explore import Cone
+from hyperclip_jax.reports import maps
 from hyperclip_jax.reports.markup import shortened
 from hyperclip_jax.reports.plots import FAINT, INK, KINDS, STYLE
 
@@ -26,8 +27,6 @@ WIDTH, HEIGHT = 2.5, 2.9  # inches of a disk with its title
 UNIT = 1.12  # inches of a disk's radius
 TITLE = 28  # characters of a phrase that fit
 RIM = 0.9999
-WHOLE = 0.6  # the whole disk is drawn if a point has a larger radius
-MARGIN = 1.25  # of the border to the farthest point, where it is not
 
 
 @matplotlib.rc_context(STYLE)
@@ -124,7 +123,7 @@ def outline(
 
 
 def border(found: Sequence[Cone], space: Lorentz) -> float:
-  """Chooses the radius up to which disks are drawn, for points near the root.
+  """Finds the radius up to which all disks are drawn; see `maps.view`.
 
   Args:
     found: cones, at least one.
@@ -134,8 +133,7 @@ def border(found: Sequence[Cone], space: Lorentz) -> float:
     Radius in the unit disk, at most 1.
   """
   reach = max(max(cone.apex, cone.picture) for cone in found)
-  furthest = float(space.disk_radius(reach))
-  return 1.0 if furthest > WHOLE else MARGIN * furthest + 1e-6
+  return maps.view(float(space.disk_radius(reach)))
 
 
 def within(

@@ -156,20 +156,33 @@ def disk_frame(axes, points, space):
   """Draws rings at round distances, and the edge of the disk if in view."""
   radii = np.linalg.norm(np.concatenate([*points.values()]), axis=1)
   furthest = np.nanmax(radii)
-  # near the rim, the whole disk, or its arcs would show in the corners
-  view = 1.04 if furthest > 0.6 else 1.15 * furthest + 1e-6
+  shown = view(furthest)
+  limit = 1.04 if shown == 1 else shown
   reach = space.disk_distance(min(furthest, 1 - 1e-6))
   for d in MaxNLocator(5).tick_values(0, reach + 1e-6)[1:]:
     r = space.disk_radius(d)
-    if r < min(view, 0.97):
+    if r < min(limit, 0.97):
       axes.add_patch(Circle((0, 0), r, fill=False, color=FAINT, zorder=0))
       label = f"{d:.3g}"
       axes.text(0, r, label, fontsize=9, color=INK, ha="center", va="bottom")
   axes.add_patch(Circle((0, 0), 1, fill=False, color=INK, zorder=0))
   axes.plot(0, 0, "+", color=INK, markersize=10)
   axes.annotate("root", (0, 0), (6, -12), textcoords="offset points")
-  axes.set(xlim=(-view, view), ylim=(-view, view))
+  axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
   axes.set_axis_off()
+
+
+def view(furthest: float) -> float:
+  """Chooses how much of the Poincare disk to draw.
+
+  Args:
+    furthest: radius of the point that is farthest from the root.
+
+  Returns:
+    Radius of what is drawn: a little more than that of the points or, where
+    arcs of the rim would show in the corners, 1 for the whole disk.
+  """
+  return 1.0 if furthest > 0.6 else 1.15 * furthest + 1e-6
 
 
 def _unit(x):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks import costs, systems
+from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import config_tree, train
 from tests import small
 
@@ -21,6 +22,13 @@ def command(tmp_path):
     *("shapes.image_size=32", "data.canvas=32", "log_every=1"),
     *("model.image_size=24", "model.vision.depth=1", "model.text.depth=1"),
   ]
+
+
+@pytest.mark.parametrize("data", ["shapes_tiny", "emoji_small"])
+@pytest.mark.parametrize("system", costs.names())
+def test_small_configs_take_every_system(data, system):
+  config = config_tree.load(f"{data}:{system}")
+  assert config_lib.options(config).embed_dim == 64
 
 
 @pytest.mark.slow
