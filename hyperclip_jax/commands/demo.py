@@ -198,6 +198,8 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
       f"# {pathlib.Path(source).name}\nDrop a picture and type phrases: what "
       f"{model.title} puts near it, above it and around it."
     )
+    if model.about.data:
+      gr.HTML(str(answer.trained_on(model.about.data)))
     with gr.Row():
       with gr.Column(scale=1, min_width=280):
         path = gr.Image(

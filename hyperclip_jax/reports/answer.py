@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from hyperclip_jax.data.records.images import Pixels
+from hyperclip_jax.evals.metrics import cones as measured
 from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.inference.explore import Answer, Near, Things
@@ -32,7 +33,6 @@ from hyperclip_jax.reports.markup import (
 )
 
 MOST_CONES, MOST_BARS = 8, 16
-HALF_SPACE = np.radians(89)  # half apertures above
 LABELS = 8  # nearest phrases to label on the map
 MARKER = 3.5  # half the side of a marker in points
 # Sides of a marker where its label may be: offset in points, and alignment.
@@ -116,6 +116,11 @@ def _sections(sections: Mapping[str, Sequence[Markup]]) -> Markup:
   )
 
 
+def trained_on(data: str) -> Markup:
+  """Renders what a model card tells about the data."""
+  return tag("div", note(f"Trained on: {data}"), cls="answer")
+
+
 def problem(text: str) -> Markup:
   """Renders an error for the user."""
   return tag("div", tag("p", text, cls="problem", role="alert"), cls="answer")
@@ -167,7 +172,8 @@ def _walk(model, picture, phrases, things, found) -> list[Markup]:
     note(
       "The geodesic leads from the picture to the root, the most general "
       "point. These entries are nearest along it, each with the fraction of "
-      "the way that is left where it first is the nearest."
+      "the way that is left where it first is the nearest. In the middle few "
+      "entries are near, and one that is named there may be unrelated."
     ),
     page.walk(page.Traversal(picture, "the picture", stops, pictures)),
   ]
@@ -318,6 +324,7 @@ def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
     return [note("This model's space has no cones.")]
   holding = sum(cone.margin <= 0 for cone in found.cones)
   text = f"{holding} of {len(found.cones)} phrases entail the picture"
+  wide = min(cone.aperture for cone in found.cones) > measured.HALF_SPACE
   if not holding:
     clearest = found.cones[0]
     text = (
@@ -329,10 +336,11 @@ def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
       "phrases fit better: training opens cones slowly, and only as far as its "
       "entailment weight asks"
     )
-  elif min(cone.aperture for cone in found.cones) > HALF_SPACE:
-    text += (
-      ". Cones so near to the root are half-spaces, which hold much that is "
-      "unrelated, too: see by how many degrees it is inside"
+  elif wide:
+    text = (
+      "All cones here are half-spaces, since the phrases lie near the root: "
+      "they hold much that is unrelated, too, and the degrees tell more than "
+      f"inside or outside. {text}"
     )
   if not isinstance(model.space, Lorentz):
     return [

@@ -35,6 +35,7 @@ CURVES = {
   "grad_norm": ("Norm of the gradient", "norm"),
 }
 LONGEST = 40  # characters of a config value
+MOST_ALONE = 6  # values in which one run alone differs; more are folded
 
 
 class Run(NamedTuple):
@@ -150,7 +151,10 @@ def _facts(runs: Mapping[str, Run]) -> list[Markup]:
 
 
 def _differences(runs: Mapping[str, Run]) -> list[Markup]:
-  """Tabulates the values of the configs that are not the same everywhere."""
+  """Tabulates the values of the configs that are not the same everywhere.
+
+  What sets a single one of several runs apart is folded where it is much.
+  """
   configs = [run.config for run in runs.values()]
   rows = {
     name: [
@@ -162,10 +166,27 @@ def _differences(runs: Mapping[str, Run]) -> list[Markup]:
   }
   if not rows:
     return [note("The configs are the same.")]
-  return [
-    note("Values of the configs that are not the same."),
-    _table(rows, runs),
+  alone: dict[str, dict[str, list[str]]] = {}
+  for name, values in rows.items():
+    single = [
+      run for run, v in zip(runs, values, strict=True) if values.count(v) == 1
+    ]
+    if len(runs) > 2 and len(single) == 1:
+      alone.setdefault(single[0], {})[name] = values
+  folded = {run: of for run, of in alone.items() if len(of) > MOST_ALONE}
+  hidden = {name for of in folded.values() for name in of}
+  open_rows = {n: v for n, v in rows.items() if n not in hidden}
+  parts = [note("Values of the configs that are not the same.")]
+  parts += [_table(open_rows, runs)] if open_rows else []
+  parts += [
+    tag(
+      "details",
+      tag("summary", f"{len(of)} more, in which only {run} differs"),
+      _table(of, runs),
+    )
+    for run, of in folded.items()
   ]
+  return parts
 
 
 def _table(
@@ -181,15 +202,7 @@ def _results(runs: Mapping[str, Run]) -> list[Markup]:
     (held_out.HELD_OUT, words.HELD_OUT),
     (held_out.TRAIN_SAMPLE, words.TRAIN_SAMPLE),
   ):
-    results = {
-      name: {
-        metric.removeprefix(f"{prefix}/"): value
-        for metric, value in run.results.items()
-        if metric.startswith(f"{prefix}/") and "root_distance" not in metric
-      }
-      for name, run in runs.items()
-    }
-    tables = _on_the_same_data(results)
+    tables = _on_the_same_data(runs, prefix)
     for together in tables:
       data = f" Measured on the same data: {', '.join(together)}."
       found = measures.groups("", together)
@@ -207,9 +220,18 @@ def _results(runs: Mapping[str, Run]) -> list[Markup]:
 
 
 def _on_the_same_data(
-  results: Mapping[str, Mapping[str, float]],
+  runs: Mapping[str, Run], prefix: str
 ) -> list[dict[str, Mapping[str, float]]]:
-  """Parts runs whose numbers of images, classes and so on differ."""
+  """Parts runs whose numbers of images, classes and so on differ.
+
+  Args:
+    runs: runs by name.
+    prefix: sample that was measured.
+
+  Returns:
+    For each data, the results of its runs without the prefix and without
+    distances from the root. Runs without results are left out.
+  """
 
   def alike(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
     return all(
@@ -219,7 +241,12 @@ def _on_the_same_data(
     )
 
   parts: list[dict[str, Mapping[str, float]]] = []
-  for name, found in results.items():
+  for name, run in runs.items():
+    found = {
+      metric.removeprefix(f"{prefix}/"): value
+      for metric, value in run.results.items()
+      if metric.startswith(f"{prefix}/") and "root_distance" not in metric
+    }
     if not found:
       continue
     for part in parts:
@@ -232,30 +259,42 @@ def _on_the_same_data(
 
 
 def _curves(runs: Mapping[str, Run]) -> list[Markup]:
-  """Draws each metric of several runs in one plot."""
-  wanted = CURVES | {
-    f"{prefix}/{name}": (
-      measures.title(f"{prefix}/{name}"),
-      words.quantity(f"{prefix}/{name}"),
-    )
-    for name in held_out.SUMMARY
-    for prefix in (held_out.HELD_OUT, held_out.TRAIN_SAMPLE)
-  }
-  panels = []
-  for metric, (title, quantity) in wanted.items():
-    rows = [
-      {"step": row["step"], name: row[metric]}
-      for name, run in runs.items()
-      for row in _with_final(run)
-      if metric in row
-    ]
-    drawn = [name for name in runs if any(name in row for row in rows)]
-    if len({row["step"] for row in rows}) > 1:
-      uri = plots.data_uri(plots.curves(rows, drawn, quantity))
-      panels.append(figure(uri, title, f"{title} over training steps"))
+  """Draws each metric of several runs in one plot, results by their data."""
+  panels = [
+    panel
+    for metric, (title, quantity) in CURVES.items()
+    for panel in _curve(runs, metric, title, quantity)
+  ]
+  for prefix in (held_out.HELD_OUT, held_out.TRAIN_SAMPLE):
+    tables = _on_the_same_data(runs, prefix)
+    ended = {name for together in tables for name in together}
+    groups = [*tables, runs.keys() - ended] if len(tables) > 1 else [runs]
+    for name in held_out.SUMMARY:
+      metric = f"{prefix}/{name}"
+      title, quantity = measures.title(metric), words.quantity(metric)
+      for together in groups:
+        some = {n: run for n, run in runs.items() if n in together}
+        panels += _curve(some, metric, title, quantity)
   if not panels:
     return [note("No metrics were written while training.")]
   return [tag("div", *panels, cls="panels")]
+
+
+def _curve(
+  runs: Mapping[str, Run], metric: str, title: str, quantity: str
+) -> list[Markup]:
+  """Draws a metric of the runs that have it; nothing if that is one step."""
+  rows = [
+    {"step": row["step"], name: row[metric]}
+    for name, run in runs.items()
+    for row in _with_final(run)
+    if metric in row
+  ]
+  if len({row["step"] for row in rows}) < 2:
+    return []
+  drawn = [name for name in runs if any(name in row for row in rows)]
+  uri = plots.data_uri(plots.curves(rows, drawn, quantity))
+  return [figure(uri, title, f"{title} over training steps")]
 
 
 def _with_final(run: Run) -> list[Mapping[str, Any]]:

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from hyperclip_jax.data.records.boxes import Box
 from hyperclip_jax.evals import held_out
-from hyperclip_jax.evals.metrics import norms
+from hyperclip_jax.evals.metrics import cones, norms
+from hyperclip_jax.evals.rates import ERROR
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.inference.walk import ROOT_ROW, Stop
@@ -150,28 +151,39 @@ def _results(summary: Mapping[str, float], trained: bool) -> list[Markup]:
   return [
     note(about),
     facts(main),
+    *_of_cones(plain),
     note(words.SPREAD),
-    *_direction(plain),
     measures.table(found),
   ]
 
 
-def _direction(results: Mapping[str, float]) -> list[Markup]:
-  """Says in how many relations entailment tells less than similarity."""
-  scores = {
-    name: (value, results[name.replace("/auroc", "/similarity_auroc")])
-    for name, value in results.items()
-    if re.fullmatch(r"cones/.+/auroc", name)
-  }
-  less = sum(entailment < plain for entailment, plain in scores.values())
-  if not less:
+def _of_cones(results: Mapping[str, float]) -> list[Markup]:
+  """Says what cones tell beside similarity, and which of them are wide."""
+  told: dict[str, list[str]] = {}
+  wide = []
+  for relation in cones.RELATIONS:
+    prefix, label = f"cones/{relation}", words.KINDS[f"cones/{relation}"]
+    if f"{prefix}/auroc" not in results:
+      continue
+    ahead = results[f"{prefix}/auroc"] - results[f"{prefix}/similarity_auroc"]
+    way = "better than" if ahead > 0 else "less well than"
+    if abs(ahead) <= results.get(f"{prefix}/auroc{ERROR}", 0.0):
+      way = "about as well as"
+    told.setdefault(way, []).append(label)
+    if results[f"{prefix}/aperture"] > cones.HALF_SPACE:
+      wide.append(label)
+  if not told:
     return []
-  return [
-    note(
-      f"In {less} of {len(scores)} relations of cones, entailment tells true "
-      "pairs from shuffled ones less well than plain similarity."
+  text = "; ".join(
+    f"{way} similarity ({', '.join(of)})" for way, of in told.items()
+  )
+  text = f"Cones: entailment tells true from shuffled pairs {text}."
+  if wide:
+    text += (
+      f" Most cones of {len(wide)} of the relations ({', '.join(wide)}) are "
+      "half-spaces, which hold much that is unrelated, too."
     )
-  ]
+  return [note(text)]
 
 
 def _unprefixed(summary: Mapping[str, float]) -> dict[str, float]:

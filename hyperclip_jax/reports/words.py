@@ -200,7 +200,7 @@ MEANINGS = (
   (
     r"lca$",
     "LCA error",
-    "1 + the prediction's ancestors that are not the truth's",
+    "1 + the prediction's ancestors that are not the truth's; 1 is perfect",
     "lower",
   ),
   (

@@ -218,6 +218,27 @@ def test_it_says_what_entails_means_when_nothing_does(begun, file, monkeypatch):
     assert ("missed by 29°" in Reader(shown).text) == (margin > 0)
 
 
+def test_wide_cones_are_called_half_spaces_first(begun, file, monkeypatch):
+  model, _ = begun
+  if not model.space.cones:
+    return
+  monkeypatch.setattr(
+    type(model.space), "half_aperture", lambda *_: np.full(2, 1.57, np.float32)
+  )
+  monkeypatch.setattr(
+    model, "entailment_score", lambda x, _: np.full(len(x), -0.5, np.float32)
+  )
+  text = Reader(answered(begun, folder_of(file), file, "a cat\na dog")).text
+  assert 0 <= text.find("are half-spaces") < text.find("2 of 2 phrases entail")
+
+
+def test_it_says_what_the_model_was_trained_on():
+  data = hyperclip_jax.load("emoji-mini").about.data
+  assert "drawings, not photographs" in data
+  assert f"Trained on: {data}" in Reader(answer.trained_on(data)).text
+  assert "<script>" not in answer.trained_on("<script>")
+
+
 def test_gaussians_are_shown_with_their_uncertainty(tmp_path):
   folder = saved.model(tmp_path / "prolip", "prolip")
   model = hyperclip_jax.load(folder)

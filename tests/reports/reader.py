@@ -15,6 +15,7 @@ class Reader(html.parser.HTMLParser):
     super().__init__()
     self.elements, self.texts, self.open, self.rows = [], [], [], []
     self.marked = []  # (element, text) of each text
+    self.source = text
     self.feed(text)
     assert not self.open
 

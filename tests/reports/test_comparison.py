@@ -1,6 +1,7 @@
 """Runs stand side by side: facts, what differs, results, curves."""
 
 import json
+import re
 
 import pytest
 
@@ -60,6 +61,14 @@ def test_facts_and_what_differs(page):
   assert "batch_size" not in page.table
   # An option that the other system has not.
   assert page.table["model.entail_weight"][1:] == []
+
+
+def test_what_sets_one_run_apart_is_folded(page):
+  """What the other two differ in is not buried under it."""
+  (folded,) = re.findall(r"<details>.*?</details>", page.source, re.DOTALL)
+  assert "more, in which only &lt;i&gt;one differs" in folded
+  assert "entail_weight" in folded
+  assert ">seed<" not in folded
 
 
 def test_results_stand_side_by_side_and_the_best_is_bold(page):
@@ -137,3 +146,25 @@ def test_runs_on_other_data_are_not_ranked_together(tmp_path):
   assert "Measured on the same data: other." in text
   assert "<b>0.625" in text
   assert "<b>0.900" not in text
+
+
+def test_curves_are_of_the_same_data(tmp_path):
+  for name, images in (("one", 96.0), ("two", 96.0), ("other", 10.0)):
+    found = results(0.5) | {"eval/zero_shot/images": images}
+    folder = run(tmp_path / name, "clip", seed=len(name), **found)
+    with (folder / "metrics.jsonl").open("a") as file:
+      file.write(json.dumps({"step": 3, "eval/zero_shot/top1": 0.3}) + "\n")
+  output = tmp_path / "compared.html"
+  for chosen, plots in (
+    (("one", "two"), 1),
+    (("one", "other", "two"), 2),
+  ):
+    comparison.write([tmp_path / name for name in chosen], output)
+    alts = [
+      attrs.get("alt", "")
+      for tag, attrs in Reader(output.read_text()).elements
+      if tag == "img"
+    ]
+    title = "Zero-shot classification: top-1 accuracy over training steps"
+    assert alts.count(title) == plots
+    assert alts.count("Loss over training steps") == 1

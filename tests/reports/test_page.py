@@ -90,6 +90,28 @@ def test_everything_is_there(run, write):
   assert all(attrs["alt"] for attrs in images)
 
 
+def test_it_says_what_cones_tell(run, write):
+  for relation, area, aperture in (
+    ("text_image", 0.9, 1.5707),
+    ("box_text_text", 0.7, 1.4),
+    ("box_image_image", 0.801, 1.57),
+  ):
+    prefix = f"eval/cones/{relation}"
+    run["summary"] |= {
+      f"{prefix}/auroc": area,
+      f"{prefix}/auroc_se": 0.01,
+      f"{prefix}/similarity_auroc": 0.8,
+      f"{prefix}/aperture": aperture,
+    }
+  text = Reader(write(run)).text
+  assert (
+    "Cones: entailment tells true from shuffled pairs better than similarity "
+    "(caption > image); less well than similarity (phrase > caption); about as "
+    "well as similarity (box > image). Most cones of 2 of the relations "
+    "(caption > image, box > image) are half-spaces"
+  ) in text
+
+
 def test_text_cannot_become_markup(run, write):
   reader = Reader(write(run))
   assert "script" not in {tag for tag, _ in reader.elements}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from hyperclip_jax.evals.metrics.ranking import auroc
+from hyperclip_jax.evals.metrics.ranking import auroc, auroc_error
 from hyperclip_jax.evals.rates import CHANCE, ERROR
 from hyperclip_jax.geometry.spaces import Space
 
@@ -26,6 +26,7 @@ class Relation(NamedTuple):
   specific: str
 
 
+HALF_SPACE = np.radians(89)  # half apertures above are those of half-spaces
 RELATIONS = {
   "text_image": Relation("text", "image"),
   "box_text_box_image": Relation("box_text", "box_image"),
@@ -94,7 +95,8 @@ def measure(
     inside: share of pairs whose specific point lies in the cone of the general
       one, with its standard error.
     shuffled: the same of shuffled pairs.
-    auroc: of the entailment score, pairs against shuffled ones; 0.5 by chance.
+    auroc: of the entailment score, pairs against shuffled ones; 0.5 by chance;
+      with its standard error.
     similarity_auroc: the same of nearness, which knows no direction.
     angle, aperture: medians of exterior angles and half apertures in radians;
       means over the factors in a product of spaces.
@@ -116,20 +118,19 @@ def measure(
   aperture = space.half_aperture(general)
   truth = np.arange(len(general) + len(false[0])) < len(general)
 
-  def area(score):
-    return auroc(
-      truth, np.concatenate([score(general, specific), score(*false)])
-    )
+  def area(name, score):
+    scores = np.concatenate([score(general, specific), score(*false)])
+    found = auroc(truth, scores)
+    error = auroc_error(found, len(general), len(false[0]))
+    return {name: found, f"{name}{ERROR}": error, f"{name}{CHANCE}": 0.5}
 
   rate = float(inside.mean())
   return {
     "inside": rate,
     f"inside{ERROR}": float(np.sqrt(rate * (1 - rate) / len(inside))),
     "shuffled": float(_inside(space, *false).mean()),
-    "auroc": area(lambda *pair: -space.entailment_score(*pair)),
-    f"auroc{CHANCE}": 0.5,
-    "similarity_auroc": area(space.pairs),
-    f"similarity_auroc{CHANCE}": 0.5,
+    **area("auroc", lambda *pair: -space.entailment_score(*pair)),
+    **area("similarity_auroc", space.pairs),
     "angle": float(np.median(_by_row(angle))),
     "aperture": float(np.median(_by_row(aperture))),
     "pairs": float(len(general)),

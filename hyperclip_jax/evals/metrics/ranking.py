@@ -59,6 +59,32 @@ def auroc(
   return float(area / (hits[-1] * misses[-1]))
 
 
+def auroc_error(area: float, positive: int, negative: int) -> float:
+  """Estimates the standard error of an area under the ROC curve.
+
+  Args:
+    area: the area, a fraction.
+    positive: number of positive rows, at least 1.
+    negative: number of negative rows, at least 1.
+
+  Returns:
+    Standard error; rows are taken to be independent.
+
+  References:
+    Hanley and McNeil, The meaning and use of the area under a receiver
+    operating characteristic (ROC) curve, 1982, equation 1.
+
+  Examples:
+    >>> round(auroc_error(0.5, 100, 100), 3)
+    0.041
+  """
+  above, below = area / (2 - area), 2 * area**2 / (1 + area)
+  variance = area * (1 - area)
+  variance += (positive - 1) * (above - area**2)
+  variance += (negative - 1) * (below - area**2)
+  return float(np.sqrt(variance / (positive * negative)))
+
+
 def mean_average_precision(
   truth: Bool[np.ndarray, "rows classes"],
   scores: Float[np.ndarray, "rows classes"],

@@ -57,6 +57,19 @@ def test_against_scikit_learn(pair):
     )
 
 
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_the_error_of_auroc_is_the_spread_of_samples(shift):
+  rng = np.random.default_rng(0)
+  truth = np.arange(120) < 50
+  areas = [
+    ranking.auroc(truth, rng.normal(size=120) + shift * truth)
+    for _ in range(1_000)
+  ]
+  error = ranking.auroc_error(float(np.mean(areas)), 50, 70)
+  assert error == pytest.approx(np.std(areas), rel=0.1)
+  assert ranking.auroc_error(1.0, 50, 70) == 0
+
+
 def test_the_mean_is_over_classes_with_a_positive_row():
   truth = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0]], bool)
   scores = np.array([[2.0, 9.0, 0.0], [1.0, 8.0, 0.0], [0.0, 7.0, 0.0]])
