@@ -198,8 +198,6 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
       f"# {pathlib.Path(source).name}\nDrop a picture and type phrases: what "
       f"{model.title} puts near it, above it and around it."
     )
-    if model.about.data:
-      gr.HTML(str(answer.trained_on(model.about.data)))
     with gr.Row():
       with gr.Column(scale=1, min_width=280):
         path = gr.Image(
@@ -217,6 +215,8 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
           "\n".join(begin.phrases), lines=8, max_lines=16, label="Phrases"
         )
         button = gr.Button("Look", variant="primary")
+        if model.about.data:
+          gr.HTML(str(answer.trained_on(model.about.data)))
       with gr.Column(scale=3):
         parts: Iterable[Markup] = (Markup(), Markup())
         if examples:

@@ -33,7 +33,7 @@ from hyperclip_jax.reports.markup import (
 )
 
 MOST_CONES, MOST_BARS = 8, 16
-LABELS = 8  # nearest phrases to label on the map
+LABELS = 16  # nearest phrases that stand out on the map
 MARKER = 3.5  # half the side of a marker in points
 # Sides of a marker where its label may be: offset in points, and alignment.
 SIDES = (
@@ -212,7 +212,7 @@ def labelled_map(
 ) -> tuple[Figure, float]:
   """Draws `maps.embedding_map` with labels of the first texts, where they fit.
 
-  A labelled text has a marker that stands out, which its label touches.
+  The first texts have markers that stand out; a label touches its marker.
 
   Args:
     embeddings: lifted points of the kinds "image" and "text".
@@ -235,7 +235,6 @@ def labelled_map(
   marks = [_square_at(axes, place) for place in places["text"][: len(names)]]
   taken = [_square_at(axes, place) for place in places["image"]]
   taken += [text.get_window_extent() for text in axes.texts]  # of the rings
-  named = []
   for name, place, mark in zip(names, places["text"], marks, strict=False):
     others = [*taken, *(box for box in marks if box is not mark)]
     label = axes.annotate(
@@ -256,10 +255,9 @@ def labelled_map(
       label.remove()
       continue
     taken += [box, mark]
-    named.append(place)
   look = plots.KINDS["text"]
   axes.scatter(
-    *np.reshape(named, (-1, 2)).T,
+    *places["text"][: len(names)].T,
     s=44,
     marker=look.marker,
     color=look.colour,

@@ -237,10 +237,10 @@ def _curves(history, chosen: Sequence[str], panel: words.Panel) -> Figure:
   }
   partners = {n: s for n, s in solid.items() if s != n and s in solid}
   evaluated = all(re.match(words.OF, name) for name in chosen)
-  labels = measures.labels([n for n in chosen if n not in partners])
-  return plots.curves(
-    history, chosen, panel.quantity, labels if evaluated else None, partners
-  )
+  labels = {name: words.TERMS[name] for name in chosen if name in words.TERMS}
+  if evaluated:
+    labels = measures.labels([n for n in chosen if n not in partners])
+  return plots.curves(history, chosen, panel.quantity, labels, partners)
 
 
 def _embeddings(embeddings: plots.Embeddings, space: Space) -> list[Markup]:

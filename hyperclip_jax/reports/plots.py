@@ -125,7 +125,7 @@ def curves(
   Returns:
     Figure.
   """
-  labels = labels or {name: _label(name) for name in names}
+  labels = {name: _label(name) for name in names} | dict(labels or {})
   partners = partners or {}
   named = [name for name in names if name not in partners]
   direct = len(named) <= DIRECT

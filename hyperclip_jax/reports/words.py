@@ -366,6 +366,14 @@ KINDS = {
   "cones/box_image_image": "box > image",
 }
 
+# Term of a loss -> the relation that it is of, named as in `KINDS`.
+TERMS = {
+  "text_image_entailment_loss": KINDS["cones/text_image"],
+  "box_text_image_entailment_loss": KINDS["cones/box_text_box_image"],
+  "cross_image_entailment_loss": KINDS["cones/box_image_image"],
+  "cross_text_entailment_loss": KINDS["cones/box_text_text"],
+}
+
 HELD_OUT = (
   "Measured at the end of the run, on held-out records, which are not trained "
   "on."
@@ -421,8 +429,8 @@ PANELS = (
     "Terms of the loss",
     r"loss",
     "loss",
-    "Each term before weighting. Entailment terms may rise while the "
-    "contrastive term spreads the embeddings out.",
+    "Each term before weighting; a > b is the entailment of b by a. It may "
+    "rise while the contrastive term spreads the embeddings out.",
   ),
   Panel(
     "Logit scale",

@@ -52,12 +52,26 @@ MATRICES = ("kernel", "embedding", "position_embed")
 
 
 @dataclasses.dataclass(frozen=True)
-class Vision(Section):
-  """Sizes of the image tower; see `nn.vit.ViT`."""
+class Blocks(Section):
+  """Sizes of the blocks of a tower, by default those of ViT-B."""
 
   width: int = number(VIT["B"]["width"], most=MOST)
   depth: int = number(VIT["B"]["depth"], most=MOST_LAYERS)
   heads: int = number(VIT["B"]["heads"], most=MOST)
+
+  def __str__(self) -> str:
+    """Formats the sizes for reports."""
+    return f"{self.depth} x {self.width}"
+
+  def problems(self):
+    if self.width % self.heads:
+      yield f"heads must divide the width {self.width}, found {self.heads}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Vision(Blocks):
+  """Sizes of the image tower; see `nn.vit.ViT`."""
+
   patch: int = number(VIT["B"]["patch"], most=MOST)
   init_std: float = number(0.02, training=True)
   stem: str = choice("pixels", STEMS)
@@ -65,11 +79,10 @@ class Vision(Section):
   def __str__(self) -> str:
     """Formats the sizes for reports."""
     of = "" if self.stem == "pixels" else f" of {self.stem}"
-    return f"{self.depth} x {self.width}, patch {self.patch}{of}"
+    return f"{super().__str__()}, patch {self.patch}{of}"
 
   def problems(self):
-    if self.width % self.heads:
-      yield f"heads must divide the width {self.width}, found {self.heads}"
+    yield from super().problems()
     if self.width % 4:
       yield f"width must be a multiple of 4, found {self.width}"
     if self.stem == "gradients" and self.patch % gradients.CELL:
@@ -80,22 +93,13 @@ class Vision(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class Text(Section):
+class Text(Blocks):
   """Sizes of the text tower; see `nn.text.TextTransformer`."""
 
   width: int = number(512, most=MOST)
-  depth: int = number(12, most=MOST_LAYERS)
   heads: int = number(8, most=MOST)
   vocab: int = number(49_408, most=MOST)
   context: int = number(77, most=MOST)
-
-  def __str__(self) -> str:
-    """Formats the sizes for reports."""
-    return f"{self.depth} x {self.width}"
-
-  def problems(self):
-    if self.width % self.heads:
-      yield f"heads must divide the width {self.width}, found {self.heads}"
 
 
 def patch_problems(image_size: int, patch: int) -> Iterator[str]:

@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 
+from hyperclip_jax.evals.metrics import cones
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.inference.walk import ROOT_ROW, Stop
 from hyperclip_jax.reports import measures, page, plots, words
@@ -269,3 +270,14 @@ def test_lines_have_the_names_of_the_table():
         assert panel.dashed is None or "--" in {
           line.get_linestyle() for line in drawn.axes[0].lines
         }
+
+
+def test_terms_of_a_loss_have_the_names_of_the_cones():
+  names = [*words.TERMS, "calibration_image_loss"]
+  rows = [{"step": i, **dict.fromkeys(names, 0.5)} for i in (1, 2)]
+  (panel,) = [p for p in words.PANELS if p.title == "Terms of the loss"]
+  drawn = page._curves(rows, names, panel)
+  labels = {line.get_label() for line in drawn.axes[0].lines}
+  shared = {words.KINDS[f"cones/{relation}"] for relation in cones.RELATIONS}
+  assert shared < labels
+  assert "calibration image" in labels

@@ -9,7 +9,7 @@ from hyperclip_jax.systems.dual_encoder import (
   CLIP_MEAN,
   CLIP_STD,
   MOST,
-  MOST_LAYERS,
+  Blocks,
   patch_problems,
 )
 
@@ -18,48 +18,33 @@ FORMS = ("exact", "reference")
 
 
 @dataclasses.dataclass(frozen=True)
-class Vision(Section):
+class Vision(Blocks):
   """Sizes of the image tower; see `towers.ImageTower`."""
 
-  width: int = number(768, most=MOST)
-  depth: int = number(12, most=MOST_LAYERS)
-  heads: int = number(12, most=MOST)
   patch: int = number(16, most=MOST)
   mlp_ratio: float = number(4.0, least=0.01, most=100)
 
   def __str__(self) -> str:
     """Formats the sizes for reports."""
-    return f"{self.depth} x {self.width}, patch {self.patch}"
-
-  def problems(self):
-    if self.width % self.heads:
-      yield f"heads must divide the width {self.width}, found {self.heads}"
+    return f"{super().__str__()}, patch {self.patch}"
 
 
 @dataclasses.dataclass(frozen=True)
-class Text(Section):
+class Text(Blocks):
   """Sizes of the text tower; see `towers.TextTower`.
 
   Attributes:
     mask_id: token that stands for masked ones, an unused one of SigLIP's.
   """
 
-  width: int = number(768, most=MOST)
-  depth: int = number(12, most=MOST_LAYERS)
-  heads: int = number(12, most=MOST)
   vocab: int = number(49_408, most=1_000_000)
   context: int = number(64, most=MOST)
   mlp_ratio: float = number(4.0, least=0.01, most=100)
   norm_eps: float = number(1e-6, most=1)
   mask_id: int = number(32_000, least=0, training=True)
 
-  def __str__(self) -> str:
-    """Formats the sizes for reports."""
-    return f"{self.depth} x {self.width}"
-
   def problems(self):
-    if self.width % self.heads:
-      yield f"heads must divide the width {self.width}, found {self.heads}"
+    yield from super().problems()
     if self.mask_id >= self.vocab:
       yield (
         f"mask_id must be less than the vocab {self.vocab}, "
