@@ -29,7 +29,7 @@ from hyperclip_jax import systems
 from hyperclip_jax.data.embedded import shapes
 from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.training import config as config_lib
-from hyperclip_jax.training import flops, runs, train
+from hyperclip_jax.training import flops, sources, train
 from hyperclip_jax.training.config import Config
 from hyperclip_jax.training.runs import Run
 
@@ -49,7 +49,7 @@ def batch_shapes(config: Config, mesh: Mesh) -> Any:
   few = config.copy_and_resolve_references()
   few.batch_size = 1
   few.data.text_buckets = few.data.text_buckets[-1:]
-  run = Run(few, pathlib.Path(), runs.open_sources(few), mesh)
+  run = Run(few, pathlib.Path(), sources.training(few), mesh)
   batch = next(train.make_batches(run, 0, Faults(1.0)))
 
   def widened(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -31,7 +31,7 @@ from hyperclip_jax.evals.metrics import prompts, zero_shot
 from hyperclip_jax.evals.metrics.prompts import Pool
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.inference import templates
-from hyperclip_jax.training import runs
+from hyperclip_jax.training import runs, sources
 from hyperclip_jax.training.config import Config
 
 PROMPTS = (
@@ -85,7 +85,8 @@ def claims(config: Config, workdir: pathlib.Path) -> dict[str, float]:
   if path.exists():
     return json.loads(path.read_text())
   model = hyperclip_jax.load(workdir)
-  objects = runs.sample(config, runs.prepare(config, workdir).sources).classes
+  run = runs.prepare(config, workdir)
+  objects = sources.sample(config, run.sources).classes
   assert objects is not None
   names = sorted({*objects.labels})
   labels = np.array([names.index(label) for label in objects.labels])

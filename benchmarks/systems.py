@@ -37,7 +37,14 @@ from hyperclip_jax.evals import held_out
 from hyperclip_jax.evals.metrics import cones, norms
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.training import config as config_lib
-from hyperclip_jax.training import config_tree, log, progress, runs, train
+from hyperclip_jax.training import (
+  config_tree,
+  log,
+  progress,
+  runs,
+  sources,
+  train,
+)
 from hyperclip_jax.training.config import Config
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs/shapes_tiny.py"
@@ -159,7 +166,7 @@ def trained(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
   model = train.train(run)
   if model is None:
     sys.exit(1)  # stopped by a signal
-  found = held_out.evaluate(model, runs.sample(config, run.sources))
+  found = held_out.evaluate(model, sources.sample(config, run.sources))
   results = {
     name.partition("/")[2]: value
     for name, value in (found.results | found.context).items()

@@ -15,6 +15,7 @@ from hyperclip_jax.training import (
   progress,
   runs,
   signals,
+  sources,
 )
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import train as training
@@ -38,7 +39,7 @@ def train(options: argparse.Namespace) -> int:
     fail(error)
   if model is None:
     return options.stopped_code or 0
-  sample = runs.sample(run.config, run.sources)
+  sample = sources.sample(run.config, run.sources)
   report.evaluate(options.workdir, run.config, model, sample)
   signals.done()
   return 0
@@ -128,7 +129,7 @@ def evaluated(
   config_lib.override(config, overrides)
   config_lib.validate(config, config.mesh.model)
   try:
-    return config, runs.sample(config)
+    return config, sources.sample(config)
   except FileNotFoundError as error:
     raise FileNotFoundError(
       f"{error}; if the run's data have moved, say where: "

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 import shlex
@@ -11,60 +10,32 @@ from collections.abc import Sequence
 
 import jax
 from absl import logging
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from hyperclip_jax import console, files, sections
+from hyperclip_jax import files, sections
 from hyperclip_jax.checkpoints import checkpoint
-from hyperclip_jax.data.embedded import shapes
-from hyperclip_jax.data.records import identity, preview, shards
+from hyperclip_jax.data.records import preview, shards
 from hyperclip_jax.data.records.shards import TarSource
-from hyperclip_jax.evals import held_out
 from hyperclip_jax.files import shown
 from hyperclip_jax.systems.task import Task
 from hyperclip_jax.training import (
   boards,
   build,
   options,
+  resume,
   same_data,
   sharding,
   signals,
+  sources,
   suite,
 )
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training.config import Config
-from hyperclip_jax.training.config_tree import leaves
 from hyperclip_jax.training.packed import packed
 from hyperclip_jax.training.step import TrainState
 
 COMMAND = "command.txt"  # last command that trained, in the workdir
-
-# options that may change when a run is resumed
-MAY_CHANGE = (
-  "checkpoint.",
-  "data.held_out",
-  "data.index_folder",
-  "data.labelled",
-  "data.max_bad",
-  "data.prefetch",
-  "data.slow_seconds",
-  "data.shards",
-  "data.threads",
-  "eval_every",
-  "evals.",
-  "log_every",
-  "max_bad_steps",
-  "mesh.",
-  "micro_batches",
-  "model.contrast",
-  "model.remat",
-  "model.unroll",
-  "profile.",
-  "shapes.folder",
-  "stall_seconds",
-  "wandb.",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,26 +90,26 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
   config_lib.validate(config, jax.device_count())
   _check_name(workdir)
   newest = max(checkpoint.steps(workdir), default=0)
-  _check_workdir(config, workdir, newest)
+  resume.check(config, workdir, newest)
   signals.expect(newest)
   if config.wandb.project:
     boards.imported()
   suite.check(options.Evals(**config.evals))
   if "shapes" in config:
-    _make_shapes(config.shapes)
+    sources.draw_shapes(config.shapes)
   config = packed(config, workdir)
   _check_cpus(config.data.threads)
   mesh = sharding.make_mesh(config.mesh.model)
-  sources = same_data.agreed(open_sources(config, workdir))
-  _held_out(config)
-  run = Run(config, workdir, sources, mesh)
+  records = same_data.agreed(sources.training(config, workdir))
+  sources.held_out(config)
+  run = Run(config, workdir, records, mesh)
   if config.micro_batches > 1 and not run.task.micro_batches:
     raise ValueError(
       f"config.micro_batches must be 1, found {config.micro_batches}: "
       f"{config.system} keeps statistics of whole batches"
     )
   if "part" in run.task.views:
-    preview.check(sources)
+    preview.check(records)
   return run
 
 
@@ -175,106 +146,6 @@ def _of_model(path: str) -> str:
 
 def _absolute(path: str) -> str:
   return os.path.abspath(os.path.expanduser(path.strip()))
-
-
-def open_sources(
-  config: Config, workdir: pathlib.Path | None = None
-) -> list[TarSource]:
-  """Opens the training records: the embedded data set's, or `data.shards`.
-
-  Args:
-    config: config of the run.
-    workdir: folder of the run. A run that resumes leaves out the shards that it
-      left out before, even if they can be read by now.
-
-  Returns:
-    One source, or one for each pattern if they have weights.
-
-  Raises:
-    ValueError, OSError: a shard is bad and may not be left out.
-  """
-  patterns = shards.split(config.data.shards)
-  sources = [
-    _source(config, found)
-    for found in (patterns if config.data.weights else [patterns])
-  ]
-  known: list[list[str]] = []
-  if workdir and not config.checkpoint.allow_data_change:
-    known = identity.left_out(workdir) if checkpoint.steps(workdir) else []
-  if len(known) != len(sources):
-    return sources
-  return [
-    source.without(dict.fromkeys(names, "left out since the run started"))
-    for source, names in zip(sources, known, strict=True)
-  ]
-
-
-def sample(
-  config: Config, sources: list[TarSource] | None = None
-) -> held_out.Sample:
-  """Reads the records for evaluation.
-
-  They are those of `data.held_out`, or else the first training records, which
-  the sample's name shows.
-
-  Args:
-    config: config of the run.
-    sources: training records, if they are open already.
-
-  Returns:
-    Decoded records.
-
-  Raises:
-    ValueError, OSError: a shard is bad, or no record is good.
-  """
-  source, name = _held_out(config), held_out.HELD_OUT
-  if source is None:
-    source, name = (sources or open_sources(config))[0], held_out.TRAIN_SAMPLE
-  data = config.data
-  return held_out.load(
-    data.labelled, source, data.min_side, name=name, upright=data.upright
-  )
-
-
-def _held_out(config: Config) -> TarSource | None:
-  """Opens the records of `data.held_out`; None if it is empty.
-
-  The training shards may be missing: a run can be evaluated without them.
-
-  Raises:
-    ValueError: a shard is also trained on.
-  """
-  if not config.data.held_out:
-    return None
-  trained = set()
-  for pattern in shards.split(config.data.shards):
-    with contextlib.suppress(FileNotFoundError):
-      trained |= {_identity(path) for path in shards.expand(pattern)}
-  patterns = shards.split(config.data.held_out)
-  paths = shards.expand(patterns)
-  both = [path for path in paths if _identity(path) in trained]
-  if both:
-    raise ValueError(
-      f"config.data.held_out: {len(both)} of {len(paths)} shards are training "
-      f"shards too, such as {shown(both[0])}; take them out of data.shards"
-    )
-  return _source(config, patterns)
-
-
-def _identity(path: str) -> tuple[int, int]:
-  """Identifies a file, whatever its name or link."""
-  found = os.stat(path)
-  return found.st_dev, found.st_ino
-
-
-def _source(config: Config, globs: str | list[str]) -> TarSource:
-  return TarSource(
-    shards.expand(globs),
-    config.data.min_side,
-    skip_bad=config.data.on_bad_shard == "skip",
-    index_folder=config.data.index_folder,
-    upright=config.data.upright,
-  )
 
 
 def command(argv: Sequence[str]) -> str:
@@ -357,61 +228,3 @@ def _check_name(workdir: pathlib.Path) -> None:
       f"{os.environ.get('LC_ALL', '')}): set PYTHONUTF8=1 or LC_ALL=C.UTF-8, "
       "or give another --workdir"
     ) from error
-
-
-def _check_workdir(config: Config, workdir: pathlib.Path, newest: int) -> None:
-  """Checks that a run is resumed with the config that it started with.
-
-  Args:
-    config: config given now.
-    workdir: folder of the run.
-    newest: step of its newest checkpoint; 0 if there is none.
-  """
-  if not (workdir / config_lib.FILE).exists():
-    return
-  before, now = (
-    dict(leaves(ConfigDict(json.loads(tree.to_json()))))
-    for tree in (config_lib.read(workdir), config)
-  )
-  may_change = MAY_CHANGE
-  if config.checkpoint.allow_batch_size_change:
-    may_change += ("batch_size",)
-  if config.checkpoint.allow_steps_change:
-    may_change += ("steps",)
-    if newest > config.steps:
-      raise ValueError(
-        f"{workdir} has already taken {newest} steps: config.steps must be at "
-        f"least as many, found {config.steps}"
-      )
-  changed = [
-    f"config.{name} was {before.get(name)}, now {now.get(name)}"
-    for name in sorted(before.keys() | now.keys())
-    if before.get(name) != now.get(name) and not name.startswith(may_change)
-  ]
-  if any(line.startswith("config.steps ") for line in changed):
-    changed.append(
-      "the learning rate would follow the schedule of the new length: to allow "
-      f"it from here on, give --extend={config.steps} (with launch.*: "
-      "--config.checkpoint.allow_steps_change=True)"
-    )
-  if changed:
-    raise ValueError(
-      f"{workdir} holds a run with another config; give another --workdir or "
-      "the old values:\n  " + "\n  ".join(changed)
-    )
-
-
-def _make_shapes(config: Config) -> None:
-  """Draws the embedded data set if missing, on the first process."""
-  if jax.process_index() == 0:
-    if not pathlib.Path(config.folder).exists():
-      console.say(f"drawing {config.train:,} shapes into {config.folder}, once")
-    shapes.generate(
-      pathlib.Path(config.folder),
-      train=config.train,
-      val=config.val,
-      objects=config.objects,
-      image_size=config.image_size,
-      seed=config.seed,
-    )
-  multihost_utils.sync_global_devices("shapes")

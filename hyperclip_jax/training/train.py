@@ -38,7 +38,8 @@ from hyperclip_jax.training import health as health_lib
 from hyperclip_jax.training import step as step_lib
 from hyperclip_jax.training.claim import claimed
 from hyperclip_jax.training.config_tree import leaves
-from hyperclip_jax.training.runs import Run, sample
+from hyperclip_jax.training.runs import Run
+from hyperclip_jax.training.sources import sample
 from hyperclip_jax.training.step import TrainState
 from hyperclip_jax.training.trace import Trace
 from hyperclip_jax.training.watchdog import Watchdog

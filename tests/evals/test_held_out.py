@@ -8,13 +8,13 @@ import pytest
 
 from hyperclip_jax.evals import held_out
 from hyperclip_jax.geometry.gaussian import Gaussian
-from hyperclip_jax.training import runs
+from hyperclip_jax.training import sources
 from tests import small
 
 
 @pytest.fixture(scope="module")
 def sample():
-  return runs.sample(small.config())
+  return sources.sample(small.config())
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import hyperclip_jax
 from hyperclip_jax.data.records.images import ImageError
 from hyperclip_jax.evals import encoding, held_out, processes, runner
 from hyperclip_jax.evals.tasks import MissingData, Task
-from hyperclip_jax.training import config, runs
+from hyperclip_jax.training import config, sources
 from tests.evals import pictures, saved
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -40,7 +40,7 @@ jax.distributed.initialize(address, 2, int(process))
 import hyperclip_jax
 from hyperclip_jax import HyperCLIP
 from hyperclip_jax.evals import held_out
-from hyperclip_jax.training import config, runs
+from hyperclip_jax.training import config, sources
 
 counts = collections.Counter()
 
@@ -52,7 +52,7 @@ def counted(name):
   setattr(HyperCLIP, name, wrapped)
 
 counted("encode_image")
-sample = runs.sample(config.read(workdir))
+sample = sources.sample(config.read(workdir))
 found = held_out.evaluate(hyperclip_jax.load(workdir), sample)
 print(json.dumps([found.results, found.context, counts]))
 """
@@ -203,7 +203,7 @@ def test_long_messages_and_unequal_rows_arrive(together):
 def test_two_processes_measure_as_one(tmp_path):
   """One process of eight devices, and two of one device each."""
   workdir = saved.model(tmp_path / "run")
-  sample = runs.sample(config.read(workdir))
+  sample = sources.sample(config.read(workdir))
   wanted = held_out.evaluate(hyperclip_jax.load(workdir), sample)
   with socket.socket() as sock:
     sock.bind(("localhost", 0))

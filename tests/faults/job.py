@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 from hyperclip_jax.reports import run as report
-from hyperclip_jax.training import runs, train
+from hyperclip_jax.training import runs, sources, train
 from tests import small
 
 STOPPED = 75
@@ -66,7 +66,7 @@ def main() -> None:
   if model is None:
     sys.exit(STOPPED)
   if options["report"]:
-    data = runs.sample(config, run.sources)
+    data = sources.sample(config, run.sources)
     report.evaluate(workdir, config, model, data)
   signals.done()
 

@@ -8,7 +8,7 @@ import hyperclip_jax
 from hyperclip_jax.evals import held_out
 from hyperclip_jax.reports import provenance
 from hyperclip_jax.training import config as config_lib
-from hyperclip_jax.training import runs
+from hyperclip_jax.training import runs, sources
 from tests.evals import saved
 
 
@@ -17,7 +17,7 @@ def facts(tmp_path_factory):
   folder = saved.model(tmp_path_factory.mktemp("header") / "run")
   (folder / runs.COMMAND).write_text("hyperclip train --config=x\n")
   config = config_lib.read(folder)
-  sample = runs.sample(config)
+  sample = sources.sample(config)
   model = hyperclip_jax.load(folder)
   history = [{"step": 1, "seconds": 100.0}, {"step": 2, "seconds": 20.0}]
   return (
@@ -43,7 +43,7 @@ def test_a_run_is_described(facts):
 
 def test_what_was_not_held_out_is_said(facts, tmp_path):
   _, config, model = facts
-  sample = runs.sample(config)._replace(name=held_out.TRAIN_SAMPLE)
+  sample = sources.sample(config)._replace(name=held_out.TRAIN_SAMPLE)
   found = provenance.of_run(tmp_path, [], config, model, sample)
   assert found["held out"] == "none"
   assert "time" not in found

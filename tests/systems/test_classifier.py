@@ -23,7 +23,7 @@ from hyperclip_jax.systems.classifier import labels
 from hyperclip_jax.systems.classifier import model as model_lib
 from hyperclip_jax.systems.classifier.labels import Labels
 from hyperclip_jax.training import config as config_lib
-from hyperclip_jax.training import config_tree, log, runs, train
+from hyperclip_jax.training import config_tree, log, runs, sources, train
 from tests import small
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -150,7 +150,7 @@ def test_shapes_are_measured_by_what_the_classes_are(level, group, other):
   )
   variables = classifier.encoder(o).init(jax.random.key(0))
   model = HyperCLIP("classifier", o, variables)
-  found = held_out.evaluate(model, runs.sample(small.config())).results
+  found = held_out.evaluate(model, sources.sample(small.config())).results
   groups = {name.split("/")[1] for name in found}
   assert group in groups
   assert other not in groups

@@ -15,6 +15,7 @@ import pytest
 from hyperclip_jax.data.records import identity
 from hyperclip_jax.data.records.identity import DataChangedError, Shard
 from hyperclip_jax.training import log, runs, same_data, train
+from hyperclip_jax.training import sources as sources_lib
 from tests import small
 from tests.data.tars import raw_members, write_tar
 
@@ -170,11 +171,11 @@ def test_what_was_left_out_stays_so(data, tmp_path):
   with pytest.raises(DataChangedError, match=r"2.tar is missing: .*No such"):
     check(run, meta)
   config.checkpoint.allow_data_change = True
-  assert len(runs.open_sources(config, tmp_path / "run")[0]) == 12
+  assert len(sources_lib.training(config, tmp_path / "run")[0]) == 12
   shutil.rmtree(tmp_path / "run" / "checkpoints")  # it starts from scratch
   config.checkpoint.allow_data_change = False
-  assert len(runs.open_sources(config, tmp_path / "run")[0]) == 12
-  assert "1.tar" not in runs.open_sources(config)[0].left_out
+  assert len(sources_lib.training(config, tmp_path / "run")[0]) == 12
+  assert "1.tar" not in sources_lib.training(config)[0].left_out
 
 
 def test_a_damaged_history_is_named(data, tmp_path):
@@ -256,7 +257,7 @@ def together(monkeypatch, *configs):
   def process(number):
     place.number = number
     try:
-      sources = runs.open_sources(configs[number])
+      sources = sources_lib.training(configs[number])
       found[number] = same_data.agreed(sources)
     except Exception as error:
       found[number] = error
@@ -316,10 +317,10 @@ import json, sys
 import jax
 number, address, *folders = sys.argv[1:]
 jax.distributed.initialize(address, 2, int(number))
-from hyperclip_jax.training import runs, same_data
+from hyperclip_jax.training import same_data, sources
 from tests.training.test_data_changes import config_of
 config = config_of(folders[int(number)], **{"data.on_bad_shard": "skip"})
-found = same_data.agreed(runs.open_sources(config))
+found = same_data.agreed(sources.training(config))
 print(json.dumps([shard.name for shard in found[0].shards]))
 """
 

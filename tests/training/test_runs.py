@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from hyperclip_jax.reports import run as report
-from hyperclip_jax.training import runs, train
+from hyperclip_jax.training import runs, sources, train
 from tests import small
 from tests.data import tars
 from tests.reports.reader import Reader
@@ -40,8 +40,8 @@ def captions(sample):
 
 
 def test_without_held_out_records_the_sample_is_named_for_what_it_is(grounded):
-  sample = runs.sample(grounded)
-  trained = runs.open_sources(grounded)[0]
+  sample = sources.sample(grounded)
+  trained = sources.training(grounded)[0]
   assert sample.name == "train_sample"
   assert captions(sample) == [trained[i].caption for i in range(48)]
 
@@ -49,15 +49,15 @@ def test_without_held_out_records_the_sample_is_named_for_what_it_is(grounded):
 def test_held_out_shards_alone_are_evaluated(grounded, tmp_path):
   write(tmp_path / "more" / "0.tar", 200, 3)
   grounded.data.held_out = f"{tmp_path}/held_out/*.tar,{tmp_path}/more/*.tar"
-  sample = runs.sample(grounded, runs.open_sources(grounded))
+  sample = sources.sample(grounded, sources.training(grounded))
   assert (sample.name, len(sample.records)) == ("eval", 27)
-  trained = runs.open_sources(grounded)[0]
+  trained = sources.training(grounded)[0]
   seen = {trained[i].image for i in range(len(trained))}
   assert not seen & {record.image for record in sample.records}
 
 
 def test_the_embedded_scenes_are_held_out():
-  sample = runs.sample(small.config())
+  sample = sources.sample(small.config())
   assert (sample.name, len(sample.records)) == ("eval", 48)
   assert sample.classes is not None
 
@@ -65,7 +65,7 @@ def test_the_embedded_scenes_are_held_out():
 def test_an_evaluation_needs_no_training_shards(grounded, tmp_path):
   grounded.data.held_out = f"{tmp_path}/held_out/*.tar"
   grounded.data.shards = f"{tmp_path}/gone/*.tar"
-  assert runs.sample(grounded).name == "eval"
+  assert sources.sample(grounded).name == "eval"
 
 
 @pytest.mark.parametrize("link", ["none", "symbolic", "hard"])
@@ -78,7 +78,7 @@ def test_held_out_shards_that_are_trained_on_are_refused(
     make = path.symlink_to if link == "symbolic" else path.hardlink_to
     make(tmp_path / "train" / "1.tar")
   grounded.data.held_out = f"{tmp_path}/held_out/0.tar,{path}"
-  for work in (runs.sample, lambda c: runs.prepare(c, tmp_path / "run")):
+  for work in (sources.sample, lambda c: runs.prepare(c, tmp_path / "run")):
     with pytest.raises(ValueError, match=r"held_out: 1 of 2 .*1\.tar"):
       work(grounded)
 
@@ -157,7 +157,7 @@ def test_no_number_of_training_records_is_called_held_out(
   config, run, model, folder = trained
   config = config.copy_and_resolve_references()
   config.data.held_out = f"{folder}/held_out/*.tar" if held_out else ""
-  data = runs.sample(config, run.sources)
+  data = sources.sample(config, run.sources)
   report.evaluate(run.workdir, config, model, data)
   name = "eval" if held_out else "train_sample"
   assert capsys.readouterr().err.startswith(f"{name}  retrieval/")

@@ -20,7 +20,15 @@ from hyperclip_jax.data.prepare import run
 from hyperclip_jax.data.prepare.manifest import Options
 from hyperclip_jax.losses import ring
 from hyperclip_jax.reports import run as report
-from hyperclip_jax.training import build, claim, log, runs, sharding, train
+from hyperclip_jax.training import (
+  build,
+  claim,
+  log,
+  runs,
+  sharding,
+  sources,
+  train,
+)
 from tests import small
 from tests.data import tars
 from tests.faults import job
@@ -127,7 +135,7 @@ def test_non_finite_updates_are_skipped_and_then_stop_the_run(
   config.max_bad_steps = 1
   config.checkpoint.every = 1
   seen = pipeline.names(
-    runs.open_sources(config), (1.0,), config.seed, range(16, 48)
+    sources.training(config), (1.0,), config.seed, range(16, 48)
   )
   with pytest.raises(FloatingPointError, match=r"2 updates .*by step 3"):
     train.train(runs.prepare(config, tmp_path))
@@ -228,7 +236,7 @@ def test_photographs_go_through_loader_step_and_report(tmp_path):
   run = runs.prepare(config, tmp_path / "run")
   model = train.train(run)
   assert model is not None
-  data = runs.sample(config, run.sources)
+  data = sources.sample(config, run.sources)
   assert (data.name, len(data.records)) == ("train_sample", 8)
   report.evaluate(tmp_path / "run", config, model, data)
   page = html.unescape((tmp_path / "run/report.html").read_text())
