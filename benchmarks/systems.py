@@ -2,14 +2,15 @@
 
   python -m benchmarks.systems --output DIR [--systems hycoclip meru ...]
     [--seeds 0 1 2] [--steps 2400] [--images 256] [--set NAME=VALUE ...]
-    [--config configs/emoji_small.py]
+    [--config configs/emoji_small.py] [--no-equal-flops]
 
 Each system's config, `configs/shapes_tiny.py` if none is given, is trained once
 a seed, in DIR/SYSTEM-SEED, for the same number of steps and, in every step, of
 images: batches are `--images` divided by the images that a system embeds of a
 record, rounded down to a multiple of the devices. A system whose step has other
 FLOPs than that of the first, by more than a twentieth, is trained once more in
-DIR/SYSTEM-SEED-flops, in as many steps as have the FLOPs of the first one's.
+DIR/SYSTEM-SEED-flops, in as many steps as have the FLOPs of the first one's,
+unless `--no-equal-flops` is given.
 `--set` holds for all of them. The same command again continues where it was
 stopped; a run that has been evaluated is not trained again. DIR/systems.md has
 the means and sample standard deviations over the seeds, DIR/systems.json all
@@ -340,6 +341,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("--config", type=pathlib.Path, default=CONFIG)
   add("--systems", nargs="+", default=costs.names(), choices=costs.names())
   add("--images", type=int, default=256, help="of all views, a step")
+  add("--equal-flops", action=argparse.BooleanOptionalAction, default=True)
   flags = parse(parser, argv)
   flags.output.mkdir(parents=True, exist_ok=True)
   systems = {name: measured(name, flags) for name in flags.systems}
@@ -360,7 +362,7 @@ def main(argv: Sequence[str] | None = None) -> None:
       config = config_of(name, seed, flags.steps, flags, found["images"])
       found["runs"][str(seed)] = trained(config, flags.output / folder)
       steps = steps_of(found, first, flags.steps)
-      if steps != flags.steps:
+      if steps != flags.steps and flags.equal_flops:
         config = config_of(name, seed, steps, flags, found["images"])
         run = trained(config, flags.output / f"{folder}-flops")
         found["runs_flops"][str(seed)] = run

@@ -22,6 +22,13 @@ def get_config(system: str = "hycoclip") -> Config:
   elif "entail_weight" in config.model:
     config.model.entail_weight = 0.02
 
+  if "strong" in config.model:
+    config.model.strong.crop_scale = (0.5, 1.0)  # the emoji are small
+    config.model.projector_hidden = 128
+    config.model.barlow.update(hidden=128, out=256)
+    config.model.siam.update(hidden=128, out=32)
+    config.model.swap.update(hidden=128, out=32, prototypes=128)
+
   # Under 6 MB of parameters: the first 3,582 merges of CLIP's tokenizer.
   config.model.vision.update(width=128, depth=3, heads=4)
   if "stem" in config.model.vision:

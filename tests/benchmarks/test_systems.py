@@ -2,11 +2,13 @@
 
 import json
 
+import jax
 import pytest
 
 from benchmarks import costs, systems
+from hyperclip_jax.systems.task import variable_shapes
+from hyperclip_jax.training import build, config_tree, train
 from hyperclip_jax.training import config as config_lib
-from hyperclip_jax.training import config_tree, train
 from tests import small
 
 
@@ -29,6 +31,16 @@ def command(tmp_path):
 def test_small_configs_take_every_system(data, system):
   config = config_tree.load(f"{data}:{system}")
   assert config_lib.options(config).embed_dim == 64
+
+
+@pytest.mark.parametrize("data", ["shapes_tiny", "emoji_small"])
+def test_small_configs_make_systems_of_one_size(data):
+  sizes = {}
+  for system in costs.names():
+    encoder = build.encoder(config_tree.load(f"{data}:{system}"))
+    params = variable_shapes(encoder)["params"]
+    sizes[system] = sum(leaf.size for leaf in jax.tree.leaves(params))
+  assert max(sizes.values()) < 1.25 * sizes["clip"], sizes
 
 
 @pytest.mark.slow
