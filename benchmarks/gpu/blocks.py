@@ -115,7 +115,10 @@ def _rehearsal() -> list[Block]:
       "right",
       600,
       "benchmarks.gpu.right",
-      ["--objectives", "hycoclip", "--cases", "1", "--small", *TINY],
+      [
+        *("--objectives", "hycoclip", "--cases", "1", "--steps", "2"),
+        *("--small", *TINY),
+      ],
     ),
     Block(
       "step S",

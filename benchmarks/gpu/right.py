@@ -1,7 +1,7 @@
 """Checks results on this device against golden numbers, and bfloat16.
 
   python -m benchmarks.gpu.right --output FILE.json [--objectives NAME ...]
-    [--cases N] [--small KEY=VALUE ...]
+    [--cases N] [--steps N] [--small KEY=VALUE ...]
 
 Each check has the largest error found and the largest allowed.
 JAX_DEFAULT_MATMUL_PRECISION sets the rounding of matmuls: use "highest" for the
@@ -43,13 +43,17 @@ class Check(NamedTuple):
 
 
 def checks(
-  objectives: Sequence[str], cases: Sequence[str], small: list[str]
+  objectives: Sequence[str],
+  cases: Sequence[str],
+  steps: int,
+  small: list[str],
 ) -> Iterator[Check]:
   """Runs all checks, the cheapest first.
 
   Args:
     objectives: some of "hycoclip", "meru" and "clip".
     cases: names of golden losses.
+    steps: number of the golden training steps to take.
     small: settings that make the bfloat16 step small, or none.
 
   Yields:
@@ -67,8 +71,8 @@ def checks(
     label = f"{name}: losses and gradients in float64, of the largest entry"
     yield _worst(label, 1e-6, pairs, _of_largest)
   for name in objectives:
-    pairs = golden_runs.series(name)
-    label = f"{name}: {golden_runs.STEPS} steps in float32, relative"
+    pairs = golden_runs.series(name, steps)
+    label = f"{name}: {steps} steps in float32, relative"
     yield _worst(label, 1e-4, pairs, _relative)
   yield _bfloat16(small)
 
@@ -114,11 +118,12 @@ def main() -> None:
   add("--output", type=pathlib.Path, required=True)
   add("--objectives", nargs="+", default=golden_files.OBJECTIVES)
   add("--cases", type=int, help="number of golden losses; all by default")
+  add("--steps", type=int, default=golden_runs.STEPS)
   add("--small", nargs="*", default=[], help="config values of the step")
   flags = parser.parse_args()
   rows = []
   cases = golden_runs.loss_cases()[1][: flags.cases]
-  for check in checks(flags.objectives, cases, flags.small):
+  for check in checks(flags.objectives, cases, flags.steps, flags.small):
     rows.append(check.row())
     print(json.dumps(rows[-1]), flush=True)
     config: Any = jax.config

@@ -20,7 +20,7 @@ def test_losses_of_twenty_steps(name):
 
 
 def test_parameters_after_twenty_steps():
-  _, state = golden_runs.training("hycoclip")
+  _, state = golden_runs.training("hycoclip", golden_runs.STEPS)
   wanted = golden_files.model("hycoclip", "step20").variables["params"]
 
   # Softmax does not see a bias of the keys: its gradient is rounding noise,

@@ -34,7 +34,7 @@ def test_recipe_and_counts():
 
 def test_moments_equal_those_of_our_own_twenty_steps():
   # The file numbers its moments without names: our own run says whose is whose.
-  _, state = golden_runs.training("hycoclip")
+  _, state = golden_runs.training("hycoclip", golden_runs.STEPS)
   found, wanted = load().state.opt_state[0], state.opt_state[0]
 
   def compare(path, a, b):
