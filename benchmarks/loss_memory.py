@@ -20,22 +20,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh
 
 from hyperclip_jax import systems
 from hyperclip_jax.geometry.spaces import Lorentz, Space, Sphere
 from hyperclip_jax.losses import contrastive, tiled
+from hyperclip_jax.training import sharding
 
 SYSTEMS = ("hycoclip", "meru", "clip")
 CURV, LOGIT_SCALE = 1.0, 1 / 0.07  # initial values of a model
-
-
-def one_device() -> Mesh:
-  """Returns the mesh of a run on one device."""
-  axes = (AxisType.Auto,) * 2
-  return jax.make_mesh(
-    (1, 1), ("data", "model"), axes, devices=jax.devices()[:1]
-  )
 
 
 def gradients(system: str, contrast: contrastive.Contrast) -> Callable:
@@ -140,7 +132,9 @@ def main() -> None:
 
   implementations = {
     "naive": contrastive.cross_entropy,
-    "tiled": functools.partial(tiled.cross_entropy, one_device()),
+    "tiled": functools.partial(
+      tiled.cross_entropy, sharding.make_mesh(devices=jax.devices()[:1])
+    ),
   }
   functions = {
     name: gradients(args.system, contrast)

@@ -31,7 +31,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh
 
 from benchmarks import flops
 from hyperclip_jax.data.feed import pipeline, views
@@ -123,11 +122,7 @@ class HyperCLIP:
   """The compiled training step, with its state."""
 
   def __init__(self, config: Config, texts: list[int], devices: int):
-    mesh = Mesh(
-      np.array(jax.devices()[:devices]).reshape(-1, config.mesh.model),
-      ("data", "model"),
-      axis_types=(AxisType.Auto,) * 2,
-    )
+    mesh = sharding.make_mesh(config.mesh.model, jax.devices()[:devices])
     run = runs.Run(config, pathlib.Path(), [], mesh)
     self.state, _ = train.first_state(run)
     self.batch = sharding.to_global(make_batch(config, texts), mesh)

@@ -16,10 +16,9 @@ from hyperclip_jax.data.feed.views import View
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.optim import adamw
 from hyperclip_jax.systems import dual_encoder
-from hyperclip_jax.training import sharding
 from hyperclip_jax.training import step as step_lib
 from hyperclip_jax.training.step import TrainState
-from tests import golden_files
+from tests import golden_files, meshes
 
 STEPS = 20
 KINDS = ("image", "text", "box_image", "box_text")
@@ -103,8 +102,7 @@ def training(name: str, steps: int) -> tuple[list[dict[str, Any]], TrainState]:
   """Metrics of the first of the official recipe's steps, and the last state."""
   golden = golden_files.arrays(f"{name}_mini")
   system, options, variables = golden_files.model(name)
-  mesh = sharding.make_mesh(jax.device_count())  # one device has all the data
-  task = systems.find(system).task(options, View(), mesh)
+  task = systems.find(system).task(options, View(), meshes.mesh())
   mask = functools.partial(
     adamw.decay_mask,
     matrices=dual_encoder.MATRICES,

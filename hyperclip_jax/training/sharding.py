@@ -7,7 +7,7 @@ is written as if there were one device.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,14 +19,19 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 LARGE = 2**16
 
 
-def make_mesh(model: int = 1) -> Mesh:
-  """Arranges all devices as (data, model).
+def make_mesh(model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
+  """Arranges devices as (data, model).
 
   Args:
     model: number of devices that share each layer, a divisor of their number.
+    devices: devices to arrange; all by default.
+
+  Returns:
+    Mesh.
   """
-  shape = (jax.device_count() // model, model)
-  return jax.make_mesh(shape, ("data", "model"), (AxisType.Auto,) * 2)
+  count = jax.device_count() if devices is None else len(devices)
+  shape, axes = (count // model, model), (AxisType.Auto,) * 2
+  return jax.make_mesh(shape, ("data", "model"), axes, devices=devices)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

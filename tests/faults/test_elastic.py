@@ -7,22 +7,16 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType, Mesh
 
 from hyperclip_jax.checkpoints import checkpoint
 from hyperclip_jax.data.feed import pipeline
 from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.data.feed.tokenizer import Tokenizer
 from hyperclip_jax.training import runs, sharding, train
-from tests import small
+from tests import meshes, small
 from tests.faults import processes
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
-
-
-def mesh(devices):
-  shape = np.array(jax.devices()[:devices]).reshape(devices, 1)
-  return Mesh(shape, ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
 
 def go_on(run, step_fn, steps):
@@ -69,7 +63,7 @@ def test_devices_and_processes_come_and_go(tmp_path):
   losses, texts = [], []
 
   def live(devices):
-    run = runs.Run(config, workdir, eight.sources, mesh(devices))
+    run = runs.Run(config, workdir, eight.sources, meshes.mesh(devices))
     step_fn = step_of_eight if devices == 8 else train.make_step(run)
     more_losses, more_texts = go_on(run, step_fn, 1)
     losses.extend(more_losses)

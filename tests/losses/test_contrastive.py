@@ -12,6 +12,7 @@ import pytest
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.losses import contrastive, ring, tiled
 from hyperclip_jax.losses.entailment import entailment
+from tests import meshes
 
 pytestmark = pytest.mark.usefixtures("optimized")
 
@@ -113,13 +114,9 @@ def test_rows_left_out_may_hold_anything(filler):
 
 def weighted_losses():
   """name -> function with the arguments of `cross_entropy`, of both forms."""
-  axes = (jax.sharding.AxisType.Auto,) * 2
-  mesh = jax.make_mesh(
-    (2, 1), ("data", "model"), axes, devices=jax.devices()[:2]
-  )
   return {
     "naive": contrastive.cross_entropy,
-    "tiled": functools.partial(tiled.cross_entropy, mesh),
+    "tiled": functools.partial(tiled.cross_entropy, meshes.mesh(2)),
   }
 
 

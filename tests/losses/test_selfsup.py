@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from hyperclip_jax.geometry.numerics import unit
 from hyperclip_jax.losses import contrastive, selfsup, tiled
 from hyperclip_jax.losses.selfsup import Pair
-from tests import golden_rocket
+from tests import golden_rocket, meshes
 from tests.golden_rocket import cases, under
 
 GOLDEN = golden_rocket.arrays("losses_float64")
@@ -144,7 +144,7 @@ def test_terms_and_gradients_equal_official(case):
 def test_label_smoothing_equals_official(case, form):
   given = under(GOLDEN, f"{case}/in")
   smoothing = float(given.pop("label_smoothing"))
-  contrast = tiled.on(mesh_of(1), form)
+  contrast = tiled.on(meshes.mesh(1), form)
 
   def loss(given):
     x, y = unit(given["image"]), unit(given["text"])
@@ -233,12 +233,6 @@ def dist2(kind):
   }
 
 
-def mesh_of(count):
-  axes = (AxisType.Auto,) * 2
-  devices = jax.devices()[:count]
-  return jax.make_mesh((count, 1), ("data", "model"), axes, devices=devices)
-
-
 @functools.cache
 def batch(kind):
   """Eight examples with two strong views, float64."""
@@ -284,7 +278,7 @@ def on_one_device(kind):
   "kind", ["cl2l", "barlip", "siamlip", "swalip", "swalipv1"]
 )
 def test_sharded_rows_give_the_numbers_of_one_device(kind, devices):
-  given, mesh = batch(kind), mesh_of(devices)
+  given, mesh = batch(kind), meshes.mesh(devices)
 
   def place(name, x):
     rows = 0 if x.ndim == 2 else 1

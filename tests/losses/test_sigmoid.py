@@ -6,20 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType
 
 from hyperclip_jax.geometry import gaussian
 from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.geometry.spaces import Lorentz
 from hyperclip_jax.losses import ring, sigmoid
+from tests import meshes
 
 BATCH, DIM = 48, 8
-
-
-def mesh(data, model=1):
-  devices = jax.devices()[: data * model]
-  axes = (AxisType.Auto,) * 2
-  return jax.make_mesh((data, model), ("data", "model"), axes, devices=devices)
 
 
 def arguments(dtype):
@@ -65,7 +59,7 @@ def test_tiles_on_any_number_of_devices_equal_naive(
   with jax.enable_x64(True):
     given = arguments("float64")
     wanted = gradients(sigmoid.pairs, SPACES[space])(*given)
-    pairs = functools.partial(sigmoid.tiled_pairs, mesh(*devices))
+    pairs = functools.partial(sigmoid.tiled_pairs, meshes.mesh(*devices))
     found = gradients(pairs, SPACES[space])(*given)
     assert_close(found, wanted, 1e-12)
 
@@ -87,7 +81,7 @@ def test_large_logits_are_finite():
   scalars["scale"] = jnp.float32(1e6)
   for pairs in (
     sigmoid.pairs,
-    functools.partial(sigmoid.tiled_pairs, mesh(2)),
+    functools.partial(sigmoid.tiled_pairs, meshes.mesh(2)),
   ):
     found = gradients(pairs, SPACES["gaussian"])(scalars, x, y)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
@@ -95,7 +89,7 @@ def test_large_logits_are_finite():
 
 def temporary_bytes(batch):
   """Of the loss and its gradients, 512 wide, on one device."""
-  pairs = functools.partial(sigmoid.tiled_pairs, mesh(1))
+  pairs = functools.partial(sigmoid.tiled_pairs, meshes.mesh(1))
   points = jax.ShapeDtypeStruct((batch, 512), jnp.float32)
   scalar = jax.ShapeDtypeStruct((), jnp.float32)
   lowered = gradients(pairs, SPACES["gaussian"]).lower(
@@ -122,5 +116,5 @@ def test_auto_goes_by_the_logits_of_a_device(
   monkeypatch.setattr(sigmoid, "pairs", lambda *_: used.append("naive"))
   points = np.broadcast_to(np.float32(0), (batch, DIM))
   for how in ("auto", "naive", "tiled"):
-    sigmoid.on(mesh(devices), how)(Gaussian(), 1.0, 0.0, points, points)
+    sigmoid.on(meshes.mesh(devices), how)(Gaussian(), 1.0, 0.0, points, points)
   assert used == ["tiled" if tiles else "naive", "naive", "tiled"]

@@ -6,24 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType
 
 from hyperclip_jax.geometry.spaces import Lorentz, Sphere
 from hyperclip_jax.losses import contrastive, ring, tiled
 from hyperclip_jax.systems import hycoclip
 from hyperclip_jax.training import build
-from tests import small
+from tests import meshes, small
 
 pytestmark = pytest.mark.usefixtures("optimized")
 
 SPACES = {"lorentz": Lorentz, "sphere": lambda curv: Sphere()}
 BATCH, DIM = 48, 16
-
-
-def mesh(data, model=1):
-  devices = jax.devices()[: data * model]
-  axes = (AxisType.Auto,) * 2
-  return jax.make_mesh((data, model), ("data", "model"), axes, devices=devices)
 
 
 def gradients(contrast, make_space, where=None):
@@ -69,7 +62,7 @@ def test_equals_naive(space, repeats, dtype, monkeypatch):
   with jax.enable_x64(dtype == "float64"):
     given = arguments(dtype, repeats)
     wanted = gradients(contrastive.cross_entropy, make_space, where)(*given)
-    contrast = functools.partial(tiled.cross_entropy, mesh(2))
+    contrast = functools.partial(tiled.cross_entropy, meshes.mesh(2))
     found = gradients(contrast, make_space, where)(*given)
     assert_close(found, wanted, 1e-5 if dtype == "float32" else 1e-10)
   x_grad = found[1][1]
@@ -84,7 +77,7 @@ def test_devices(devices, monkeypatch):
   monkeypatch.setattr(ring, "TILE", 7 * 2 * BATCH)
 
   def run(*shape):
-    contrast = functools.partial(tiled.cross_entropy, mesh(*shape))
+    contrast = functools.partial(tiled.cross_entropy, meshes.mesh(*shape))
     return gradients(contrast, Lorentz)(*given)
 
   # In float64, as float32 rounds the small distances of whatever is cut anew.
@@ -96,7 +89,7 @@ def test_devices(devices, monkeypatch):
 def test_small_losses_keep_their_digits():
   """Where the naive form, 5e-5 off, takes a softmax near 1 from 1."""
   given = arguments("float32", noise=0.3)
-  contrast = functools.partial(tiled.cross_entropy, mesh(1))
+  contrast = functools.partial(tiled.cross_entropy, meshes.mesh(1))
   found = jax.device_get(gradients(contrast, Lorentz)(*given))
   assert found[0] < 1e-3
   with jax.enable_x64(True):
@@ -111,7 +104,7 @@ def test_small_losses_keep_their_digits():
 def test_finite_where_points_coincide(logit_scale):
   scalars, x, y = arguments("float32", logit_scale=logit_scale)
   x, y = x.at[1].set(y[3]).at[2:5].set(0.0), y.at[4:6].set(0.0)
-  contrast = functools.partial(tiled.cross_entropy, mesh(2))
+  contrast = functools.partial(tiled.cross_entropy, meshes.mesh(2))
   found = gradients(contrast, Lorentz)(scalars, x, y)
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
@@ -132,7 +125,7 @@ def hycoclip_gradients(tiles):
   """Jitted (points, scalars, valid) -> loss, terms and all gradients."""
   contrast = contrastive.cross_entropy
   if tiles:
-    contrast = functools.partial(tiled.cross_entropy, mesh(2))
+    contrast = functools.partial(tiled.cross_entropy, meshes.mesh(2))
 
   def loss(points, scalars, valid):
     return terms(points, scalars, contrast, valid=valid)
@@ -179,7 +172,7 @@ def test_gradients_equal_naive_at_the_root_and_on_the_ray():
 
 def test_matches_in_pieces_are_those_at_once(monkeypatch):
   given = arguments("float32", repeats=3)
-  contrast = functools.partial(tiled.cross_entropy, mesh(2))
+  contrast = functools.partial(tiled.cross_entropy, meshes.mesh(2))
   monkeypatch.setattr(ring, "TILE", 2**12)
   at_once = gradients(contrast, Lorentz)(*given)
   monkeypatch.setattr(ring, "TILE", 60)
@@ -188,14 +181,14 @@ def test_matches_in_pieces_are_those_at_once(monkeypatch):
 
 def test_one_pair_has_no_loss():
   scalars, x, y = arguments("float32")
-  contrast = functools.partial(tiled.cross_entropy, mesh(1))
+  contrast = functools.partial(tiled.cross_entropy, meshes.mesh(1))
   found = gradients(contrast, Lorentz)(scalars, x[:1], y[:1])
   assert not any(leaf.any() for leaf in jax.tree.leaves(found))
 
 
 def temporary_bytes(batch):
   """Of HyCoCLIP's contrastive terms and gradients, 512 wide, one device."""
-  contrast = functools.partial(tiled.cross_entropy, mesh(1))
+  contrast = functools.partial(tiled.cross_entropy, meshes.mesh(1))
 
   def loss(points, scalars):
     return terms(points, scalars, contrast)[1]["contrastive_loss"]
@@ -221,7 +214,7 @@ def test_losses_of_systems_without_parts_equal_naive(system, monkeypatch):
 
   def loss_and_gradients(contrast):
     config.model.contrast = contrast
-    loss = build.task(config, mesh(4, 2)).loss
+    loss = build.task(config, meshes.mesh(4, 2)).loss
 
     def of_points(params, x, y):
       return loss(params, {"whole": {"image": x, "text": y}}, jnp.int32(0))
@@ -251,7 +244,7 @@ def test_auto_goes_by_the_logits_of_a_device(
     contrastive, "cross_entropy", lambda *_: used.append("naive")
   )
   points = np.broadcast_to(np.float32(0), (batch, DIM))
-  tiled.on(mesh(devices))(Sphere(), 1.0, points, points)
+  tiled.on(meshes.mesh(devices))(Sphere(), 1.0, points, points)
   for how in ("naive", "tiled"):
-    tiled.on(mesh(devices), how)(Sphere(), 1.0, points, points)
+    tiled.on(meshes.mesh(devices), how)(Sphere(), 1.0, points, points)
   assert used == ["tiled" if tiles else "naive", "naive", "tiled"]

@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType
 
 from hyperclip_jax.losses import entailment
 from hyperclip_jax.training import build
 from hyperclip_jax.training import config as config_lib
-from tests import small
+from tests import meshes, small
 
 NAMES = ("hycoclip", "uncha", "hyper3", "phyclip")
 BATCH = 4
@@ -22,10 +21,7 @@ def task_of(name, **options):
   config = small.config(name)
   config.model.update(options)
   config_lib.validate(config, devices=1)
-  mesh = jax.make_mesh(
-    (1, 1), ("data", "model"), (AxisType.Auto,) * 2, devices=jax.devices()[:1]
-  )
-  return build.task(config, mesh)
+  return build.task(config, meshes.mesh())
 
 
 def outputs(name, dim=16):

@@ -11,7 +11,7 @@ import hyperclip_jax
 from hyperclip_jax import systems
 from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.training import log, runs, sharding, train
-from tests import golden_files, small
+from tests import golden_files, meshes, small
 
 pytestmark = [
   pytest.mark.slow,
@@ -92,11 +92,7 @@ def test_one_device_and_micro_batches_train_alike(name, trained, tmp_path):
   config = config_of(name)
   run = runs.prepare(config, tmp_path)
   assert run.mesh.shape == {"data": 8, "model": 1}
-  axes = (jax.sharding.AxisType.Auto,) * 2
-  one = jax.make_mesh(
-    (1, 1), ("data", "model"), axes, devices=jax.devices()[:1]
-  )
-  alone = runs.Run(config, tmp_path, run.sources, one)
+  alone = runs.Run(config, tmp_path, run.sources, meshes.mesh())
   found = first_steps(alone, config.steps)
   np.testing.assert_allclose(found[:FEW], wanted[:FEW], rtol=1e-5)
   if name in golden_files.OBJECTIVES:

@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType
 
 from hyperclip_jax.geometry.spaces import Lorentz, Product
 from hyperclip_jax.losses import contrastive, entailment, ring, tiled
 from hyperclip_jax.nn.pooling import QueryPooling
 from hyperclip_jax.systems import hycoclip, hyper3, uncha
-from tests import golden_files
+from tests import golden_files, meshes
 
 FOLDER = golden_files.FOLDER / "successors"
 # The official code stops at acos and asin of 1 - 1e-15 (README).
@@ -56,13 +55,9 @@ def equal(found, wanted, name, clamped):
 
 def contrasts():
   """The cross entropies of both forms."""
-  axes = (AxisType.Auto,) * 2
-  mesh = jax.make_mesh(
-    (1, 1), ("data", "model"), axes, devices=jax.devices()[:1]
-  )
   return {
     "naive": contrastive.cross_entropy,
-    "tiled": functools.partial(tiled.cross_entropy, mesh),
+    "tiled": functools.partial(tiled.cross_entropy, meshes.mesh()),
   }
 
 

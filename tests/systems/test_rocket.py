@@ -25,10 +25,9 @@ from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import (
   config_tree,
   runs,
-  sharding,
   train,
 )
-from tests import small
+from tests import meshes, small
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -62,8 +61,7 @@ def batch(rows=8, count=2, length=8):
 @functools.cache
 def start(o):
   """The task and its variables."""
-  mesh = sharding.make_mesh(jax.device_count())
-  task = rocket.task(o, View(lengths=(8, 32)), mesh)
+  task = rocket.task(o, View(lengths=(8, 32)), meshes.mesh())
   return task, jax.jit(task.init)(jax.random.key(0))
 
 

@@ -22,7 +22,7 @@ from hyperclip_jax.systems.leaves import to_state
 from hyperclip_jax.systems.rocket import official
 from hyperclip_jax.training import sharding, step
 from hyperclip_jax.training.step import TrainState
-from tests import golden_rocket
+from tests import golden_rocket, meshes
 from tests.golden_rocket import under
 
 pytestmark = pytest.mark.usefixtures("standard_promotion", "optimized")
@@ -92,7 +92,7 @@ def trained(name, dtype):
   """Metrics of all steps, the first gradients, and the last state."""
   options, variables, config = start(name, dtype)
   rates = jnp.asarray(golden_rocket.arrays("train")[f"{name}/lr"], dtype)
-  task = rocket.task(options, View(), sharding.make_mesh(jax.device_count()))
+  task = rocket.task(options, View(), meshes.mesh())
   optimizer = adamw.adamw(
     lambda count: rates[count],
     b1=0.9,

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType
 
 from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.data.records.boxes import WHOLE
@@ -17,18 +16,11 @@ from hyperclip_jax.geometry.spaces import Lorentz, Product
 from hyperclip_jax.losses import contrastive, ring, tiled
 from hyperclip_jax.systems import hycoclip, phyclip, uncha
 from hyperclip_jax.training import build, runs, sharding, train
-from tests import small
-
-
-def mesh_of(devices):
-  axes = (AxisType.Auto,) * 2
-  return jax.make_mesh(
-    (devices, 1), ("data", "model"), axes, devices=jax.devices()[:devices]
-  )
+from tests import meshes, small
 
 
 def first_losses(config, workdir, steps=2):
-  run = dataclasses.replace(runs.prepare(config, workdir), mesh=mesh_of(1))
+  run = dataclasses.replace(runs.prepare(config, workdir), mesh=meshes.mesh(1))
   state, _ = train.first_state(run)
   step, batches = train.make_step(run), train.make_batches(run, 0, Faults(0.0))
   found = []
@@ -44,7 +36,7 @@ def first_losses(config, workdir, steps=2):
 def test_curvatures_decay_only_where_asked_for(decay):
   config = small.config("phyclip")
   config.model.decay_factors = decay
-  task = build.task(config, mesh_of(1))
+  task = build.task(config, meshes.mesh(1))
   params: Any = jax.eval_shape(task.init, jax.random.key(0))["params"]
   assert params["curv"].shape == params["visual_alpha"].shape == (2,)
   params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), params)
@@ -129,7 +121,7 @@ def test_devices_and_tiles_share_one_global_mean(name, monkeypatch):
     del points["part"]["valid"]
     wanted = run(contrastive.cross_entropy)
     for devices in (1, 2, 4, 8):
-      contrast = functools.partial(tiled.cross_entropy, mesh_of(devices))
+      contrast = functools.partial(tiled.cross_entropy, meshes.mesh(devices))
       if devices in (1, 8):
         jax.tree.map(equal, run(contrast), wanted)
       else:
@@ -183,7 +175,7 @@ def test_gradients_are_finite_at_the_edges(name, radius):
 @pytest.mark.parametrize("name", LOSSES)
 def test_memory_is_linear_in_the_batch(name):
   """Of the contrast and its gradients, 32,768 rows 512 wide, one device."""
-  contrast = functools.partial(tiled.cross_entropy, mesh_of(1))
+  contrast = functools.partial(tiled.cross_entropy, meshes.mesh(1))
 
   def loss(points, curv):
     if name == "phyclip":

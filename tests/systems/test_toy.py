@@ -12,7 +12,7 @@ import hyperclip_jax
 from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.training import config as config_lib
 from hyperclip_jax.training import log, runs, sharding, train
-from tests import small
+from tests import meshes, small
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -114,20 +114,11 @@ def test_statistics_of_the_batch_are_those_of_all_devices(config, tmp_path):
   eight, state = first_steps(run)
   mean = state.variables["batch_stats"]["BatchNorm_0"]["mean"]
   assert np.any(mean)
-  one = runs.Run(run.config, tmp_path, run.sources, one_device())
+  one = runs.Run(run.config, tmp_path, run.sources, meshes.mesh())
   alone, same = first_steps(one)
   np.testing.assert_allclose(eight, alone, rtol=1e-5)
   again = same.variables["batch_stats"]["BatchNorm_0"]["mean"]
   np.testing.assert_allclose(mean, again, rtol=1e-5, atol=1e-7)
-
-
-def one_device():
-  return jax.make_mesh(
-    (1, 1),
-    ("data", "model"),
-    (jax.sharding.AxisType.Auto,) * 2,
-    devices=jax.devices()[:1],
-  )
 
 
 def test_micro_batches_train_alike_or_are_refused(config, tmp_path):

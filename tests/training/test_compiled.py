@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from jax._src.cudnn import fused_attention_stablehlo as cudnn
 from jax.extend import core
-from jax.sharding import AxisType, Mesh
 
 from hyperclip_jax.training import runs, train
-from tests import small
+from tests import meshes, small
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -20,20 +19,12 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 PATCHES, CAPTION, PHRASE = 65, 17, 13
 
 
-def make_mesh(data=1, model=1):
-  """By default of one: its programs can be lowered for another platform."""
-  return Mesh(
-    np.array(jax.devices()[: data * model]).reshape(data, model),
-    ("data", "model"),
-    axis_types=(AxisType.Auto,) * 2,
-  )
-
-
 def make_run(tmp_path, dtype="bfloat16", system="hycoclip"):
   config = small.config(system)
   config.model.dtype = dtype
   config.model.vision.patch = 4
-  return runs.Run(config, tmp_path, [], make_mesh())
+  # The programs of one device can be lowered for another platform.
+  return runs.Run(config, tmp_path, [], meshes.mesh())
 
 
 def make_batch(caption=CAPTION, phrase=PHRASE):
@@ -116,7 +107,7 @@ def test_unrolled_blocks_leave_no_loop(tmp_path, fsdp, data, model):
 
   def loops(unroll):
     config.model.unroll = unroll
-    run = runs.Run(config, tmp_path, [], make_mesh(data, model))
+    run = runs.Run(config, tmp_path, [], meshes.mesh(data, model))
     return trace(run).lower().as_text().count("stablehlo.while")
 
   assert loops(False) == 3 * 2  # forward and backward of three embeddings

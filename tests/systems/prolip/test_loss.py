@@ -15,7 +15,7 @@ from hyperclip_jax.losses import inclusion, sigmoid
 from hyperclip_jax.optim import adamw
 from hyperclip_jax.systems import dual_encoder, prolip
 from hyperclip_jax.systems.prolip import model, official
-from tests import golden_files
+from tests import golden_files, meshes
 from tests.systems.prolip import golden
 from tests.systems.prolip.golden import assert_relative
 
@@ -365,12 +365,7 @@ def test_training_equals_official(name, dtype):
 def test_any_number_of_devices_has_one_loss(devices, losses):
   """Each term once, on aligned pairs; the official ring repeats them."""
   o = settings(losses, 0, "reference")
-  mesh = jax.make_mesh(
-    (devices, 1),
-    ("data", "model"),
-    (jax.sharding.AxisType.Auto,) * 2,
-    devices=jax.devices()[:devices],
-  )
+  mesh = meshes.mesh(devices)
 
   def gradients(pairs):
     def loss(rows):
