@@ -158,7 +158,7 @@ def _differences(runs: Mapping[str, Run]) -> list[Markup]:
   configs = [run.config for run in runs.values()]
   rows = {
     name: [
-      shown(config[name], LONGEST) if name in config else ""
+      shown(config[name], LONGEST) or "(empty)" if name in config else ""
       for config in configs
     ]
     for name in dict.fromkeys(n for config in configs for n in config)
@@ -294,7 +294,8 @@ def _curve(
     return []
   drawn = [name for name in runs if any(name in row for row in rows)]
   uri = plots.data_uri(plots.curves(rows, drawn, quantity))
-  return [figure(uri, title, f"{title} over training steps")]
+  alone = f"Of {drawn[0]} alone." if len(drawn) == 1 else ""
+  return [figure(uri, title, f"{title} over training steps", alone)]
 
 
 def _with_final(run: Run) -> list[Mapping[str, Any]]:

@@ -185,6 +185,7 @@ section {
 img { display: block; max-width: 100%; height: auto; }
 small, .note, .facts, figcaption { color: var(--soft); }
 .note { margin: 0 0 1rem; max-width: 72ch; }
+.facts + .note { margin-top: 1rem; }
 .facts {
   margin: .5rem 0 0; display: flex; flex-wrap: wrap; gap: .25rem 1.5rem;
 }

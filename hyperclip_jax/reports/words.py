@@ -351,6 +351,9 @@ GROUPS = {
   "includes": "What includes what",
   "retrieval/uncertainty": "Retrieval, and the uncertainty of queries",
   "zero_shot/uncertainty": "Zero-shot classification, and uncertainty",
+  "zero_shot_held_out/uncertainty": (
+    "Zero-shot classification of classes never trained on, and uncertainty"
+  ),
   "prompts": "Chosen prompts",
 }
 

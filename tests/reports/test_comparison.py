@@ -167,4 +167,5 @@ def test_curves_are_of_the_same_data(tmp_path):
     ]
     title = "Zero-shot classification: top-1 accuracy over training steps"
     assert alts.count(title) == plots
+    assert ("Of other alone." in output.read_text()) == ("other" in chosen)
     assert alts.count("Loss over training steps") == 1
