@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from hyperclip_jax.data.records.images import Pixels
-from hyperclip_jax.evals.metrics import cones as measured
+from hyperclip_jax.evals.metrics.cones import HALF_SPACE
 from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.inference.explore import Answer, Near, Things
@@ -322,7 +322,6 @@ def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
     return [note("This model's space has no cones.")]
   holding = sum(cone.margin <= 0 for cone in found.cones)
   text = f"{holding} of {len(found.cones)} phrases entail the picture"
-  wide = min(cone.aperture for cone in found.cones) > measured.HALF_SPACE
   if not holding:
     clearest = found.cones[0]
     text = (
@@ -334,7 +333,7 @@ def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
       "phrases fit better: training opens cones slowly, and only as far as its "
       "entailment weight asks"
     )
-  elif wide:
+  elif min(cone.aperture for cone in found.cones) > HALF_SPACE:
     text = (
       "All cones here are half-spaces, since the phrases lie near the root: "
       "they hold much that is unrelated, too, and the degrees tell more than "
