@@ -74,9 +74,10 @@ def test_runs_and_published_files_are_starts(kind, tmp_path):
 
 
 def test_a_name_is_a_start():
-  config = config_tree.load("emoji_small")
+  model = hyperclip_jax.load("emoji-mini")
+  config = config_tree.load(f"emoji_small:{model.system}")
   config.init_from = "emoji-mini"
-  wanted = flat(jax.device_get(hyperclip_jax.load("emoji-mini").variables))
+  wanted = flat(jax.device_get(model.variables))
   found = start.read(config).leaves
   assert found.keys() == wanted.keys()
   for path, leaf in found.items():
