@@ -256,7 +256,8 @@ def shown(text: object, most: int = SHOWN) -> str:
   r"""Formats untrusted text for a message or terminal.
 
   Control characters, terminal escapes and marks that change the direction of
-  writing are escaped as in Python (`\x1b`, `\u202e`).
+  writing are escaped as in Python (`\x1b`, `\u202e`). Emoji are not, also those
+  that are newer than this Python's Unicode.
 
   Args:
     text: text, or an object to convert by `str`.
@@ -273,7 +274,7 @@ def shown(text: object, most: int = SHOWN) -> str:
     return text
   return "".join(
     c
-    if c.isprintable() or c in _JOINERS
+    if c.isprintable() or c in _JOINERS or "\U0001f000" <= c <= "\U0001faff"
     else c.encode("unicode_escape").decode("ascii")
     for c in text
   )

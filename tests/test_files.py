@@ -88,7 +88,8 @@ def test_home_is_expanded(monkeypatch, tmp_path):
 def test_what_is_shown_moves_no_cursor(text):
   found = files.shown(text)
   assert len(found) <= 10 * files.SHOWN
-  assert all(c.isprintable() or c in "\u200c\u200d" for c in found)
+  joiners, emoji = "\u200c\u200d", range(0x1F000, 0x1FB00)
+  assert all(c.isprintable() or c in joiners or ord(c) in emoji for c in found)
   if text.isprintable() and len(text) <= files.SHOWN:
     assert found == text
 
@@ -96,6 +97,7 @@ def test_what_is_shown_moves_no_cursor(text):
 def test_long_names_are_cut():
   assert len(files.shown("a" * 4_000_000)) <= files.SHOWN
   assert files.shown("\x1b[2Jx\u202ey") == "\\x1b[2Jx\\u202ey"
+  assert files.shown("\U0001fabf") == "\U0001fabf"  # of Unicode 15
 
 
 def test_a_second_process_is_kept_out_of_a_locked_folder(tmp_path):
