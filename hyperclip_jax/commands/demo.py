@@ -72,11 +72,13 @@ class Start(NamedTuple):
     phrases: phrases to edit.
     examples: pictures to choose from.
     things: index of what walks may meet.
+    origin: where the examples are from.
   """
 
   phrases: Sequence[str]
   examples: Sequence[Pixels]
   things: Things
+  origin: str
 
 
 def start(
@@ -114,14 +116,14 @@ def start(
     things = Things(model.index(nothing, []), [])
   folder = _data_folder(source)
   if folder is None:
-    return Start(PHRASES, _emoji(), things)
+    return Start(PHRASES, _emoji(), things, "this machine's emoji font")
   source_of = TarSource(expand(f"{folder}/val/*.tar"), 1)
   scenes = held_out.load(str(folder), source_of, 1, SCENES)
   phrases = _phrases(scenes.classes.parents) if scenes.classes else [*PHRASES]
   if index is None:
     boxes = model.encode_image(scenes.box_image)
     things = Things(model.index(boxes, scenes.box_text), scenes.box_image)
-  return Start(phrases, scenes.image[:EXAMPLES], things)
+  return Start(phrases, scenes.image[:EXAMPLES], things, "held-out scenes")
 
 
 def respond(
@@ -210,7 +212,7 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
         # Not read by gradio, which cannot explain a file that is not an image.
         path.preprocess = lambda payload: payload and payload.path
         if examples:
-          gr.Examples(examples, path, label="Examples")
+          gr.Examples(examples, path, label=f"Examples: {begin.origin}")
         text = gr.Textbox(
           "\n".join(begin.phrases), lines=8, max_lines=16, label="Phrases"
         )

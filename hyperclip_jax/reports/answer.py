@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from hyperclip_jax.data.records.images import Pixels
-from hyperclip_jax.evals.metrics.cones import HALF_SPACE
 from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.inference.explore import Answer, Near, Things
@@ -157,7 +156,7 @@ def _nearest(
   names = {row.name for row in found.nearest}
   own = [row for row in found.phrases if row.name not in names]
   if own:
-    parts += [note("Farther away, of your phrases:"), table(own)]
+    parts += [note("The nearest of your phrases farther away:"), table(own)]
   return parts
 
 
@@ -333,11 +332,13 @@ def _cones(model: HyperCLIP, found: Answer) -> list[Markup]:
       "phrases fit better: training opens cones slowly, and only as far as its "
       "entailment weight asks"
     )
-  elif min(cone.aperture for cone in found.cones) > HALF_SPACE:
+  else:
+    wide = np.degrees([cone.aperture for cone in found.cones])
     text = (
-      "All cones here are half-spaces, since the phrases lie near the root: "
-      "they hold much that is unrelated, too, and the degrees tell more than "
-      f"inside or outside. {text}"
+      f"Half apertures of these cones are {wide.min():.0f}° to "
+      f"{wide.max():.0f}°. At 90°, near the root, a cone is a half-space and "
+      "holds much that is unrelated, too: the degrees tell more than inside or "
+      f"outside. {text}"
     )
   if not isinstance(model.space, Lorentz):
     return [

@@ -124,6 +124,7 @@ def read(workdir: pathlib.Path) -> Run:
     "parameters": f"{size:,}",
     "steps done": f"{done:,} of {config.steps:,}",
     "batch": f"{config.batch_size:,}",
+    "examples seen": f"{done * config.batch_size:,}",
     "time": provenance.took(seconds) if seconds else "",
     "samples / s": f"{speed:,.0f}" if speed else "",
   }
@@ -211,8 +212,8 @@ def _results(runs: Mapping[str, Run]) -> list[Markup]:
         parts += [note(text), measures.table(found)]
   if not parts:
     return [note("No run has final results yet.")]
-  if len({run.facts["steps done"] for run in runs.values()}) > 1:
-    parts.insert(0, note("The runs did not make the same number of steps."))
+  if len({run.facts["examples seen"] for run in runs.values()}) > 1:
+    parts.insert(0, note("The runs did not see the same number of examples."))
   missing = [name for name, run in runs.items() if not run.results]
   if missing:
     parts.append(note(f"Without final results: {', '.join(missing)}."))

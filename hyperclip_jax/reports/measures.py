@@ -282,7 +282,10 @@ def _words(name: str) -> tuple[str, str, str]:
   """
   for pattern, readable, meaning, better in words.MEANINGS:
     if match := re.search(pattern, name):
-      found = [part.replace("_", " ") for part in match.groups()]
+      found = [
+        words.KINDS.get(f"cones/{part}", part.replace("_", " "))
+        for part in match.groups()
+      ]
       text = readable.format(*found)
       if better:
         meaning = "; ".join(filter(None, (meaning, f"{better} is better")))

@@ -30,6 +30,8 @@ from hyperclip_jax.reports.markup import (
   tag,
 )
 
+FEW = 0.05  # share of pairs inside of cones; where there are less, it is said
+
 
 class Traversal(NamedTuple):
   """Walk from a picture to the root.
@@ -160,7 +162,7 @@ def _results(summary: Mapping[str, float], trained: bool) -> list[Markup]:
 def _of_cones(results: Mapping[str, float]) -> list[Markup]:
   """Says what cones tell beside similarity, and which of them are wide."""
   told: dict[str, list[str]] = {}
-  wide = []
+  wide, empty = [], []
   for relation in cones.RELATIONS:
     prefix, label = f"cones/{relation}", words.KINDS[f"cones/{relation}"]
     if f"{prefix}/auroc" not in results:
@@ -172,6 +174,8 @@ def _of_cones(results: Mapping[str, float]) -> list[Markup]:
     told.setdefault(way, []).append(label)
     if results[f"{prefix}/aperture"] > cones.HALF_SPACE:
       wide.append(label)
+    if results[f"{prefix}/inside"] < FEW:
+      empty.append(label)
   if not told:
     return []
   text = "; ".join(
@@ -182,6 +186,10 @@ def _of_cones(results: Mapping[str, float]) -> list[Markup]:
     text += (
       f" Most cones of {len(wide)} of the relations ({', '.join(wide)}) are "
       "half-spaces, which hold much that is unrelated, too."
+    )
+  if empty:
+    text += (
+      f" Cones hold less than {FEW:.0%} of the pairs ({', '.join(empty)})."
     )
   return [note(text)]
 

@@ -218,18 +218,19 @@ def test_it_says_what_entails_means_when_nothing_does(begun, file, monkeypatch):
     assert ("missed by 29°" in Reader(shown).text) == (margin > 0)
 
 
-def test_wide_cones_are_called_half_spaces_first(begun, file, monkeypatch):
+def test_how_wide_cones_are_is_told_first(begun, file, monkeypatch):
   model, _ = begun
   if not model.space.cones:
     return
   monkeypatch.setattr(
-    type(model.space), "half_aperture", lambda *_: np.full(2, 1.57, np.float32)
+    type(model.space), "half_aperture", lambda *_: np.array([1.4, 1.57])
   )
   monkeypatch.setattr(
     model, "entailment_score", lambda x, _: np.full(len(x), -0.5, np.float32)
   )
   text = Reader(answered(begun, folder_of(file), file, "a cat\na dog")).text
-  assert 0 <= text.find("are half-spaces") < text.find("2 of 2 phrases entail")
+  first = text.find("Half apertures of these cones are 80° to 90°.")
+  assert 0 <= first < text.find("2 of 2 phrases entail")
 
 
 def test_it_says_what_the_model_was_trained_on():

@@ -103,13 +103,15 @@ def test_it_says_what_cones_tell(run, write):
       f"{prefix}/auroc_se": 0.01,
       f"{prefix}/similarity_auroc": 0.8,
       f"{prefix}/aperture": aperture,
+      f"{prefix}/inside": area - 0.7,
     }
   text = Reader(write(run)).text
   assert (
     "Cones: entailment tells true from shuffled pairs better than similarity "
     "(caption > image); less well than similarity (phrase > caption); about as "
     "well as similarity (box > image). Most cones of 2 of the relations "
-    "(caption > image, box > image) are half-spaces"
+    "(caption > image, box > image) are half-spaces, which hold much that is "
+    "unrelated, too. Cones hold less than 5% of the pairs (phrase > caption)."
   ) in text
 
 
