@@ -52,7 +52,7 @@ CONFIG = pathlib.Path(__file__).parents[1] / "configs/shapes_tiny.py"
 NAMES = {"shapes_tiny": "the embedded shapes", "emoji_small": "emoji"}
 ALIKE = 0.05  # by which FLOPs of a step may differ
 AT_FLOPS = ("zero_shot/top1", "hierarchy/tie", "retrieval/i2t_r1")  # of ROWS
-RESULTS = "results.json"  # in the folder of a run that is done
+RESULTS = "benchmark.json"  # in the folder of a run that is done
 ROWS = {
   "zero_shot/top1": "zero-shot, all classes",
   "zero_shot_held_out/top1": "zero-shot, unseen classes",
