@@ -156,7 +156,7 @@ def _nearest(
   names = {row.name for row in found.nearest}
   own = [row for row in found.phrases if row.name not in names]
   if own:
-    parts += [note("The nearest of your phrases farther away:"), table(own)]
+    parts += [note("The next of your phrases:"), table(own)]
   return parts
 
 

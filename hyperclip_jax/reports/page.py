@@ -30,7 +30,7 @@ from hyperclip_jax.reports.markup import (
   tag,
 )
 
-FEW = 0.05  # share of pairs inside of cones; where there are less, it is said
+FEW = 0.05  # share of pairs inside; relations with less are named
 
 
 class Traversal(NamedTuple):
@@ -160,7 +160,7 @@ def _results(summary: Mapping[str, float], trained: bool) -> list[Markup]:
 
 
 def _of_cones(results: Mapping[str, float]) -> list[Markup]:
-  """Says what cones tell beside similarity, and which of them are wide."""
+  """Compares cones with similarity; names wide ones, and those of few pairs."""
   told: dict[str, list[str]] = {}
   wide, empty = [], []
   for relation in cones.RELATIONS:

@@ -237,6 +237,7 @@ def test_plots_show_recall_in_the_order_of_its_numbers():
     ("words_distance/depth2", "Distance of words at depth 2"),
     ("hierarchy/same_parent", "Right parent"),
     ("hierarchy_wordnet/tie", "Tree-induced error (TIE)"),
+    ("includes/text_image", "Caption > image"),
   ],
 )
 def test_measures_of_a_hierarchy_have_plain_names(name, readable):
