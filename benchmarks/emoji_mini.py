@@ -12,8 +12,9 @@ import json
 import pathlib
 
 import hyperclip_jax
+from benchmarks.emoji import Emoji
 from hyperclip_jax.checkpoints.card import CARD
-from hyperclip_jax.data.emoji import concepts, font, generate, packages
+from hyperclip_jax.data.emoji import concepts, font
 from hyperclip_jax.data.emoji.concepts import Concept
 from hyperclip_jax.files import write_whole
 
@@ -72,11 +73,7 @@ def main() -> None:
   options = parser.parse_args()
   model = hyperclip_jax.load(options.run)
   (options.output / CARD).unlink(missing_ok=True)  # it would be kept
-  paths = packages.find(options.packages)
-  vendors = (*generate.SEEN, generate.UNSEEN)
-  drawn = [packages.pictures(name, paths[name]) for name in vendors]
-  table = packages.table(paths[generate.DRAWN])
-  found = concepts.concepts(table, drawn)
+  found = Emoji.read(options.packages).concepts
   shown = words(found)
   index = model.index(model.encode_text([*shown]), [*shown.values()])
   steps = model.about.data.rpartition("; ")[2].rstrip(".")

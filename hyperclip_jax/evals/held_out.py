@@ -15,13 +15,7 @@ from hyperclip_jax.data.records.shards import TarSource, expand
 from hyperclip_jax.evals import rates, records
 from hyperclip_jax.evals.encoding import shared
 from hyperclip_jax.evals.metrics import cones, inclusion, norms, tree
-from hyperclip_jax.evals.metrics.hierarchy import (
-  KINSHIP,
-  METRICS,
-  Parents,
-  kinship,
-  scores,
-)
+from hyperclip_jax.evals.metrics.hierarchy import Parents, rated
 from hyperclip_jax.evals.metrics.open_set import open_set
 from hyperclip_jax.evals.metrics.retrieval import recalls
 from hyperclip_jax.evals.metrics.scores import by_each
@@ -248,8 +242,8 @@ def _labelled(
   found = {"classification": _accuracies(model, images, labels, given)}
   if model.parents:
     predicted = [names[i] for i in predict(model, images, classes)]
-    rows = scores(model.parents, predicted, [names[i] for i in labels])
-    found["hierarchy"] = rates.means(METRICS, rows)
+    truths = [names[i] for i in labels]
+    found["hierarchy"] = rated(model.parents, names, predicted, truths)
   return found
 
 
@@ -290,12 +284,7 @@ def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
     "zero_shot_held_out": _accuracies(
       model, embeddings[new], labels[new], classes
     ),
-    "hierarchy": rates.means(
-      METRICS, scores(data.parents, predicted, data.labels)
-    )
-    | rates.means(
-      KINSHIP, kinship(data.parents, predicted, data.labels).astype(float)
-    ),
+    "hierarchy": rated(data.parents, names, predicted, data.labels),
   }
   if not model.classes:  # a classifier has no words above its classes
     nodes = [node for node in data.parents if node not in names]
@@ -319,13 +308,11 @@ def _classify(model: Model, data: Classes) -> dict[str, dict[str, float]]:
     # Of all models the same images, to be named by a noun.
     known = np.isin(labels, nouns)
     found = predict(model, embeddings[known], classes[nouns])
-    groups["hierarchy_wordnet"] = rates.means(
-      METRICS,
-      scores(
-        data.wordnet,
-        [names[nouns[i]] for i in found],
-        [names[i] for i in labels[known]],
-      ),
+    groups["hierarchy_wordnet"] = rated(
+      data.wordnet,
+      [names[i] for i in nouns],
+      [names[nouns[i]] for i in found],
+      [names[i] for i in labels[known]],
     ) | {"images": float(known.sum()), "classes": float(len(nouns))}
   return groups
 

@@ -6,6 +6,7 @@ spread between training runs is larger.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
@@ -89,21 +90,26 @@ def retrieved(
 
 
 def means(
-  names: Sequence[str], rows: Float[np.ndarray, "rows names"]
+  names: Sequence[str],
+  rows: Float[np.ndarray, "rows names"],
+  guessing: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, float]:
   """Averages each column, with standard errors.
 
   Args:
     names: name of each column.
     rows: measurements, one column for each name.
+    guessing: what guessing reaches by name, where that is known.
 
   Returns:
-    Mean of each column as NAME, and its standard error as NAME_se.
+    Mean of each column as NAME, its standard error as NAME_se, and what
+    guessing reaches as NAME_chance where it is known.
   """
   mean = rows.mean(axis=0).tolist()
   error = (rows.std(axis=0) / np.sqrt(len(rows))).tolist()
   errors = {f"{n}{ERROR}": e for n, e in zip(names, error, strict=True)}
-  return dict(zip(names, mean, strict=True)) | errors
+  chances = {f"{name}{CHANCE}": level for name, level in guessing.items()}
+  return dict(zip(names, mean, strict=True)) | errors | chances
 
 
 def halves(name: str, rate: float, count: int) -> dict[str, float]:

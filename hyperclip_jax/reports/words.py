@@ -391,7 +391,7 @@ SPREAD = (
   "Rates are between 0 and 1. After ± comes the standard error due to which "
   "images were drawn; the spread between training runs is larger. A rate of "
   "exactly 0 or 1 has none: as a rule of thumb, 0 of n may be up to 3 / n. "
-  "Chance is the rate of random guessing."
+  "Chance is what random guessing reaches."
 )
 BEST = (
   "The best value of a row is bold, whether or not it differs from the others "

@@ -22,9 +22,8 @@ from collections.abc import Collection, Iterable
 from hyperclip_jax.data import synsets
 from hyperclip_jax.evals import paper
 from hyperclip_jax.evals.datasets import classification
-from hyperclip_jax.evals.metrics.hierarchy import METRICS, Parents, scores
+from hyperclip_jax.evals.metrics.hierarchy import Parents, rated
 from hyperclip_jax.evals.metrics.zero_shot import predict
-from hyperclip_jax.evals.rates import means
 from hyperclip_jax.evals.tasks import Results, Task, left
 from hyperclip_jax.files import read_json
 from hyperclip_jax.inference.classify import class_embeddings
@@ -143,18 +142,18 @@ def _run(model: Model, data: pathlib.Path) -> Results:
   classes = class_embeddings(model, found.names, texts)
   ids = [*classification.class_names(_IMAGENET.name)]
   predicted = predict(model, found.embeddings, classes)
-  rows = scores(
-    tree(),
-    [ids[i] for i in predicted],
-    [ids[i] for i in found.labels],
-    own=False,
-  )
   return {
-    **means(METRICS, rows),
-    "images": float(len(rows)),
+    **rated(
+      tree(),
+      ids,
+      [ids[i] for i in predicted],
+      [ids[i] for i in found.labels],
+      own=False,
+    ),
+    "images": float(len(predicted)),
     "classes": float(len(ids)),
     **left(found.left_out),
   }
 
 
-TASKS = (Task("wordnet", _run, paper.numbers("wordnet"), version=2),)
+TASKS = (Task("wordnet", _run, paper.numbers("wordnet"), version=3),)

@@ -6,11 +6,16 @@ metrics are those of HyCoCLIP (Pal et al., ICLR 2025, Sec. 3.3), which leaves n
 itself out of A(n).
 """
 
+import collections
 import graphlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+
+from hyperclip_jax.evals.rates import means
 
 Parents = Mapping[str, tuple[str, ...]]
 
@@ -78,30 +83,19 @@ def scores(
       f"{len(predictions)} predictions for {len(truths)} truths: give as many "
       f"of each, and at least one"
     )
-  validate(parents)
-  above = {
-    n: ancestors(parents, n) - (set() if own else {n})
-    for n in {*predictions, *truths}
-  }
-  if not all(above.values()):
-    raise ValueError("a root has no ancestors; pass own=True to count it")
-  neighbours = _neighbours(parents)
-  edges = {truth: _edges_from(truth, neighbours) for truth in set(truths)}
-  rows = []
-  for p, t in zip(predictions, truths, strict=True):
-    if p not in edges[t]:
-      raise ValueError(f"no path in the hierarchy joins {p!r} to {t!r}")
-    both = len(above[p] & above[t])
-    rows.append(
-      (
-        edges[t][p],
-        len(above[p]) - both + 1,
-        both / len(above[p] | above[t]),
-        both / len(above[p]),
-        both / len(above[t]),
-      )
+  chosen, right = [*dict.fromkeys(predictions)], [*dict.fromkeys(truths)]
+  row, column = _places(chosen), _places(right)
+  rows = _scores(parents, chosen, right, own)[
+    [row[p] for p in predictions], [column[t] for t in truths]
+  ]
+  apart = np.isinf(rows[:, 0])
+  if apart.any():
+    first = int(apart.argmax())
+    raise ValueError(
+      f"no path in the hierarchy joins {predictions[first]!r} to "
+      f"{truths[first]!r}"
     )
-  return np.array(rows, np.float64)
+  return rows
 
 
 def kinship(
@@ -118,14 +112,99 @@ def kinship(
     A row for each pair with the columns KINSHIP: whether they have a parent in
     common, and a grandparent; roots are their own parents.
   """
+  chosen, right = [*dict.fromkeys(predictions)], [*dict.fromkeys(truths)]
+  row, column = _places(chosen), _places(right)
+  return _kinship(parents, chosen, right)[
+    [row[p] for p in predictions], [column[t] for t in truths]
+  ]
+
+
+def rated(
+  parents: Parents,
+  classes: Sequence[str],
+  predictions: Sequence[str],
+  truths: Sequence[str],
+  own: bool = True,
+) -> dict[str, float]:
+  """Averages METRICS and KINSHIP of a classifier, with errors and chance.
+
+  Args:
+    parents: hierarchy as a mapping from a node to its parents.
+    classes: nodes that may be predicted.
+    predictions: predicted nodes.
+    truths: right nodes, as many.
+    own: whether A(n) includes n in METRICS.
+
+  Returns:
+    Means as in `rates.means`; guesses choose all classes equally often.
+
+  Raises:
+    ValueError: as in `hierarchy`.
+  """
+  names = (*METRICS, *KINSHIP)
+  rows = np.hstack(
+    [
+      scores(parents, predictions, truths, own),
+      kinship(parents, predictions, truths),
+    ]
+  )
+  counts = collections.Counter(truths)
+  right, weights = [*counts], [*counts.values()]
+  guesses = np.dstack(
+    [
+      _scores(parents, classes, right, own),
+      _kinship(parents, classes, right),
+    ]
+  ).mean(axis=0)
+  guessing = np.average(guesses, axis=0, weights=weights).tolist()
+  return means(names, rows, dict(zip(names, guessing, strict=True)))
+
+
+def _scores(
+  parents: Parents,
+  predictions: Sequence[str],
+  truths: Sequence[str],
+  own: bool,
+) -> Float[np.ndarray, "predictions truths 5"]:
+  """Computes the METRICS of all pairs; those that no path joins are inf far."""
+  validate(parents)
+  above = {
+    n: ancestors(parents, n) - (set() if own else {n})
+    for n in {*predictions, *truths}
+  }
+  if not all(above.values()):
+    raise ValueError("a root has no ancestors; pass own=True to count it")
+  of_p, of_t = _sets(
+    parents, [[above[n] for n in predictions], [above[n] for n in truths]]
+  )
+  both = of_p @ of_t.T
+  sizes_p, sizes_t = of_p.sum(axis=1)[:, None], of_t.sum(axis=1)[None]
+  return np.stack(
+    [
+      _edges(parents, predictions, truths),
+      sizes_p - both + 1,
+      both / (sizes_p + sizes_t - both),
+      both / sizes_p,
+      both / sizes_t,
+    ],
+    axis=2,
+  )
+
+
+def _kinship(
+  parents: Parents, predictions: Sequence[str], truths: Sequence[str]
+) -> Bool[np.ndarray, "predictions truths 2"]:
+  """Finds KINSHIP of all pairs."""
+  sides = [[{n} for n in predictions], [{n} for n in truths]]
   found = []
-  for pair in zip(predictions, truths, strict=True):
-    sets, row = [{node} for node in pair], []
-    for _ in KINSHIP:
-      sets = [{p for n in of for p in parents[n] or (n,)} for of in sets]
-      row.append(bool(sets[0] & sets[1]))
-    found.append(row)
-  return np.array(found, bool).reshape(len(found), len(KINSHIP))
+  for _ in KINSHIP:
+    sides = [
+      [{p for n in of for p in parents[n] or (n,)} for of in side]
+      for side in sides
+    ]
+    of_p, of_t = _sets(parents, sides)
+    found.append(of_p @ of_t.T > 0)
+  return np.stack(found, axis=2)
 
 
 def validate(parents: Parents) -> None:
@@ -173,20 +252,35 @@ def ancestors(parents: Parents, node: str) -> frozenset[str]:
   return frozenset(found)
 
 
-def _neighbours(parents: Parents) -> dict[str, set[str]]:
-  """Returns the undirected graph: parents and children of every node."""
-  neighbours = {node: set(above) for node, above in parents.items()}
-  for node, above in parents.items():
-    for parent in above:
-      neighbours[parent].add(node)
-  return neighbours
+def _sets(
+  parents: Parents, sides: Sequence[Sequence[Set[str]]]
+) -> list[Float[np.ndarray, "rows nodes"]]:
+  """Marks the nodes of each set by 1, one row a set."""
+  column = _places([*parents])
+  found = [np.zeros((len(side), len(column))) for side in sides]
+  for rows, side in zip(found, sides, strict=True):
+    for row, nodes in zip(rows, side, strict=True):
+      row[[column[node] for node in nodes]] = 1
+  return found
 
 
-def _edges_from(source: str, neighbours: Mapping[str, set[str]]):
-  """Returns the distance, in edges, to each node that can be reached."""
-  distance, ring = {source: 0}, {source}
-  while ring:
-    further = distance[next(iter(ring))] + 1
-    ring = {n for node in ring for n in neighbours[node]} - distance.keys()
-    distance |= dict.fromkeys(ring, further)
-  return distance
+def _places(nodes: Sequence[str]) -> dict[str, int]:
+  return {node: place for place, node in enumerate(nodes)}
+
+
+def _edges(
+  parents: Parents, predictions: Sequence[str], truths: Sequence[str]
+) -> Float[np.ndarray, "predictions truths"]:
+  """Counts the edges from each prediction to each truth; inf where no path."""
+  place = _places([*parents])
+  ends = [
+    (place[node], place[parent])
+    for node, above in parents.items()
+    for parent in above
+  ]
+  rows, columns = np.array(ends, int).reshape(-1, 2).T
+  shape = (len(place), len(place))
+  graph = csr_array((np.ones(len(ends)), (rows, columns)), shape)
+  starts = [place[truth] for truth in truths]
+  found = dijkstra(graph, directed=False, indices=starts, unweighted=True)
+  return found[:, [place[p] for p in predictions]].T

@@ -158,5 +158,5 @@ def test_the_task(make_model, tmp_path):
   assert found["tie"] == 1
   assert found["lca"] == 1
   assert found["precision"] == 1
-  assert set(task.paper) == set(rates.measured(found))
+  assert set(task.paper) < set(rates.measured(found))
   assert found["tie_se"] == pytest.approx(1 / 2**0.5)

@@ -101,3 +101,23 @@ def test_pairs_must_match():
     hierarchy.hierarchy(ZOO, ["dog", "cat"], ["dog"])
   with pytest.raises(ValueError, match="at least one"):
     hierarchy.hierarchy(ZOO, [], [])
+
+
+def test_what_guessing_reaches_is_the_mean_of_many_guesses():
+  classes, truths = ["dog", "cat", "wolf", "car"], ["dog", "dog", "car"]
+  pairs = [*itertools.product(classes, truths)]
+  guesses, rights = zip(*pairs, strict=True)
+  found = hierarchy.rated(ZOO, classes, ["dog", "cat", "car"], truths)
+  wanted = hierarchy.rated(ZOO, classes, guesses, rights)
+  for name in (*hierarchy.METRICS, *hierarchy.KINSHIP):
+    assert found[f"{name}_chance"] == pytest.approx(wanted[name])
+    assert found[f"{name}_chance"] == pytest.approx(wanted[f"{name}_chance"])
+
+
+def test_guesses_that_no_path_joins_to_the_truth_are_infinitely_far():
+  apart = {"a": (), "b": (), "c": ("a",), "d": ("b",)}
+  found = hierarchy.rated(apart, ["c", "d"], ["c"], ["c"])
+  assert found["tie"] == 0
+  assert found["tie_chance"] == np.inf
+  with pytest.raises(ValueError, match=r"no path .* joins 'd' to 'c'"):
+    hierarchy.rated(apart, ["c", "d"], ["d"], ["c"])
