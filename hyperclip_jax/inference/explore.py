@@ -9,7 +9,7 @@ from jaxtyping import Float
 from hyperclip_jax.data.records.images import Pixels
 from hyperclip_jax.inference import walk
 from hyperclip_jax.inference.model import HyperCLIP
-from hyperclip_jax.inference.search import Hit, Index
+from hyperclip_jax.inference.search import Index
 
 
 class Things(NamedTuple):
@@ -30,8 +30,8 @@ class Near(NamedTuple):
   Attributes:
     name: its text.
     distance: its distance from the picture.
-    probability: among all phrases and texts of the index, by the trained
-      softmax.
+    probability: among the phrases, or among the texts of the index, by the
+      trained softmax.
   """
 
   name: str
@@ -63,8 +63,8 @@ class Answer(NamedTuple):
   """Result of `explore`.
 
   Attributes:
-    nearest: the nearest of the phrases and the texts of the index.
-    phrases: the nearest of the phrases alone.
+    phrases: the nearest of the phrases.
+    texts: the nearest of the texts of the index.
     walk: stops on the way to the root; rows count the phrases first, then the
       entries of the index.
     cones: cone of each phrase, clearest entailment first; empty if the space
@@ -72,8 +72,8 @@ class Answer(NamedTuple):
     embeddings: lifted: "image" (1, dim) and "text" (phrases, dim).
   """
 
-  nearest: list[Near]
   phrases: list[Near]
+  texts: list[Near]
   walk: tuple[walk.Stop, ...]
   cones: list[Cone]
   embeddings: dict[str, Float[np.ndarray, "_ dim"]]
@@ -93,10 +93,10 @@ def explore(
     picture: uint8 pixels (height, width, 3).
     phrases: phrases to compare, at least one.
     things: further entries, embedded by the same model; may be empty.
-    count: number of nearest entries to return, and of nearest phrases.
+    count: number of nearest phrases to return, and of nearest texts.
 
   Returns:
-    Nearest entries and phrases, walk, cones and embeddings.
+    Nearest phrases and texts, walk, cones and embeddings.
 
   Raises:
     ValueError: there is no phrase, or the index was made by another model.
@@ -106,17 +106,7 @@ def explore(
   model.check_index(things.index)
   image, texts = model.encode_image([picture]), model.encode_text(phrases)
   known = [i for i, shown in enumerate(things.pictures) if shown is None]
-  named = [*phrases, *(things.index.names[i] for i in known)]
-  rows = np.concatenate([texts, things.index.embeddings[known]])
-  distances = model.space.distance(rows, image)
-  shares = model.probabilities(image, rows)[0]
-  (all_hits,), (own_hits,) = (
-    model.search(image, model.index(rows[:end], named[:end]), count)
-    for end in (len(rows), len(phrases))
-  )
-
-  def near(hit: Hit) -> Near:
-    return Near(hit.name, float(distances[hit.row]), float(shares[hit.row]))
+  names = [things.index.names[i] for i in known]
 
   candidates = np.concatenate([texts, things.index.embeddings])
   met = model.index(candidates, [*phrases, *things.index.names])
@@ -124,12 +114,26 @@ def explore(
   cones = _cones(model, image, phrases, texts) if model.space.cones else []
   embeddings = {"image": image, "text": texts}
   return Answer(
-    [near(hit) for hit in all_hits],
-    [near(hit) for hit in own_hits],
+    _nearest(model, image, texts, phrases, count),
+    _nearest(model, image, things.index.embeddings[known], names, count),
     stops,
     cones,
     embeddings,
   )
+
+
+def _nearest(
+  model: HyperCLIP, image, rows, names: Sequence[str], count: int
+) -> list[Near]:
+  if not names:
+    return []
+  distances = model.space.distance(rows, image)
+  shares = model.probabilities(image, rows)[0]
+  (hits,) = model.search(image, model.index(rows, names), count)
+  return [
+    Near(hit.name, float(distances[hit.row]), float(shares[hit.row]))
+    for hit in hits
+  ]
 
 
 def _cones(model, image, phrases, texts) -> list[Cone]:

@@ -12,7 +12,7 @@ from matplotlib.transforms import Bbox
 from hyperclip_jax.data.records.images import Pixels
 from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.geometry.spaces import Lorentz, Space
-from hyperclip_jax.inference.explore import Answer, Near, Things
+from hyperclip_jax.inference.explore import Answer, Things
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.reports import (
   cones,
@@ -33,6 +33,7 @@ from hyperclip_jax.reports.markup import (
 
 MOST_CONES, MOST_BARS = 8, 16
 LABELS = 16  # nearest phrases that stand out on the map
+PLANE = ("text",)  # kind that chooses the plane of the map
 MARKER = 3.5  # half the side of a marker in points
 # Sides of a marker where its label may be: offset in points, and alignment.
 SIDES = (
@@ -40,6 +41,15 @@ SIDES = (
   ((-5, 0), "right", "center"),
   ((0, 5), "center", "bottom"),
   ((0, -5), "center", "top"),
+  ((4, 4), "left", "bottom"),
+  ((4, -4), "left", "top"),
+  ((-4, 4), "right", "bottom"),
+  ((-4, -4), "right", "top"),
+)
+
+SOFTMAX = (
+  "with the model's softmax over all of them, which is large where the nearest "
+  "is much nearer than the others"
 )
 
 # Style of reports, limited to answers, for use inside another page.
@@ -125,38 +135,26 @@ def problem(text: str) -> Markup:
   return tag("div", tag("p", text, cls="problem", role="alert"), cls="answer")
 
 
-def _compared(phrases: int, things: Things) -> str:
-  """Says what the picture was compared with."""
-  texts = sum(picture is None for picture in things.pictures)
-  more = f" and {texts:,} texts of an index" if texts else ""
-  return f"Compared are your {phrases} phrases{more}."
-
-
 def _nearest(
   model: HyperCLIP, phrases: Sequence[str], things: Things, found: Answer
 ) -> list[Markup]:
-  """Makes a table of what is near, and one of phrases that are farther."""
+  """Makes a table of the nearest phrases, and one of texts of the index."""
   head = ("", "probability", model.space.distance_name)
-
-  def table(rows: Sequence[Near]) -> Markup:
+  texts = sum(picture is None for picture in things.pictures)
+  parts = []
+  for rows, among in (
+    (found.texts, f"{texts:,} texts of the index"),
+    (found.phrases, f"your {len(phrases)} phrases"),
+  ):
+    if not rows:
+      continue
+    rest = "" if parts else f", {SOFTMAX}"
+    parts.append(note(f"Among {among}{rest}:"))
     cells = {
       shortened(row.name): (share(row.probability), f"{row.distance:.3f}")
       for row in rows
     }
-    return counts(cells, head)
-
-  parts = [
-    note(
-      f"{_compared(len(phrases), things)} The probability is the model's "
-      "softmax over all of them: it is large where the nearest is much nearer "
-      "than the others."
-    ),
-    table(found.nearest),
-  ]
-  names = {row.name for row in found.nearest}
-  own = [row for row in found.phrases if row.name not in names]
-  if own:
-    parts += [note("The next of your phrases:"), table(own)]
+    parts.append(counts(cells, head))
   return parts
 
 
@@ -192,11 +190,11 @@ def _map(model: HyperCLIP, phrases, found: Answer) -> list[Markup]:
     "The Poincaré disk, as far as there is something to see (its rim is "
     "infinitely far away): the root is in the middle. Distances from it are "
     "exact (rings); a line joins the nearest of your phrases to the picture; "
-    f"angles are approximate and show {share:.0%} of the variance of "
-    "directions."
+    f"angles are approximate and show {share:.0%} of the variance of the "
+    "directions of your phrases."
     if isinstance(model.space, Lorentz)
-    else f"The first two principal components explain {share:.0%} of the "
-    "variance."
+    else f"The first two principal components of your phrases explain "
+    f"{share:.0%} of their variance."
   )
   uri = plots.data_uri(drawn)
   alt = "Map of the picture and the phrases"
@@ -211,7 +209,9 @@ def labelled_map(
 ) -> tuple[Figure, float]:
   """Draws `maps.embedding_map` with labels of the first texts, where they fit.
 
-  The first texts have markers that stand out; a label touches its marker.
+  The first texts have markers that stand out; a label touches its marker. The
+  texts alone choose the plane, so that they stay where they are when the
+  picture changes.
 
   Args:
     embeddings: lifted points of the kinds "image" and "text".
@@ -221,8 +221,8 @@ def labelled_map(
   Returns:
     Figure, and the fraction of variance that it shows.
   """
-  drawn, share = maps.embedding_map(embeddings, space)
-  places, _ = maps.positions(embeddings, space)
+  drawn, share = maps.embedding_map(embeddings, space, PLANE)
+  places, _ = maps.positions(embeddings, space, PLANE)
   (axes,) = drawn.axes
   FigureCanvasAgg(drawn)  # measures texts
   layout = drawn.get_layout_engine()

@@ -209,7 +209,7 @@ def _results(runs: Mapping[str, Run]) -> list[Markup]:
       found = measures.groups("", together)
       if found:
         text = about + (data if len(tables) > 1 else "")
-        parts += [note(text), measures.table(found)]
+        parts += [note(text), *_verdict(found), measures.table(found)]
   if not parts:
     return [note("No run has final results yet.")]
   if len({run.facts["examples seen"] for run in runs.values()}) > 1:
@@ -218,6 +218,11 @@ def _results(runs: Mapping[str, Run]) -> list[Markup]:
   if missing:
     parts.append(note(f"Without final results: {', '.join(missing)}."))
   return [note(f"{words.SPREAD} {words.BEST}"), *parts]
+
+
+def _verdict(found: Sequence[measures.Group]) -> list[Markup]:
+  said = measures.verdict(found)
+  return [note(said)] if said else []
 
 
 def _on_the_same_data(
@@ -295,7 +300,7 @@ def _curve(
     return []
   drawn = [name for name in runs if any(name in row for row in rows)]
   uri = plots.data_uri(plots.curves(rows, drawn, quantity))
-  alone = f"Of {drawn[0]} alone." if len(drawn) == 1 else ""
+  alone = f"This plot shows {drawn[0]} alone." if len(drawn) == 1 else ""
   return [figure(uri, title, f"{title} over training steps", alone)]
 
 

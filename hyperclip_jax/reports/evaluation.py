@@ -199,9 +199,10 @@ def _means(models: Outcomes) -> list[measures.Row]:
         for model, of in found.items()
         if name in of and not math.isnan(of[name].value)
       },
-      frozenset(),
-      "",
-      {},
+      best=frozenset(),
+      compared=False,
+      chance="",
+      published={},
     )
     for name, mean in every.items()
   ]
@@ -288,7 +289,8 @@ def _page(abouts: Mapping[str, About], outcomes: Outcomes) -> str:
   results = [note("No task has a result.")]
   if found:
     paper = [note(PAPER)] if measures.models(found) else []
-    best = [note(words.BEST)] if len(abouts) > 1 else []
+    said = filter(None, (words.BEST, measures.verdict(found)))
+    best = [note(text) for text in said] if len(abouts) > 1 else []
     results = [note(words.SPREAD), *paper, *best, measures.table(found)]
   sections = [tag("section", tag("h2", "Results"), *results)]
   sections += _of_distances(abouts, outcomes)

@@ -27,24 +27,26 @@ RECORDS = 8  # records with edges drawn
 
 
 def disk_coordinates(
-  embeddings: Embeddings, space: Lorentz
+  embeddings: Embeddings, space: Lorentz, plane: Sequence[str] = ()
 ) -> tuple[dict[str, np.ndarray], float]:
   """Maps hyperbolic points to the Poincare disk.
 
   The radius is exact, from `Lorentz.disk_radius`. The angle is approximate:
   that of the direction x / |x|, minus the mean direction, in the plane of its
-  first two principal components over all kinds.
+  first two principal components.
 
   Args:
     embeddings: lifted points by kind.
     space: space of the embeddings.
+    plane: kinds that choose the plane; all, if none is given.
 
   Returns:
     Points (rows, 2) by kind, and the fraction of the variance of the directions
     that the plane shows.
   """
   distances = norms.distances(space, embeddings)
-  flat, share = _plane({kind: _unit(x) for kind, x in embeddings.items()})
+  units = {kind: _unit(x) for kind, x in embeddings.items()}
+  flat, share = _project(units, plane)
   points = {}
   for kind, z in flat.items():
     angle = np.arctan2(z[:, 1], z[:, 0])
@@ -65,37 +67,41 @@ def geodesic(ends: Sequence[np.ndarray]) -> Float[np.ndarray, "points 2"]:
 
 
 def positions(
-  embeddings: Embeddings, space: Space
+  embeddings: Embeddings, space: Space, plane: Sequence[str] = ()
 ) -> tuple[dict[str, np.ndarray], float]:
   """Maps embeddings to the plane of `embedding_map`.
 
   Args:
     embeddings: lifted points by kind.
     space: space of the embeddings.
+    plane: kinds that choose the plane; all, if none is given.
 
   Returns:
     Points (rows, 2) by kind, and the fraction of variance shown.
   """
   if isinstance(space, Lorentz):
-    return disk_coordinates(embeddings, space)
+    return disk_coordinates(embeddings, space, plane)
   if isinstance(space, Gaussian):
     embeddings = {kind: gaussian.means(x) for kind, x in embeddings.items()}
-  return _plane(embeddings)
+  return _project(embeddings, plane)
 
 
 @matplotlib.rc_context(STYLE)
-def embedding_map(embeddings: Embeddings, space: Space) -> tuple[Figure, float]:
+def embedding_map(
+  embeddings: Embeddings, space: Space, plane: Sequence[str] = ()
+) -> tuple[Figure, float]:
   """Draws embeddings in the plane, with entailment edges of a few records.
 
   Args:
     embeddings: lifted points by kind; row i of every kind belongs to record i.
     space: space of the embeddings. A hyperboloid is drawn as a Poincare disk,
       other spaces in the plane of principal components.
+    plane: kinds that choose the plane; all, if none is given.
 
   Returns:
     Figure, and the fraction of variance that it shows.
   """
-  points, share = positions(embeddings, space)
+  points, share = positions(embeddings, space, plane)
   figure = Figure(figsize=(5, 5.2))
   axes = figure.subplots()
   axes.set_aspect("equal")
@@ -190,9 +196,12 @@ def _unit(x):
   return x / np.where(norm == 0, 1, norm)
 
 
-def _plane(rows: Embeddings) -> tuple[dict[str, np.ndarray], float]:
-  """Projects all kinds together on the first two principal components."""
-  everything = np.concatenate([*rows.values()]).astype(np.float64)
+def _project(
+  rows: Embeddings, plane: Sequence[str]
+) -> tuple[dict[str, np.ndarray], float]:
+  """Projects all kinds on the first two principal components of some."""
+  chosen = [x for kind, x in rows.items() if kind in plane or not plane]
+  everything = np.concatenate(chosen).astype(np.float64)
   everything = everything[np.isfinite(everything).all(axis=1)]
   mean = everything.mean(axis=0)
   variance, axes = np.linalg.eigh(np.cov(everything.T, bias=True))

@@ -208,7 +208,8 @@ figure img { width: 100%; }
 figcaption { margin-top: .25rem; font-size: .9rem; }
 .walk { display: flex; gap: 1rem; padding: 1rem 0; }
 .walk + .walk { border-top: 1px solid var(--line); }
-.walk > img { width: 104px; align-self: flex-start; border-radius: 6px; }
+.walk > div { flex: none; width: 104px; }
+.walk > div img { width: 100%; border-radius: 6px; }
 .walk ol {
   list-style: none; margin: 0; padding: 0; display: flex; flex-wrap: wrap;
   align-content: center; gap: .5rem;
@@ -253,6 +254,6 @@ summary { cursor: pointer; color: var(--soft); }
 pre { overflow-x: auto; font-size: .85rem; }
 @media (max-width: 560px) {
   section { padding: 1rem; }
-  .walk > img { width: 72px; }
+  .walk > div { width: 72px; }
 }
 """

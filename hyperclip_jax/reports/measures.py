@@ -12,6 +12,7 @@ from hyperclip_jax.reports.markup import Markup, tag
 
 Published = Mapping[str, Mapping[str, float]]
 ONE = "this model"  # heading of the values of a single model
+SURE = 2  # standard errors of a difference that is more than chance
 
 
 class Row(NamedTuple):
@@ -22,7 +23,9 @@ class Row(NamedTuple):
     meaning: explanation, with which way is better if one is; or "".
     values: value of each model that has one, with its standard error where
       there is one.
-    best: models with the best value, if values differ and a way is better.
+    best: models with the best value, and with those that do not differ from it
+      by more than the errors; none where that is all, or no way is better.
+    compared: whether values of two models or more have errors and a better way.
     chance: value of random guessing, or "".
     published: value of each model of the paper.
   """
@@ -31,6 +34,7 @@ class Row(NamedTuple):
   meaning: str
   values: Mapping[str, str]
   best: frozenset[str]
+  compared: bool
   chance: str
   published: Mapping[str, float]
 
@@ -176,6 +180,32 @@ def table(found: Sequence[Group]) -> Markup:
   return tag("div", whole, cls="scroll")  # wider than the screen of a phone
 
 
+def verdict(found: Sequence[Group]) -> str:
+  """Says in how many measures each model is ahead by more than the errors.
+
+  Args:
+    found: measures of two models or more.
+
+  Returns:
+    A sentence, or "" if no measure can be compared.
+  """
+  rows = [row for group in found for row in group.rows if row.compared]
+  if not rows:
+    return ""
+  ahead = {name: sum(row.best == {name} for row in rows) for name in own(found)}
+  said = [
+    f"{name} in {count}"
+    for name, count in sorted(ahead.items(), key=lambda pair: -pair[1])
+    if count
+  ]
+  said.append(f"none in {len(rows) - sum(ahead.values())}")
+  return (
+    f"Of {len(rows)} measures with errors one is ahead of all others by more "
+    f"than these: {', '.join(said)}. Measures are related, so that this is no "
+    "vote."
+  )
+
+
 def counted(results: Mapping[str, float]) -> str:
   """Formats sizes, such as "1,000 classes, 50,000 images"."""
   return ", ".join(
@@ -241,27 +271,36 @@ def _row(
   chances = [
     of[f"{name}{CHANCE}"] for of in results.values() if f"{name}{CHANCE}" in of
   ]
-  values = {
-    model: shown(value, results[model].get(f"{name}{ERROR}"))
-    for model, value in found.items()
+  errors = {
+    model: results[model][f"{name}{ERROR}"]
+    for model in found
+    if f"{name}{ERROR}" in results[model]
   }
   return Row(
     readable,
     meaning,
-    values,
-    _best(found, better),
+    {model: shown(value, errors.get(model)) for model, value in found.items()},
+    _best(found, errors, better),
+    bool(better) and len(errors) == len(found) > 1,
     f"{chances[0]:.3g}" if chances else "",
     paper or {},
   )
 
 
-def _best(values: Mapping[str, float], better: str) -> frozenset[str]:
-  """Finds the best of several values that differ, to the digits shown."""
+def _best(
+  values: Mapping[str, float], errors: Mapping[str, float], better: str
+) -> frozenset[str]:
+  """Finds the best of several values, to the digits shown and the errors."""
   finite = {m: round(v, 3) for m, v in values.items() if math.isfinite(v)}
-  if len({*finite.values()}) < 2 or not better:
+  if not finite or not better:
     return frozenset()
-  best = (max if better == "higher" else min)(finite.values())
-  return frozenset(model for model, value in finite.items() if value == best)
+  first = (max if better == "higher" else min)(finite, key=finite.__getitem__)
+
+  def error(model: str) -> float:
+    return SURE * math.hypot(errors.get(first, 0), errors.get(model, 0))
+
+  best = {m for m, v in finite.items() if abs(v - finite[first]) <= error(m)}
+  return frozenset(best if len(best) < len(finite) else ())
 
 
 def _cell(row: Row, model: str) -> str:

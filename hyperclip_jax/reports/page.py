@@ -27,6 +27,7 @@ from hyperclip_jax.reports.markup import (
   figure,
   inline_image,
   note,
+  shortened,
   tag,
 )
 
@@ -317,7 +318,11 @@ def walk(traversal: Traversal) -> Markup:
     if stop.row in traversal.pictures:
       what = inline_image(traversal.pictures[stop.row], name)
     stops.append(tag("li", what, tag("small", f"{stop.t:.2f}")))
-  start = inline_image(traversal.picture, traversal.caption)
+  start = tag(
+    "div",
+    inline_image(traversal.picture, traversal.caption),
+    tag("small", shortened(traversal.caption)),
+  )
   return tag("div", start, tag("ol", *stops), cls="walk")
 
 

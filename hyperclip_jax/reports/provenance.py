@@ -75,7 +75,7 @@ def towers(model: HyperCLIP) -> str:
   words = []
   if hasattr(o, "vision"):
     words.append(f"vision {o.vision}")
-  words.append(f"{model.image_size} px")
+  words.append(f"images of {model.image_size} px")
   if hasattr(o, "text"):
     words.append(f"text {o.text}")
   return ", ".join(words)

@@ -280,14 +280,15 @@ MEANINGS = (
     r"cones/.+/inside$",
     "Inside the cone",
     "pairs whose specific point lies in the cone of the general one; losses "
-    "may ask for less or more than this cone (eta)",
-    "higher",
+    "may ask for less or more than this cone (eta). More is better only while "
+    "shuffled pairs stay outside",
+    "",
   ),
   (
     r"cones/.+/shuffled$",
     "Inside, shuffled pairs",
-    "the same of pairs that do not belong together: as high as the line above "
-    "where cones are so wide that they hold anything",
+    "the same of pairs that do not belong together: as high where cones are so "
+    "wide that they hold anything",
     "",
   ),
   (
@@ -307,8 +308,8 @@ MEANINGS = (
     r"cones/.+/angle$",
     "Exterior angle",
     "radians from the axis of the cone to the specific point, in the middle "
-    "pair",
-    "lower",
+    "pair: inside where it is below the half aperture",
+    "",
   ),
   (
     r"cones/.+/aperture$",
@@ -394,8 +395,8 @@ SPREAD = (
   "Chance is what random guessing reaches."
 )
 BEST = (
-  "The best value of a row is bold, whether or not it differs from the others "
-  "by more than the errors."
+  "The best value of a row is bold, and those that differ from it by less than "
+  "two standard errors of the difference; where all do, none is."
 )
 
 

@@ -61,7 +61,8 @@ class Blocks(Section):
 
   def __str__(self) -> str:
     """Formats the sizes for reports."""
-    return f"{self.depth} x {self.width}"
+    layers = "1 layer" if self.depth == 1 else f"{self.depth} layers"
+    return f"{layers} of {self.width}"
 
   def problems(self):
     if self.width % self.heads:
@@ -78,8 +79,8 @@ class Vision(Blocks):
 
   def __str__(self) -> str:
     """Formats the sizes for reports."""
-    of = "" if self.stem == "pixels" else f" of {self.stem}"
-    return f"{super().__str__()}, patch {self.patch}{of}"
+    of = "" if self.stem == "pixels" else f" as {self.stem}"
+    return f"{super().__str__()}, patches of {self.patch} px{of}"
 
   def problems(self):
     yield from super().problems()

@@ -96,11 +96,15 @@ def test_typed_phrases_are_shown_where_others_are_nearer(begun, file):
   begin = begin._replace(things=explore.Things(twenty, [None] * 20))
   text = "a cat\na dog"
   shown = answered((model, begin), folder_of(file), file, text)
-  assert "of your phrases" in Reader(shown).text
+  assert "Among your 2 phrases" in Reader(shown).text
   names = [first for first, *rest in Reader(shown).rows if len(rest) == 2]
   assert len(names) == 10
   assert all(name.startswith("near") for name in names[:8])
   assert set(names[8:]) == {"a cat", "a dog"}
+  # Each table has a softmax of its own.
+  shares = [row[1] for row in Reader(shown).rows if row[0] in names]
+  assert shares[:8] == ["5.0%"] * 8
+  assert sum(float(s[:-1]) for s in shares[8:]) == pytest.approx(100, abs=0.11)
 
 
 def test_an_answer_names_all_and_escapes(begun, file):
@@ -139,16 +143,16 @@ def test_explore_agrees_with_the_model(begun):
   image, phrases = pictures(1)[0], ["a cat", "a red circle", "thing"]
   found = explore.explore(model, image, phrases, begin.things)
   want = model.search_image(image, model.index_texts(phrases), 8)[0]
-  assert [near.name for near in found.nearest] == [hit.name for hit in want]
-  assert found.phrases == found.nearest  # the index has pictures alone
+  assert [near.name for near in found.phrases] == [hit.name for hit in want]
+  assert found.texts == []  # the index has pictures alone
   assert found.walk[-1].name == "root"
   x = model.encode_image([image])
   away = model.space.distance(model.encode_text(phrases), x)
-  assert [near.distance for near in found.nearest] == pytest.approx(
+  assert [near.distance for near in found.phrases] == pytest.approx(
     sorted(away), abs=1e-5
   )
   shares = model.probabilities(x, model.encode_text(phrases))[0]
-  assert [near.probability for near in found.nearest] == pytest.approx(
+  assert [near.probability for near in found.phrases] == pytest.approx(
     sorted(shares)[::-1], abs=1e-6
   )
   if model.space.cones:
@@ -282,6 +286,21 @@ def test_labels_touch_the_markers_of_their_phrases():
       across = max(box.x0 - x, 0, x - box.x1)
       down = max(box.y0 - y, 0, y - box.y1)
       assert np.hypot(across, down) < 8 * points
+
+
+def test_phrases_stay_on_the_map_when_the_picture_changes():
+  x = np.random.default_rng(0).normal(size=(22, 5)).astype(np.float32)
+  names = [f"phrase {i}" for i in range(4)]
+  seen = []
+  for picture in (x[:1], x[1:2]):
+    drawn, _ = answer.labelled_map(
+      {"image": picture, "text": x[2:]}, names, Lorentz(1.0)
+    )
+    (axes,) = drawn.axes
+    at = [list(c.get_offsets()) for c in axes.collections]
+    seen.append([places for places in at if len(places) > 1])
+  np.testing.assert_allclose(seen[0][0], seen[1][0])
+  np.testing.assert_allclose(seen[0][1], seen[1][1])
 
 
 def test_names_on_the_map_do_not_cover_each_other():

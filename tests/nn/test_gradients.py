@@ -129,6 +129,6 @@ def test_a_tower_of_gradients():
 def test_patches_are_whole_cells():
   with pytest.raises(ValueError, match=r"multiple of the 8 pixels .* found 4"):
     dataclasses.replace(OPTIONS.vision, patch=4)
-  assert str(OPTIONS.vision) == "1 x 16, patch 16 of gradients"
+  assert str(OPTIONS.vision) == "1 layer of 16, patches of 16 px as gradients"
   tower = hyperclip_jax.load("emoji-mini").summary()
-  assert "3 x 128, patch 64 of gradients" in tower
+  assert "3 layers of 128, patches of 64 px as gradients" in tower

@@ -107,6 +107,48 @@ def test_names_differ():
   ]
 
 
+def rates(**values):
+  return {
+    name: {"zero_shot/top1": value, "zero_shot/top1_se": error}
+    for name, (value, error) in values.items()
+  }
+
+
+@pytest.mark.parametrize(
+  ("values", "best"),
+  [
+    # Twice the error of a difference, of .03 and .04, is .1.
+    ({"a": (0.5, 0.03), "b": (0.61, 0.04)}, {"b"}),
+    ({"a": (0.5, 0.03), "b": (0.59, 0.04)}, set()),
+    ({"a": (0.5, 0.03), "b": (0.59, 0.04), "c": (0.2, 0.03)}, {"a", "b"}),
+    # A rate of 1 has no error of its own.
+    ({"a": (0.98, 0.02), "b": (1.0, 0.0)}, set()),
+    ({"a": (0.94, 0.02), "b": (1.0, 0.0)}, {"b"}),
+    ({"a": (0.94, 0.02), "b": (float("nan"), 0.0)}, set()),
+  ],
+)
+def test_what_differs_by_less_than_the_errors_is_as_good(values, best):
+  ((row,),) = [group.rows for group in measures.groups("", rates(**values))]
+  assert row.best == best
+
+
+def test_the_verdict_counts_measures_with_a_sure_winner():
+  results = {
+    model: {
+      "retrieval/i2t_r1": ahead,
+      "retrieval/i2t_r1_se": 0.01,
+      "retrieval/t2i_r1": 0.3 + ahead / 100,  # less than the errors
+      "retrieval/t2i_r1_se": 0.01,
+      "hierarchy/tie": 3 - ahead,  # has no error
+    }
+    for model, ahead in {"a": 0.2, "b": 0.4}.items()
+  }
+  said = measures.verdict(measures.groups("", results))
+  assert said.startswith("Of 2 measures with errors one is ahead")
+  assert "b in 1, none in 1." in said
+  assert not measures.verdict(measures.groups("", {"a": results["a"]}))
+
+
 def test_what_cannot_be_compared_is_one_message(tmp_path):
   one = run(tmp_path / "one", "clip")
   for argv, message in (
@@ -167,5 +209,7 @@ def test_curves_are_of_the_same_data(tmp_path):
     ]
     title = "Zero-shot classification: top-1 accuracy over training steps"
     assert alts.count(title) == plots
-    assert ("Of other alone." in output.read_text()) == ("other" in chosen)
+    assert ("This plot shows other alone." in output.read_text()) == (
+      "other" in chosen
+    )
     assert alts.count("Loss over training steps") == 1

@@ -118,8 +118,9 @@ def test_it_says_what_cones_tell(run, write):
 def test_text_cannot_become_markup(run, write):
   reader = Reader(write(run))
   assert "script" not in {tag for tag, _ in reader.elements}
-  # Title twice, command, walk, caption, phrase, retrieved, configuration.
-  assert reader.text.count(EVIL) == 8
+  # Title twice, command, walk and its picture, caption, phrase, retrieved,
+  # configuration.
+  assert reader.text.count(EVIL) == 9
   assert EVIL in {attrs.get("alt") for _, attrs in reader.elements}
 
 

@@ -30,7 +30,10 @@ def facts(tmp_path_factory):
 def test_a_run_is_described(facts):
   found, config, model = facts
   assert f"{model.size / 1e6:.1f} M parameters" in found["model"]
-  assert "vision 2 x 32, patch 8, 32 px, text 2 x 32" in found["model"]
+  assert found["model"].endswith(
+    "vision 2 layers of 32, patches of 8 px, images of 32 px, "
+    "text 2 layers of 32"
+  )
   assert found["data"] == config.data.shards
   assert found["held out"] == config.data.held_out
   assert (found["steps"], found["batch"], found["seed"]) == ("6", "16", "0")

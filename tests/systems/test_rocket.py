@@ -387,7 +387,7 @@ def test_options_are_checked(changes, message):
 
 def test_reports_name_the_image_tower():
   assert str(Vision(tower="resnet")) == "ResNet-50 of width 2048"
-  assert str(Vision()) == "12 x 768, patch 16"
+  assert str(Vision()) == "12 layers of 768, patches of 16 px"
 
 
 def test_options_of_training_do_not_change_the_model():

@@ -26,7 +26,7 @@ class Vision(Blocks):
 
   def __str__(self) -> str:
     """Formats the sizes for reports."""
-    return f"{super().__str__()}, patch {self.patch}"
+    return f"{super().__str__()}, patches of {self.patch} px"
 
 
 @dataclasses.dataclass(frozen=True)
