@@ -6,9 +6,11 @@ alike; only their weights are stored differently.
 """
 
 import dataclasses
+import hashlib
 import json
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +28,13 @@ OTHER_FILES = ("tokenizer.json", WORDS_FILE)
 OLD_FILE = "config.json"  # in releases of version 1, and in runs
 CHECKPOINTS = "checkpoints"  # folder of a run
 MAX_CONFIG = 1_000_000  # bytes
+CHECKED = "checked"  # key of the digest of options and shapes that fit
+STORED = "F32"  # dtype of all weights
 SHOWN = 4  # keys of each kind listed in a message
+
+
+Entries = Mapping[str, tuple[str, tuple[int, ...]]]  # dtype and shape by name
+NOTHING: Entries = MappingProxyType({})
 
 
 class Release(NamedTuple):
@@ -65,13 +73,16 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
   return config
 
 
-def describe(folder: pathlib.Path, system: str, options: Any) -> None:
+def describe(
+  folder: pathlib.Path, system: str, options: Any, entries: Entries = NOTHING
+) -> None:
   """Writes the model.json of a folder, and copies the files of the options.
 
   Args:
     folder: folder of a run or release.
     system: name of the system.
     options: options of the system.
+    entries: dtypes and shapes of a release's weights, which were checked.
 
   Raises:
     FileExistsError: the folder contains another model.json.
@@ -93,12 +104,14 @@ def describe(folder: pathlib.Path, system: str, options: Any) -> None:
     if not (folder / name).exists() or not source.samefile(folder / name):
       write_whole(folder / name, files.read_bytes(source))
     values[field] = name
-  description = {
+  description: dict[str, Any] = {
     "format": FORMAT,
     "format_version": VERSION,
     "system": system,
     "options": values,
   }
+  if entries:
+    description[CHECKED] = _digest(system, values, entries)
   write_whole(path, json.dumps(description, indent=2) + "\n")
 
 
@@ -197,16 +210,18 @@ def upgraded(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
   return objective, {**options, **model, **arguments}
 
 
-def write(folder: str | pathlib.Path, release: Release) -> None:
+def write(folder: str | pathlib.Path, release: Release, shapes: Any) -> None:
   """Writes a release, replacing an existing one.
 
   Args:
     folder: folder to write to; created if missing.
     release: model to write.
+    shapes: tree of `jax.ShapeDtypeStruct`s of the variables.
 
   Raises:
     FileExistsError: the folder contains a run, or another program's model.json.
     OSError: it cannot be written, such as for lack of disk space.
+    ValueError: the variables do not have these shapes.
   """
   folder = files.expanded(folder)
   if (folder / OLD_FILE).exists():
@@ -217,16 +232,20 @@ def write(folder: str | pathlib.Path, release: Release) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   flat = traverse_util.flatten_dict(dict(release.variables), sep=".")
   arrays = {name: np.asarray(leaf) for name, leaf in flat.items()}
-  describe(folder, release.system, release.options)
+  entries = {name: (STORED, array.shape) for name, array in arrays.items()}
+  _check(folder / WEIGHTS_FILE, entries, _flat(shapes, ""))
+  describe(folder, release.system, release.options, entries)
   tensors.write(folder / WEIGHTS_FILE, arrays, {"format": FORMAT})
 
 
-def read_weights(folder: pathlib.Path, shapes: Any) -> Any:
+def read_weights(folder: pathlib.Path, shapes: Callable[[], Any]) -> Any:
   """Reads the variables of a release.
 
   Args:
     folder: folder of the release.
-    shapes: tree of `jax.ShapeDtypeStruct`s of the variables.
+    shapes: gives the tree of `jax.ShapeDtypeStruct`s of the variables. It is
+      not called where `write` has checked these weights with these options,
+      since tracing the towers takes as long as all the rest.
 
   Returns:
     Tree of float32 arrays.
@@ -237,28 +256,59 @@ def read_weights(folder: pathlib.Path, shapes: Any) -> Any:
       not finite.
   """
   path = folder / WEIGHTS_FILE
-  wanted: dict[str, Any] = traverse_util.flatten_dict(dict(shapes), sep=".")
-  if not (folder / MODEL_FILE).exists():  # version 1 has parameters only
-    wanted = {k.removeprefix("params."): v for k, v in wanted.items()}
+  # version 1 has parameters only
+  prefix = "" if (folder / MODEL_FILE).exists() else "params."
   with tensors.opened(path) as file:
-    if set(file.keys()) != wanted.keys():
-      raise ValueError(f"{path}: {differing(file.keys(), wanted)}")
-    for name, leaf in wanted.items():
-      entry = file.get_slice(name)
-      found = (entry.get_dtype(), tuple(entry.get_shape()))
-      if found != ("F32", leaf.shape):
-        raise ValueError(
-          f"{path}: key {name!r} is {found[0]} {shown(found[1])}, "
-          f"the model needs F32 {leaf.shape}"
-        )
-    flat = [file.get_tensor(name) for name in wanted]
+    entries = {name: file.get_slice(name) for name in [*file.keys()]}
+    found = {
+      name: (entry.get_dtype(), tuple(entry.get_shape()))
+      for name, entry in entries.items()
+    }
+    if not _checked(folder, found):
+      _check(path, found, _flat(shapes(), prefix))
+    flat = {name: file.get_tensor(name) for name in found}
   try:
-    check_finite(dict(zip(wanted, flat, strict=True)))
+    check_finite(flat)
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
-  names = traverse_util.flatten_dict(dict(shapes), sep=".")
-  filled = dict(zip(names, flat, strict=True))
+  filled = {f"{prefix}{name}": array for name, array in flat.items()}
   return traverse_util.unflatten_dict(filled, sep=".")
+
+
+def _flat(shapes: Any, prefix: str) -> Entries:
+  flat: dict[str, Any] = traverse_util.flatten_dict(dict(shapes), sep=".")
+  return {
+    name.removeprefix(prefix): (STORED, leaf.shape)
+    for name, leaf in flat.items()
+  }
+
+
+def _check(path: pathlib.Path, found: Entries, wanted: Entries) -> None:
+  """Checks that weights have the names and shapes that the towers need."""
+  if found.keys() != wanted.keys():
+    raise ValueError(f"{path}: {differing(found, wanted)}")
+  for name, (dtype, shape) in wanted.items():
+    if found[name] != (dtype, shape):
+      raise ValueError(
+        f"{path}: key {name!r} is {found[name][0]} {shown(found[name][1])}, "
+        f"the model needs {dtype} {shape}"
+      )
+
+
+def _checked(folder: pathlib.Path, found: Entries) -> bool:
+  """Whether `write` has checked weights of these shapes with these options."""
+  if not (folder / MODEL_FILE).exists():
+    return False
+  config = read_json(folder / MODEL_FILE)
+  return config.get(CHECKED) == _digest(
+    config.get("system"), config.get("options"), found
+  )
+
+
+def _digest(system: Any, options: Any, entries: Entries) -> str:
+  """Digest of a description and the shapes of its weights, 16 digits."""
+  text = json.dumps([system, options, entries], sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def differing(found: Iterable[str], wanted: Iterable[str]) -> str:

@@ -31,7 +31,7 @@ from hyperclip_jax.inference.encoder import (
 from hyperclip_jax.inference.inputs import Images, Rows, Texts
 from hyperclip_jax.inference.preprocess import Preprocess, Tokenize
 from hyperclip_jax.inference.search import Hit, Index
-from hyperclip_jax.systems.task import Encoder, Variables
+from hyperclip_jax.systems.task import Encoder, Variables, variable_shapes
 
 Embeddings = Float32[np.ndarray, "n dim"]
 
@@ -596,7 +596,9 @@ class HyperCLIP:
       model.check_index(words)
     folder = files.expanded(folder)
     release.write(
-      folder, release.Release(model.system, model.options, model.variables)
+      folder,
+      release.Release(model.system, model.options, model.variables),
+      variable_shapes(model.towers(model.options)),
     )
     card.write(folder, model.title, describe.facts(model), about)
     if words is not None:

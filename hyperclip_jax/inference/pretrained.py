@@ -1,6 +1,7 @@
 """Loads trained models: runs, releases, published ones, the hub, .pth files."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -170,9 +171,10 @@ def _read(
     )
   system, options = release.described(path, trust_system)
   module = systems.find(system, trust_system)
-  shapes = variable_shapes(module.encoder(options))
+  encoder = module.encoder(options)
+  shapes = functools.partial(variable_shapes, encoder)
   if (path / CHECKPOINTS).is_dir() or not (path / WEIGHTS_FILE).exists():
-    variables = _of_run(path, shapes)
+    variables = _of_run(path, shapes())
   else:
     variables = release.read_weights(path, shapes)
   return Release(system, options, variables)

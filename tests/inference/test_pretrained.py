@@ -20,6 +20,7 @@ import hyperclip_jax
 from hyperclip_jax.checkpoints import hub as hub_lib
 from hyperclip_jax.checkpoints import release
 from hyperclip_jax.checkpoints.checkpoint import Checkpoints
+from hyperclip_jax.inference import pretrained
 from hyperclip_jax.training import build, runs, sharding, train
 from hyperclip_jax.training import config as config_lib
 from tests import golden_files, small
@@ -179,6 +180,29 @@ def test_missing_and_unexpected_weights_are_listed(folder):
     ValueError,
     match=r"missing params.visual_proj.kernel; unexpected classifier$",
   ):
+    hyperclip_jax.load(folder)
+
+
+def test_what_was_checked_when_written_is_not_traced(folder, monkeypatch):
+  """Tracing the towers takes as long as all the rest of loading."""
+  traced = []
+  true = pretrained.variable_shapes
+  monkeypatch.setattr(
+    pretrained, "variable_shapes", lambda e: traced.append(e) or true(e)
+  )
+  want = hyperclip_jax.load(folder).encode_text(TEXTS)
+  hyperclip_jax.load("emoji-mini")
+  assert not traced
+  # Older releases, and those that were edited, are checked as ever.
+  edit_config(folder, lambda c: c.pop("checked"))
+  found = hyperclip_jax.load(folder).encode_text(TEXTS)
+  np.testing.assert_array_equal(found, want)
+  assert len(traced) == 1
+
+
+def test_options_that_were_edited_are_checked(folder):
+  edit_config(folder, lambda c: c["options"].update(embed_dim=8))
+  with pytest.raises(ValueError, match=r"_proj.kernel' is F32 .*needs F32 "):
     hyperclip_jax.load(folder)
 
 
