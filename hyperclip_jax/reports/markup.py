@@ -220,6 +220,7 @@ figcaption { margin-top: .25rem; font-size: .9rem; }
 .walk li:last-child span { background: var(--ink); color: #fff; }
 .walk li img { height: 56px; border-radius: 6px; }
 .walk small { flex: none; font-variant-numeric: tabular-nums; }
+.walk > div small { display: block; line-height: 1.3; }
 .boxes { position: relative; }
 .boxes img { width: 100%; border-radius: 6px; }
 .boxes i {
