@@ -40,11 +40,15 @@ ROW = r"^\| (\S+) \| (-?\d+(?:\.\d+)?(?:e[-+]?\d+)?) \|$"
 
 
 def check(about: About) -> None:
-  """Checks that the licence is an identifier of the hub.
+  """Checks that the licence is an identifier of the hub, and the data a text.
 
   Raises:
-    ValueError: it is not.
+    TypeError: one is not a text.
+    ValueError: the licence is no identifier.
   """
+  for name, given in (("licence", about.licence), ("data", about.data)):
+    if not isinstance(given, str):
+      raise TypeError(f"{name} is of type {type(given).__name__}: give a text")
   if about.licence and not LICENCE.fullmatch(about.licence):
     raise ValueError(
       f"licence is {shown(repr(about.licence))}: want an identifier of the "

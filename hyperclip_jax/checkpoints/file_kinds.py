@@ -4,6 +4,7 @@ Files are recognised by their first bytes. No parser reads them, and PyTorch is
 not imported.
 """
 
+import contextlib
 import os
 import pathlib
 import zipfile
@@ -16,6 +17,10 @@ OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 ZIP = b"PK\x03\x04"
 
 AGAIN = "download or copy it again"
+SCRIPT = (  # such as OpenAI's files of CLIP
+  "TorchScript, which holds code and is not read: save its tensors first, by "
+  "torch.save(torch.jit.load(FILE).state_dict(), NEW)"
+)
 KINDS = {
   OLD_TORCH: "a file of PyTorch before 1.6: save it again with a newer one",
   b"\xff\xd8\xff": "an image, not a model",
@@ -80,7 +85,15 @@ def mistaken(path: pathlib.Path) -> str | None:
     return "neither an archive of torch.save nor any other known kind of file"
   if not zipfile.is_zipfile(path):
     return f"truncated, as the end of its archive is missing: {AGAIN}"
-  return None
+  return SCRIPT if _is_script(path) else None
+
+
+def _is_script(path: pathlib.Path) -> bool:
+  """Whether an archive is one of TorchScript, by the names in it."""
+  # hostile bytes raise nearly anything
+  with contextlib.suppress(Exception), zipfile.ZipFile(path) as file:
+    return any(name.endswith("/constants.pkl") for name in file.namelist())
+  return False
 
 
 def _absent(head: bytes) -> str | None:

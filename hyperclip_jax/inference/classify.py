@@ -31,10 +31,10 @@ class Classification(NamedTuple):
       (label, probability) pairs for each image, best first.
 
     Raises:
+      TypeError: `k` is not a whole number.
       ValueError: `k` is not positive.
     """
-    if k < 1:
-      raise ValueError(f"k is {k}: ask for at least 1")
+    k = inputs.whole("k", k)
     order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
     return [
       [(self.labels[i], float(row[i])) for i in best]

@@ -69,12 +69,12 @@ class BatchEncoder:
       batch_size: largest number of rows on a device at once.
 
     Raises:
+      TypeError: `batch_size` is not a whole number.
       ValueError: `batch_size` is not positive.
     """
-    if batch_size < 1:
-      raise ValueError(f"batch_size is {batch_size}: give at least 1")
     self._encoder, self._variables = encoder, variables
-    self._devices, self._batch_size = devices, batch_size
+    self._devices = devices
+    self._batch_size = inputs.whole("batch_size", batch_size)
 
   def images(self, images: Sequence[Any]) -> Features:
     """Encodes images as returned by `inputs.images`; a bad one is an error."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageOps
@@ -185,6 +186,55 @@ def strings(name: str, given: Any) -> list[str]:
     if not isinstance(item, str):
       raise TypeError(f"{name}[{i}] is {_described(item)}: give strings")
   return [str(item) for item in items]
+
+
+def whole(name: str, given: Any, least: int = 1) -> int:
+  """Checks a whole number.
+
+  Args:
+    name: name of the argument, for messages.
+    given: int, or an integer of NumPy.
+    least: smallest value.
+
+  Returns:
+    The number.
+
+  Raises:
+    TypeError: it is something else.
+    ValueError: it is too small.
+  """
+  if isinstance(given, bool) or not isinstance(given, int | np.integer):
+    raise TypeError(f"{name} is {_described(given)}: give a whole number")
+  if given < least:
+    raise ValueError(f"{name} is {given}: give at least {least}")
+  return int(given)
+
+
+def devices(given: Any) -> list[Any]:
+  """Checks a list of devices.
+
+  Args:
+    given: devices of this process; None for all.
+
+  Returns:
+    The devices.
+
+  Raises:
+    TypeError: it is something else, such as one device.
+    ValueError: there is none.
+  """
+  if given is None:
+    return jax.local_devices()
+  want = "a list of devices, such as jax.local_devices()[:1], or None for all"
+  if isinstance(given, str):
+    raise TypeError(f"devices is {_described(given)}: give {want}")
+  items = _listed("devices", given, want)
+  if not items:
+    raise ValueError(f"devices is empty: give {want}")
+  for i, item in enumerate(items):
+    if not isinstance(item, jax.Device):
+      raise TypeError(f"devices[{i}] is {_described(item)}: give {want}")
+  return items
 
 
 def rows(

@@ -91,9 +91,7 @@ class HyperCLIP:
     self.system, self.options, self.about = system, options, about
     self._module = systems.find(system, trust_system)
     self.title = getattr(self._module, "TITLE", system)
-    self.devices = [*(jax.local_devices() if devices is None else devices)]
-    if not self.devices:
-      raise ValueError("devices is empty: give at least one, or None for all")
+    self.devices = inputs.devices(devices)
     self.variables = jax.device_put(variables, self.devices[0])
     self._towers = self.towers(options)
     self.image_size = self._towers.image_size

@@ -135,12 +135,11 @@ class Index:
       Up to `k` hits for each query, best first; ties are ordered by row.
 
     Raises:
-      TypeError: the queries are not floats.
+      TypeError: the queries are not floats, or `k` is not a whole number.
       ValueError: `k` is not positive, the widths differ, or a query is not
         finite.
     """
-    if k < 1:
-      raise ValueError(f"k is {k}: ask for at least 1")
+    k = inputs.whole("k", k)
     found = inputs.rows("queries", queries, self._dim)
     inputs.finite("queries", _single(found))
     if not len(self):

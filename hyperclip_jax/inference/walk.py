@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from hyperclip_jax.inference import inputs
 from hyperclip_jax.inference.search import Index
 
 STEPS = 50
@@ -90,9 +91,7 @@ def to_root(
 
 def _points(start, end, index, steps):
   """Makes t from 1 to 0, and the points there."""
-  if steps < 2:
-    raise ValueError(f"a walk of {steps} steps: it needs its two ends")
-  ts = np.linspace(1.0, 0.0, steps)
+  ts = np.linspace(1.0, 0.0, inputs.whole("steps", steps, 2))
   return ts, index.space.path(end, start, ts)
 
 

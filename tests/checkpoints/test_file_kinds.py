@@ -8,6 +8,7 @@ import pickle
 import sys
 import tarfile
 import tempfile
+import warnings
 import zipfile
 
 import numpy as np
@@ -39,6 +40,14 @@ def old_torch():
   return out.getvalue()
 
 
+def script():
+  out = io.BytesIO()
+  with warnings.catch_warnings():  # PyTorch will drop the format
+    warnings.simplefilter("ignore")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), out)
+  return out.getvalue()
+
+
 def tar():
   out = io.BytesIO()
   with tarfile.open(fileobj=out, mode="w") as file:
@@ -54,6 +63,7 @@ KINDS = {
   r"before 1\.6": old_torch(),
   "an image": jpeg(),
   "tar archive": tar(),
+  r"TorchScript.*torch\.jit\.load\(FILE\)\.state_dict\(\)": script(),
   "gunzip": gzip.compress(b"x", mtime=0),
   "pickle.*nothing in it was run": pickle.dumps({}),
   "JSON.*give its folder": b'{"format": "hyperclip-jax"}',
@@ -83,6 +93,14 @@ def test_safetensors_and_an_index_are_told_apart(tmp_path):
 
 
 STARTS = [b"", file_kinds.ZIP, LFS[:20], b"{", *KINDS.values()]
+
+
+def test_a_broken_archive_is_left_to_pytorch(tmp_path):
+  data = bytearray(KINDS["truncated"] + b"PK\x05\x06" + bytes(18))
+  (tmp_path / "file").write_bytes(data)
+  assert file_kinds.mistaken(tmp_path / "file") is None
+  with pytest.raises(ValueError, match="not a PyTorch checkpoint"):
+    hyperclip_jax.load(tmp_path / "file")
 
 
 @given(st.sampled_from(STARTS), st.binary(max_size=600))

@@ -42,6 +42,7 @@ def test_a_model_comes_with_the_package():
   model = hyperclip_jax.load("emoji-mini")
   folder = named.bundled("emoji-mini")
   assert folder is not None
+  assert named.models()["emoji-mini"].system == model.system
   assert (folder / "model.safetensors").stat().st_size <= 6_000_000
   assert f"license: {model.about.licence}" in (folder / "README.md").read_text()
   notice = (folder / "NOTICE").read_text(encoding="utf-8")

@@ -49,5 +49,5 @@ def test_top_is_of_the_likeliest():
   assert found.top(2) == [[("b", 0.5), ("c", 0.3)]]
   assert len(found.top(9)[0]) == 3
   for k in (0, -1):
-    with pytest.raises(ValueError, match=f"k is {k}: ask for at least 1"):
+    with pytest.raises(ValueError, match=f"k is {k}: give at least 1"):
       found.top(k)

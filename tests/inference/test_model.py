@@ -1,6 +1,10 @@
 """A loaded model encodes, compares and scores."""
 
 import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -361,7 +365,7 @@ def test_traverse_to_an_image(model):
     assert ts == sorted(ts, reverse=True)
     if names == [f"image {i}", "image 2"]:
       assert walk[1].t == pytest.approx(0.5, abs=0.03)  # half way
-  with pytest.raises(ValueError, match="a walk of 1 steps"):
+  with pytest.raises(ValueError, match="steps is 1: give at least 2"):
     model.traverse(images, index, images[2], steps=1)
   with pytest.raises(ValueError, match="to is 2 images: give one"):
     model.traverse(images, index, images[:2])
@@ -423,6 +427,53 @@ def test_a_few_do_not_cost_a_whole_batch(count, rows, monkeypatch):
   assert max(seen) <= 4
   with pytest.raises(ValueError, match="batch_size is 0"):
     HyperCLIP(*golden_files.model("clip"), batch_size=0)
+
+
+WRONG = {
+  'model.search(model.root, index, k="5")': "k is '5' of type str: give a",
+  "model.search(model.root, index, k=2.5)": "k is 2.5 of type float",
+  "model.search(model.root, index, k=True)": "k is True of type bool",
+  'model.traverse(picture, index, steps="5")': "steps is '5' of type str",
+  'model.classify(picture, ["a"]).top("1")': "k is '1' of type str",
+  'load("emoji-mini", batch_size="8")': "batch_size is '8' of type str",
+  'load("emoji-mini", batch_size=8.5)': "batch_size is 8.5 of type float",
+  'load("emoji-mini", devices=jax.devices()[0])': "Device: give a list of dev",
+  'load("emoji-mini", devices="cpu")': "devices is 'cpu' of type str: give a",
+  'load("emoji-mini", devices=[0])': "devices[0] is 0 of type int: give a",
+  'model.save_pretrained("x", 3)': "licence is of type int: give a text",
+  'model.save_pretrained("x", data=3)': "data is of type int: give a text",
+  "model.search(model.root, index, k=np.int64(2))": "",
+}
+
+
+def test_other_arguments_of_a_wrong_type_are_named(tmp_path):
+  """In a process of its own, since these tests check annotations, too."""
+  code = f"""
+import jax, numpy as np
+from hyperclip_jax import load
+model = load("emoji-mini")
+index = model.index_texts(["a", "b"])
+picture = np.zeros((8, 8, 3), np.uint8)
+for call in {[*WRONG]}:
+  try:
+    eval(call)
+    print("")
+  except TypeError as error:
+    print(error)
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=tmp_path,
+    env=os.environ | {"PYTHONPATH": str(pathlib.Path.cwd())},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  lines = done.stdout.split("\n")[:-1]
+  assert len(lines) == len(WRONG)
+  for line, (call, wanted) in zip(lines, WRONG.items(), strict=True):
+    assert wanted in line, call
+    assert bool(line) == bool(wanted), call
 
 
 def test_texts_that_are_cut_are_counted_once(model):

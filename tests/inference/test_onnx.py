@@ -13,6 +13,7 @@ from hyperclip_jax.commands import door
 from hyperclip_jax.geometry import spaces
 from hyperclip_jax.inference import onnx, pretrained
 from tests import golden_files
+from tests.evals import saved
 from tests.inference.test_model import pictures
 
 TEXTS = ["a red circle", "a thing", "x " * 60, "a dog, wet", ""]
@@ -45,6 +46,20 @@ def test_embeddings_are_the_same_for_any_number_of_rows(exported):
     np.testing.assert_allclose(found, images[:count], atol=1e-5)
     (found,) = text.run(["embeddings"], {"tokens": tokens[:count]})
     np.testing.assert_allclose(found, texts[:count], atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", ["phyclip", "euclip"])
+def test_other_spaces_are_exported(system, tmp_path):
+  model = pretrained.load(saved.model(tmp_path / "run", system))
+  paths = onnx.export(model, tmp_path)
+  image, text = map(onnxruntime.InferenceSession, paths)
+  pixels = model.preprocess(pictures(2))
+  tokens = model.tokenizer(TEXTS[:2])
+  (found,) = image.run(None, {"pixels": pixels})
+  np.testing.assert_allclose(found, model.encode_image(pixels), atol=1e-5)
+  (found,) = text.run(None, {"tokens": tokens})
+  np.testing.assert_allclose(found, model.encode_text(TEXTS[:2]), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -77,5 +77,5 @@ def test_an_empty_index_has_the_root_alone():
 def test_a_walk_has_two_ends():
   index = Index(np.zeros((1, 3)), ["a"], Lorentz(1.0))
   for function in (walk.to_root, walk.between):
-    with pytest.raises(ValueError, match="a walk of 1 steps"):
+    with pytest.raises(ValueError, match="steps is 1: give at least 2"):
       function(np.zeros(3), np.zeros(3), index, 1)
