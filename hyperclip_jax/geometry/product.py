@@ -168,12 +168,12 @@ class Product:
       raise ValueError(
         f"rows of {x.shape[1]} numbers do not split into {factors} factors"
       )
-    return x.reshape(len(x), factors, size).swapaxes(0, 1)
+    return x.reshape(x.shape[0], factors, size).swapaxes(0, 1)
 
   def _join(self, parts: Array) -> Array:
     """Undoes `_parts`."""
     rows = parts.swapaxes(0, 1)
-    return rows.reshape(len(rows), parts.shape[0] * parts.shape[2])
+    return rows.reshape(rows.shape[0], parts.shape[0] * parts.shape[2])
 
   def _each(self, function: Callable[..., Array], *rows: Array) -> Array:
     """function(*parts, curv) of each factor, (factors, ...)."""
