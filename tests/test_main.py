@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+import hyperclip_jax
 from hyperclip_jax import main
 from hyperclip_jax.commands import door
 from hyperclip_jax.training import config as config_lib
@@ -308,9 +309,10 @@ def test_train_report_eval_and_dry_run(config_file, tmp_path):
     assert word in dry.stderr
   assert not (tmp_path / "run").exists()
 
-  done = run(config, workdir)
+  done = run(config, workdir, "--verbose")
   assert done.returncode == 0, done.stderr
   assert "\n6/6  loss " in done.stderr
+  assert done.stderr.count("\n  average loss ") == 6  # terms at every line
   assert "data      256 records of " in done.stderr
   assert "steps     1 to 6, batches of 16\n" in done.stderr
   assert f"workdir   {tmp_path / 'run'}\n" in done.stderr
@@ -320,7 +322,16 @@ def test_train_report_eval_and_dry_run(config_file, tmp_path):
   assert "samples/s" in done.stderr
   page = (tmp_path / "run/report.html").read_text()
   assert "Zero-shot classification" in page
-  assert list((tmp_path / "run/tensorboard").iterdir())
+  (events,) = (tmp_path / "run/tensorboard").iterdir()
+  for name in ("_hparams_/session_start_info", "loss/total"):
+    assert name.encode() in events.read_bytes()
+  model = hyperclip_jax.load(tmp_path / "run")
+  model.save_pretrained(tmp_path / "release")
+  card = (tmp_path / "release/README.md").read_text()
+  found = json.loads((tmp_path / "run/results.json").read_text())
+  assert f"| zero_shot/top1 | {found['eval/zero_shot/top1']:.4g} |" in (
+    card.replace("\\", "")
+  )
 
   (tmp_path / "run/report.html").unlink()
   done = run("--mode=eval", workdir)

@@ -91,6 +91,11 @@ def test_everything_is_there(run, write):
   assert all(attrs["alt"] for attrs in images)
 
 
+def test_the_whole_configuration_is_folded(run, write):
+  (folded,) = re.findall(r"<details>.*?</details>", write(run), re.DOTALL)
+  assert "lr = 5e-4 &lt;script&gt;" in folded
+
+
 def test_it_says_what_cones_tell(run, write):
   for relation, area, aperture in (
     ("text_image", 0.9, 1.5707),
