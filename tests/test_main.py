@@ -451,6 +451,8 @@ def test_two_processes_train_as_one(config_file, tmp_path):
   for process in pair(*args):
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
+  (events,) = (tmp_path / "one/tensorboard").iterdir()
+  assert b"examples/eval_0" in events.read_bytes()
   single, double = (
     [row["loss"] for row in log.read(tmp_path / name) if "loss" in row]
     for name in ("one", "two")

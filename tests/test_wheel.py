@@ -10,6 +10,7 @@ import zipfile
 import pytest
 
 from hyperclip_jax.training import config_tree
+from tests.test_main import environment
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -69,6 +70,65 @@ def test_a_config_is_found_by_name_from_anywhere(wheel, tmp_path):
   )
   assert done.returncode == 0, done.stderr
   assert "\n  --config.system=meru\n" in done.stdout
+
+
+# Hides what `pip install hyperclip-jax` alone would not bring.
+ALONE = """
+import importlib.metadata as metadata, re, runpy, sys
+from packaging.requirements import Requirement
+
+owners = metadata.packages_distributions()
+plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()
+brought, todo = set(), [(line, ()) for line in metadata.requires(DIST)]
+while todo:
+  requirement, extras = Requirement(todo[-1][0]), todo.pop()[1]
+  marker = requirement.marker
+  if marker and not any(marker.evaluate({"extra": e}) for e in extras or [""]):
+    continue
+  name = plain(requirement.name)
+  if (name, *sorted(requirement.extras)) in brought:
+    continue
+  brought.add((name, *sorted(requirement.extras)))
+  extras = tuple(requirement.extras)
+  todo += [(line, extras) for line in metadata.requires(name) or []]
+names = {name for name, *_ in brought}
+
+
+class Hidden:
+  def find_spec(self, name, *_):
+    known = owners.get(name.split(".")[0], [])
+    if known and not any(plain(owner) in names for owner in known):
+      if plain(known[0]) != "hyperclip-jax":
+        raise ModuleNotFoundError(f"{name} is hidden", name=name)
+
+
+sys.meta_path.insert(0, Hidden())
+try:
+  import pytest
+  raise SystemExit("nothing is hidden")
+except ModuleNotFoundError:
+  pass
+runpy.run_module("hyperclip_jax.main", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_the_main_job_needs_no_extra_and_no_checkout(wheel, tmp_path):
+  code = ALONE.replace("DIST", repr("hyperclip-jax"))
+  args = [
+    *("--config=shapes_tiny", "--workdir=run", "--config.steps=2"),
+    *("--config.shapes.train=256", "--config.shapes.val=64"),
+    "--config.optim.warmup=1",
+  ]
+  done = subprocess.run(
+    [sys.executable, "-c", code, *args],
+    cwd=tmp_path,
+    env=environment() | {"PYTHONPATH": str(wheel)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert (tmp_path / "run/report.html").exists()
 
 
 def test_names_are_those_of_the_checkout_and_files_come_first(
