@@ -1,10 +1,14 @@
 """Folders of images by class, as inputs of `prepare`."""
 
+import csv
 import os
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
+from hyperclip_jax.commands import door
 from hyperclip_jax.data.prepare import inputs, run
 from hyperclip_jax.data.prepare.manifest import Options
 from hyperclip_jax.data.prepare.tally import Tally
@@ -88,3 +92,23 @@ def test_images_without_a_class_are_named(tmp_path):
     "a cat",
     None,
   ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_a_table_of_paths_and_captions_is_prepared(kind, tmp_path):
+  put(tmp_path / "images", "1.jpg", "2.jpg")
+  rows = {
+    "filepath": ["images/1.jpg", "images/2.jpg"],
+    "title": ["cat", "a, b"],
+  }
+  table = tmp_path / f"pairs.{kind}"
+  if kind == "parquet":
+    parquet.write_table(pyarrow.table(rows), table)
+  else:
+    with table.open("w", newline="") as file:
+      writer = csv.writer(file, delimiter="\t" if kind == "tsv" else ",")
+      writer.writerows([rows, *zip(*rows.values(), strict=True)])
+  output = str(tmp_path / "out")
+  assert door.run(["prepare", f"--input={table}", f"--output={output}"]) == 0
+  source = shards.TarSource(shards.expand([output]), 8)
+  assert {source[i].caption for i in range(len(source))} == {*rows["title"]}
