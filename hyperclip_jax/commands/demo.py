@@ -60,6 +60,7 @@ PHRASES = (
 )
 # Drawn by this machine's emoji font where there is no data set.
 EMOJI = "🌹🐕🐻🌳🍓🎸🚑📷"
+FONT = "this machine's emoji font, which a model may have been trained on"
 
 # Answers are styled as reports; the rest is gradio's, without its footer.
 CSS = answer.STYLE + "footer { display: none !important; }"
@@ -116,7 +117,7 @@ def start(
     things = Things(model.index(nothing, []), [])
   folder = _data_folder(source)
   if folder is None:
-    return Start(PHRASES, _emoji(), things, "this machine's emoji font")
+    return Start(PHRASES, _emoji(), things, FONT)
   source_of = TarSource(expand(f"{folder}/val/*.tar"), 1)
   scenes = held_out.load(str(folder), source_of, 1, SCENES)
   phrases = _phrases(scenes.classes.parents) if scenes.classes else [*PHRASES]
@@ -217,8 +218,8 @@ def page(model: HyperCLIP, source: str, begin: Start, folder: str) -> Any:
           "\n".join(begin.phrases), lines=8, max_lines=16, label="Phrases"
         )
         button = gr.Button("Look", variant="primary")
-        if model.about.data:
-          gr.HTML(str(answer.trained_on(model.about.data)))
+        if model.about.data or model.about.numbers:
+          gr.HTML(str(answer.trained(model.about)))
       with gr.Column(scale=3):
         parts: Iterable[Markup] = (Markup(), Markup())
         if examples:

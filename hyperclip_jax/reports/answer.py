@@ -9,7 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from hyperclip_jax.checkpoints.card import About
 from hyperclip_jax.data.records.images import Pixels
+from hyperclip_jax.evals import held_out
 from hyperclip_jax.geometry.gaussian import Gaussian
 from hyperclip_jax.geometry.spaces import Lorentz, Space
 from hyperclip_jax.inference.explore import Answer, Things
@@ -18,6 +20,7 @@ from hyperclip_jax.reports import (
   cones,
   maps,
   markup,
+  measures,
   page,
   plots,
   uncertainty,
@@ -125,9 +128,16 @@ def _sections(sections: Mapping[str, Sequence[Markup]]) -> Markup:
   )
 
 
-def trained_on(data: str) -> Markup:
-  """Renders what a model card tells about the data."""
-  return tag("div", note(f"Trained on: {data}"), cls="answer")
+def trained(about: About) -> Markup:
+  """Renders what a model card tells about the data and the results."""
+  results = "; ".join(
+    f"{measures.title(f'{held_out.HELD_OUT}/{name}')} {about.numbers[name]:.3g}"
+    for name in held_out.SUMMARY
+    if name in about.numbers and not name.startswith("cones/")
+  )
+  told = {"Trained on": about.data, "On held-out data": results}
+  notes = [note(f"{name}: {text}") for name, text in told.items() if text]
+  return tag("div", *notes, cls="answer")
 
 
 def problem(text: str) -> Markup:
@@ -149,7 +159,7 @@ def _nearest(
     if not rows:
       continue
     rest = "" if parts else f", {SOFTMAX}"
-    parts.append(note(f"Among {among}{rest}:"))
+    parts.append(note(f"The nearest {len(rows)} of {among}{rest}:"))
     cells = {
       shortened(row.name): (share(row.probability), f"{row.distance:.3f}")
       for row in rows
@@ -168,9 +178,9 @@ def _walk(model, picture, phrases, things, found) -> list[Markup]:
   return [
     note(
       "The geodesic leads from the picture to the root, the most general "
-      "point. These entries are nearest along it, each with the fraction of "
-      "the way that is left where it first is the nearest. In the middle few "
-      "entries are near, and one that is named there may be unrelated."
+      "point. These entries are nearest along it, each with how much of the "
+      "way is left where it first is the nearest. In the middle few entries "
+      "are near, and one that is named there may be unrelated."
     ),
     page.walk(page.Traversal(picture, "the picture", stops, pictures)),
   ]
@@ -234,6 +244,11 @@ def labelled_map(
   marks = [_square_at(axes, place) for place in places["text"][: len(names)]]
   taken = [_square_at(axes, place) for place in places["image"]]
   taken += [text.get_window_extent() for text in axes.texts]  # of the rings
+  taken += [
+    _square_at(axes, place, 1.0)
+    for line in axes.lines
+    for place in np.asarray(line.get_xydata())
+  ]
   for name, place, mark in zip(names, places["text"], marks, strict=False):
     others = [*taken, *(box for box in marks if box is not mark)]
     label = axes.annotate(
@@ -267,10 +282,10 @@ def labelled_map(
   return drawn, share
 
 
-def _square_at(axes: Axes, place: np.ndarray) -> Bbox:
-  """Returns the pixels that a marker covers."""
+def _square_at(axes: Axes, place: np.ndarray, half: float = MARKER) -> Bbox:
+  """Returns the pixels that a marker covers, of half a side in points."""
   x, y = axes.transData.transform(place)
-  half = MARKER * axes.figure.dpi / 72
+  half *= axes.figure.dpi / 72
   return Bbox([[x - half, y - half], [x + half, y + half]])
 
 

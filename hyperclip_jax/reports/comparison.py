@@ -162,8 +162,7 @@ def _differences(runs: Mapping[str, Run]) -> list[Markup]:
       shown(config[name], LONGEST) or "(empty)" if name in config else ""
       for config in configs
     ]
-    for name in dict.fromkeys(n for config in configs for n in config)
-    if len({repr(config.get(name)) for config in configs}) > 1
+    for name in _differing(runs)
   }
   if not rows:
     return [note("The configs are the same.")]
@@ -190,6 +189,16 @@ def _differences(runs: Mapping[str, Run]) -> list[Markup]:
   return parts
 
 
+def _differing(runs: Mapping[str, Run]) -> list[str]:
+  """Names the values of the configs that are not the same everywhere."""
+  configs = [run.config for run in runs.values()]
+  return [
+    name
+    for name in dict.fromkeys(n for config in configs for n in config)
+    if len({repr(config.get(name)) for config in configs}) > 1
+  ]
+
+
 def _table(
   rows: Mapping[str, Sequence[str]], runs: Mapping[str, Run]
 ) -> Markup:
@@ -212,11 +221,20 @@ def _results(runs: Mapping[str, Run]) -> list[Markup]:
         parts += [note(text), *_verdict(found), measures.table(found)]
   if not parts:
     return [note("No run has final results yet.")]
+  settings = len(_differing(runs))
+  if settings > 1:
+    parts.insert(
+      0,
+      note(
+        f"The runs differ in {settings} settings: what is ahead is a run, and "
+        "no single setting is shown to be the reason."
+      ),
+    )
   if len({run.facts["examples seen"] for run in runs.values()}) > 1:
     parts.insert(0, note("The runs did not see the same number of examples."))
   missing = [name for name, run in runs.items() if not run.results]
   if missing:
-    parts.append(note(f"Without final results: {', '.join(missing)}."))
+    parts.insert(0, note(f"Without final results: {', '.join(missing)}."))
   return [note(f"{words.SPREAD} {words.BEST}"), *parts]
 
 

@@ -125,13 +125,15 @@ def embedding_map(
     _edges(axes, points, np.stack)
     axes.set_xlabel("first principal component")
     axes.set_ylabel("second principal component")
-  figure.legend(
+  legend = figure.legend(
     loc="outside upper center",
     ncols=4,
     columnspacing=1,
     handletextpad=0.1,
     markerscale=1.8,
   )
+  for handle in filter(None, legend.legend_handles):
+    handle.set_alpha(1)
   return figure, share
 
 

@@ -25,7 +25,8 @@ class Row(NamedTuple):
       there is one.
     best: models with the best value, and with those that do not differ from it
       by more than the errors; none where that is all, or no way is better.
-    compared: whether values of two models or more have errors and a better way.
+    compared: whether two models or more have values, with an error and a better
+      way.
     chance: value of random guessing, or "".
     published: value of each model of the paper.
   """
@@ -281,7 +282,7 @@ def _row(
     meaning,
     {model: shown(value, errors.get(model)) for model, value in found.items()},
     _best(found, errors, better),
-    bool(better) and len(errors) == len(found) > 1,
+    bool(better and errors) and len(found) > 1,
     f"{chances[0]:.3g}" if chances else "",
     paper or {},
   )
@@ -290,14 +291,19 @@ def _row(
 def _best(
   values: Mapping[str, float], errors: Mapping[str, float], better: str
 ) -> frozenset[str]:
-  """Finds the best of several values, to the digits shown and the errors."""
+  """Finds the best of several values, to the digits shown and the errors.
+
+  A value without an error, as of older runs, gets the largest of the others.
+  """
   finite = {m: round(v, 3) for m, v in values.items() if math.isfinite(v)}
   if not finite or not better:
     return frozenset()
   first = (max if better == "higher" else min)(finite, key=finite.__getitem__)
+  unknown = max(errors.values(), default=0.0)
 
   def error(model: str) -> float:
-    return SURE * math.hypot(errors.get(first, 0), errors.get(model, 0))
+    one, other = errors.get(first, unknown), errors.get(model, unknown)
+    return SURE * math.hypot(one, other)
 
   best = {m for m, v in finite.items() if abs(v - finite[first]) <= error(m)}
   return frozenset(best if len(best) < len(finite) else ())

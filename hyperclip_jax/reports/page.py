@@ -163,7 +163,7 @@ def _results(summary: Mapping[str, float], trained: bool) -> list[Markup]:
 def _of_cones(results: Mapping[str, float]) -> list[Markup]:
   """Compares cones with similarity; names wide ones, and those of few pairs."""
   told: dict[str, list[str]] = {}
-  wide, empty = [], []
+  wide, few, empty = [], [], []
   for relation in cones.RELATIONS:
     prefix, label = f"cones/{relation}", words.KINDS[f"cones/{relation}"]
     if f"{prefix}/auroc" not in results:
@@ -175,8 +175,9 @@ def _of_cones(results: Mapping[str, float]) -> list[Markup]:
     told.setdefault(way, []).append(label)
     if results[f"{prefix}/aperture"] > cones.HALF_SPACE:
       wide.append(label)
-    if results[f"{prefix}/inside"] < FEW:
-      empty.append(label)
+    inside = results[f"{prefix}/inside"]
+    if inside < FEW:
+      (few if inside else empty).append(label)
   if not told:
     return []
   text = "; ".join(
@@ -188,10 +189,10 @@ def _of_cones(results: Mapping[str, float]) -> list[Markup]:
       f" Most cones of {len(wide)} of the relations ({', '.join(wide)}) are "
       "half-spaces, which hold much that is unrelated, too."
     )
+  if few:
+    text += f" Cones hold less than {FEW:.0%} of the pairs ({', '.join(few)})."
   if empty:
-    text += (
-      f" Cones hold less than {FEW:.0%} of the pairs ({', '.join(empty)})."
-    )
+    text += f" Cones hold none of the pairs ({', '.join(empty)})."
   return [note(text)]
 
 
@@ -267,12 +268,12 @@ def _embeddings(embeddings: plots.Embeddings, space: Space) -> list[Markup]:
   medians = {f"{k}_median": np.nanmedian(v) for k, v in distances.items()}
   picture, share = maps.embedding_map(clean, space)
   of_map = words.DISK if isinstance(space, Lorentz) else words.PLANE
-  order = ", ".join(
-    plots.KINDS[kind].label
-    for kind in sorted(distances, key=lambda kind: medians[f"{kind}_median"])
-  )
+  found = sorted(distances, key=lambda kind: medians[f"{kind}_median"])
+  order = ", ".join(plots.KINDS[kind].label for kind in found)
+  wanted = [kind for kind in plots.KINDS if kind in distances]
+  verdict = "as wanted" if found == wanted else "which is not that order"
   captions = [
-    f"{words.root(space)} Found, by the medians: {order}.",
+    f"{words.root(space)} Found, by the medians: {order}, {verdict}.",
     of_map.format(share=share, space=space),
   ]
   figures = (
@@ -301,9 +302,8 @@ def _walks(traversals: Sequence[Traversal]):
   return [
     note(
       "From each picture the geodesic leads to the root. The chain lists the "
-      "entries nearest along it, each with the fraction of the way that is "
-      "left where it first is the nearest. It should go from specific to "
-      "general."
+      "entries nearest along it, each with how much of the way is left where "
+      "it first is the nearest. It should go from specific to general."
     ),
     *(walk(traversal) for traversal in traversals),
   ]
@@ -317,7 +317,7 @@ def walk(traversal: Traversal) -> Markup:
     what = tag("span", name)
     if stop.row in traversal.pictures:
       what = inline_image(traversal.pictures[stop.row], name)
-    stops.append(tag("li", what, tag("small", f"{stop.t:.2f}")))
+    stops.append(tag("li", what, tag("small", f"{stop.t:.0%}")))
   start = tag(
     "div",
     inline_image(traversal.picture, traversal.caption),

@@ -396,7 +396,8 @@ SPREAD = (
 )
 BEST = (
   "The best value of a row is bold, and those that differ from it by less than "
-  "two standard errors of the difference; where all do, none is."
+  "two standard errors of the difference; where all do, none is. Without "
+  "errors the digits decide."
 )
 
 
@@ -426,8 +427,9 @@ PANELS = (
     r"^(loss|contrastive_loss|entailment_loss)$",
     "loss",
     "The loss (broad line), its contrastive term (in nats) and its entailment "
-    "term (radians outside of cones) before weighting. The loss and the "
-    "contrastive term should fall, then level off.",
+    "term (radians outside of cones, and what a system adds) before weighting. "
+    "The contrastive term should fall, then level off; the loss rises while "
+    "the weight of entailment does.",
   ),
   Panel(
     "Terms of the loss",

@@ -96,7 +96,7 @@ def test_typed_phrases_are_shown_where_others_are_nearer(begun, file):
   begin = begin._replace(things=explore.Things(twenty, [None] * 20))
   text = "a cat\na dog"
   shown = answered((model, begin), folder_of(file), file, text)
-  assert "Among your 2 phrases" in Reader(shown).text
+  assert "The nearest 2 of your 2 phrases" in Reader(shown).text
   names = [first for first, *rest in Reader(shown).rows if len(rest) == 2]
   assert len(names) == 10
   assert all(name.startswith("near") for name in names[:8])
@@ -238,10 +238,13 @@ def test_how_wide_cones_are_is_told_first(begun, file, monkeypatch):
 
 
 def test_it_says_what_the_model_was_trained_on():
-  data = hyperclip_jax.load("emoji-mini").about.data
-  assert "drawings, not photographs" in data
-  assert f"Trained on: {data}" in Reader(answer.trained_on(data)).text
-  assert "<script>" not in answer.trained_on("<script>")
+  about = hyperclip_jax.load("emoji-mini").about
+  assert "drawings, not photographs" in about.data
+  text = Reader(answer.trained(about)).text
+  assert f"Trained on: {about.data}" in text
+  top1 = about.numbers["zero_shot/top1"]
+  assert f"Zero-shot classification: top-1 accuracy {top1:.3g}" in text
+  assert "<script>" not in answer.trained(about._replace(data="<script>"))
 
 
 def test_gaussians_are_shown_with_their_uncertainty(tmp_path):

@@ -109,7 +109,8 @@ def test_names_differ():
 
 def rates(**values):
   return {
-    name: {"zero_shot/top1": value, "zero_shot/top1_se": error}
+    name: {"zero_shot/top1": value}
+    | ({} if error is None else {"zero_shot/top1_se": error})
     for name, (value, error) in values.items()
   }
 
@@ -125,6 +126,9 @@ def rates(**values):
     ({"a": (0.98, 0.02), "b": (1.0, 0.0)}, set()),
     ({"a": (0.94, 0.02), "b": (1.0, 0.0)}, {"b"}),
     ({"a": (0.94, 0.02), "b": (float("nan"), 0.0)}, set()),
+    # As of an older run, without an error.
+    ({"a": (0.94, 0.02), "b": (0.98, None)}, set()),
+    ({"a": (0.94, 0.02), "b": (1.0, None)}, {"b"}),
   ],
 )
 def test_what_differs_by_less_than_the_errors_is_as_good(values, best):
