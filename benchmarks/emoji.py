@@ -141,15 +141,18 @@ def walks(model: HyperCLIP, name: str, emoji: Emoji) -> None:
   images = embed(model, emoji, generate.SEEN[0])
   scores = model.similarity(images, model.encode_text(labels))
   right = [i for i, best in enumerate(scores.argmax(axis=1)) if i == best]
-  own, other = 0, 0
+  own = other = alone = 0
   for i in right:
     stops = walk.to_root(images[i], model.root, index)
     passed = {stop.name for stop in stops} & general
-    own += bool(passed & {*emoji.concepts[i].above})
-    other += bool(passed - {*emoji.concepts[i].above})
+    right_ones = passed & {*emoji.concepts[i].above}
+    own += bool(right_ones)
+    other += passed != right_ones
+    alone += bool(right_ones) and passed == right_ones
   print(
     f"{name}: of {len(right)} that it names, {own / len(right):.0%} pass a "
-    f"word above their concept, {other / len(right):.0%} one that is not"
+    f"word above their concept, {other / len(right):.0%} one that is not; "
+    f"{alone / len(right):.0%} pass such words alone"
   )
 
 

@@ -20,8 +20,9 @@ from PIL import ExifTags, Image
 
 import hyperclip_jax
 from hyperclip_jax.commands import demo, door, local_server
+from hyperclip_jax.evals.metrics import hierarchy
 from hyperclip_jax.geometry.spaces import Lorentz
-from hyperclip_jax.inference import explore
+from hyperclip_jax.inference import explore, pretrained
 from hyperclip_jax.reports import answer, cones, maps
 from hyperclip_jax.reports.markup import Markup
 from tests.evals import saved
@@ -568,6 +569,32 @@ def test_other_models_have_emoji_of_this_machine(
   assert begin.phrases == demo.PHRASES
   assert len(begin.examples) == font_found * len(demo.EMOJI)
   assert not begin.things.pictures
+
+
+@pytest.mark.skipif(
+  not any("Noto" in str(found.path) for found in demo.font.fonts()),
+  reason="needs Noto Color Emoji",
+)
+def test_examples_show_a_hierarchy():
+  """Each of the emoji is named, and its walk passes what is above it alone."""
+  model = hyperclip_jax.load("emoji-mini")
+  folder, _ = pretrained.located("emoji-mini")
+  begin = demo.start(model, str(folder))
+  text = (folder / "hierarchy.json").read_text("utf-8")
+  parents = {node: tuple(of) for node, of in json.loads(text).items()}
+
+  def plain(name):
+    return re.sub(r"^(an?|\W+) | \(.*\)$", "", name)
+
+  assert len(begin.examples) == len(demo.EMOJI)
+  for sign, picture in zip(demo.EMOJI, begin.examples, strict=True):
+    found = explore.explore(model, picture, begin.phrases, begin.things)
+    first, *above, root = [plain(stop.name) for stop in found.walk]
+    assert root == "root"
+    assert sign in found.texts[0].name
+    assert first == plain(found.texts[0].name)
+    assert above, sign
+    assert {*above} <= hierarchy.ancestors(parents, first), sign
 
 
 def test_without_gradio_it_says_what_to_install(monkeypatch):
