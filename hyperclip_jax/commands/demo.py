@@ -58,8 +58,8 @@ PHRASES = (
   "a fruit",
   "a musical instrument",
 )
-# Drawn by this machine's emoji font where there is no data set. They are chosen:
-# on the way to the root emoji-mini passes nothing but what is above them.
+# Drawn by this machine's emoji font where there is no data set, and chosen: on
+# the way to the root emoji-mini passes nothing but what is above them.
 EMOJI = "🐻🐕🌺🌵🍊🎹🚑📷"
 FONT = "this machine's emoji font, which a model may have been trained on"
 
