@@ -87,4 +87,5 @@ def test_reports_name_towers_by_their_sizes(name):
   for tower in ("vision", "text"):
     if hasattr(options, tower):
       sizes = getattr(options, tower)
-      assert str(sizes).startswith(f"{sizes.depth} x {sizes.width}")
+      words = f"{sizes.depth} layers of {sizes.width}"
+      assert str(sizes).startswith(words)
