@@ -78,23 +78,10 @@ def scores(
   Raises:
     ValueError: as in `hierarchy`.
   """
-  if not truths or len(predictions) != len(truths):
-    raise ValueError(
-      f"{len(predictions)} predictions for {len(truths)} truths: give as many "
-      f"of each, and at least one"
-    )
   chosen, right = [*dict.fromkeys(predictions)], [*dict.fromkeys(truths)]
-  row, column = _places(chosen), _places(right)
-  rows = _scores(parents, chosen, right, own)[
-    [row[p] for p in predictions], [column[t] for t in truths]
-  ]
-  apart = np.isinf(rows[:, 0])
-  if apart.any():
-    first = int(apart.argmax())
-    raise ValueError(
-      f"no path in the hierarchy joins {predictions[first]!r} to "
-      f"{truths[first]!r}"
-    )
+  table = _scores(parents, chosen, right, own)
+  rows = _of_pairs(table, chosen, right, predictions, truths)
+  _check(rows, predictions, truths)
   return rows
 
 
@@ -111,12 +98,13 @@ def kinship(
   Returns:
     A row for each pair with the columns KINSHIP: whether they have a parent in
     common, and a grandparent; roots are their own parents.
+
+  Raises:
+    ValueError: there are no pairs, or the lengths differ.
   """
   chosen, right = [*dict.fromkeys(predictions)], [*dict.fromkeys(truths)]
-  row, column = _places(chosen), _places(right)
-  return _kinship(parents, chosen, right)[
-    [row[p] for p in predictions], [column[t] for t in truths]
-  ]
+  table = _kinship(parents, chosen, right)
+  return _of_pairs(table, chosen, right, predictions, truths)
 
 
 def rated(
@@ -131,7 +119,7 @@ def rated(
   Args:
     parents: hierarchy as a mapping from a node to its parents.
     classes: nodes that may be predicted.
-    predictions: predicted nodes.
+    predictions: predicted nodes, each one of `classes`.
     truths: right nodes, as many.
     own: whether A(n) includes n in METRICS.
 
@@ -142,22 +130,46 @@ def rated(
     ValueError: as in `hierarchy`.
   """
   names = (*METRICS, *KINSHIP)
-  rows = np.hstack(
-    [
-      scores(parents, predictions, truths, own),
-      kinship(parents, predictions, truths),
-    ]
-  )
   counts = collections.Counter(truths)
   right, weights = [*counts], [*counts.values()]
-  guesses = np.dstack(
+  table = np.dstack(
     [
       _scores(parents, classes, right, own),
       _kinship(parents, classes, right),
     ]
-  ).mean(axis=0)
-  guessing = np.average(guesses, axis=0, weights=weights).tolist()
-  return means(names, rows, dict(zip(names, guessing, strict=True)))
+  )
+  rows = _of_pairs(table, classes, right, predictions, truths)
+  _check(rows, predictions, truths)
+  guesses = np.average(table.mean(axis=0), axis=0, weights=weights).tolist()
+  return means(names, rows, dict(zip(names, guesses, strict=True)))
+
+
+def _of_pairs(
+  table: np.ndarray,
+  chosen: Sequence[str],
+  right: Sequence[str],
+  predictions: Sequence[str],
+  truths: Sequence[str],
+) -> np.ndarray:
+  """Takes the rows of pairs out of a table (chosen, right, measures)."""
+  if not truths or len(predictions) != len(truths):
+    raise ValueError(
+      f"{len(predictions)} predictions for {len(truths)} truths: give as many "
+      f"of each, and at least one"
+    )
+  row, column = _places(chosen), _places(right)
+  return table[[row[p] for p in predictions], [column[t] for t in truths]]
+
+
+def _check(rows, predictions: Sequence[str], truths: Sequence[str]) -> None:
+  """Checks that a path joins each prediction to its truth."""
+  apart = np.isinf(rows[:, 0])
+  if apart.any():
+    first = int(apart.argmax())
+    raise ValueError(
+      f"no path in the hierarchy joins {predictions[first]!r} to "
+      f"{truths[first]!r}"
+    )
 
 
 def _scores(
