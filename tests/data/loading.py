@@ -56,7 +56,10 @@ def take(
   iterator = pipeline.batches(
     sources, make, batch_size=batch_size, **reading | options
   )
-  return list(itertools.islice(iterator, count))
+  try:
+    return list(itertools.islice(iterator, count))
+  finally:
+    iterator.close()  # its threads would go on during later tests
 
 
 def distinct(batch):

@@ -8,7 +8,7 @@ start + h + H, and so on.
 
 import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grain
@@ -177,7 +177,7 @@ def batches(
   prefetch: int,
   process_index: int = 0,
   process_count: int = 1,
-) -> Iterator[Batch]:
+) -> grain.DatasetIterator[Batch]:
   """Iterates over the batches of this host, from a global position on.
 
   Args:
@@ -194,7 +194,7 @@ def batches(
     process_count: number of hosts.
 
   Returns:
-    Endless iterator of batches.
+    Endless iterator of batches; `close` ends its threads.
   """
   order = Order([len(source) for source in sources], weights, seed)
 

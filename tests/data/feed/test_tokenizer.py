@@ -170,15 +170,15 @@ def test_clean():
 )
 def test_huge_caption_is_quick(piece):
   huge = piece * (100_000 // len(piece))
-  begin = time.perf_counter()
+  begin = time.thread_time()
   TOKENIZER([huge])
-  assert time.perf_counter() - begin < 1.0
+  assert time.thread_time() - begin < 1.0
 
 
 def test_layers_of_escapes_are_quick():
-  begin = time.perf_counter()
+  begin = time.thread_time()
   TOKENIZER(["&" + "amp;" * 25_000])
-  assert time.perf_counter() - begin < 5.0
+  assert time.thread_time() - begin < 5.0
 
 
 def test_long_captions_are_cut_beyond_any_row():
