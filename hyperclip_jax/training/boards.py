@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hyperclip_jax import files
+from hyperclip_jax.training.histograms import Histogram
 from hyperclip_jax.training.options import Wandb
 
 
@@ -34,7 +35,13 @@ def _without(package: str) -> Iterator[None]:
 with _without("torch"):  # would take seconds, for an annotation of tensorboardX
   from tensorboardX.event_file_writer import EventsWriter
   from tensorboardX.proto import event_pb2
-  from tensorboardX.summary import hparams, image, scalar, text
+  from tensorboardX.summary import (
+    histogram_raw,
+    hparams,
+    image,
+    scalar,
+    text,
+  )
 
 # Metrics without a group of their own -> the group, by the first that matches.
 GROUPS = {
@@ -62,6 +69,9 @@ class Board(Protocol):
 
   def pictures(self, step: int, pictures: Pictures) -> None:
     """Shows pictures by name."""
+
+  def histograms(self, step: int, found: Mapping[str, Histogram]) -> None:
+    """Shows histograms by name."""
 
   def close(self) -> None:
     """Writes what is pending, and ends."""
@@ -132,6 +142,17 @@ class TensorBoard:
       self._add(step, summary=summary)
     self._events.flush()
 
+  def histograms(self, step: int, found: Mapping[str, Histogram]) -> None:
+    """Writes histograms; sums of values are not known, and not shown."""
+    for name, (counts, edges) in found.items():
+      lowest, highest, total = edges[0], edges[-1], counts.sum()
+      ends = edges[1:].tolist()
+      summary = histogram_raw(
+        name, lowest, highest, total, 0.0, 0.0, ends, counts.tolist()
+      )
+      self._add(step, summary=summary)
+    self._events.flush()
+
   def close(self) -> None:
     """Closes the file."""
     self._events.close()
@@ -187,6 +208,11 @@ class WeightsAndBiases:
   def pictures(self, step: int, pictures: Pictures) -> None:
     """Sends pictures."""
     made = {n: self._wandb.Image(pixels) for n, pixels in pictures.items()}
+    self._run.log(made, step=step)
+
+  def histograms(self, step: int, found: Mapping[str, Histogram]) -> None:
+    """Sends histograms."""
+    made = {n: self._wandb.Histogram(np_histogram=h) for n, h in found.items()}
     self._run.log(made, step=step)
 
   def close(self) -> None:

@@ -8,7 +8,7 @@ from clu import parameter_overview
 
 from hyperclip_jax.data.feed.faults import Faults
 from hyperclip_jax.data.records import preview
-from hyperclip_jax.training import flops, runs, sharding, train
+from hyperclip_jax.training import flops, histograms, runs, sharding, train
 from hyperclip_jax.training.progress import say
 
 
@@ -49,7 +49,8 @@ def dry_run(run: runs.Run) -> None:
   _, metrics = jax.block_until_ready(compiled(initial, batch))
   say(f"one step in {time.monotonic() - begin:.2f} s")
   for name, value in metrics.items():
-    say(f"  {name:30} {float(value):.4f}")
+    if name != histograms.NAME:
+      say(f"  {name:30} {float(value):.4f}")
 
 
 def _shard(leaf: jax.Array) -> jax.Array:

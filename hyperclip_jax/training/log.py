@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from hyperclip_jax.training import boards
+from hyperclip_jax.training.histograms import Histogram
 from hyperclip_jax.training.options import Wandb
 
 FILE = "metrics.jsonl"
@@ -70,6 +71,11 @@ class Writer:
     """Shows pictures on the boards, at the step that the run resumes from."""
     for board in self._boards:
       board.pictures(self._step, pictures)
+
+  def histograms(self, step: int, found: Mapping[str, Histogram]) -> None:
+    """Shows histograms of a step on the boards."""
+    for board in self._boards:
+      board.histograms(step, found)
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Writes one row, {"step": step, name: value, ...}.

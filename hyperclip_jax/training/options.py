@@ -200,6 +200,7 @@ class Training(Section):
   max_bad_steps: int = number(10, least=0)  # skipped in a row before it ends
   stall_seconds: float = number(1_800.0, least=0)  # without a step; 0: never
   log_every: int = number(100)
+  histograms_every: int = number(0, least=0)  # steps; of gradients; 0: never
   eval_every: int = number(25_000, least=0)  # of the held-out records
   evals: Evals = Evals()
   wandb: Wandb = Wandb()

@@ -22,6 +22,7 @@ MAY_CHANGE = (
   "data.threads",
   "eval_every",
   "evals.",
+  "histograms_every",
   "log_every",
   "max_bad_steps",
   "mesh.",

@@ -59,7 +59,8 @@ def update(
   key: PRNGKeyArray,
   micro_batches: int = 1,
   read: Callable[[Any], Batch] = lambda batch: batch,
-) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+  watch: Callable[[PyTree], dict[str, Any]] = lambda grads: {},
+) -> tuple[TrainState, dict[str, Any]]:
   """Takes one optimizer step.
 
   Parameters are projected into their bounds after the step rather than clamped
@@ -79,6 +80,7 @@ def update(
       results are the same up to rounding, in less memory and more time (see
       `gradient_cache`), but random numbers differ.
     read: function from a batch to an augmented one, row by row.
+    watch: function of the gradients, whose results join the metrics.
 
   Returns:
     Next state, and metrics: loss, its terms and the gradient norm before the
@@ -135,6 +137,7 @@ def update(
     (dict(state.variables), state.opt_state),
   )
   metrics["skipped"] = 1.0 - good.astype(jnp.float32)
+  metrics |= watch(grads)
   return TrainState(state.step + 1, new_variables, opt_state), metrics
 
 

@@ -1,6 +1,7 @@
 """Trains a run from its config to a trained model."""
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.sharding import NamedSharding, PartitionSpec
 
 from hyperclip_jax.checkpoints import checkpoint, release
 from hyperclip_jax.data.feed import pipeline, views
@@ -18,10 +20,11 @@ from hyperclip_jax.data.records import identity
 from hyperclip_jax.evals import held_out
 from hyperclip_jax.files import write_whole
 from hyperclip_jax.inference.model import HyperCLIP
-from hyperclip_jax.systems.task import Batch, Metrics, Task
+from hyperclip_jax.systems.task import Batch, Task
 from hyperclip_jax.training import (
   build,
   goodput,
+  histograms,
   log,
   options,
   pictures,
@@ -44,7 +47,7 @@ from hyperclip_jax.training.step import TrainState
 from hyperclip_jax.training.trace import Trace
 from hyperclip_jax.training.watchdog import Watchdog
 
-Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]
 
 
 def train(run: Run, verbose: bool = False) -> HyperCLIP | None:
@@ -141,6 +144,9 @@ def train(run: Run, verbose: bool = False) -> HyperCLIP | None:
           batch = sharding.to_global(next(batches), mesh)
         watchdog.waits_for("step")
         state, step_metrics = clock.step(step_fn, state, batch, _texts(batch))
+      counts = step_metrics.pop(histograms.NAME, None)
+      if counts and step % config.histograms_every == 0:
+        writer.histograms(step, histograms.read(counts))
       examples_seen += config.batch_size
       window.add(step, step_metrics)
       stopped = stop(step)  # asked only once: a signal may arrive at any time
@@ -230,13 +236,19 @@ def first_state(
 
 
 def make_step(run: Run) -> Step:
-  """Jits the update: augments a batch, embeds it, steps; donates the state."""
+  """Jits the update: augments a batch, embeds it, steps; donates the state.
+
+  With `config.histograms_every`, metrics hold `histograms.NAME` as well.
+  """
   config, task = run.config, run.task
   optimizer = build.optimizer(config, task.rules)
   schedule, key = build.schedule(config), jax.random.key(config.seed)
   size = build.encoder(config).image_size
+  whole = NamedSharding(run.mesh, PartitionSpec())
 
-  def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+  def step(
+    state: TrainState, batch: Batch
+  ) -> tuple[TrainState, dict[str, Any]]:
     with nn.intercept_methods(sharding.rows_over_data(run.mesh)):
       new_state, metrics = step_lib.update(
         task,
@@ -246,9 +258,16 @@ def make_step(run: Run) -> Step:
         key,
         config.micro_batches,
         read=lambda batch: views.augment(task.views, batch, size),
+        watch=functools.partial(watch, state.step),
       )
     metrics["learning_rate"] = jnp.asarray(schedule(state.step))
     return new_state, metrics
+
+  def watch(step: jax.Array, gradients: Any) -> dict[str, Any]:
+    if not config.histograms_every:
+      return {}
+    counts = histograms.every(config.histograms_every, step, gradients)
+    return {histograms.NAME: jax.lax.with_sharding_constraint(counts, whole)}
 
   # By default XLA drops mesh axes of size 1 from the state's shardings, so that
   # the second step would be compiled again.

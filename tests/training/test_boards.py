@@ -4,15 +4,21 @@ import json
 import sys
 import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from hyperclip_jax.data.records.record import Part, Record
-from hyperclip_jax.training import boards, log, pictures
+from hyperclip_jax.training import boards, histograms, log, pictures
 from hyperclip_jax.training.options import Wandb
 from tests.training.test_log import events
 
+HISTOGRAMS = {
+  "gradients/a": histograms.Histogram(
+    np.array([2, 3]), np.array([-1.0, 0.0, 2.0])
+  )
+}
 CONFIG = {"steps": 6, "optim.lr": 0.5, "system": "clip", "fsdp": True, "b": ()}
 
 
@@ -37,6 +43,30 @@ def record(parts=()):
   return Record("key", "a caption of a picture", b"", tuple(parts), {})
 
 
+def test_counts_are_numpys():
+  rng = np.random.default_rng(0)
+  values = rng.normal(size=(3, 500)) * 10.0 ** rng.integers(-9, 5, (3, 500))
+  values = np.concatenate([values, np.zeros((3, 4))], axis=1, dtype=np.float32)
+  edges = histograms.EDGES.copy()
+  edges[[0, -1]] = -np.inf, np.inf
+  found = histograms.count(jnp.asarray(values))
+  np.testing.assert_array_equal(found, np.histogram(values, edges)[0])
+  assert found[histograms.BINS // 2] == (abs(values) < 2.0**-24).sum()
+  broken = histograms.count(jnp.asarray([jnp.nan, -jnp.inf, jnp.inf]))
+  assert (broken[0], broken[-1], broken.sum()) == (1, 2, 3)
+
+
+def test_gradients_are_counted_every_few_steps():
+  tree = {"a": {"kernel": jnp.ones((2, 3))}, "b": jnp.zeros(4)}
+  for step, some in ((0, False), (1, True), (2, False), (3, True)):
+    found = histograms.every(2, jnp.asarray(step), tree)
+    assert {name: int(row.sum()) for name, row in found.items()} == (
+      {"a/kernel": 6, "b": 4} if some else {"a/kernel": 0, "b": 0}
+    )
+  ones = histograms.read(found)["gradients/a/kernel"]
+  assert (ones.counts.tolist(), ones.edges.tolist()) == ([6], [1, 2])
+
+
 def test_boxes_and_texts_are_drawn():
   image = np.full((60, 80, 3), 200, np.uint8)
   parts = [Part("left", (0.0, 0.25, 0.5, 1.0)), Part("rest", (0.5, 0, 1, 1))]
@@ -57,9 +87,13 @@ def test_tensorboard_has_the_config_and_pictures(tmp_path):
   with log.Writer(tmp_path, 3) as writer:
     writer.describe(CONFIG)
     writer.pictures(shown)
+    writer.histograms(3, HISTOGRAMS)
   (found,) = events(tmp_path)
   values = {v.tag: v for event in found for v in event.summary.value}
   assert values["examples/eval_0"].image.width == 9
+  shown = values["gradients/a"].histo
+  assert (shown.min, shown.max, shown.num) == (-1, 2, 5)
+  assert (list(shown.bucket), list(shown.bucket_limit)) == ([2, 3], [0, 2])
   text = values["config/text_summary"].tensor.string_val[0].decode()
   assert "| optim.lr | `0.5` |" in text
   start = values["_hparams_/session_start_info"].metadata.plugin_data.content
@@ -98,6 +132,7 @@ def test_weights_and_biases_goes_on_with_a_run(tmp_path, monkeypatch):
       init=told.init,
       Settings=dict,
       Image=np.shape,
+      Histogram=lambda np_histogram: list(map(list, np_histogram)),
       errors=types.SimpleNamespace(Error=ZeroDivisionError),
     )
     monkeypatch.setitem(sys.modules, "wandb", module)
@@ -105,10 +140,12 @@ def test_weights_and_biases_goes_on_with_a_run(tmp_path, monkeypatch):
     with log.Writer(tmp_path, step, options) as writer:
       writer.describe(CONFIG)
       writer.pictures({"a": np.zeros((8, 9, 3), np.uint8)})
+      writer.histograms(step + 1, HISTOGRAMS)
       writer.write(step + 1, {"loss": 2.0, "curv": 1.0})
     assert told.rows == [
       CONFIG,
       {"step": step, "a": (8, 9, 3)},
+      {"step": step + 1, "gradients/a": [[2, 3], [-1, 0, 2]]},
       {"step": step + 1, "loss/total": 2.0, "model/curv": 1.0},
       "finished",
     ]
@@ -144,6 +181,7 @@ def test_the_real_package_works_offline(tmp_path, monkeypatch):
   with log.Writer(tmp_path, 0, options) as writer:
     writer.describe(CONFIG)
     writer.pictures({"a": np.zeros((8, 9, 3), np.uint8)})
+    writer.histograms(1, HISTOGRAMS)
     writer.write(1, {"loss": 2.0})
   assert [*tmp_path.glob("wandb/offline-run-*/*.wandb")]
   assert json.loads((tmp_path / log.FILE).read_text())["loss"] == 2.0

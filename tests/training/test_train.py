@@ -32,6 +32,7 @@ from hyperclip_jax.training import (
 from tests import small
 from tests.data import tars
 from tests.faults import job
+from tests.training.test_log import events
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -105,9 +106,29 @@ def test_model_axis_splits_layers_and_trains_alike(tmp_path, monkeypatch):
 def ended(tmp_path_factory):
   """The workdir of a run of two steps."""
   workdir = tmp_path_factory.mktemp("ended")
+  config = small.config("clip", steps=2)
+  config.histograms_every = 2
   with jax.numpy_dtype_promotion("standard"):
-    train.train(runs.prepare(small.config("clip", steps=2), workdir))
+    train.train(runs.prepare(config, workdir))
   return workdir
+
+
+def test_gradients_of_each_parameter_are_shown(ended):
+  (found,) = events(ended)
+  shown = {
+    value.tag: (event.step, value.histo.num)
+    for event in found
+    for value in event.summary.value
+    if value.tag.startswith("gradients/")
+  }
+  params = train.first_state(
+    runs.prepare(small.config("clip", steps=2), ended)
+  )[0].params
+  sizes = jax.tree_util.tree_leaves_with_path(params)
+  assert shown == {
+    "gradients/" + "/".join(key.key for key in path): (2, leaf.size)
+    for path, leaf in sizes
+  }
 
 
 def test_other_config_in_the_same_workdir_is_refused(ended):
@@ -174,6 +195,7 @@ def test_what_was_skipped_after_the_checkpoint_is_told_once(
 def test_a_run_may_be_prolonged_when_asked(ended, tmp_path):
   shutil.copytree(ended, tmp_path, dirs_exist_ok=True)
   longer = small.config("clip", steps=6)
+  longer.histograms_every = 2
   with pytest.raises(
     ValueError, match=r"steps was 2, now 6\n.* give --extend=6 \("
   ):
