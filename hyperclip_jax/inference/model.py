@@ -222,8 +222,14 @@ class HyperCLIP:
 
     Returns:
       Embeddings and names of the good images, and the faults of the others.
+
+    Raises:
+      ValueError: there are more or fewer names than images.
     """
-    found = self._encoder.files(names, inputs.images(images))
+    images = inputs.images(images)
+    if len(names) != len(images):
+      raise ValueError(f"{len(names)} names for {len(images)} images")
+    found = self._encoder.files(names, images)
     return found._replace(embeddings=self.lift(found.embeddings))
 
   def encode_text(self, texts: Texts, lift: bool = True) -> Embeddings:

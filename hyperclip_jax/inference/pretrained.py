@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
@@ -28,12 +29,14 @@ from hyperclip_jax.checkpoints.release import (
   Release,
 )
 from hyperclip_jax.files import shown
+from hyperclip_jax.inference import inputs
 from hyperclip_jax.inference.encoder import Device
 from hyperclip_jax.inference.model import HyperCLIP
 from hyperclip_jax.systems.task import variable_shapes
 
 # A string or path; what else is given gets an error of its own.
 Source = Any
+DType = Any  # a name, or what `jax.numpy.dtype` takes
 
 
 def list_pretrained() -> dict[str, Named]:
@@ -57,7 +60,7 @@ def load(
   text_heads: int | None = None,
   trust_system: bool = False,
   batch_size: int = 64,
-  dtype: str | None = None,
+  dtype: DType = None,
   devices: Sequence[Device] | None = None,
 ) -> HyperCLIP:
   """Loads a trained model.
@@ -77,8 +80,8 @@ def load(
       is then imported and may run any code.
     batch_size: most images or texts that a device computes at once. Fewer are
       computed in smaller batches.
-    dtype: dtype of the towers, "float32" or "bfloat16"; None for that of the
-      training. On CPUs float32 is faster.
+    dtype: dtype of the towers, "float32" or "bfloat16", or JAX's of that name;
+      None for that of the training. On CPUs float32 is faster.
     devices: devices of this process to encode on, such as
       `jax.local_devices()[:1]`; None for all.
 
@@ -89,15 +92,21 @@ def load(
     FileNotFoundError: there is no model, or a run without a checkpoint yet.
     ImportError: an extra is missing; the message says which.
     OSError: the hub cannot be reached, or has no such model.
-    TypeError: `source` is neither a string nor a path.
+    TypeError: `source` is neither a string nor a path, or another argument is
+      of a wrong type.
     ValueError: it is not such a model, which lists keys missing and unexpected,
       its weights are not finite, or another argument has no meaning.
   """
   if not isinstance(source, str | os.PathLike):
     kind = type(source).__name__
     raise TypeError(f"source is of type {kind}: give a path or a name")
+  given = {"vision_heads": vision_heads, "text_heads": text_heads}
+  heads = [
+    None if n is None else inputs.whole(name, n) for name, n in given.items()
+  ]
+  if not isinstance(trust_system, bool):
+    raise TypeError(f"trust_system is {shown(repr(trust_system))}: give a bool")
   path, licence = located(os.fspath(source))
-  heads = (vision_heads, text_heads)
   found = _read(source, path, heads, trust_system)
   of_run = (path / CHECKPOINTS).is_dir()
   about = card.of_run(path) if of_run else card.of_release(path)
@@ -145,7 +154,7 @@ def located(source: str) -> tuple[pathlib.Path, str]:
 def _read(
   source: Source,
   path: pathlib.Path,
-  heads: tuple[int | None, int | None],
+  heads: Sequence[int | None],
   trust_system: bool,
 ) -> Release:
   """Reads a model of any form."""
@@ -180,8 +189,15 @@ def _read(
   return Release(system, options, variables)
 
 
-def _with_dtype(found: Release, dtype: str) -> Any:
+def _with_dtype(found: Release, dtype: Any) -> Any:
   """Changes the dtype of the towers."""
+  if not isinstance(dtype, str):
+    try:
+      dtype = jnp.dtype(dtype).name
+    except TypeError as error:
+      raise TypeError(
+        f"dtype is {shown(repr(dtype))}: give float32 or bfloat16"
+      ) from error
   if not hasattr(found.options, "dtype"):
     raise ValueError(f"{found.system} has no dtype to choose")
   return dataclasses.replace(found.options, dtype=dtype)

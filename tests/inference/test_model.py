@@ -90,6 +90,8 @@ def test_files_that_cannot_be_read_are_left_out_and_named(model, tmp_path):
   nothing = model.encode_files(paths[:2])
   assert nothing.embeddings.shape == (0, 32)
   assert len(model.index(nothing.embeddings, nothing.names)) == 0
+  with pytest.raises(ValueError, match="1 names for 2 images"):
+    model.encode_named(["a"], paths[:2])
 
 
 def test_a_photo_is_embedded_as_it_is_seen(model, tmp_path):
@@ -440,9 +442,14 @@ WRONG = {
   'load("emoji-mini", devices=jax.devices()[0])': "Device: give a list of dev",
   'load("emoji-mini", devices="cpu")': "devices is 'cpu' of type str: give a",
   'load("emoji-mini", devices=[0])': "devices[0] is 0 of type int: give a",
+  'load("emoji-mini", dtype=5)': "dtype is 5: give float32 or bfloat16",
+  'load("emoji-mini", vision_heads="4")': "vision_heads is '4' of type str",
+  'load("emoji-mini", text_heads=2.0)': "text_heads is 2.0 of type float",
+  'load("emoji-mini", trust_system="no")': "trust_system is 'no': give a bool",
   'model.save_pretrained("x", 3)': "licence is of type int: give a text",
   'model.save_pretrained("x", data=3)': "data is of type int: give a text",
   "model.search(model.root, index, k=np.int64(2))": "",
+  'load("emoji-mini", dtype=jax.numpy.bfloat16)': "",
 }
 
 

@@ -366,8 +366,11 @@ def test_batch_size_dtype_and_devices_are_chosen(folder, golden):
   np.testing.assert_allclose(
     found, golden.encode_text(["a"] * 40), atol=2e-2, rtol=0
   )
-  with pytest.raises(ValueError, match="dtype must be one of float32, bfloat"):
-    hyperclip_jax.load(folder, dtype="int8")
+  for same in (jax.numpy.bfloat16, jax.numpy.dtype("bfloat16")):
+    assert hyperclip_jax.load(folder, dtype=same).options == model.options
+  for wrong in ("int8", np.float64):
+    with pytest.raises(ValueError, match="dtype must be one of float32, bfl"):
+      hyperclip_jax.load(folder, dtype=wrong)
   with pytest.raises(ValueError, match="devices is empty"):
     hyperclip_jax.load(folder, devices=[])
 
@@ -375,6 +378,8 @@ def test_batch_size_dtype_and_devices_are_chosen(folder, golden):
 def test_heads_are_of_official_files_alone(folder):
   with pytest.raises(ValueError, match=r"heads are only needed for a \.pth"):
     hyperclip_jax.load(folder, vision_heads=4)
+  with pytest.raises(ValueError, match="text_heads is 0: give at least 1"):
+    hyperclip_jax.load(folder, text_heads=0)
 
 
 def test_weights_that_are_not_finite_are_refused(folder):
