@@ -5,6 +5,7 @@ import io
 import os
 import sys
 import threading
+import warnings
 from typing import NoReturn
 
 PATIENCE = 2.0  # seconds that a message may wait for its reader to read
@@ -38,6 +39,21 @@ def outlive() -> None:
     errors="backslashreplace",
     line_buffering=True,
   )
+
+
+def tell_warnings() -> None:
+  """Writes the warnings of this package as sentences, each of them once."""
+  usual, told = warnings.showwarning, set()
+  own = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+  def show(message, category, filename, lineno, file=None, line=None) -> None:
+    if category is not UserWarning or not filename.startswith(own):
+      usual(message, category, filename, lineno, file, line)
+    elif str(message) not in told:
+      told.add(str(message))
+      say(f"note: {message}")
+
+  warnings.showwarning = show
 
 
 def say(message: str) -> None:

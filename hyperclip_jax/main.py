@@ -23,6 +23,7 @@ def start(argv: Sequence[str] | None = None) -> NoReturn:
   argv = sys.argv[1:] if argv is None else argv
   # First of all, since the imports take seconds.
   console.outlive()
+  console.tell_warnings()
   if argv[:1] != ["demo"]:  # On a signal it must remove uploads.
     signals.listen(argv)
   faulthandler.enable()

@@ -221,6 +221,7 @@ def first_state(
     DataChangedError: the run now reads other data, which is not allowed.
   """
   if checkpoints is None or not checkpoints.steps:
+    progress.say("compiling the initial parameters")
     state = jax.jit(
       build.init(run.config, run.task), out_shardings=run.shardings
     )()
