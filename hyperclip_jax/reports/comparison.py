@@ -28,11 +28,32 @@ from hyperclip_jax.training.config_tree import leaves
 RESULTS = "results.json"
 MOST_RESULTS = 1 << 24  # bytes
 # Metrics that are plotted -> title, and label of the axis.
+# Metric -> title, label of the axis, and caption of its plot.
 CURVES = {
-  "loss": ("Loss", "loss"),
-  "contrastive_loss": ("Contrastive term of the loss", "nats"),
-  "entailment_loss": ("Entailment term of the loss", "loss"),
-  "grad_norm": ("Norm of the gradient", "norm"),
+  "loss": (
+    "Loss",
+    "loss",
+    "What training minimises. Systems whose losses have other terms do not "
+    "compare.",
+  ),
+  "contrastive_loss": (
+    "Contrastive term of the loss",
+    "nats",
+    "How surely pictures and texts find each other in a batch; larger batches "
+    "make it harder.",
+  ),
+  "entailment_loss": (
+    "Entailment term of the loss",
+    "loss",
+    "How far points lie outside of the cones that should hold them, before "
+    "weighting; 0 if all are inside.",
+  ),
+  "grad_norm": (
+    "Norm of the gradient",
+    "norm",
+    "Over all parameters, before the update. Jumps are signs of an unstable "
+    "run.",
+  ),
 }
 LONGEST = 40  # characters of a config value
 MOST_ALONE = 6  # values in which one run alone differs; more are folded
@@ -286,8 +307,8 @@ def _curves(runs: Mapping[str, Run]) -> list[Markup]:
   """Draws each metric of several runs in one plot, results by their data."""
   panels = [
     panel
-    for metric, (title, quantity) in CURVES.items()
-    for panel in _curve(runs, metric, title, quantity)
+    for metric, about in CURVES.items()
+    for panel in _curve(runs, metric, *about)
   ]
   for prefix in (held_out.HELD_OUT, held_out.TRAIN_SAMPLE):
     tables = _on_the_same_data(runs, prefix)
@@ -295,17 +316,29 @@ def _curves(runs: Mapping[str, Run]) -> list[Markup]:
     groups = [*tables, runs.keys() - ended] if len(tables) > 1 else [runs]
     for name in held_out.SUMMARY:
       metric = f"{prefix}/{name}"
-      title, quantity = measures.title(metric), words.quantity(metric)
+      about = (
+        measures.title(metric),
+        words.quantity(metric),
+        measures.explained(metric),
+      )
       for together in groups:
         some = {n: run for n, run in runs.items() if n in together}
-        panels += _curve(some, metric, title, quantity)
+        panels += _curve(some, metric, *about)
   if not panels:
     return [note("No metrics were written while training.")]
-  return [tag("div", *panels, cls="panels")]
+  how = (
+    "Each colour is a run, over its training steps. Faint lines are single "
+    "measurements, strong ones their moving average."
+  )
+  return [note(how), tag("div", *panels, cls="panels")]
 
 
 def _curve(
-  runs: Mapping[str, Run], metric: str, title: str, quantity: str
+  runs: Mapping[str, Run],
+  metric: str,
+  title: str,
+  quantity: str,
+  caption: str,
 ) -> list[Markup]:
   """Draws a metric of the runs that have it; nothing if that is one step."""
   rows = [
@@ -318,8 +351,9 @@ def _curve(
     return []
   drawn = [name for name in runs if any(name in row for row in rows)]
   uri = plots.data_uri(plots.curves(rows, drawn, quantity))
-  alone = f"This plot shows {drawn[0]} alone." if len(drawn) == 1 else ""
-  return [figure(uri, title, f"{title} over training steps", alone)]
+  if len(drawn) == 1:
+    caption += f" This plot shows {drawn[0]} alone."
+  return [figure(uri, title, f"{title} over training steps", caption)]
 
 
 def _with_final(run: Run) -> list[Mapping[str, Any]]:

@@ -91,6 +91,18 @@ def title(metric: str) -> str:
   return first + (readable[:1].lower() + readable[1:] if group else measure)
 
 
+def explained(metric: str) -> str:
+  """Explains a metric in a sentence; "" if there is nothing to explain.
+
+  Examples:
+    >>> explained("eval/hierarchy/tie")[-17:]
+    'Lower is better.'
+  """
+  _, meaning, _ = _words(metric)
+  parts = [part[:1].upper() + part[1:] for part in meaning.split("; ") if part]
+  return " ".join(f"{part}." for part in parts)
+
+
 def labels(metrics: Sequence[str]) -> dict[str, str]:
   """Makes short labels of the lines of a plot, which say what differs.
 

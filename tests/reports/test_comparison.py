@@ -217,3 +217,9 @@ def test_curves_are_of_the_same_data(tmp_path):
       "other" in chosen
     )
     assert alts.count("Loss over training steps") == 1
+    page = output.read_text()
+    assert page.count("<figcaption>") == plots + 1
+    assert page.count("What training minimises.") == 1
+    assert page.count("Images whose right class is the nearest, mean over") == (
+      plots
+    )
