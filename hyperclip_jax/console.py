@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+import textwrap
 import threading
 import warnings
 from typing import NoReturn
@@ -51,7 +52,7 @@ def tell_warnings() -> None:
       usual(message, category, filename, lineno, file, line)
     elif str(message) not in told:
       told.add(str(message))
-      say(f"note: {message}")
+      say(textwrap.fill(f"note: {message}", 80, subsequent_indent="  "))
 
   warnings.showwarning = show
 
