@@ -79,9 +79,13 @@ STYLE: dict[Any, Any] = {
 
 @matplotlib.rc_context(STYLE)
 def data_uri(figure: Figure) -> str:
-  """Encodes a figure as an SVG data URI, without dates and random ids."""
+  """Encodes a figure as an SVG data URI, without dates and random ids.
+
+  Its ground is white: pages may be dark, and its inks are not.
+  """
   buffer = io.BytesIO()
-  figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+  metadata = {"Date": None, "Creator": None}
+  figure.savefig(buffer, format="svg", metadata=metadata, facecolor="white")
   encoded = base64.b64encode(buffer.getvalue()).decode()
   return f"data:image/svg+xml;base64,{encoded}"
 

@@ -1,5 +1,6 @@
 import base64
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from hyperclip_jax.evals.metrics import norms
 from hyperclip_jax.geometry.gaussian import Gaussian
@@ -185,6 +187,13 @@ def test_names_are_spread_without_overlaps(rows):
     assert place - height / 2 >= edge - 1e-9
     edge = place + height / 2
   assert edge <= 1 + 1e-9
+
+
+def test_any_figure_is_opaque_in_a_page():
+  uri = plots.data_uri(Figure(facecolor="none"))
+  source = base64.b64decode(uri.partition(",")[2]).decode()
+  (ground,) = re.findall(r'id="patch_1">\s*<path [^>]*style="([^"]*)"', source)
+  assert ground == "fill: #ffffff"
 
 
 @pytest.mark.parametrize("space", [Lorentz(1.0), Sphere()])
