@@ -19,5 +19,8 @@ def get_config(model: str = "lorentz") -> ConfigDict:
     root="mammal.n.01",
     left_out=("tusker.n.01", "female_mammal.n.01"),
     model=model,
+    burn_in=0,
+    burn_in_rate=0.001,
+    ramp=40,
   )
   return ConfigDict(dataclasses.asdict(options), type_safe=True)

@@ -74,7 +74,7 @@ def epochs(
     # The last steps are filled up with pairs from the front.
     order = np.resize(rng.permutation(len(closure.pairs)), calls * each)
     burning = number < o.burn_in
-    rate = jnp.float32(o.learning_rate * (o.burn_in_rate if burning else 1))
+    rate = jnp.float32(learning_rate(o, number))
     step = _steps(o, alike=not (burning and o.burn_in_power))
     losses = []
     for call, numbers in enumerate(np.split(order, calls)):
@@ -83,6 +83,24 @@ def epochs(
       table, loss = step(table, jnp.asarray(pairs), own, rate, above, often)
       losses.append(loss)
     yield Epoch(number + 1, table, float(np.mean(jax.device_get(losses))))
+
+
+def learning_rate(o: Options, epoch: int) -> float:
+  """Computes the rate of an epoch: burn-in, geometric ramp, full rate.
+
+  Args:
+    o: options of the embedding.
+    epoch: epochs before it.
+
+  Examples:
+    >>> o = Options(learning_rate=1.0, burn_in=1, burn_in_rate=0.01, ramp=2)
+    >>> [round(learning_rate(o, epoch), 2) for epoch in range(4)]
+    [0.01, 0.1, 1.0, 1.0]
+  """
+  left = min(max(o.burn_in + o.ramp - 1 - epoch, 0), o.ramp)
+  if epoch < o.burn_in:
+    return o.learning_rate * o.burn_in_rate
+  return o.learning_rate * o.burn_in_rate ** (left / o.ramp if o.ramp else 0)
 
 
 @functools.cache

@@ -30,8 +30,11 @@ class Options(Section):
     negatives: nodes to tell apart from that above, for each pair.
     learning_rate: rate of Riemannian SGD; the losses of a batch add up.
     burn_in: first epochs, with a smaller rate.
-    burn_in_rate: factor of the rate in those.
-    burn_in_power: negatives of those are drawn as often as the node occurs in
+    burn_in_rate: factor of the rate in those, and before the ramp.
+    ramp: epochs after burn-in in which the rate grows by the same factor each,
+      up to the full one. Large hierarchies need many: nodes must lie in the
+      right directions before they are far out, where directions freeze.
+    burn_in_power: negatives of burn-in are drawn as often as the node occurs in
       pairs to this power; 0 for all alike, as after them.
     longest: distance that a node moves at most in a step.
     eval_every: epochs between evaluations, after which the table is saved.
@@ -57,6 +60,7 @@ class Options(Section):
   learning_rate: float = number(0.3, least=1e-8, most=1e3)
   burn_in: int = number(20, least=0)
   burn_in_rate: float = number(0.1, least=0, most=1)
+  ramp: int = number(0, least=0)
   burn_in_power: float = number(0.75, least=0, most=4)
   longest: float = number(1.0, least=1e-6, most=10)
   eval_every: int = number(50)

@@ -536,6 +536,7 @@ def test_the_tokenizer_knows_the_models_context(model):
   np.testing.assert_allclose(
     features,
     model.encode_text(["a red circle", "a"], lift=False),
+    rtol=1e-5,  # programs for 77 tokens and for fewer: sums in other orders
     atol=1e-6,
   )
   assert model.tokenizer.lengths("a") == [3]

@@ -22,6 +22,8 @@ SMALL = {
   "dim": 3,
   "epochs": 40,
   "burn_in": 4,
+  "burn_in_rate": 0.1,
+  "ramp": 0,
   "batch_size": 8,
   "negatives": 8,
   "eval_every": 20,
@@ -56,6 +58,42 @@ def brute(energies, closure):
         own.append(hits / place)
     precisions.append(np.mean(own))
   return np.mean(ranks), np.mean(precisions)
+
+
+def test_the_rate_grows_to_the_full_one():
+  def rates(count, **options):
+    o = Options(learning_rate=1.0, **options)
+    return [embed.learning_rate(o, epoch) for epoch in range(count)]
+
+  assert rates(2, burn_in=0) == [1, 1]
+  assert rates(3, burn_in=2, burn_in_rate=0.25) == [0.25, 0.25, 1]
+  found = rates(5, burn_in=0, burn_in_rate=0.001, ramp=3)
+  np.testing.assert_allclose(found, [0.01, 0.1, 1, 1, 1])
+  found = rates(5, burn_in=2, burn_in_rate=0.01, ramp=2)
+  np.testing.assert_allclose(found, [0.01, 0.01, 0.1, 1, 1])
+  assert rates(3, burn_in=1, burn_in_rate=0.0, ramp=2) == [0, 0, 1]
+
+
+def test_a_ramp_puts_nodes_in_the_right_directions():
+  """With few negatives, as large hierarchies have, they freeze elsewhere."""
+  tree = closure({str(i): [str((i - 1) // 3)] for i in range(1, 364)})
+  ranks = {}
+  for ramp in (0, 30):
+    o = Options(
+      root="",
+      dim=3,
+      epochs=60,
+      batch_size=50,
+      negatives=2,
+      learning_rate=0.5,
+      burn_in=0,
+      burn_in_rate=0.001,
+      ramp=ramp,
+    )
+    *_, last = embed.epochs(o, tree, embed.start(o, len(tree.names)))
+    found = measures.reconstruction(energy_lib.energy(o), last.table, tree)
+    ranks[ramp] = found["mean_rank"]
+  assert ranks[30] < ranks[0] / 2
 
 
 @pytest.mark.parametrize("ties", [False, True])
