@@ -43,7 +43,7 @@ def outlive() -> None:
 
 
 def tell_warnings() -> None:
-  """Writes the warnings of this package as sentences, each of them once."""
+  """Writes each UserWarning of this package once, as a sentence."""
   usual, told = warnings.showwarning, set()
   own = os.path.dirname(os.path.abspath(__file__)) + os.sep
 

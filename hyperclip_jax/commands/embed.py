@@ -53,6 +53,11 @@ def _embed(o: Options, workdir: pathlib.Path) -> None:
   console.say(
     f"{names:,} nodes, {pairs:,} pairs, epochs {done + 1:,} to {o.epochs:,}"
   )
+  if o.epochs < o.burn_in + o.ramp:
+    console.say(
+      f"note: the rate reaches {o.learning_rate:g} after {o.burn_in + o.ramp} "
+      "epochs: take more, or lower config.ramp"
+    )
   for row, epoch in _rows(o, closure, table, done):
     history.append(row)
     saved.save(workdir, o, closure.names, epoch)

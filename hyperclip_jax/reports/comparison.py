@@ -27,26 +27,25 @@ from hyperclip_jax.training.config_tree import leaves
 
 RESULTS = "results.json"
 MOST_RESULTS = 1 << 24  # bytes
-# Metrics that are plotted -> title, and label of the axis.
 # Metric -> title, label of the axis, and caption of its plot.
 CURVES = {
   "loss": (
     "Loss",
     "loss",
-    "What training minimises. Systems whose losses have other terms do not "
-    "compare.",
+    "What training minimises. Losses of systems with other terms cannot be "
+    "compared.",
   ),
   "contrastive_loss": (
     "Contrastive term of the loss",
     "nats",
-    "How surely pictures and texts find each other in a batch; larger batches "
-    "make it harder.",
+    "How surely pictures and texts find each other in a batch, which is harder "
+    "in larger ones. Lower is better.",
   ),
   "entailment_loss": (
     "Entailment term of the loss",
     "loss",
-    "How far points lie outside of the cones that should hold them, before "
-    "weighting; 0 if all are inside.",
+    "How far points lie outside of the cones that the loss asks for, before "
+    "weighting. Lower is better.",
   ),
   "grad_norm": (
     "Norm of the gradient",
@@ -327,8 +326,8 @@ def _curves(runs: Mapping[str, Run]) -> list[Markup]:
   if not panels:
     return [note("No metrics were written while training.")]
   how = (
-    "Each colour is a run, over its training steps. Faint lines are single "
-    "measurements, strong ones their moving average."
+    "Each colour is a run, over its training steps. From 100 measurements on, "
+    "faint lines are single ones and strong lines their moving average."
   )
   return [note(how), tag("div", *panels, cls="panels")]
 

@@ -92,10 +92,10 @@ def title(metric: str) -> str:
 
 
 def explained(metric: str) -> str:
-  """Explains a metric in a sentence; "" if there is nothing to explain.
+  """Explains a metric in sentences; "" if there is nothing to explain.
 
   Examples:
-    >>> explained("eval/hierarchy/tie")[-17:]
+    >>> explained("eval/hierarchy/tie")[-16:]
     'Lower is better.'
   """
   _, meaning, _ = _words(metric)

@@ -231,9 +231,9 @@ def _training(history: plots.History):
   return [
     note(
       "Plots run over training steps; evaluations start with the first one "
-      "that the config asks for. Faint lines are single measurements, strong "
-      "ones their moving average; a cross on the axis marks a value that was "
-      "not finite."
+      "that the config asks for. From 100 measurements on, faint lines are "
+      "single ones and strong lines their moving average; a cross on the axis "
+      "marks a value that was not finite."
     ),
     tag("div", *panels, cls="panels"),
   ]

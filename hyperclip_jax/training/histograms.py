@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from jaxtyping import Array, Float, Int
 
 NAME = "histograms"  # among the metrics of a step
@@ -40,7 +41,7 @@ def count(values: Float[Array, "..."]) -> Int[Array, "bins"]:
     Counts between `EDGES`.
   """
   inner = jnp.asarray(EDGES[1:-1], values.dtype)
-  bins = jnp.searchsorted(inner, values.ravel(), side="right")
+  bins = jnp.searchsorted(inner, values, side="right")
   return jnp.zeros(BINS, jnp.int32).at[bins].add(1)
 
 
@@ -57,10 +58,7 @@ def every(
   Returns:
     Path of a parameter, with slashes -> counts; zeros at the steps between.
   """
-  leaves = {
-    "/".join(str(getattr(key, "key", key)) for key in path): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(gradients)
-  }
+  leaves = traverse_util.flatten_dict(dict(gradients), sep="/")
   return jax.lax.cond(
     (step + 1) % steps == 0,
     lambda leaves: jax.tree.map(count, leaves),

@@ -73,9 +73,14 @@ class Writer:
       board.pictures(self._step, pictures)
 
   def histograms(self, step: int, found: Mapping[str, Histogram]) -> None:
-    """Shows histograms of a step on the boards."""
-    for board in self._boards:
-      board.histograms(step, found)
+    """Shows histograms of a step on the boards.
+
+    Raises:
+      OSError: a file cannot be written, such as for lack of disk space.
+    """
+    with self._telling(step):
+      for board in self._boards:
+        board.histograms(step, found)
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Writes one row, {"step": step, name: value, ...}.
@@ -89,11 +94,17 @@ class Writer:
     """
     if not self._workdir:
       return
-    try:
+    with self._telling(step):
       self._file.write(json.dumps({"step": step, **values}) + "\n")
       self._file.flush()
       for board in self._boards:
         board.scalars(step, values)
+
+  @contextlib.contextmanager
+  def _telling(self, step: int) -> Iterator[None]:
+    """Says of an OSError in the block which metrics are not written."""
+    try:
+      yield
     except OSError as error:
       raise OSError(
         f"the metrics of step {step} cannot be written in {self._workdir}: "

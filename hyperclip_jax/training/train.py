@@ -146,7 +146,9 @@ def train(run: Run, verbose: bool = False) -> HyperCLIP | None:
         state, step_metrics = clock.step(step_fn, state, batch, _texts(batch))
       counts = step_metrics.pop(histograms.NAME, None)
       if counts and step % config.histograms_every == 0:
-        writer.histograms(step, histograms.read(counts))
+        with clock.on("device"):
+          found = histograms.read(counts)
+        writer.histograms(step, found)
       examples_seen += config.batch_size
       window.add(step, step_metrics)
       stopped = stop(step)  # asked only once: a signal may arrive at any time

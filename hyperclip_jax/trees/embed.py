@@ -97,10 +97,10 @@ def learning_rate(o: Options, epoch: int) -> float:
     >>> [round(learning_rate(o, epoch), 2) for epoch in range(4)]
     [0.01, 0.1, 1.0, 1.0]
   """
-  left = min(max(o.burn_in + o.ramp - 1 - epoch, 0), o.ramp)
   if epoch < o.burn_in:
     return o.learning_rate * o.burn_in_rate
-  return o.learning_rate * o.burn_in_rate ** (left / o.ramp if o.ramp else 0)
+  left = max(o.burn_in + o.ramp - 1 - epoch, 0)
+  return o.learning_rate * o.burn_in_rate ** (left / max(o.ramp, 1))
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from hyperclip_jax.sections import Section, choice, number, path
 
 @dataclasses.dataclass(frozen=True)
 class Options(Section):
-  """Options of an embedding; the defaults are those of WordNet's mammals.
+  """Options of an embedding; the defaults are the published ones of mammals.
 
   Attributes:
     edges: CSV file of a hierarchy, in each row a node and one of its parents;
@@ -35,7 +35,7 @@ class Options(Section):
       up to the full one. Large hierarchies need many: nodes must lie in the
       right directions before they are far out, where directions freeze.
     burn_in_power: negatives of burn-in are drawn as often as the node occurs in
-      pairs to this power; 0 for all alike, as after them.
+      pairs to this power; 0 for all alike, as after it.
     longest: distance that a node moves at most in a step.
     eval_every: epochs between evaluations, after which the table is saved.
     eval_nodes: nodes of an evaluation, spread evenly; 0 for all, as at the
@@ -66,3 +66,10 @@ class Options(Section):
   eval_every: int = number(50)
   eval_nodes: int = number(0, least=0)
   seed: int = number(0, least=0, most=2**32 - 1)
+
+  def problems(self):
+    if self.ramp and not self.burn_in_rate:
+      yield (
+        "burn_in_rate must be more than 0, from which the ramp grows, found "
+        f"{self.burn_in_rate}"
+      )

@@ -98,8 +98,11 @@ def python(server, tmp_path, code):
   own = {
     "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
     "HF_HOME": str(tmp_path / "cache"),
+    "HF_HUB_CACHE": str(tmp_path / "cache/hub"),
+    "HF_HUB_OFFLINE": "0",
     "HF_HUB_DISABLE_XET": "1",
     "NO_PROXY": "127.0.0.1",
+    "no_proxy": "127.0.0.1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
   }
   return subprocess.run(

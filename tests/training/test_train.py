@@ -121,9 +121,7 @@ def test_gradients_of_each_parameter_are_shown(ended):
     for value in event.summary.value
     if value.tag.startswith("gradients/")
   }
-  params = train.first_state(
-    runs.prepare(small.config("clip", steps=2), ended)
-  )[0].params
+  params = runs.prepare(small.config("clip", steps=2), ended).shapes.params
   sizes = jax.tree_util.tree_leaves_with_path(params)
   assert shown == {
     "gradients/" + "/".join(key.key for key in path): (2, leaf.size)

@@ -71,7 +71,9 @@ def test_the_rate_grows_to_the_full_one():
   np.testing.assert_allclose(found, [0.01, 0.1, 1, 1, 1])
   found = rates(5, burn_in=2, burn_in_rate=0.01, ramp=2)
   np.testing.assert_allclose(found, [0.01, 0.01, 0.1, 1, 1])
-  assert rates(3, burn_in=1, burn_in_rate=0.0, ramp=2) == [0, 0, 1]
+  assert rates(2, burn_in=1, burn_in_rate=0.0) == [0, 1]
+  with pytest.raises(ValueError, match="burn_in_rate must be more than 0"):
+    Options(burn_in_rate=0.0, ramp=2)
 
 
 def test_a_ramp_puts_nodes_in_the_right_directions():
@@ -213,6 +215,10 @@ def test_the_command_embeds_resumes_and_reports(tmp_path, capsys):
 
   whole = run("whole")
   assert "31 nodes, 98 pairs" in capsys.readouterr().err
+  assert "note" not in capsys.readouterr().err
+  run("short", "--config.epochs=3")
+  note = "note: the rate reaches 0.3 after 4 epochs: take more"
+  assert note in capsys.readouterr().err
   half = run("parts", "--config.epochs=20")
   assert half.epochs == 20
   found = run("parts")
