@@ -56,7 +56,7 @@ def _embed(o: Options, workdir: pathlib.Path) -> None:
   if o.epochs < o.burn_in + o.ramp:
     console.say(
       f"note: the rate reaches {o.learning_rate:g} after {o.burn_in + o.ramp} "
-      "epochs: take more, or lower config.ramp"
+      "epochs: take more, or lower config.burn_in or config.ramp"
     )
   for row, epoch in _rows(o, closure, table, done):
     history.append(row)

@@ -85,7 +85,8 @@ def data_uri(figure: Figure) -> str:
   """
   buffer = io.BytesIO()
   metadata = {"Date": None, "Creator": None}
-  figure.savefig(buffer, format="svg", metadata=metadata, facecolor="white")
+  ground = STYLE["figure.facecolor"]
+  figure.savefig(buffer, format="svg", metadata=metadata, facecolor=ground)
   encoded = base64.b64encode(buffer.getvalue()).decode()
   return f"data:image/svg+xml;base64,{encoded}"
 

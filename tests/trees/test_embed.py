@@ -214,8 +214,9 @@ def test_the_command_embeds_resumes_and_reports(tmp_path, capsys):
     return saved.load(tmp_path / workdir)
 
   whole = run("whole")
-  assert "31 nodes, 98 pairs" in capsys.readouterr().err
-  assert "note" not in capsys.readouterr().err
+  said = capsys.readouterr().err
+  assert "31 nodes, 98 pairs" in said
+  assert "note" not in said
   run("short", "--config.epochs=3")
   note = "note: the rate reaches 0.3 after 4 epochs: take more"
   assert note in capsys.readouterr().err
