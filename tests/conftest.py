@@ -5,6 +5,7 @@ GPU, with JAX_DEFAULT_MATMUL_PRECISION=highest as the tolerances want it.
 """
 
 import collections
+import gc
 import os
 
 from tests import programs
@@ -39,6 +40,14 @@ from jax._src import compiler
 from jaxtyping import install_import_hook
 
 install_import_hook("hyperclip_jax", "beartype.beartype")
+
+# Tracing makes many objects that live long: the collector seldom finds any.
+gc.set_threshold(100_000, 50, 100)
+
+
+def pytest_collection_finish():
+  gc.collect()
+  gc.freeze()
 
 
 def pytest_configure(config):

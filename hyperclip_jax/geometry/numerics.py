@@ -12,14 +12,17 @@ Each takes JAX arrays, traced or not, or NumPy arrays, which stay on the host
 without compiling anything, for any number of rows.
 """
 
+import functools
 import math
+from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from scipy import special
 
 # What the functions of the geometry take and return: JAX arrays if one of the
 # arguments is one, and NumPy arrays otherwise. No static type says as much.
@@ -28,19 +31,6 @@ if TYPE_CHECKING:
 else:
   Array = jax.Array | np.ndarray
 Scalar = float | Float[Array, ""]
-
-# Below this r2 the series hold to float64 precision: the first term left out
-# is under 1e-17 for both.
-_SERIES_BELOW = 1 / 64
-_SINHC = tuple(1 / math.factorial(2 * k + 1) for k in range(8))
-_ASINHC = tuple(
-  (-0.25) ** k * math.comb(2 * k, k) / (2 * k + 1) for k in range(8)
-)
-# of r coth(r), with Bernoulli numbers, less its first term and over r^2
-_LANGEVINC = (
-  *(1 / 3, -1 / 45, 2 / 945, -1 / 4725),
-  *(2 / 93_555, -1382 / 638_512_875, 4 / 18_243_225, -3617 / 162_820_783_125),
-)
 
 
 def namespace(*values: Any) -> ModuleType:
@@ -187,21 +177,17 @@ def sinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     >>> float(sinhc(jnp.float32(0.0)))
     1.0
   """
-  return _even_quotient(namespace(r2).sinh, _SINHC, r2)
+  return _quotient(_SINHC, r2)
 
 
 def asinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   """Computes asinh(r) / r for r2 = r^2 >= 0; 1 at 0."""
-  return _even_quotient(namespace(r2).arcsinh, _ASINHC, r2)
+  return _quotient(_ASINHC, r2)
 
 
 def langevinc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   """Computes (coth(r) - 1/r) / r for r2 = r^2 >= 0; 1/3 at 0."""
-
-  def langevin(r):
-    return 1 / namespace(r).tanh(r) - 1 / r
-
-  return _even_quotient(langevin, _LANGEVINC, r2)
+  return _quotient(_LANGEVINC, r2)
 
 
 def log_sinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -263,19 +249,94 @@ def over_largest(w: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
   return exact / jax.lax.stop_gradient(jnp.max(exact, axis=-1, keepdims=True))
 
 
-def _even_quotient(function, series, r2):
-  """Computes function(r) / r from r2, by its power series if r2 is small."""
-  xp = namespace(r2)
-  small = r2 < _SERIES_BELOW
-  r2_small = xp.where(small, r2, 0)
-  rounding = float(xp.finfo(xp.result_type(r2)).eps) / 8
-  first, *rest = (
-    coefficient
-    for k, coefficient in enumerate(series)
-    if abs(coefficient) * _SERIES_BELOW**k > rounding
+class _Quotient(NamedTuple):
+  """f(r) / r, of an odd function f, as a function of r^2.
+
+  Attributes:
+    function: f, given the namespace and r.
+    slope: the derivative by r^2, given r^2 and the value: f' by f, so that it
+      needs no other elementary function.
+    series: coefficients of powers of r^2.
+    below: the r^2 up to which the series is taken; the first term left out is
+      less than rounding in float64.
+  """
+
+  function: Callable[[ModuleType, Any], Any]
+  slope: Callable[[Any, Any], Any]
+  series: Sequence[float]
+  below: float
+
+
+def _sinh(xp, r):
+  """Computes sinh(r) for r >= 1, with one exponential."""
+  half = xp.exp(r - math.log(2))
+  return half - 0.25 / half
+
+
+_SINHC = _Quotient(
+  _sinh,
+  lambda r2, y: y / 2 * ((jnp.sqrt(r2 + (1 / y) ** 2) - 1) / r2),
+  [1 / math.factorial(2 * k + 1) for k in range(11)],
+  below=1.0,
+)
+_ASINHC = _Quotient(
+  lambda xp, r: xp.arcsinh(r),
+  lambda r2, y: (1 / jnp.sqrt(1 + r2) - y) / (2 * r2),
+  [(-0.25) ** k * math.comb(2 * k, k) / (2 * k + 1) for k in range(26)],
+  below=1 / 4,
+)
+_LANGEVINC = _Quotient(
+  lambda xp, r: 1 / xp.tanh(r) - 1 / r,
+  lambda r2, y: (1 - r2 * y**2 - 3 * y) / (2 * r2),
+  # r coth(r) = 1 + 2 sum_k (-1)^(k + 1) zeta(2 k) (r / pi)^(2 k)
+  [
+    2 * (-1) ** k * float(special.zeta(2 * k + 2)) / math.pi ** (2 * k + 2)
+    for k in range(19)
+  ],
+  below=1.0,
+)
+
+
+def _quotient(kind, r2):
+  """Computes a quotient, by its power series if r2 is small."""
+  if namespace(r2) is jnp:
+    return _differentiable(kind, r2)
+  return _value(np, kind, r2)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _differentiable(kind, r2):
+  return _value(jnp, kind, r2)
+
+
+@_differentiable.defjvp
+def _derivative(kind, primals, tangents):
+  (r2,), (change,) = primals, tangents
+  value = _differentiable(kind, r2)
+  small = r2 < kind.below
+  series = [k * c for k, c in enumerate(kind.series)][1:]
+  rise = jnp.where(
+    small,
+    _sum(jnp, series, kind.below, jnp.where(small, r2, 0)),
+    kind.slope(jnp.where(small, kind.below, r2), jnp.where(small, 1, value)),
   )
-  value_small = xp.full_like(r2, rest[-1])
-  for coefficient in reversed((first, *rest[:-1])):
-    value_small = value_small * r2_small + coefficient
-  r = xp.sqrt(xp.where(small, 1, r2))
-  return xp.where(small, value_small, function(r) / r)
+  return value, rise * change
+
+
+def _value(xp, kind, r2):
+  small = r2 < kind.below
+  series = _sum(xp, kind.series, kind.below, xp.where(small, r2, 0))
+  r = xp.sqrt(xp.where(small, kind.below, r2))
+  return xp.where(small, series, kind.function(xp, r) / r)
+
+
+def _sum(xp, series, below, r2):
+  """Sums a power series, as far as its terms count in the dtype of r2."""
+  rounding = float(xp.finfo(xp.result_type(r2)).eps) / 8
+  *rest, last = (
+    c for k, c in enumerate(series) if abs(c) * below**k > rounding
+  )
+  total = xp.full_like(r2, last)
+  for coefficient in reversed(rest):
+    total = total * r2 + coefficient
+  return total

@@ -1,5 +1,7 @@
 """Properties of hyperbolic layers that the published code does not have."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from hyperclip_jax.geometry import beta, lorentz, manifolds, means
+from hyperclip_jax.geometry import beta, boosts, lorentz, manifolds, means
 from hyperclip_jax.nn import hyperbolic
 from hyperclip_jax.nn.hyperbolic import conv
 from hyperclip_jax.optim import riemannian
@@ -154,6 +156,36 @@ def test_batch_norm_moves_and_scales(mean):
     np.testing.assert_allclose(
       layer.apply(stats, x[3:4], 1.0, True), seen[3:4], rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("radius", [0.01, 1.0, 3.0, 5.0, 8.0])
+def test_batch_norm_in_float32_is_as_exact_as_its_points(radius):
+  """Rounding a point at radius r moves it by up to eps cosh(r)."""
+  rng = np.random.default_rng(0)
+  params = {"bias": 0.3 * rng.normal(size=8), "scale": np.float64(0.7)}
+  stats = {"mean": np.zeros(8), "var": np.float64(1.0)}
+  layer = hyperbolic.BatchNorm(use_running_average=False)
+
+  def run(x):
+    dtype = functools.partial(jnp.asarray, dtype=x.dtype)
+    variables = {"params": params, "batch_stats": stats}
+    variables = jax.tree.map(dtype, variables)
+    apply = jax.jit(functools.partial(layer.apply, mutable=["batch_stats"]))
+    y, state = apply(variables, x, 1.0)
+    return jax.tree.map(np.asarray, (y, state["batch_stats"]))
+
+  for spread in (0.01, 0.5):
+    with jax.enable_x64(True):
+      centre = rng.normal(size=8)
+      centre *= radius / np.linalg.norm(centre)
+      around = lorentz.expmap0(spread * rng.normal(size=(500, 8)), 1.0)
+      x = boosts.add(lorentz.expmap0(centre[None], 1.0), around, 1.0)
+      x = np.asarray(x, np.float32)
+      exact = run(jnp.asarray(x, jnp.float64))
+    bounds = 6e-8 * (4 + np.cosh(radius) / spread), 1e-6
+    for found, wanted, most in zip(run(x), exact, bounds, strict=True):
+      for a, b in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
+        assert np.abs(a - b).max() < most * np.abs(b).max()
 
 
 def test_batch_norm_of_a_batch_on_eight_devices():

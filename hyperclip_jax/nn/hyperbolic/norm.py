@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -60,92 +59,67 @@ class BatchNorm(nn.Module):
     old_var = self.variable("batch_stats", "var", jnp.ones, (), x.dtype)
 
     rows = x.reshape(-1, dim)
-    t = stable.time(rows, curv)
+    tau, root = stable.excess_time(rows, curv), 1 / jnp.sqrt(curv)
+    t = tau + root
+    mu = None
     if running:
       mu = old_mean.value
     elif self.mean == "frechet":
       mu = means.frechet_mean(rows, curv)
-    else:
-      mu = _centroid(rows, t, curv)
-    seen = _seen(mu, rows, t, curv)
-    seen2 = dot(seen, seen)
-    length = numerics.asinhc(curv * seen2)  # log_0 seen / seen
+    mu, t_mu, across = _split(rows, t, mu, curv)
+    tau_mu = dot(mu, mu) / (t_mu + root)
+    along = (tau - tau_mu) / t_mu  # t / t_mu - 1
+    # cosh(sqrt(c) d) - 1 and sinh(sqrt(c) d)^2 of the distances d from mu
+    excess = (curv * dot(across, across) + along**2) * t_mu / (2 * t)
+    sine2 = excess * (excess + 2)
+    ratio = numerics.asinhc(sine2)  # sqrt(c) d / sinh(sqrt(c) d)
+    angle2 = ratio**2 * sine2
     if running:
       var = old_var.value
     else:
-      var = jnp.mean(length**2 * seen2)
+      var = jnp.mean(angle2) / curv
       if not self.is_initializing():
         self._keep(old_mean, old_var, mu, var, curv)
-    length = length * numerics.sqrt(scale / (var + self.epsilon))
-    factor = length * tangent.stretch(curv * length**2 * seen2)
-    y = _moved(seen, seen2, factor, mu, lorentz.expmap0(2 * bias, curv), curv)
+    gain = scale / (var + self.epsilon)
+    factor = ratio * numerics.sqrt(gain) * tangent.stretch(gain * angle2)
+    centre = lorentz.expmap0(2 * bias, curv)
+    # y = factor v + cosh(sqrt(c gain) d) b, with the tangent vector v at mu of
+    # length sinh(sqrt(c) d) / sqrt(c), transported to b.
+    cosh = curv * (t_mu * stable.time(centre, curv) - dot(mu, centre))
+    aside = curv / (1 + cosh) * dot(across, centre[None])
+    behind = (mu - cosh * centre) / (1 + cosh)
+    v = across + aside[:, None] * (mu + centre)[None]
+    v = factor[:, None] * (v + (along - excess)[:, None] * behind[None])
+    y = v + jnp.sqrt(1 + factor**2 * sine2)[:, None] * centre[None]
     return y.reshape(x.shape)
 
   def _keep(self, old_mean, old_var, mu, var, curv):
-    """Updates the running statistics, on the geodesic from old to new."""
-    weights = jnp.asarray([self.momentum, 1 - self.momentum], mu.dtype)
-    both = jnp.stack([old_mean.value, mu])
-    old_mean.value = lorentz.centroid(both, curv, weights)
-    old_var.value = self.momentum * old_var.value + (1 - self.momentum) * var
+    """Moves the running statistics a part of the way to the batch's."""
+    part, old = 1 - self.momentum, old_mean.value
+    # As `lorentz.centroid` of two points.
+    scale2 = 1 + 2 * part * (1 - part) * stable.excess(old, mu, curv)
+    old_mean.value = (old + part * (mu - old)) / jnp.sqrt(scale2)
+    old_var.value = old_var.value + part * (var - old_var.value)
 
 
-def _centroid(rows, t, curv):
-  """Computes `lorentz.centroid` of many rows, whose times are known.
+def _split(rows, t, mu, curv):
+  """Splits rows into (t / t_mu) mu and a vector across, which has no time.
 
-  The mean of the points in Minkowski space is scaled back to the hyperboloid.
-  Its square T^2 - |S|^2 cancels, but the derivatives of that form do not. The
-  value is that of (T - |S|) (T + |S|), where T - |S| is the mean of t - p, as
-  positive terms; p is the part of a row along S.
+  Args:
+    rows: points.
+    t: their times.
+    mu: a point; None for the centroid, the mean in Minkowski space scaled back
+      to the hyperboloid: t_mu^2 = mean(t) / mean((1 + c |across|^2) / t).
+    curv: c, where the curvature is -c.
+
+  Returns:
+    The point mu, its time and the vectors.
   """
-  mean, mean_t = jnp.mean(rows, axis=0), jnp.mean(t)
-  square = mean_t**2 - dot(mean, mean)
-  size = numerics.norm(mean)
-  n = jnp.where(size > 0, mean / jnp.where(size > 0, size, 1), 0)
-  along = rows @ n
-  across = rows - along[:, None] * n[None]
-  ahead = along > 0
-  ahead_t = t + jnp.where(ahead, along, 0)
-  gap = (1 / curv + dot(across, across)) / ahead_t
-  gap = jnp.mean(jnp.where(ahead, gap, t - along))
-  exact = gap * (mean_t + size)
-  square = square + jax.lax.stop_gradient(exact - square)
-  return mean / jnp.sqrt(curv * square)
-
-
-def _seen(mu, rows, t, curv):
-  """Computes -mu (+) x of each row x, as x - mu and a multiple of mu.
-
-  `boosts.add` with fewer operations, as good where mu is not far from the root.
-  """
-  rc, t_mu = jnp.sqrt(curv), stable.time(mu, curv)
-  s = rows - mu[None]
-  mu_s = s @ mu
-  dt = (dot(s, s) + 2 * mu_s) / (t + t_mu)
-  weight = rc * dt - curv * mu_s / (1 + rc * t_mu)
-  return s - weight[:, None] * mu[None]
-
-
-def _moved(seen, seen2, factor, mu, centre, curv):
-  """Computes b (+) gyr[b, -mu] w of the points w = factor * seen.
-
-  All of it is linear in w and its time: a multiple of each row, of b and of mu.
-  """
-  rc = jnp.sqrt(curv)
-  t_b, t_mu = stable.time(centre, curv), stable.time(mu, curv)
-  b_mu = dot(centre, mu)
-  along = factor[:, None] * (seen @ jnp.stack([centre, -mu], axis=1))
-  bw, vw = along[:, 0], along[:, 1]
-  t_w = jnp.sqrt(1 / curv + factor**2 * seen2)
-  # As in `boosts.gyration`, with u = b and v = -mu.
-  turn = 1 - 2 * curv * b_mu / ((1 + rc * t_b) * (1 + rc * t_mu))
-  scale = curv / (1 + curv * (t_b * t_mu - b_mu))
-  excess_b, excess_mu = (rc * stable.excess_time(x, curv) for x in (centre, mu))
-  along_b = scale * (turn * vw - excess_mu / (1 + rc * t_b) * bw)
-  along_mu = scale * (bw + excess_b / (1 + rc * t_mu) * vw)
-  turned_b = bw + dot(centre, centre) * along_b + b_mu * along_mu
-  lifted = along_b + rc * t_w + curv / (1 + rc * t_b) * turned_b
-  return (
-    factor[:, None] * seen
-    + lifted[:, None] * centre[None]
-    + along_mu[:, None] * mu[None]
-  )
+  if mu is not None:
+    t_mu = stable.time(mu, curv)
+    return mu, t_mu, rows - t[:, None] * (mu / t_mu)[None]
+  mean_t = jnp.mean(t)
+  slope = jnp.mean(rows, axis=0) / mean_t
+  across = rows - t[:, None] * slope[None]
+  t_mu = jnp.sqrt(mean_t / jnp.mean((1 + curv * dot(across, across)) / t))
+  return t_mu * slope, t_mu, across
