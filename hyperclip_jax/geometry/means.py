@@ -56,11 +56,11 @@ def _mean(x, shares, curv):
 
   def step(state):
     mu, _, count = state
-    a2 = _angle2(x, mu[..., None, :], curv)
+    v, a2 = _mean_log(mu, x, shares, curv)
     a = jnp.sqrt(a2)
     # a coth(a) <= 1 + a^2 / (1 + a)
     bend = dot(shares, 1 + a2 / (1 + a))
-    v = _mean_log(mu, x, shares, curv) / bend[..., None]
+    v = v / bend[..., None]
     length = rc * jnp.sqrt(stable.squared_length(v, mu, curv))
     noise = 8 * jnp.finfo(x.dtype).eps * (1 + jnp.max(a, axis=-1))
     moving = length > noise * rc * stable.time(mu, curv)
@@ -82,13 +82,14 @@ def _mean_jvp(primals, tangents):
   2006). Their weighted sum is symmetric, and at least 1.
   """
   x, shares, curv = primals
+  rc = jnp.sqrt(curv)
   mu = _mean(x, shares, curv)
-  _, change = jax.jvp(functools.partial(_mean_log, mu), primals, tangents)
-  root, each = jnp.zeros_like(mu), mu[..., None, :]
-  a2 = _angle2(x, each, curv)
-  logs = lorentz.ptransp(
-    each, root[..., None, :], lorentz.logmap(each, x, curv), curv
+  (_, a2), (change, _) = jax.jvp(
+    functools.partial(_mean_log, mu), primals, tangents
   )
+  along, across, ratio, excess = _seen(x, mu, curv)
+  part = (along - excess) / (1 + rc * stable.time(mu, curv))[..., None]
+  logs = ratio[..., None] * (across + part[..., None] * mu[..., None, :])
   # f = 1 + a^2 L(a) / a, where a^2 = c |log|^2
   quotient = shares * numerics.langevinc(a2)
   bend = 1 + dot(quotient, a2)
@@ -96,14 +97,26 @@ def _mean_jvp(primals, tangents):
   moments = numerics.products(quotient[..., None, :] * columns, columns)
   eye = jnp.broadcast_to(jnp.eye(x.shape[-1], dtype=x.dtype), moments.shape)
   matrix = bend[..., None, None] * eye - curv * moments
+  root = jnp.zeros_like(mu)
   v = lorentz.ptransp(mu, root, change, curv)
   v = jnp.linalg.solve(matrix, v[..., None])[..., 0]
   return mu, lorentz.ptransp(root, mu, v, curv)
 
 
 def _mean_log(mu, x, shares, curv):
-  logs = lorentz.logmap(mu[..., None, :], x, curv)
-  return jnp.sum(shares[..., None] * logs, axis=-2)
+  """Computes the mean of log_mu(x_i), and c d(mu, x_i)^2."""
+  along, across, ratio, excess = _seen(x, mu, curv)
+  weights = shares * ratio
+  behind = dot(weights, along - excess)
+  v = jnp.sum(weights[..., None] * across, axis=-2) + behind[..., None] * mu
+  return v, ratio**2 * excess * (excess + 2)
+
+
+def _seen(x, mu, curv):
+  """Computes `stable.split` and sqrt(c) d / sinh(sqrt(c) d)."""
+  along, across, excess = stable.split(x, mu[..., None, :], curv)
+  ratio = numerics.asinhc(excess * (excess + 2))
+  return along, across, ratio, excess
 
 
 def variance(

@@ -132,6 +132,60 @@ def squared_length(
   return dot(across, across) + k * k / curv
 
 
+def split(
+  x: Float[Array, "*#batch dim"], mu: Float[Array, "*#batch dim"], curv: Scalar
+) -> tuple[
+  Float[Array, "*#batch"], Float[Array, "*#batch dim"], Float[Array, "*#batch"]
+]:
+  """Splits points x into (1 + along) mu and a vector across without time.
+
+  The excess cosh(sqrt(c) d) - 1 of their distance is (c |across|^2 + along^2) /
+  (2 (1 + along)), positive terms, and x - cosh(sqrt(c) d) mu, which log_mu x is
+  a multiple of, is across + (along - excess) mu.
+
+  Args:
+    x: points.
+    mu: points to look from.
+    curv: c, where the curvature is -c.
+
+  Returns:
+    Along, across and the excess cosh(sqrt(c) d(x, mu)) - 1.
+  """
+  t, t_mu = time(x, curv), time(mu, curv)
+  across = x - (t / t_mu)[..., None] * mu
+  return split_by_times(x, t, mu, t_mu, across, curv)
+
+
+def split_by_times(
+  x: Float[Array, "*#batch dim"],
+  t: Float[Array, "*#batch"],
+  mu: Float[Array, "*#batch dim"],
+  t_mu: Float[Array, "*#batch"],
+  across: Float[Array, "*#batch dim"],
+  curv: Scalar,
+) -> tuple[
+  Float[Array, "*#batch"], Float[Array, "*#batch dim"], Float[Array, "*#batch"]
+]:
+  """Computes `split` from times and the vectors across that are known.
+
+  Args:
+    x: points.
+    t: times of x.
+    mu: points to look from.
+    t_mu: times of mu.
+    across: x - t / t_mu mu.
+    curv: c, where the curvature is -c.
+
+  Returns:
+    Along, across and excess.
+  """
+  root = 1 / namespace(x, mu, curv).sqrt(curv)
+  # Near the root t - t_mu has fewer digits than the excess times.
+  along = (dot(x, x) / (t + root) - dot(mu, mu) / (t_mu + root)) / t_mu
+  excess = (curv * dot(across, across) + along**2) * t_mu / (2 * t)
+  return along, across, excess
+
+
 def along_and_across(
   r: Float[Array, "*#batch"],
   n: Float[Array, "*#batch dim"],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hyperclip_jax import geometry
+from hyperclip_jax.geometry import boosts, stable
 
 CURVS = (0.1, 0.5, 1.0, 2.5)
 LENGTHS = (0.0, 1e-6, 1e-2, 1.0, 3.0)
@@ -334,3 +335,30 @@ def test_dtype_is_kept(name, dtype):
   for curv in (0.7, jnp.asarray(0.7, dtype)):
     traced = jax.eval_shape(lambda *a, c=curv: function(*a, c), *args)
     assert traced.dtype == dtype
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.01, 1.0, 5.0, 10.0])
+@pytest.mark.parametrize("distance", [1e-2, 1.0])
+def test_split_of_stored_points(radius, distance):
+  """Of points in float32, against float64; eps t is what rounding moves."""
+  model, rng = geometry.lorentz, np.random.default_rng(0)
+  centre = rng.normal(size=(1, 5))
+  with jax.enable_x64(True):
+    centre *= radius / np.linalg.norm(centre)
+    around = rng.normal(size=(200, 5))
+    around *= distance / np.linalg.norm(around, axis=-1, keepdims=True)
+    mu, around = (
+      lorentz.expmap0(jnp.asarray(u), 1.0) for u in (centre, around)
+    )
+    x = boosts.add(mu, around, 1.0)
+    x, mu = (np.asarray(p, np.float32) for p in (x, mu))
+    wide = stable.excess(*(jnp.asarray(p, jnp.float64) for p in (x, mu)), 1.0)
+    wide = np.asarray(wide)
+  along, across, excess = stable.split(jnp.asarray(x), jnp.asarray(mu), 1.0)
+  np.testing.assert_allclose(
+    (1 + along)[:, None] * mu + across, x, atol=2e-7 * np.abs(x).max()
+  )
+  most = 2e-7 * (1 + np.cosh(radius) / distance)
+  np.testing.assert_allclose(excess, wide, rtol=most)
+  found, *_ = model.split_at_centroid(jnp.asarray(x), 1.0)
+  np.testing.assert_array_equal(found, model.centroid(jnp.asarray(x), 1.0))

@@ -182,7 +182,8 @@ def test_batch_norm_in_float32_is_as_exact_as_its_points(radius):
       x = boosts.add(lorentz.expmap0(centre[None], 1.0), around, 1.0)
       x = np.asarray(x, np.float32)
       exact = run(jnp.asarray(x, jnp.float64))
-    bounds = 6e-8 * (4 + np.cosh(radius) / spread), 1e-6
+    eps = np.finfo(np.float32).eps
+    bounds = eps * (2 + np.cosh(radius) / spread), 1e-6
     for found, wanted, most in zip(run(x), exact, bounds, strict=True):
       for a, b in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
         assert np.abs(a - b).max() < most * np.abs(b).max()

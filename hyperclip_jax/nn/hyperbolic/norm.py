@@ -59,18 +59,11 @@ class BatchNorm(nn.Module):
     old_var = self.variable("batch_stats", "var", jnp.ones, (), x.dtype)
 
     rows = x.reshape(-1, dim)
-    tau, root = stable.excess_time(rows, curv), 1 / jnp.sqrt(curv)
-    t = tau + root
-    mu = None
-    if running:
-      mu = old_mean.value
-    elif self.mean == "frechet":
-      mu = means.frechet_mean(rows, curv)
-    mu, t_mu, across = _split(rows, t, mu, curv)
-    tau_mu = dot(mu, mu) / (t_mu + root)
-    along = (tau - tau_mu) / t_mu  # t / t_mu - 1
-    # cosh(sqrt(c) d) - 1 and sinh(sqrt(c) d)^2 of the distances d from mu
-    excess = (curv * dot(across, across) + along**2) * t_mu / (2 * t)
+    if self.mean == "midpoint" and not running:
+      mu, along, across, excess = lorentz.split_at_centroid(rows, curv)
+    else:
+      mu = old_mean.value if running else means.frechet_mean(rows, curv)
+      along, across, excess = stable.split(rows, mu[None], curv)
     sine2 = excess * (excess + 2)
     ratio = numerics.asinhc(sine2)  # sqrt(c) d / sinh(sqrt(c) d)
     angle2 = ratio**2 * sine2
@@ -85,7 +78,8 @@ class BatchNorm(nn.Module):
     centre = lorentz.expmap0(2 * bias, curv)
     # y = factor v + cosh(sqrt(c gain) d) b, with the tangent vector v at mu of
     # length sinh(sqrt(c) d) / sqrt(c), transported to b.
-    cosh = curv * (t_mu * stable.time(centre, curv) - dot(mu, centre))
+    t_mu, t_centre = (stable.time(p, curv) for p in (mu, centre))
+    cosh = curv * (t_mu * t_centre - dot(mu, centre))
     aside = curv / (1 + cosh) * dot(across, centre[None])
     behind = (mu - cosh * centre) / (1 + cosh)
     v = across + aside[:, None] * (mu + centre)[None]
@@ -94,32 +88,8 @@ class BatchNorm(nn.Module):
     return y.reshape(x.shape)
 
   def _keep(self, old_mean, old_var, mu, var, curv):
-    """Moves the running statistics a part of the way to the batch's."""
-    part, old = 1 - self.momentum, old_mean.value
-    # As `lorentz.centroid` of two points.
-    scale2 = 1 + 2 * part * (1 - part) * stable.excess(old, mu, curv)
-    old_mean.value = (old + part * (mu - old)) / jnp.sqrt(scale2)
-    old_var.value = old_var.value + part * (var - old_var.value)
-
-
-def _split(rows, t, mu, curv):
-  """Splits rows into (t / t_mu) mu and a vector across, which has no time.
-
-  Args:
-    rows: points.
-    t: their times.
-    mu: a point; None for the centroid, the mean in Minkowski space scaled back
-      to the hyperboloid: t_mu^2 = mean(t) / mean((1 + c |across|^2) / t).
-    curv: c, where the curvature is -c.
-
-  Returns:
-    The point mu, its time and the vectors.
-  """
-  if mu is not None:
-    t_mu = stable.time(mu, curv)
-    return mu, t_mu, rows - t[:, None] * (mu / t_mu)[None]
-  mean_t = jnp.mean(t)
-  slope = jnp.mean(rows, axis=0) / mean_t
-  across = rows - t[:, None] * slope[None]
-  t_mu = jnp.sqrt(mean_t / jnp.mean((1 + curv * dot(across, across)) / t))
-  return t_mu * slope, t_mu, across
+    """Updates the running statistics, on the geodesic from old to new."""
+    weights = jnp.asarray([self.momentum, 1 - self.momentum], mu.dtype)
+    both = jnp.stack([old_mean.value, mu])
+    old_mean.value = lorentz.centroid(both, curv, weights)
+    old_var.value = self.momentum * old_var.value + (1 - self.momentum) * var
