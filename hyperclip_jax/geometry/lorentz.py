@@ -63,6 +63,7 @@ __all__ = [
   "pairwise_exterior_angle",
   "pairwise_inner",
   "ptransp",
+  "split_at_centroid",
   "time",
 ]
 
@@ -256,30 +257,30 @@ def split_at_centroid(
   Float[Array, "*batch n dim"],
   Float[Array, "*batch n"],
 ]:
-  """Computes `centroid` and, in little more time, `stable.split` of x there.
+  """Computes `centroid` and, in little more time, `stable.split` of x by it.
 
   Args:
     x: points; the mean is over axis -2.
     curv: c, where the curvature is -c.
 
   Returns:
-    Centroids; along, across and excess of the points.
+    Centroids; along, rest and excess of the points.
 
   Examples:
     >>> x = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
-    >>> mu, along, across, excess = split_at_centroid(x, 1.0)
+    >>> mu, along, rest, excess = split_at_centroid(x, 1.0)
     >>> excess  # sqrt(2) - 1
     Array([0.414..., 0.414...], dtype=float32)
   """
-  mu, t_mu, t, across = _balance(x, curv, None)
-  along, across, excess = stable.split_by_times(
-    x, t, mu[..., None, :], t_mu[..., None], across, curv
+  mu, t_mu, t, rest = _balance(x, curv, None)
+  along, rest, excess = stable.split_by_times(
+    x, t, mu[..., None, :], t_mu[..., None], rest, curv
   )
-  return mu, along, across, excess
+  return mu, along, rest, excess
 
 
 def _balance(x, curv, weights):
-  """Computes centroids and their times, the times of x, and x across."""
+  """Computes centroids, their times, the times of x, and `split`'s rest."""
   if weights is None:
     mean = functools.partial(jnp.mean, axis=-1)
     centre = jnp.mean(x, axis=-2)
@@ -291,10 +292,13 @@ def _balance(x, curv, weights):
   t = time(x, curv)
   mean_t = mean(t)
   slope = centre / mean_t[..., None]
-  across = x - t[..., None] * slope[..., None, :]
-  inverse = mean((1 + curv * dot(across, across)) / t)
-  scale = 1 / jnp.sqrt(mean_t * inverse)
-  return scale[..., None] * centre, scale * mean_t, t, across
+  # Of a single point nothing is left, not even rounding.
+  ahead = (t - mean_t[..., None])[..., None]
+  rest = x - centre[..., None, :] - ahead * slope[..., None, :]
+  inverse = mean((1 + curv * dot(rest, rest)) / t)
+  # A ratio of means, in which what rounding does to long sums cancels.
+  t_mu = jnp.sqrt(mean_t / inverse)
+  return t_mu[..., None] * slope, t_mu, t, rest
 
 
 def geodesic(

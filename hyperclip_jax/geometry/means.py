@@ -87,9 +87,10 @@ def _mean_jvp(primals, tangents):
   (_, a2), (change, _) = jax.jvp(
     functools.partial(_mean_log, mu), primals, tangents
   )
-  along, across, ratio, excess = _seen(x, mu, curv)
+  along, rest, excess = stable.split(x, mu[..., None, :], curv)
   part = (along - excess) / (1 + rc * stable.time(mu, curv))[..., None]
-  logs = ratio[..., None] * (across + part[..., None] * mu[..., None, :])
+  ratio, _ = numerics.angle_over_sinh(excess)
+  logs = ratio[..., None] * (rest + part[..., None] * mu[..., None, :])
   # f = 1 + a^2 L(a) / a, where a^2 = c |log|^2
   quotient = shares * numerics.langevinc(a2)
   bend = 1 + dot(quotient, a2)
@@ -105,18 +106,12 @@ def _mean_jvp(primals, tangents):
 
 def _mean_log(mu, x, shares, curv):
   """Computes the mean of log_mu(x_i), and c d(mu, x_i)^2."""
-  along, across, ratio, excess = _seen(x, mu, curv)
+  along, rest, excess = stable.split(x, mu[..., None, :], curv)
+  ratio, angle2 = numerics.angle_over_sinh(excess)
   weights = shares * ratio
   behind = dot(weights, along - excess)
-  v = jnp.sum(weights[..., None] * across, axis=-2) + behind[..., None] * mu
-  return v, ratio**2 * excess * (excess + 2)
-
-
-def _seen(x, mu, curv):
-  """Computes `stable.split` and sqrt(c) d / sinh(sqrt(c) d)."""
-  along, across, excess = stable.split(x, mu[..., None, :], curv)
-  ratio = numerics.asinhc(excess * (excess + 2))
-  return along, across, ratio, excess
+  v = jnp.sum(weights[..., None] * rest, axis=-2) + behind[..., None] * mu
+  return v, angle2
 
 
 def variance(

@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy import special
 
 # What the functions of the geometry take and return: JAX arrays if one of the
 # arguments is one, and NumPy arrays otherwise. No static type says as much.
@@ -162,7 +161,21 @@ def acosh1p(u: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
 
 def squared_acosh1p(u: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   """Computes acosh(1 + u)^2 for u >= 0, smooth at u = 0."""
-  return 2 * u * asinhc(u / 2) ** 2
+  return angle_over_sinh(u)[1]
+
+
+def angle_over_sinh(
+  u: Float[Array, "*batch"],
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+  """Computes a / sinh(a) and a^2 from u = cosh(a) - 1 >= 0, smooth at 0.
+
+  Examples:
+    >>> ratio, angle2 = angle_over_sinh(jnp.cosh(2.0) - 1)
+    >>> f"{ratio:.4f} {angle2:.4f}"  # 2 / sinh(2)
+    '0.5514 4.0000'
+  """
+  half = asinhc(u / 2)  # a / 2 over its sinh
+  return half / namespace(u).sqrt(1 + u / 2), 2 * u * half**2
 
 
 def coshm1(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -171,7 +184,9 @@ def coshm1(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
 
 
 def sinhc(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-  """Computes sinh(r) / r for r2 = r^2 >= 0; 1 at 0. It overflows as sinh does.
+  """Computes sinh(r) / r for r2 = r^2 >= 0; 1 at 0.
+
+  It overflows where exp(r) does.
 
   Examples:
     >>> float(sinhc(jnp.float32(0.0)))
@@ -254,8 +269,8 @@ class _Quotient(NamedTuple):
 
   Attributes:
     function: f, given the namespace and r.
-    slope: the derivative by r^2, given r^2 and the value: f' by f, so that it
-      needs no other elementary function.
+    slope: the derivative by r^2, given r^2 and the value, so that it needs
+      fewer elementary functions.
     series: coefficients of powers of r^2.
     below: the r^2 up to which the series is taken; the first term left out is
       less than rounding in float64.
@@ -269,8 +284,17 @@ class _Quotient(NamedTuple):
 
 def _sinh(xp, r):
   """Computes sinh(r) for r >= 1, with one exponential."""
-  half = xp.exp(r - math.log(2))
+  half = xp.exp(r) / 2
   return half - 0.25 / half
+
+
+def _langevin_series(terms):
+  """Solves 2 z y' = 1 - z y^2 - 3 y for y = (coth(r) - 1/r) / r and z = r^2."""
+  found = [1 / 3]
+  for k in range(1, terms):
+    square = sum(a * b for a, b in zip(found, reversed(found), strict=True))
+    found.append(-square / (2 * k + 3))
+  return found
 
 
 _SINHC = _Quotient(
@@ -287,12 +311,8 @@ _ASINHC = _Quotient(
 )
 _LANGEVINC = _Quotient(
   lambda xp, r: 1 / xp.tanh(r) - 1 / r,
-  lambda r2, y: (1 - r2 * y**2 - 3 * y) / (2 * r2),
-  # r coth(r) = 1 + 2 sum_k (-1)^(k + 1) zeta(2 k) (r / pi)^(2 k)
-  [
-    2 * (-1) ** k * float(special.zeta(2 * k + 2)) / math.pi ** (2 * k + 2)
-    for k in range(19)
-  ],
+  lambda r2, y: (1 / r2 - (1 / _sinh(jnp, jnp.sqrt(r2))) ** 2 - y) / (2 * r2),
+  _langevin_series(19),
   below=1.0,
 )
 

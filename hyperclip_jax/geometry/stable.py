@@ -137,11 +137,12 @@ def split(
 ) -> tuple[
   Float[Array, "*#batch"], Float[Array, "*#batch dim"], Float[Array, "*#batch"]
 ]:
-  """Splits points x into (1 + along) mu and a vector across without time.
+  """Writes points x as (1 + along) mu + rest, in Minkowski space.
 
-  The excess cosh(sqrt(c) d) - 1 of their distance is (c |across|^2 + along^2) /
-  (2 (1 + along)), positive terms, and x - cosh(sqrt(c) d) mu, which log_mu x is
-  a multiple of, is across + (along - excess) mu.
+  1 + along is the ratio of the times, so that the rest has no time component.
+  Both make quantities far from the root without cancellation: cosh(sqrt(c) d) -
+  1 = (c |rest|^2 + along^2) / (2 (1 + along)), and log_mu(x) is a multiple of
+  rest + (along - excess) mu.
 
   Args:
     x: points.
@@ -149,11 +150,11 @@ def split(
     curv: c, where the curvature is -c.
 
   Returns:
-    Along, across and the excess cosh(sqrt(c) d(x, mu)) - 1.
+    Along, rest and the excess cosh(sqrt(c) d(x, mu)) - 1.
   """
   t, t_mu = time(x, curv), time(mu, curv)
-  across = x - (t / t_mu)[..., None] * mu
-  return split_by_times(x, t, mu, t_mu, across, curv)
+  rest = x - (t / t_mu)[..., None] * mu
+  return split_by_times(x, t, mu, t_mu, rest, curv)
 
 
 def split_by_times(
@@ -161,29 +162,29 @@ def split_by_times(
   t: Float[Array, "*#batch"],
   mu: Float[Array, "*#batch dim"],
   t_mu: Float[Array, "*#batch"],
-  across: Float[Array, "*#batch dim"],
+  rest: Float[Array, "*#batch dim"],
   curv: Scalar,
 ) -> tuple[
   Float[Array, "*#batch"], Float[Array, "*#batch dim"], Float[Array, "*#batch"]
 ]:
-  """Computes `split` from times and the vectors across that are known.
+  """Computes `split` where times and the rest are known.
 
   Args:
     x: points.
     t: times of x.
     mu: points to look from.
     t_mu: times of mu.
-    across: x - t / t_mu mu.
+    rest: x - t / t_mu mu.
     curv: c, where the curvature is -c.
 
   Returns:
-    Along, across and excess.
+    Along, rest and excess.
   """
-  root = 1 / namespace(x, mu, curv).sqrt(curv)
+  root = curv**-0.5
   # Near the root t - t_mu has fewer digits than the excess times.
   along = (dot(x, x) / (t + root) - dot(mu, mu) / (t_mu + root)) / t_mu
-  excess = (curv * dot(across, across) + along**2) * t_mu / (2 * t)
-  return along, across, excess
+  excess = (curv * dot(rest, rest) + along**2) * (t_mu / t / 2)
+  return along, rest, excess
 
 
 def along_and_across(

@@ -192,6 +192,16 @@ def test_frechet_mean_of_far_points_is_found():
   np.testing.assert_allclose(jnp.mean(logs, axis=1), 0, atol=1e-11)
 
 
+def test_frechet_mean_of_points_whose_distance_overflows_is_finite():
+  u = np.outer([1.0] + 10 * [-1.0], [35.0, 0.0]).astype(np.float32)
+  x = lorentz.expmap0(jnp.asarray(u), 1.0)
+  mu = means.frechet_mean(x, 1.0)
+  assert jnp.isfinite(mu).all()
+  near = jnp.arange(11) > 0  # the far point has no weight
+  found = means.frechet_mean(x, 1.0, near.astype(jnp.float32))
+  np.testing.assert_allclose(lorentz.logmap0(found, 1.0), u[1], rtol=1e-5)
+
+
 def test_second_derivatives_of_the_frechet_mean():
   """The implicit ones, against differences of the first."""
   x = lorentz.expmap0(

@@ -341,7 +341,7 @@ def test_dtype_is_kept(name, dtype):
 @pytest.mark.parametrize("distance", [1e-2, 1.0])
 def test_split_of_stored_points(radius, distance):
   """Of points in float32, against float64; eps t is what rounding moves."""
-  model, rng = geometry.lorentz, np.random.default_rng(0)
+  rng = np.random.default_rng(0)
   centre = rng.normal(size=(1, 5))
   with jax.enable_x64(True):
     centre *= radius / np.linalg.norm(centre)
@@ -354,11 +354,34 @@ def test_split_of_stored_points(radius, distance):
     x, mu = (np.asarray(p, np.float32) for p in (x, mu))
     wide = stable.excess(*(jnp.asarray(p, jnp.float64) for p in (x, mu)), 1.0)
     wide = np.asarray(wide)
-  along, across, excess = stable.split(jnp.asarray(x), jnp.asarray(mu), 1.0)
+  along, rest, excess = stable.split(jnp.asarray(x), jnp.asarray(mu), 1.0)
   np.testing.assert_allclose(
-    (1 + along)[:, None] * mu + across, x, atol=2e-7 * np.abs(x).max()
+    (1 + along)[:, None] * mu + rest, x, atol=2e-7 * np.abs(x).max()
   )
   most = 2e-7 * (1 + np.cosh(radius) / distance)
   np.testing.assert_allclose(excess, wide, rtol=most)
-  found, *_ = model.split_at_centroid(jnp.asarray(x), 1.0)
-  np.testing.assert_array_equal(found, model.centroid(jnp.asarray(x), 1.0))
+  for values in stable.split(x, mu, 1.0):  # NumPy stays on the host
+    assert isinstance(values, np.ndarray)
+    assert values.dtype == np.float32
+
+
+@pytest.mark.parametrize("radius", [0.0, 1.0, 5.0])
+def test_split_at_the_centroid(radius):
+  model, rng = geometry.lorentz, np.random.default_rng(0)
+  centre = jnp.asarray([[radius, 0, 0]], jnp.float32)
+  around = jnp.asarray(rng.normal(size=(50, 3)), jnp.float32)
+  x = boosts.add(*(model.expmap0(u, 1.0) for u in (centre, around)), 1.0)
+  found, *parts = jax.jit(model.split_at_centroid)(x, 1.0)
+  np.testing.assert_array_equal(found, jax.jit(model.centroid)(x, 1.0))
+  for a, b in zip(parts, stable.split(x, found[None], 1.0), strict=True):
+    np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6 * np.cosh(radius))
+
+
+@pytest.mark.parametrize("radius", [0.0, 1.0, 12.0, 20.0, 40.0])
+@pytest.mark.parametrize("copies", [1, 2])  # whose means are exact
+def test_the_centroid_of_copies_is_the_point(radius, copies):
+  model = geometry.lorentz
+  u = radius * np.array([0.48, -0.6, 0.64], np.float32)
+  x = model.expmap0(jnp.asarray(u), 1.0)
+  found = model.centroid(jnp.broadcast_to(x, (copies, 3)), 1.0)
+  np.testing.assert_allclose(found, x, rtol=1e-6)

@@ -60,13 +60,11 @@ class BatchNorm(nn.Module):
 
     rows = x.reshape(-1, dim)
     if self.mean == "midpoint" and not running:
-      mu, along, across, excess = lorentz.split_at_centroid(rows, curv)
+      mu, along, rest, excess = lorentz.split_at_centroid(rows, curv)
     else:
       mu = old_mean.value if running else means.frechet_mean(rows, curv)
-      along, across, excess = stable.split(rows, mu[None], curv)
-    sine2 = excess * (excess + 2)
-    ratio = numerics.asinhc(sine2)  # sqrt(c) d / sinh(sqrt(c) d)
-    angle2 = ratio**2 * sine2
+      along, rest, excess = stable.split(rows, mu[None], curv)
+    ratio, angle2 = numerics.angle_over_sinh(excess)
     if running:
       var = old_var.value
     else:
@@ -74,17 +72,19 @@ class BatchNorm(nn.Module):
       if not self.is_initializing():
         self._keep(old_mean, old_var, mu, var, curv)
     gain = scale / (var + self.epsilon)
-    factor = ratio * numerics.sqrt(gain) * tangent.stretch(gain * angle2)
+    angle2 = gain * angle2
+    stretch = tangent.stretch(angle2)  # sinh(a) / a of the new angle a
     centre = lorentz.expmap0(2 * bias, curv)
-    # y = factor v + cosh(sqrt(c gain) d) b, with the tangent vector v at mu of
-    # length sinh(sqrt(c) d) / sqrt(c), transported to b.
-    t_mu, t_centre = (stable.time(p, curv) for p in (mu, centre))
-    cosh = curv * (t_mu * t_centre - dot(mu, centre))
-    aside = curv / (1 + cosh) * dot(across, centre[None])
-    behind = (mu - cosh * centre) / (1 + cosh)
-    v = across + aside[:, None] * (mu + centre)[None]
-    v = factor[:, None] * (v + (along - excess)[:, None] * behind[None])
-    y = v + jnp.sqrt(1 + factor**2 * sine2)[:, None] * centre[None]
+    # The tangent vectors at mu, of length sinh(sqrt(c) d) / sqrt(c), that point
+    # to the rows, transported to the centre.
+    along_b, rest_b, excess_b = stable.split(centre, mu, curv)
+    aside = curv / (2 + excess_b) * dot(rest, rest_b[None])
+    behind = (2 + along_b) * mu + (along_b - excess_b) * centre
+    v = rest + aside[:, None] * (mu + centre)[None]
+    v = v + (along - excess)[:, None] * (behind / (2 + excess_b))[None]
+    factor = ratio * numerics.sqrt(gain) * stretch
+    cosh = jnp.sqrt(1 + stretch**2 * angle2)
+    y = factor[:, None] * v + cosh[:, None] * centre[None]
     return y.reshape(x.shape)
 
   def _keep(self, old_mean, old_var, mu, var, curv):
