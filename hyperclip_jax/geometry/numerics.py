@@ -272,14 +272,15 @@ class _Quotient(NamedTuple):
     slope: the derivative by r^2, given r^2 and the value, so that it needs
       fewer elementary functions.
     series: coefficients of powers of r^2.
-    below: the r^2 up to which the series is taken; the first term left out is
-      less than rounding in float64.
+    below: the r^2 up to which the series is taken.
+    slope_below: the same for its derivative.
   """
 
   function: Callable[[ModuleType, Any], Any]
   slope: Callable[[Any, Any], Any]
   series: Sequence[float]
   below: float
+  slope_below: float
 
 
 def _sinh(xp, r):
@@ -302,18 +303,21 @@ _SINHC = _Quotient(
   lambda r2, y: y / 2 * ((jnp.sqrt(r2 + (1 / y) ** 2) - 1) / r2),
   [1 / math.factorial(2 * k + 1) for k in range(11)],
   below=1.0,
+  slope_below=1.0,
 )
 _ASINHC = _Quotient(
   lambda xp, r: xp.arcsinh(r),
   lambda r2, y: (1 / jnp.sqrt(1 + r2) - y) / (2 * r2),
   [(-0.25) ** k * math.comb(2 * k, k) / (2 * k + 1) for k in range(26)],
-  below=1 / 4,
+  below=1 / 64,
+  slope_below=1 / 4,
 )
 _LANGEVINC = _Quotient(
   lambda xp, r: 1 / xp.tanh(r) - 1 / r,
   lambda r2, y: (1 / r2 - (1 / _sinh(jnp, jnp.sqrt(r2))) ** 2 - y) / (2 * r2),
   _langevin_series(19),
-  below=1.0,
+  below=1 / 64,
+  slope_below=1.0,
 )
 
 
@@ -333,12 +337,13 @@ def _differentiable(kind, r2):
 def _derivative(kind, primals, tangents):
   (r2,), (change,) = primals, tangents
   value = _differentiable(kind, r2)
-  small = r2 < kind.below
+  below = kind.slope_below
+  small = r2 < below
   series = [k * c for k, c in enumerate(kind.series)][1:]
   rise = jnp.where(
     small,
-    _sum(jnp, series, kind.below, jnp.where(small, r2, 0)),
-    kind.slope(jnp.where(small, kind.below, r2), jnp.where(small, 1, value)),
+    _sum(jnp, series, below, jnp.where(small, r2, 0)),
+    kind.slope(jnp.where(small, below, r2), jnp.where(small, 1, value)),
   )
   return value, rise * change
 

@@ -129,27 +129,35 @@ def _plain(traced: ClosedJaxpr) -> Callable[[Array], Array]:
   whose selection among booleans ONNX Runtime lacks. Slices take the place of
   `unstack`, a primitive that the exporter does not know.
   """
-  jaxpr = traced.jaxpr
 
   def run(rows: Array) -> Array:
-    values = dict(zip(jaxpr.constvars, traced.consts, strict=True))
-    values |= zip(jaxpr.invars, [rows], strict=True)
-    for eqn in jaxpr.eqns:
-      given = [
-        v.val if isinstance(v, Literal) else values[v] for v in eqn.invars
-      ]
-      known = not any(isinstance(x, jax.core.Tracer) for x in given) and all(
-        isinstance(side, int) for v in eqn.outvars for side in v.aval.shape
-      )
-      with jax.ensure_compile_time_eval() if known else nullcontext():
-        values |= zip(eqn.outvars, _bound(eqn, given), strict=True)
-    (out,) = jaxpr.outvars
-    return values[out]
+    (out,) = _outputs(traced, [rows])
+    return out
 
   return run
 
 
+def _outputs(traced: ClosedJaxpr, inputs: Sequence[Any]) -> list[Any]:
+  jaxpr = traced.jaxpr
+  values = dict(zip(jaxpr.constvars, traced.consts, strict=True))
+  values |= zip(jaxpr.invars, inputs, strict=True)
+
+  def value(v: Any) -> Any:
+    return v.val if isinstance(v, Literal) else values[v]
+
+  for eqn in jaxpr.eqns:
+    given = [value(v) for v in eqn.invars]
+    known = not any(isinstance(x, jax.core.Tracer) for x in given) and all(
+      isinstance(side, int) for v in eqn.outvars for side in v.aval.shape
+    )
+    with jax.ensure_compile_time_eval() if known else nullcontext():
+      values |= zip(eqn.outvars, _bound(eqn, given), strict=True)
+  return [value(v) for v in jaxpr.outvars]
+
+
 def _bound(eqn: JaxprEqn, given: list[Any]) -> Sequence[Any]:
+  if eqn.primitive.name == "custom_jvp_call":  # without its derivative
+    return _outputs(eqn.params["call_jaxpr"], given)
   if eqn.primitive.name == "unstack":
     axis = eqn.params["axis"]
     return [

@@ -7,7 +7,7 @@ import pytest
 
 from hyperclip_jax.geometry import numerics
 
-SEAMS = np.array([1 / 4, 1.0])  # r2 at which power series hand over
+SEAMS = np.array([1 / 64, 1 / 4, 1.0])  # r2 at which power series hand over
 DTYPES = ("float32", "float64")
 
 
