@@ -273,7 +273,7 @@ def split_at_centroid(
     Array([0.414..., 0.414...], dtype=float32)
   """
   mu, t_mu, t, rest = _balance(x, curv, None)
-  along, rest, excess = stable.split_by_times(
+  along, excess = stable.along_and_excess(
     x, t, mu[..., None, :], t_mu[..., None], rest, curv
   )
   return mu, along, rest, excess

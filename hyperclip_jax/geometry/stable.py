@@ -140,9 +140,9 @@ def split(
   """Writes points x as (1 + along) mu + rest, in Minkowski space.
 
   1 + along is the ratio of the times, so that the rest has no time component.
-  Both make quantities far from the root without cancellation: cosh(sqrt(c) d) -
-  1 = (c |rest|^2 + along^2) / (2 (1 + along)), and log_mu(x) is a multiple of
-  rest + (along - excess) mu.
+  Distances follow without cancellation, cosh(sqrt(c) d) - 1 = (c |rest|^2 +
+  along^2) / (2 (1 + along)), and log_mu(x) is a multiple of rest + (along -
+  excess) mu.
 
   Args:
     x: points.
@@ -154,37 +154,36 @@ def split(
   """
   t, t_mu = time(x, curv), time(mu, curv)
   rest = x - (t / t_mu)[..., None] * mu
-  return split_by_times(x, t, mu, t_mu, rest, curv)
+  along, excess = along_and_excess(x, t, mu, t_mu, rest, curv)
+  return along, rest, excess
 
 
-def split_by_times(
+def along_and_excess(
   x: Float[Array, "*#batch dim"],
   t: Float[Array, "*#batch"],
   mu: Float[Array, "*#batch dim"],
   t_mu: Float[Array, "*#batch"],
   rest: Float[Array, "*#batch dim"],
   curv: Scalar,
-) -> tuple[
-  Float[Array, "*#batch"], Float[Array, "*#batch dim"], Float[Array, "*#batch"]
-]:
-  """Computes `split` where times and the rest are known.
+) -> tuple[Float[Array, "*#batch"], Float[Array, "*#batch"]]:
+  """Computes what `split` returns where times and the rest are known.
 
   Args:
     x: points.
     t: times of x.
     mu: points to look from.
     t_mu: times of mu.
-    rest: x - t / t_mu mu.
+    rest: x - (t / t_mu) mu.
     curv: c, where the curvature is -c.
 
   Returns:
-    Along, rest and excess.
+    Along and excess.
   """
   root = curv**-0.5
   # Near the root t - t_mu has fewer digits than the excess times.
   along = (dot(x, x) / (t + root) - dot(mu, mu) / (t_mu + root)) / t_mu
   excess = (curv * dot(rest, rest) + along**2) * (t_mu / t / 2)
-  return along, rest, excess
+  return along, excess
 
 
 def along_and_across(
