@@ -6,7 +6,7 @@ too.
 
 from jaxtyping import Float
 
-from hyperclip_jax.geometry import numerics, stable
+from hyperclip_jax.geometry import elementary, numerics, stable
 from hyperclip_jax.geometry.numerics import Array, Scalar, namespace, norm
 from hyperclip_jax.geometry.stable import time
 
@@ -91,7 +91,7 @@ def dist(
     >>> jax.grad(dist)(x, x, 1.0)
     Array([0., 0.], dtype=float32)
   """
-  angle = numerics.acosh1p(stable.excess(x, y, curv))
+  angle = elementary.acosh1p(stable.excess(x, y, curv))
   return angle / namespace(angle, curv).sqrt(curv)
 
 
@@ -128,7 +128,7 @@ def pairwise_dist(
     stable.excess_time(y, curv)[..., None, :],
   )
   xy = numerics.products(x, y)
-  angle = numerics.acosh1p(stable.excess_of_times(tau_x, tau_y, xy, curv))
+  angle = elementary.acosh1p(stable.excess_of_times(tau_x, tau_y, xy, curv))
   return angle / namespace(angle, curv).sqrt(curv)
 
 
@@ -150,6 +150,5 @@ def dist0(
     >>> float(dist0(jnp.array([0.0, jnp.sinh(2.0)]), 1.0))
     2.0
   """
-  xp = namespace(x, curv)
-  root_curv = xp.sqrt(curv)
-  return xp.arcsinh(root_curv * norm(x)) / root_curv
+  root_curv = namespace(x, curv).sqrt(curv)
+  return elementary.asinh(root_curv * norm(x)) / root_curv

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from hyperclip_jax.geometry import numerics, stable
+from hyperclip_jax.geometry import elementary, numerics, stable
 from hyperclip_jax.geometry.numerics import Array, Scalar
 
 SHORTEST = 1e-15  # of normals; shorter ones act as this
@@ -86,8 +86,9 @@ def from_projections(
   sine = along / lengths[lead]
   if r is not None:
     angle = jnp.clip(2 * rc * r, -REACH, REACH)
-    sine = jnp.cosh(angle)[lead] * sine - jnp.sinh(angle)[lead] * k_t[..., None]
-  return (2 / rc * lengths)[lead] * numerics.asinh(sine)
+    sinh, cosh = elementary.sinh_and_cosh(angle)
+    sine = cosh[lead] * sine - sinh[lead] * k_t[..., None]
+  return (2 / rc * lengths)[lead] * elementary.asinh(sine)
 
 
 def fully_connected(
@@ -137,7 +138,8 @@ def at_logits(
     Array([1.1752..., 0.       ], dtype=float32)
   """
   rc = jnp.sqrt(curv)
-  return jnp.sinh(jnp.clip(rc * v, -REACH, REACH)) / rc
+  sinh, _ = elementary.sinh_and_cosh(jnp.clip(rc * v, -REACH, REACH))
+  return sinh / rc
 
 
 def busemann(

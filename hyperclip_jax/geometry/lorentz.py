@@ -31,7 +31,7 @@ import functools
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from hyperclip_jax.geometry import numerics, stable
+from hyperclip_jax.geometry import elementary, numerics, stable
 from hyperclip_jax.geometry.cones import (
   exterior_angle,
   half_aperture,
@@ -88,7 +88,7 @@ def expmap0(
     >>> expmap0(jnp.array([1.0, 0.0]), 1.0)  # sinh(1)
     Array([1.1752..., 0.       ], dtype=float32)
   """
-  return numerics.sinhc(curv * dot(v, v))[..., None] * v
+  return elementary.sinhc(curv * dot(v, v))[..., None] * v
 
 
 def logmap0(
@@ -109,7 +109,7 @@ def logmap0(
     >>> logmap0(jnp.array([jnp.sinh(2.0), 0.0]), 1.0)
     Array([2., 0.], dtype=float32)
   """
-  return numerics.asinhc(curv * dot(x, x))[..., None] * x
+  return elementary.asinhc(curv * dot(x, x))[..., None] * x
 
 
 def expmap(
@@ -133,8 +133,8 @@ def expmap(
     Array([1.1752..., 0.       ], dtype=float32)
   """
   angle2 = curv * stable.squared_length(v, x, curv)
-  grown = numerics.coshm1(angle2)[..., None] * x
-  return x + (grown + numerics.sinhc(angle2)[..., None] * v)
+  grown = elementary.coshm1(angle2)[..., None] * x
+  return x + (grown + elementary.sinhc(angle2)[..., None] * v)
 
 
 def logmap(
@@ -158,9 +158,9 @@ def logmap(
     Array([0.5, 0. ], dtype=float32)
   """
   excess = stable.excess(x, y, curv)
-  angle2 = numerics.squared_acosh1p(excess)
+  angle2 = elementary.squared_acosh1p(excess)
   direction = (y - x) - excess[..., None] * x
-  return direction / numerics.sinhc(angle2)[..., None]
+  return direction / elementary.sinhc(angle2)[..., None]
 
 
 def ptransp(
@@ -326,8 +326,8 @@ def geodesic(
     >>> float(dist0(middle, 1.0).round(4))
     1.0
   """
-  angle2 = numerics.squared_acosh1p(stable.excess(x, y, curv))
-  whole = numerics.sinhc(angle2)
-  weight_x = (1 - t) * numerics.sinhc((1 - t) ** 2 * angle2) / whole
-  weight_y = t * numerics.sinhc(t**2 * angle2) / whole
+  angle2 = elementary.squared_acosh1p(stable.excess(x, y, curv))
+  whole = elementary.sinhc(angle2)
+  weight_x = (1 - t) * elementary.sinhc((1 - t) ** 2 * angle2) / whole
+  weight_y = t * elementary.sinhc(t**2 * angle2) / whole
   return weight_x[..., None] * x + weight_y[..., None] * y

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from hyperclip_jax.geometry import lorentz, numerics, stable
+from hyperclip_jax.geometry import elementary, lorentz, numerics, stable
 from hyperclip_jax.geometry.numerics import Array, Scalar, dot
 
 _MOST_STEPS = 1000
@@ -89,10 +89,10 @@ def _mean_jvp(primals, tangents):
   )
   along, rest, excess = stable.split(x, mu[..., None, :], curv)
   part = (along - excess) / (1 + rc * stable.time(mu, curv))[..., None]
-  ratio, _ = numerics.angle_over_sinh(excess)
+  ratio, _ = elementary.angle_over_sinh(excess)
   logs = ratio[..., None] * (rest + part[..., None] * mu[..., None, :])
   # f = 1 + a^2 L(a) / a, where a^2 = c |log|^2
-  quotient = shares * numerics.langevinc(a2)
+  quotient = shares * elementary.langevinc(a2)
   bend = 1 + dot(quotient, a2)
   columns = jnp.swapaxes(logs, -1, -2)
   moments = numerics.products(quotient[..., None, :] * columns, columns)
@@ -107,7 +107,7 @@ def _mean_jvp(primals, tangents):
 def _mean_log(mu, x, shares, curv):
   """Computes the mean of log_mu(x_i), and c d(mu, x_i)^2."""
   along, rest, excess = stable.split(x, mu[..., None, :], curv)
-  ratio, angle2 = numerics.angle_over_sinh(excess)
+  ratio, angle2 = elementary.angle_over_sinh(excess)
   weights = shares * ratio
   behind = dot(weights, along - excess)
   v = jnp.sum(weights[..., None] * rest, axis=-2) + behind[..., None] * mu
@@ -142,7 +142,7 @@ def variance(
 
 def _angle2(x, y, curv):
   """Computes c d(x, y)^2."""
-  return numerics.squared_acosh1p(stable.excess(x, y, curv))
+  return elementary.squared_acosh1p(stable.excess(x, y, curv))
 
 
 def _shares(x, weights):

@@ -20,7 +20,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from hyperclip_jax.geometry import boosts, lorentz, numerics
+from hyperclip_jax.geometry import boosts, elementary, lorentz, numerics
 from hyperclip_jax.geometry.ball import from_lorentz, to_lorentz
 from hyperclip_jax.geometry.ball_layers import (
   frechet_mean,
@@ -79,7 +79,7 @@ def dist(
   """
   room = (1 - curv * dot(p, p)) * (1 - curv * dot(q, q))
   excess = 2 * curv * dot(p - q, p - q) / room
-  return numerics.acosh1p(excess) / jnp.sqrt(curv)
+  return elementary.acosh1p(excess) / jnp.sqrt(curv)
 
 
 def pairwise_dist(

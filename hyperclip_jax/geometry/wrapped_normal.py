@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, PRNGKeyArray, UInt32
 
-from hyperclip_jax.geometry import boosts, lorentz, numerics
+from hyperclip_jax.geometry import boosts, elementary, lorentz
 from hyperclip_jax.geometry.numerics import Array, Scalar, dot
 
 Key = PRNGKeyArray | UInt32[Array, "2"]
@@ -75,5 +75,5 @@ def log_prob(
   z = v / std
   normal = dot(z, z) / 2 + jnp.sum(jnp.log(std), axis=-1)
   dim = v.shape[-1]
-  volume = (dim - 1) * numerics.log_sinhc(curv * dot(v, v))
+  volume = (dim - 1) * elementary.log_sinhc(curv * dot(v, v))
   return -normal - dim / 2 * math.log(2 * math.pi) - volume

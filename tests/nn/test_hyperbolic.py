@@ -134,6 +134,13 @@ def test_batch_norm_moves_and_scales(mean):
       return layer.apply(variables, x, 1.0, False, mutable=["batch_stats"])
 
     y, state = train(variables)
+    centre_of = lorentz.centroid if mean == "midpoint" else means.frechet_mean
+    both = jnp.stack([variables["batch_stats"]["mean"], centre_of(x, 1.0)])
+    np.testing.assert_allclose(
+      state["batch_stats"]["mean"],
+      lorentz.centroid(both, 1.0, jnp.asarray([0.9, 0.1])),
+      rtol=1e-12,
+    )
     centre = hyperbolic.from_tangent(bias, 1.0)
     np.testing.assert_allclose(means.variance(y, centre, 1.0), 0.5, rtol=1e-5)
     if mean == "frechet":  # a centroid moves when its points are spread out

@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from hyperclip_jax.geometry import beta, hyperplanes, numerics
+from hyperclip_jax.geometry import beta, elementary, hyperplanes, numerics
 from hyperclip_jax.geometry.numerics import Scalar, dot
 from hyperclip_jax.nn.hyperbolic import linear, tangent, windows
 
@@ -170,7 +170,7 @@ class PoincareConv(nn.Module):
     # The patch of length |u| is the point with k t = cosh(r), r = 2 k |u|. One
     # sinh(r / 2) gives cosh(r) - 1, cosh(r / 2) and so sinh(r), too.
     r2 = 4 * curv * slide.sum(dot(u, u))
-    half = numerics.sinhc(r2 / 4)
+    half = elementary.sinhc(r2 / 4)
     excess = r2 / 2 * half**2
     k_t = 1 + excess
     stretch = half * jnp.sqrt(1 + excess / 2)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from hyperclip_jax.geometry import lorentz, means, numerics, stable
+from hyperclip_jax.geometry import elementary, lorentz, means, numerics, stable
 from hyperclip_jax.geometry.numerics import Scalar, dot
 from hyperclip_jax.nn.hyperbolic import tangent
 from hyperclip_jax.nn.hyperbolic.linear import wide
@@ -64,7 +64,7 @@ class BatchNorm(nn.Module):
     else:
       mu = old_mean.value if running else means.frechet_mean(rows, curv)
       along, rest, excess = stable.split(rows, mu[None], curv)
-    ratio, angle2 = numerics.angle_over_sinh(excess)
+    ratio, angle2 = elementary.angle_over_sinh(excess)
     if running:
       var = old_var.value
     else:
@@ -88,8 +88,9 @@ class BatchNorm(nn.Module):
     return y.reshape(x.shape)
 
   def _keep(self, old_mean, old_var, mu, var, curv):
-    """Updates the running statistics, on the geodesic from old to new."""
-    weights = jnp.asarray([self.momentum, 1 - self.momentum], mu.dtype)
-    both = jnp.stack([old_mean.value, mu])
-    old_mean.value = lorentz.centroid(both, curv, weights)
+    """Updates the running statistics; the mean is the centroid of both."""
+    old, new = self.momentum, 1 - self.momentum
+    _, _, excess = stable.split(mu, old_mean.value, curv)
+    mixed = old * old_mean.value + new * mu
+    old_mean.value = mixed / jnp.sqrt(1 + 2 * old * new * excess)
     old_var.value = self.momentum * old_var.value + (1 - self.momentum) * var

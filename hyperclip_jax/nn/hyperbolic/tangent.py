@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hyperclip_jax.geometry import boosts, hyperplanes, lorentz, numerics
+from hyperclip_jax.geometry import boosts, elementary, hyperplanes, lorentz
 from hyperclip_jax.geometry.numerics import Scalar, dot
 
 
@@ -52,7 +52,7 @@ def stretch(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   most = hyperplanes.REACH**2
   far = r2 > most
   size = hyperplanes.REACH / jnp.sqrt(jnp.where(far, r2, most))
-  return size * numerics.sinhc(jnp.where(far, most, r2))
+  return size * elementary.sinhc(jnp.where(far, most, r2))
 
 
 def to_tangent(
