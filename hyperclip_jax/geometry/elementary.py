@@ -38,7 +38,8 @@ def sinh_and_cosh(
 @jax.custom_jvp
 def _sinh_and_cosh(x):
   grown = jnp.expm1(jnp.abs(x))
-  shrunk = grown / (1 + grown)  # 1 - exp(-|x|)
+  # 1 - exp(-|x|), also where the exponential overflows
+  shrunk = jnp.where(jnp.isinf(grown), 1, grown / (1 + grown))
   sinh = (grown + shrunk) / 2
   return jnp.where(x < 0, -sinh, sinh), 1 + grown * shrunk / 2
 
@@ -209,7 +210,7 @@ _LANGEVINC = _Quotient(
   lambda xp, r: 1 / xp.tanh(r) - 1 / r,
   lambda r2, y: (1 / r2 - (1 / _sinh(jnp, jnp.sqrt(r2))) ** 2 - y) / (2 * r2),
   _langevin_series(19),
-  below=1 / 64,
+  below=1.0,
   slope_below=1.0,
 )
 

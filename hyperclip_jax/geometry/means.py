@@ -30,8 +30,10 @@ def frechet_mean(
   The iteration mu <- exp_mu(sum_i w_i log_mu(x_i) / h) starts at the centroid;
   h, the mean of a coth(a) with a = sqrt(c) d_i, bounds the second derivative,
   so that no step goes too far. It ends when no step is longer than rounding
-  makes it, at the latest after 1000. Derivatives of any order are those of the
-  implicit function theorem, with one linear solve (Lou et al., 2020).
+  makes it, at the latest after 1000. In float32 rounding makes steps of .1 and
+  more from a radius of 12 / sqrt(c) on: there the centroid is as good, and
+  stays. Derivatives of any order are those of the implicit function theorem,
+  with one linear solve (Lou et al., 2020).
 
   Args:
     x: points; the mean is over axis -2.
@@ -63,8 +65,11 @@ def _mean(x, shares, curv):
     v = v / bend[..., None]
     length = rc * jnp.sqrt(stable.squared_length(v, mu, curv))
     noise = 8 * jnp.finfo(x.dtype).eps * (1 + jnp.max(a, axis=-1))
-    moving = length > noise * rc * stable.time(mu, curv)
-    return lorentz.expmap(mu, v, curv), jnp.any(moving), count + 1
+    noise = noise * rc * stable.time(mu, curv)
+    moving = length > noise
+    sure = (moving | (noise < 0.1))[..., None]
+    new = jnp.where(sure, lorentz.expmap(mu, v, curv), mu)
+    return new, jnp.any(moving), count + 1
 
   def unfinished(state):
     return state[1] & (state[2] < _MOST_STEPS)

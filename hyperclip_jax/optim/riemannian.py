@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, Integer, PyTree
 
 from hyperclip_jax.geometry.manifolds import Flat, Manifold
 
@@ -165,7 +165,7 @@ def riemannian_adam(
 
 def sgd_rows(
   table: Float[Array, "rows dim"],
-  ids: Int[Array, "*batch"],
+  ids: Integer[Array, "*batch"],
   grads: Float[Array, "*batch dim"],
   learning_rate: float | Float[Array, ""],
   manifold: Manifold,
@@ -197,7 +197,12 @@ def sgd_rows(
            [-1.1752...]], dtype=float32)
   """
   rows, dim = table.shape
-  ids, grads = ids.reshape(-1), grads.reshape(-1, dim)
+  if not ids.size:
+    return table
+  # Narrow numbers have no room for those of `_sorted`.
+  ids = ids.reshape(-1).astype(int)
+  ids = jnp.where(ids < 0, ids + rows, ids)  # as NumPy counts them
+  grads = grads.reshape(-1, dim)
   # Each row once; the places that are left over point behind the table.
   ids, order = _sorted(ids, rows)
   place = jnp.cumsum(jnp.append(0, (ids[1:] != ids[:-1]).astype(jnp.int32)))

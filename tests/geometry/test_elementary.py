@@ -157,6 +157,14 @@ def test_derivatives_of_sinh_cosh_and_asinh(dtype):
         np.testing.assert_allclose(found, truth, 16 * np.finfo(dtype).eps)
 
 
+def test_sinh_and_cosh_where_they_overflow():
+  x = jnp.asarray([-jnp.inf, -89.5, 89.5, jnp.inf])
+  sinh, cosh = elementary.sinh_and_cosh(x)
+  np.testing.assert_array_equal(sinh, np.sign(x) * np.inf)
+  np.testing.assert_array_equal(cosh, np.inf)
+  assert np.isnan(elementary.sinh_and_cosh(jnp.full(1, jnp.nan))).all()
+
+
 def test_asinh_where_squares_overflow():
   x = jnp.asarray([-5e37, -1e20, 1e19, 2e19, 3e37, 3e38])
   value, first, second = _derivatives(elementary.asinh, x)

@@ -192,6 +192,17 @@ def test_frechet_mean_of_far_points_is_found():
   np.testing.assert_allclose(jnp.mean(logs, axis=1), 0, atol=1e-11)
 
 
+@pytest.mark.parametrize("radius", [10, 14, 18, 22, 26, 35])
+def test_frechet_mean_far_out_in_float32(radius):
+  """Rounding must not carry it away: it stays with the centroid."""
+  u = np.zeros((3, 3), np.float32)
+  u[:, 0] = radius + np.array([0, 0.5, -1])
+  mu = means.frechet_mean(lorentz.expmap0(jnp.asarray(u), 1.0), 1.0)
+  np.testing.assert_allclose(
+    lorentz.logmap0(mu, 1.0), [radius - 1 / 6, 0, 0], atol=0.02
+  )
+
+
 def test_frechet_mean_of_points_whose_distance_overflows_is_finite():
   u = np.outer([1.0] + 10 * [-1.0], [35.0, 0.0]).astype(np.float32)
   x = lorentz.expmap0(jnp.asarray(u), 1.0)

@@ -220,6 +220,46 @@ def test_batch_norm_of_a_batch_on_eight_devices():
     np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
 
 
+def test_long_patches_are_shortened():
+  """Vectors of a length of 60 give the points of those of 40."""
+  u = np.full((1, 4, 4, 3), 60.0, np.float32)
+  layer = hyperbolic.PoincareConv(4, (3, 3))
+  variables = layer.init(jax.random.key(0), jnp.asarray(u), 1.0)
+
+  @jax.jit
+  def run(u):
+    of = functools.partial(layer.apply, variables, method="of_tangents")
+    return jax.value_and_grad(lambda u: jnp.log1p(of(u, 1.0) ** 2).sum())(u)
+
+  for found in map(np.asarray, (*run(u), *run(100 * u))):
+    assert np.isfinite(found).all()
+  np.testing.assert_allclose(run(u)[0], run(100 * u)[0], rtol=1e-5)
+
+
+def test_batch_norm_with_a_scale_below_0_acts_as_with_0():
+  x, layer = _points(9, 3), hyperbolic.BatchNorm(use_running_average=False)
+  variables = _run(layer, x, 1.0)[1]
+  params = {"bias": jnp.ones(3), "scale": jnp.float32(-1)}
+  y, _ = layer.apply(
+    {**variables, "params": params}, x, 1.0, mutable=["batch_stats"]
+  )
+  centre = hyperbolic.from_tangent(jnp.ones(3), 1.0)
+  np.testing.assert_allclose(y, jnp.broadcast_to(centre, y.shape), rtol=1e-6)
+
+
+def test_a_head_of_ideal_points_takes_points_of_its_dimension():
+  head = hyperbolic.MaxSeparationMLR(3, ideal=True)
+  with pytest.raises(ValueError, match="3 classes take points of 2 dimensions"):
+    head.apply({}, jnp.ones((1, 1)), 1.0)
+
+
+@pytest.mark.parametrize("pool", [hyperbolic.avg_pool, hyperbolic.max_pool])
+def test_pooling_of_windows_beside_the_image(pool):
+  with pytest.raises(ValueError, match=r"less than the window of \(2, 2\)"):
+    pool(jnp.ones((1, 2, 2, 1)), 1.0, (2, 2), padding=2)
+  assert pool(jnp.ones((1, 3, 3, 2)), 1.0, (5, 5)).shape == (1, 0, 0, 2)
+
+
 def test_pooling_keeps_constants():
   x = jnp.broadcast_to(jnp.array([3.0, -4.0]), (1, 5, 5, 2))
 
@@ -279,6 +319,17 @@ def test_attention_of_one_key_is_its_value():
   np.testing.assert_allclose(y, jnp.broadcast_to(v, (2, 5, 4)), rtol=1e-5)
 
 
+def test_each_example_may_have_a_mask():
+  x = _points(2, 5, 4)
+  masks = jnp.stack([jnp.tril(jnp.ones((5, 5), bool)), jnp.ones((5, 5), bool)])
+  for layer in (hyperbolic.LorentzAttention(2), hyperbolic.LorentzBlock(2)):
+    variables = _run(layer, x, 1.0)[1]
+    both = layer.apply(variables, x, 1.0, masks)
+    for found, one, mask in zip(both, x, masks, strict=True):
+      alone = layer.apply(variables, one, 1.0, mask)
+      np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-5)
+
+
 def test_attention_is_the_centroid_of_its_weights():
   q, k, v = (_points(4, 3, seed=s) for s in range(3))
   mask = jnp.tril(jnp.ones((4, 4), bool))
@@ -330,6 +381,20 @@ def test_labels():
   variables = _Net().init(jax.random.key(0), ids)
   assert set(variables) == {"params"}
   assert all(isinstance(a, jax.Array) for a in jax.tree.leaves(variables))
+
+
+def test_labels_of_a_module_with_a_switch():
+  class Net(nn.Module):
+    @nn.compact
+    def __call__(self, ids, train):
+      x = hyperbolic.Embedding(7, 2, name="table")(ids, 1.0)
+      return hyperbolic.BatchNorm(name="norm")(x, 1.0, not train)
+
+  ids = jax.ShapeDtypeStruct((3,), jnp.int32)
+  found = hyperbolic.labels(Net(), 1.0, ids, True)
+  assert found == hyperbolic.labels(Net(), 1.0, ids, train=True)
+  assert found["table"] == {"embedding": manifolds.Lorentz(1.0)}
+  assert found["norm"] == {"bias": None, "scale": None}
 
 
 def test_a_net_with_points_and_a_curvature_learns(standard_promotion):

@@ -241,6 +241,26 @@ def test_rows_of_a_table(float64):
   np.testing.assert_allclose(moved[jnp.asarray([0, 1, 4])], 0.5, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16])
+def test_rows_by_narrow_numbers(dtype):
+  last = min(np.iinfo(dtype).max, 1999)
+  ids = jnp.asarray(np.array([last, 7, last] * 30, dtype))
+  moved = riemannian.sgd_rows(
+    jnp.zeros((2000, 1)), ids, jnp.ones((90, 1)), 0.01, manifolds.Lorentz(1.0)
+  )
+  assert np.flatnonzero(moved).tolist() == [7, last]
+
+
+def test_rows_from_the_end_and_none():
+  table, manifold = jnp.zeros((4, 1)), manifolds.Lorentz(1.0)
+  ids, grads = jnp.asarray([-1, 3, 0]), jnp.ones((3, 1))
+  moved = riemannian.sgd_rows(table, ids, grads, 0.5, manifold)
+  wanted = [-np.sinh(0.5), 0, 0, -np.sinh(1)]
+  np.testing.assert_allclose(moved[:, 0], wanted, rtol=1e-6)
+  same = riemannian.sgd_rows(table, ids[:0], grads[:0], 0.5, manifold)
+  np.testing.assert_array_equal(same, table)
+
+
 def test_it_needs_params():
   optimizer = riemannian.riemannian_sgd(0.1, None)
   x = jnp.zeros(3)

@@ -84,7 +84,7 @@ class LorentzAttention(nn.Module):
     self,
     x: Float[Array, "*batch n dim"],
     curv: Scalar,
-    mask: Bool[Array, "n n"] | None = None,
+    mask: Bool[Array, "*#batch n n"] | None = None,
   ) -> Float[Array, "*batch n dim"]:
     dim = x.shape[-1]
     if dim % self.num_heads:
@@ -100,7 +100,8 @@ class LorentzAttention(nn.Module):
     start = nn.initializers.constant((dim // self.num_heads) ** -0.5)
     scale = self.param("scale", start, ()).astype(q.dtype)
     if mask is not None:
-      mask = mask.reshape((1,) * (q.ndim - 2) + mask.shape)
+      lead = (1,) * (x.ndim - mask.ndim)
+      mask = mask.reshape(lead + mask.shape)[..., None, :, :]  # of all heads
     y = lorentz_attention(q, k, v, curv, scale, mask)
     y = y.swapaxes(-2, -3).reshape(x.shape)
     return LorentzDense(dim, dtype=self.dtype, name="out")(y, curv)
@@ -132,7 +133,7 @@ class LorentzBlock(nn.Module):
     self,
     x: Float[Array, "*batch n dim"],
     curv: Scalar,
-    mask: Bool[Array, "n n"] | None = None,
+    mask: Bool[Array, "*#batch n n"] | None = None,
   ) -> Float[Array, "*batch n dim"]:
     x, dim = wide(x), x.shape[-1]
     attention = LorentzAttention(self.num_heads, self.dtype, name="attention")

@@ -213,6 +213,11 @@ class MaxSeparationMLR(nn.Module):
   ) -> Float[Array, "*batch c"]:
     x = wide(x)
     columns = jnp.asarray(prototypes(self.num_classes), x.dtype)
+    if x.shape[-1] != len(columns):
+      raise ValueError(
+        f"{self.num_classes} classes take points of {len(columns)} dimensions, "
+        f"found {x.shape[-1]}"
+      )
     if self.ideal:
       return -self.radius * hyperplanes.busemann(x, columns, curv)
     return self.radius * hyperplanes.logits(x, columns, None, curv)

@@ -25,7 +25,7 @@ class BatchNorm(nn.Module):
     use_running_average: whether to use the running statistics; here or when
       called.
     momentum: weight of the old running statistics in an update.
-    epsilon: number added to V.
+    epsilon: number added to V. (A scale below 0 acts as 0.)
     mean: "midpoint", the centroid, or "frechet", for which the mean of the
       result is b exactly, at the price of an iteration.
 
@@ -71,7 +71,7 @@ class BatchNorm(nn.Module):
       var = jnp.mean(angle2) / curv
       if not self.is_initializing():
         self._keep(old_mean, old_var, mu, var, curv)
-    gain = scale / (var + self.epsilon)
+    gain = jnp.maximum(scale, 0) / (var + self.epsilon)
     angle2 = gain * angle2
     stretch = tangent.stretch(angle2)  # sinh(a) / a of the new angle a
     centre = lorentz.expmap0(2 * bias, curv)

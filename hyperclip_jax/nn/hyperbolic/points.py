@@ -52,6 +52,7 @@ def labels(
   module: nn.Module,
   curv: Scalar | Callable[[PyTree], Scalar],
   *inputs: Any,
+  **options: Any,
 ) -> Any:
   """Labels the parameters of a module for `optim.riemannian`.
 
@@ -60,7 +61,9 @@ def labels(
   Args:
     module: module, of which `point_param` makes some parameters.
     curv: curvature of the points, or params -> curvature where it is trained.
-    inputs: arguments of the module, as for its `init`; their shapes suffice.
+    inputs: arguments of the module, as for its `init`; of arrays the shapes
+      suffice.
+    options: its keyword arguments, such as `train=True`.
 
   Returns:
     Tree like the parameters, with `manifolds.Lorentz(curv)` where points are
@@ -73,11 +76,22 @@ def labels(
     >>> labels(table, 1.0, jnp.zeros(1, int), 1.0)
     {'embedding': Lorentz(curv=1.0)}
   """
+  leaves, structure = jax.tree.flatten((inputs, options))
+  shaped = [hasattr(leaf, "shape") for leaf in leaves]
+
+  def init(arrays):
+    found = iter(arrays)
+    all_ = [
+      next(found) if array else leaf
+      for array, leaf in zip(shaped, leaves, strict=True)
+    ]
+    inputs, options = jax.tree.unflatten(structure, all_)
+    return module.init(jax.random.key(0), *inputs, **options)
+
   token = _PATHS.set(set())
   try:
-    variables = jax.eval_shape(
-      lambda *inputs: module.init(jax.random.key(0), *inputs), *inputs
-    )
+    arrays = [a for a, array in zip(leaves, shaped, strict=True) if array]
+    variables = jax.eval_shape(init, arrays)
     paths = _PATHS.get() or set()
   finally:
     _PATHS.reset(token)

@@ -43,7 +43,7 @@ def avg_pool(
   lead = x.shape[: x.ndim - rank - 1]
   spatial = x.shape[len(lead) : -1]
   strides = windows.sizes(strides, rank)
-  pads = windows.pads(padding, spatial, window_shape, strides, (1,) * rank)
+  pads = _pads(padding, spatial, window_shape, strides)
   image = x.reshape(math.prod(lead), *spatial, x.shape[-1])
   points = windows.stack(image, window_shape, strides, pads)
   weights = None
@@ -103,7 +103,7 @@ def max_pool(
   rank = len(window_shape)
   strides = windows.sizes(strides, rank)
   spatial = x.shape[x.ndim - rank - 1 : -1]
-  pads = windows.pads(padding, spatial, window_shape, strides, (1,) * rank)
+  pads = _pads(padding, spatial, window_shape, strides)
 
   def pool(u):
     lead = (1,) * (u.ndim - rank - 1)
@@ -117,3 +117,13 @@ def max_pool(
     )
 
   return tangent.in_tangent(pool, x, curv)
+
+
+def _pads(padding, spatial, window, strides):
+  """Computes pads, of which none may hold a whole window."""
+  pads = windows.pads(padding, spatial, window, strides, (1,) * len(window))
+  if any(max(pad) >= w for pad, w in zip(pads, window, strict=True)):
+    raise ValueError(
+      f"padding must be less than the window of {tuple(window)}, found {pads}"
+    )
+  return pads

@@ -107,7 +107,7 @@ def stack(
         (
           slice(None),
           *(
-            slice(start, n - w + start + 1, s)
+            slice(start, max(n - w + start + 1, start), s)
             for start, n, w, s in zip(
               place, lengths, window, strides, strict=True
             )
