@@ -177,7 +177,7 @@ def build(cls: type[S], values: Any) -> S:
     kind = hints[name]
     if not dataclasses.is_dataclass(kind):
       value = _settled(value, kind)
-      if _fits(value, kind):
+      if _fits(value, kind) or not _supported(kind):
         given[name] = value
       else:
         wrong.append(_misfit(name, value, kind))
@@ -309,6 +309,12 @@ def _field_problems(section: Section) -> Iterator[str]:
       if type(value) is not kind:
         yield f"{name} must be a section, found {shown(repr(value))}"
       continue
+    if not _supported(kind):
+      yield (
+        f"{name} is declared as {shown(str(kind))}: a field may be bool, int, "
+        "float, str, a tuple[..., ...] of one of these, or a Section"
+      )
+      continue
     if not _fits(value, kind):
       yield _misfit(name, value, kind)
       continue
@@ -344,6 +350,14 @@ def _settled(value: Any, kind: Any) -> Any:
     return tuple(_settled(one, item) for one in value)
   whole = type(value) is int and abs(value) < 2**63  # larger have no float
   return float(value) if kind is float and whole else value
+
+
+def _supported(kind: Any) -> bool:
+  """Whether values of a type can be checked, and set by flags."""
+  if get_origin(kind) is tuple:
+    (item, *rest) = get_args(kind)
+    return all(one in (item, ...) for one in rest) and _supported(item)
+  return isinstance(kind, type) and kind in WANTED and kind is not tuple
 
 
 def _fits(value: Any, kind: Any) -> bool:

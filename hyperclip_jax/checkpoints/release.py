@@ -29,7 +29,6 @@ OLD_FILE = "config.json"  # in releases of version 1, and in runs
 CHECKPOINTS = "checkpoints"  # folder of a run
 MAX_CONFIG = 1_000_000  # bytes
 CHECKED = "checked"  # key of the digest of options and shapes that fit
-STORED = "F32"  # dtype of all weights
 SHOWN = 4  # keys of each kind listed in a message
 
 
@@ -43,7 +42,7 @@ class Release(NamedTuple):
   Attributes:
     system: name of its system.
     options: `Options` of the system.
-    variables: float32 arrays, with the trained ones under "params".
+    variables: arrays, with the trained ones under "params".
   """
 
   system: str
@@ -73,16 +72,25 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
   return config
 
 
-def describe(
+def describe(folder: pathlib.Path, system: str, options: Any) -> None:
+  """Writes the model.json of a run; see `description`."""
+  content = description(folder, system, options)
+  write_whole(folder / MODEL_FILE, json.dumps(content, indent=2) + "\n")
+
+
+def description(
   folder: pathlib.Path, system: str, options: Any, entries: Entries = NOTHING
-) -> None:
-  """Writes the model.json of a folder, and copies the files of the options.
+) -> dict[str, Any]:
+  """Makes the content of a model.json, and copies the files of the options.
 
   Args:
     folder: folder of a run or release.
     system: name of the system.
     options: options of the system.
     entries: dtypes and shapes of a release's weights, which were checked.
+
+  Returns:
+    JSON object.
 
   Raises:
     FileExistsError: the folder contains another model.json.
@@ -104,15 +112,15 @@ def describe(
     if not (folder / name).exists() or not source.samefile(folder / name):
       write_whole(folder / name, files.read_bytes(source))
     values[field] = name
-  description: dict[str, Any] = {
+  content: dict[str, Any] = {
     "format": FORMAT,
     "format_version": VERSION,
     "system": system,
     "options": values,
   }
   if entries:
-    description[CHECKED] = _digest(system, values, entries)
-  write_whole(path, json.dumps(description, indent=2) + "\n")
+    content[CHECKED] = _digest(system, values, entries)
+  return content
 
 
 def described(folder: pathlib.Path, trust_system: bool) -> tuple[str, Any]:
@@ -232,10 +240,13 @@ def write(folder: str | pathlib.Path, release: Release, shapes: Any) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   flat = traverse_util.flatten_dict(dict(release.variables), sep=".")
   arrays = {name: np.asarray(leaf) for name, leaf in flat.items()}
-  entries = {name: (STORED, array.shape) for name, array in arrays.items()}
+  entries = _flat(release.variables, "")
   _check(folder / WEIGHTS_FILE, entries, _flat(shapes, ""))
-  describe(folder, release.system, release.options, entries)
-  tensors.write(folder / WEIGHTS_FILE, arrays, {"format": FORMAT})
+  described = description(folder, release.system, release.options, entries)
+  # Weights first: where they cannot be written, the former release stays.
+  metadata = {"format": FORMAT, CHECKED: described[CHECKED]}
+  tensors.write(folder / WEIGHTS_FILE, arrays, metadata)
+  write_whole(folder / MODEL_FILE, json.dumps(described, indent=2) + "\n")
 
 
 def read_weights(folder: pathlib.Path, shapes: Callable[[], Any]) -> Any:
@@ -248,12 +259,12 @@ def read_weights(folder: pathlib.Path, shapes: Callable[[], Any]) -> Any:
       since tracing the towers takes as long as all the rest.
 
   Returns:
-    Tree of float32 arrays.
+    Tree of arrays.
 
   Raises:
     FileNotFoundError: there are no weights.
-    ValueError: they do not fit, which lists keys missing and unexpected, or are
-      not finite.
+    ValueError: they do not fit, which lists keys missing and unexpected, are
+      not finite, or belong to another model.json.
   """
   path = folder / WEIGHTS_FILE
   # version 1 has parameters only
@@ -264,7 +275,8 @@ def read_weights(folder: pathlib.Path, shapes: Callable[[], Any]) -> Any:
       name: (entry.get_dtype(), tuple(entry.get_shape()))
       for name, entry in entries.items()
     }
-    if not _checked(folder, found):
+    digest = (file.metadata() or {}).get(CHECKED)
+    if not _checked(folder, found, digest):
       _check(path, found, _flat(shapes(), prefix))
     flat = {name: file.get_tensor(name) for name in found}
   try:
@@ -278,7 +290,7 @@ def read_weights(folder: pathlib.Path, shapes: Callable[[], Any]) -> Any:
 def _flat(shapes: Any, prefix: str) -> Entries:
   flat: dict[str, Any] = traverse_util.flatten_dict(dict(shapes), sep=".")
   return {
-    name.removeprefix(prefix): (STORED, leaf.shape)
+    name.removeprefix(prefix): (tensors.dtype_name(leaf.dtype), leaf.shape)
     for name, leaf in flat.items()
   }
 
@@ -295,14 +307,23 @@ def _check(path: pathlib.Path, found: Entries, wanted: Entries) -> None:
       )
 
 
-def _checked(folder: pathlib.Path, found: Entries) -> bool:
-  """Whether `write` has checked weights of these shapes with these options."""
+def _checked(folder: pathlib.Path, found: Entries, digest: str | None) -> bool:
+  """Whether `write` has checked weights of these shapes with these options.
+
+  The code of other packages may have changed since.
+  """
   if not (folder / MODEL_FILE).exists():
     return False
   config = read_json(folder / MODEL_FILE)
-  return config.get(CHECKED) == _digest(
-    config.get("system"), config.get("options"), found
-  )
+  if digest is not None and config.get(CHECKED, digest) != digest:
+    raise ValueError(
+      f"{folder}: {WEIGHTS_FILE} and {MODEL_FILE} are of different models, "
+      "perhaps since saving was interrupted: save or copy both again"
+    )
+  system = config.get("system")
+  return bool(systems.NAME.fullmatch(str(system))) and config.get(
+    CHECKED
+  ) == _digest(system, config.get("options"), found)
 
 
 def _digest(system: Any, options: Any, entries: Entries) -> str:

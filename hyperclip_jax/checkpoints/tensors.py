@@ -35,6 +35,20 @@ def write(
   write_whole(path, safetensors.numpy.save(dense, metadata))
 
 
+def dtype_name(dtype: Any) -> str:
+  """Names a dtype as the header of such a file does, "F32" for float32."""
+  kinds = {
+    "float": "F",
+    "bfloat": "BF",
+    "int": "I",
+    "uint": "U",
+    "bool": "BOOL",
+  }
+  name = np.dtype(dtype).name
+  kind = name.rstrip("0123456789")
+  return kinds.get(kind, kind) + name.removeprefix(kind)
+
+
 @contextlib.contextmanager
 def opened(path: pathlib.Path) -> Iterator[Any]:
   """Context manager that yields a `safetensors.safe_open` handle.

@@ -116,7 +116,7 @@ def start(
   else:
     nothing = np.zeros((0, model.width), np.float32)
     things = Things(model.index(nothing, []), [])
-  folder = _data_folder(source)
+  folder = _data_folder(source, "." in model.system)  # trusted by a flag
   if folder is None:
     return Start(PHRASES, _emoji(), things, FONT)
   source_of = TarSource(expand(f"{folder}/val/*.tar"), 1)
@@ -285,12 +285,12 @@ def _phrases(parents: Parents) -> list[str]:
   return [node for node in parents if node in above][:MOST_PHRASES]
 
 
-def _data_folder(source: str) -> pathlib.Path | None:
+def _data_folder(source: str, trust_system: bool) -> pathlib.Path | None:
   """Finds the generated data set that a run was trained on."""
   if not (files.expanded(source) / config_lib.FILE).exists():
     return None
   try:
-    named = config_lib.read(source).data.labelled
+    named = config_lib.read(source, trust_system).data.labelled
   except ValueError:
     return None  # A release.
   folder = pathlib.Path(named)

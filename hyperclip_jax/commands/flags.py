@@ -272,7 +272,7 @@ COMMANDS = {
   "eval": Command(
     "evaluates the newest checkpoint of a run and rewrites its report",
     "train:evaluate",
-    (_WORKDIR, *_PROCESSES),
+    (_WORKDIR, _TRUST, *_PROCESSES),
     # only paths of the data may change
     overrides=(
       "data.held_out",
@@ -486,6 +486,7 @@ COMMANDS = {
         whole(0),
         32,
       ),
+      _TRUST,
     ),
     details=(
       "hyperclip report RUN RUN RUN\n"

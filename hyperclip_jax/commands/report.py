@@ -20,7 +20,8 @@ def report(options: argparse.Namespace) -> None:
       )
     if options.runs:
       output = options.output or COMPARISON
-      comparison.write([*map(files.expanded, options.runs)], output)
+      runs = [*map(files.expanded, options.runs)]
+      comparison.write(runs, output, options.trust_system)
       print(f"{output}: {len(options.runs)} runs")
       return
     if options.output is None:

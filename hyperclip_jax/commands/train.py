@@ -49,7 +49,9 @@ def evaluate(options: argparse.Namespace) -> None:
   """Evaluates the newest checkpoint of a run and rewrites its report."""
   try:
     join(options)
-    config, sample = evaluated(options.workdir, options.overrides)
+    config, sample = evaluated(
+      options.workdir, options.overrides, options.trust_system
+    )
     model = pretrained.load(options.workdir, trust_system=config.trust_system)
   except (ImportError, ValueError, OSError) as error:
     fail(error)
@@ -96,7 +98,8 @@ def trained_by(options: argparse.Namespace) -> config_lib.Config:
   if options.config is not None:
     config = config_tree.load(options.config)
   elif (options.workdir / config_lib.FILE).exists():
-    config = config_lib.read(options.workdir)
+    trusted = any(name == "trust_system" for name, _ in options.overrides)
+    config = config_lib.read(options.workdir, trusted)
   else:
     raise FileNotFoundError(
       f"{options.workdir} holds no run yet: give --config=FILE to start one"
@@ -110,13 +113,16 @@ def trained_by(options: argparse.Namespace) -> config_lib.Config:
 
 
 def evaluated(
-  workdir: pathlib.Path, overrides: list[config_tree.Override]
+  workdir: pathlib.Path,
+  overrides: list[config_tree.Override],
+  trust_system: bool = False,
 ) -> tuple[config_lib.Config, held_out.Sample]:
   """Reads the config of a run, and the records to evaluate on.
 
   Args:
     workdir: folder of the run.
     overrides: dotted names and values, such as the place of moved data.
+    trust_system: see `config.read`.
 
   Returns:
     Config with the overrides, and the records.
@@ -125,7 +131,7 @@ def evaluated(
     ValueError: there is no run, or an override is invalid.
     OSError: the data cannot be read.
   """
-  config = config_lib.read(workdir)
+  config = config_lib.read(workdir, trust_system)
   config_lib.override(config, overrides)
   config_lib.validate(config, config.mesh.model)
   try:

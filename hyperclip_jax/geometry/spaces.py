@@ -45,7 +45,7 @@ def to_json(space: Space) -> dict[str, Any]:
   """Describes a space for a file, such as {"name": "sphere"}.
 
   Raises:
-    TypeError: the space is none of `KINDS`.
+    ValueError: the space is none of `KINDS`.
 
   Examples:
     >>> from_json(to_json(Lorentz(0.9)))
@@ -58,7 +58,7 @@ def to_json(space: Space) -> dict[str, Any]:
         field: value if isinstance(value, str) else np.asarray(value).tolist()
         for field, value in values.items()
       }
-  raise TypeError(
+  raise ValueError(
     f"files know no space {type(space).__name__}, only {', '.join(KINDS)}: "
     "keep the embeddings in a file of your own"
   )

@@ -90,6 +90,7 @@ def embed(
       writing them.
   """
   check(output)
+  space = spaces.to_json(model.space)
   folder = output.with_name(f"{output.name}.parts")
   folder.mkdir(exist_ok=True)
   with files.lock(folder):
@@ -107,7 +108,7 @@ def embed(
     info = {
       "system": model.system,
       "model": model.fingerprint,
-      "space": spaces.to_json(model.space),
+      "space": space,
       "left_out": left_out,
     }
     rows = sum(len(_names(part)) for part in parts)

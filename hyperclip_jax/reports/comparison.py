@@ -74,12 +74,17 @@ class Run(NamedTuple):
   results: Mapping[str, float]
 
 
-def write(workdirs: Sequence[pathlib.Path], output: pathlib.Path) -> None:
+def write(
+  workdirs: Sequence[pathlib.Path],
+  output: pathlib.Path,
+  trust_system: bool = False,
+) -> None:
   """Writes a page that compares runs.
 
   Args:
     workdirs: folders of the runs, at least one.
     output: HTML file to write.
+    trust_system: whether systems of other packages may be imported.
 
   Raises:
     FileNotFoundError: a folder holds no run.
@@ -89,7 +94,10 @@ def write(workdirs: Sequence[pathlib.Path], output: pathlib.Path) -> None:
   if len({*resolved}) < len(resolved):
     raise ValueError(f"a run is given twice: {', '.join(map(str, workdirs))}")
   names = measures.names(resolved)
-  runs = {n: read(w) for n, w in zip(names, workdirs, strict=True)}
+  runs = {
+    name: read(workdir, trust_system)
+    for name, workdir in zip(names, workdirs, strict=True)
+  }
   sections = {
     "Runs": _facts(runs),
     "What differs": _differences(runs),
@@ -115,11 +123,12 @@ def write(workdirs: Sequence[pathlib.Path], output: pathlib.Path) -> None:
   write_whole(output, page, errors="replace")
 
 
-def read(workdir: pathlib.Path) -> Run:
+def read(workdir: pathlib.Path, trust_system: bool = False) -> Run:
   """Reads what a run has written.
 
   Args:
     workdir: folder of the run.
+    trust_system: whether a system of another package may be imported.
 
   Returns:
     Config, facts, metrics and results.
@@ -128,7 +137,7 @@ def read(workdir: pathlib.Path) -> Run:
     FileNotFoundError: it holds no run.
     ValueError: a file is damaged.
   """
-  config = config_lib.read(workdir)
+  config = config_lib.read(workdir, trust_system)
   history = log.read(workdir)
   params = variable_shapes(build.encoder(config))["params"]
   size = sum(leaf.size for leaf in jax.tree.leaves(params))

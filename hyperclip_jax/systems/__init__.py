@@ -9,8 +9,10 @@ import re
 from types import ModuleType
 
 from hyperclip_jax.files import shown
+from hyperclip_jax.sections import Section
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+DOTTED = re.compile(r"\w+(\.\w+)+", re.ASCII)
 OFFERS = ("Options", "encoder", "task")
 
 
@@ -26,16 +28,16 @@ def find(name: str, trust: bool = False) -> ModuleType:
     Module of the system.
 
   Raises:
-    ValueError: there is no such system, or it is not trusted.
+    ValueError: there is no such system, it is not trusted, or it lacks a name.
   """
-  own = NAME.fullmatch(name) is not None
-  if not own and not trust and re.fullmatch(r"\w+(\.\w+)+", name, re.ASCII):
+  own, dotted = (bool(kind.fullmatch(name)) for kind in (NAME, DOTTED))
+  if dotted and not trust:
     raise ValueError(
       f"system {shown(name)!r} is a module of another package, which may run "
       "any code: allow it by --config.trust_system in training, --trust_system "
       "of other commands, or load(..., trust_system=True)"
     )
-  if own or trust:
+  if own or dotted:
     full = f"{__name__}.{name}" if own else name
     try:
       module = importlib.import_module(full)
@@ -43,8 +45,19 @@ def find(name: str, trust: bool = False) -> ModuleType:
       if error.name is None or not f"{full}.".startswith(f"{error.name}."):
         raise
       module = None
-    if module and _is_system(module):
+    lacks = _lacks(module)
+    if module and not lacks:
       return module
+    if dotted:
+      raise ValueError(
+        f"system {shown(name)!r}: "
+        + (
+          f"the module lacks {', '.join(lacks)} (docs/extend.md)"
+          if module
+          else "Python finds no such module: install its package, or put its "
+          "folder on PYTHONPATH"
+        )
+      )
   raise ValueError(
     f"system must be one of {', '.join(names())}, found {shown(name)!r}"
   )
@@ -56,9 +69,16 @@ def names() -> list[str]:
   return sorted(
     name
     for name in found
-    if _is_system(importlib.import_module(f"{__name__}.{name}"))
+    if not _lacks(importlib.import_module(f"{__name__}.{name}"))
   )
 
 
-def _is_system(module: ModuleType) -> bool:
-  return all(callable(getattr(module, name, None)) for name in OFFERS)
+def _lacks(module: ModuleType | None) -> list[str]:
+  """Lists what a module lacks to be a system."""
+  lacks = [name for name in OFFERS if not callable(getattr(module, name, None))]
+  options = getattr(module, OFFERS[0], None)
+  if options and not (
+    isinstance(options, type) and issubclass(options, Section)
+  ):
+    lacks.append("Options that is a dataclass derived from sections.Section")
+  return lacks

@@ -1,5 +1,6 @@
 """Config of a run: the paper's recipe, overrides, checks, and reading."""
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,13 +25,16 @@ else:
 FILE = "config.json"
 
 
-def paper(system: str = "hycoclip", vit: str = "B") -> Config:
+def paper(
+  system: str = "hycoclip", vit: str = "B", trust_system: bool = False
+) -> Config:
   """Returns the HyCoCLIP paper's recipe for a system.
 
   Args:
     system: module of `hyperclip_jax.systems`, given on the command line after
       the colon of `--config=FILE:SYSTEM`.
     vit: "S", "B" or "L".
+    trust_system: whether the system may be a module of another package.
 
   Returns:
     ConfigDict, which may be changed until it is validated.
@@ -38,22 +42,29 @@ def paper(system: str = "hycoclip", vit: str = "B") -> Config:
   Raises:
     ValueError: there is no such system.
   """
-  module = systems.find(system)
+  module = systems.find(system, trust_system)
   options = dataclasses.asdict(module.Options())
   if "vision" in options:
     options["vision"] |= VIT[vit]
-  training = dataclasses.asdict(Training(system=system))
+  training = dataclasses.asdict(
+    Training(system=system, trust_system=trust_system)
+  )
   context = module.encoder(module.Options()).context
-  shorter = [n for n in training["data"]["text_buckets"] if n < context]
-  training["data"]["text_buckets"] = (*shorter, context)
+  training["data"]["text_buckets"] = _ending_at(
+    context, training["data"]["text_buckets"]
+  )
   return ConfigDict(training | {"model": options}, type_safe=True)
+
+
+def _ending_at(context: int, buckets: Iterable[int]) -> tuple[int, ...]:
+  return (*(n for n in buckets if n < context), context)
 
 
 def override(config: Config, overrides: Iterable[config_tree.Override]) -> None:
   """Sets values of a config from flags, `system` before all others.
 
   The options of a new system keep the values of those it shares with the old
-  one.
+  one, as far as they are valid, and `data.text_buckets` end at its context.
 
   Args:
     config: ConfigDict to change.
@@ -68,11 +79,17 @@ def override(config: Config, overrides: Iterable[config_tree.Override]) -> None:
   config_tree.override(config, first)
   if first:
     try:
-      kept = _common(config.model.to_dict(), _default_options(config))
+      system = systems.find(config.system, config.trust_system)
     except ValueError as error:
       raise ValueError(f"--config.{error}") from error
+    try:
+      kept = _kept(config.model.to_dict(), system.Options)
+    except SectionError as error:
+      raise ValueError(f"Options of {config.system}: {error}") from error
+    buckets, context = config.data.text_buckets, system.encoder(kept).context
     with config.unlocked():
-      config.model = ConfigDict(kept, type_safe=True)
+      config.model = ConfigDict(dataclasses.asdict(kept), type_safe=True)
+      config.data.text_buckets = _ending_at(context, buckets)
   config_tree.override(config, [one for one in overrides if one not in first])
   shapes = config.get("shapes")
   if isinstance(shapes, ConfigDict) and not shapes.get("folder", "given"):
@@ -137,11 +154,13 @@ def options(config: Config) -> Any:
   return sections.build(system.Options, config.model)
 
 
-def read(workdir: str | pathlib.Path) -> Config:
+def read(workdir: str | pathlib.Path, trust_system: bool = False) -> Config:
   """Reads the config of a run, with defaults for options added since.
 
   Args:
     workdir: folder of the run.
+    trust_system: whether to import a system of another package if the run is of
+      one; its config alone allows nothing, since it may come from others.
 
   Returns:
     ConfigDict.
@@ -156,6 +175,7 @@ def read(workdir: str | pathlib.Path) -> Config:
       f"{where}: no such file; give the --workdir of a training run"
     )
   found = release.read_json(where)
+  found["trust_system"] = trust_system and found.get("trust_system", False)
   if "objective" in found:
     found = _upgraded(found)
   if not {"system", "model", "optim"} <= found.keys():
@@ -233,6 +253,17 @@ def _upgraded(found: Mapping[str, Any]) -> dict[str, Any]:
 def _default_options(config: Config) -> dict[str, Any]:
   system = systems.find(config.system, config.trust_system)
   return dataclasses.asdict(system.Options())
+
+
+def _kept(old: Mapping[str, Any], cls: Any) -> Any:
+  """Options with the values of another system's that are valid for them."""
+  made = cls()
+  values = dataclasses.asdict(made)
+  for name, value in _common(old, values).items():
+    with contextlib.suppress(SectionError):
+      made = sections.build(cls, values | {name: value})
+      values[name] = value
+  return made
 
 
 def _common(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def check(config: Config, workdir: pathlib.Path, newest: int) -> None:
     return
   before, now = (
     dict(leaves(ConfigDict(json.loads(tree.to_json()))))
-    for tree in (config_lib.read(workdir), config)
+    for tree in (config_lib.read(workdir, config.trust_system), config)
   )
   may_change = MAY_CHANGE
   if config.checkpoint.allow_batch_size_change:

@@ -126,6 +126,7 @@ def update(
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   params: Any = optax.apply_updates(state.params, updates)
   new_variables = task.project({**variables, "params": params})
+  _check(metrics)
   metrics = {"loss": loss, **metrics, "grad_norm": optax.tree.norm(grads)}
   # The norm is finite only if every element is, and none is near overflow. The
   # new parameters are not checked, which would take another copy of them:
@@ -139,6 +140,18 @@ def update(
   metrics["skipped"] = 1.0 - good.astype(jnp.float32)
   metrics |= watch(grads)
   return TrainState(state.step + 1, new_variables, opt_state), metrics
+
+
+def _check(metrics: dict[str, Any]) -> None:
+  """Checks what the loss of a task gives to the log."""
+  for name, value in metrics.items():
+    if name in ("loss", "grad_norm", "skipped"):
+      raise ValueError(f"the loss names a metric {name!r}: choose another name")
+    if jnp.shape(value):
+      raise ValueError(
+        f"metric {name!r} of the loss must be a number, found the shape "
+        f"{jnp.shape(value)}"
+      )
 
 
 def examples(task: Task, batch: Batch) -> int:

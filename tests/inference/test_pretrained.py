@@ -1,5 +1,6 @@
 """Models come and go in every format, and strangers are told."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -10,6 +11,7 @@ from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -17,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hyperclip_jax
+from hyperclip_jax import systems
 from hyperclip_jax.checkpoints import hub as hub_lib
-from hyperclip_jax.checkpoints import release
+from hyperclip_jax.checkpoints import release, tensors
 from hyperclip_jax.checkpoints.checkpoint import Checkpoints
 from hyperclip_jax.inference import pretrained
 from hyperclip_jax.training import build, runs, sharding, train
@@ -686,3 +689,44 @@ def test_hub_without_its_extra(golden, monkeypatch):
   monkeypatch.setitem(sys.modules, "huggingface_hub", None)
   with pytest.raises(ImportError, match=r"hyperclip-jax\[hub\]"):
     hyperclip_jax.load("hf-hub:org/name")
+
+
+def test_a_save_that_failed_leaves_the_former_release(
+  folder, golden, monkeypatch
+):
+  other = dataclasses.replace(golden.options, pixel_mean=(0.1, 0.2, 0.3))
+  model = hyperclip_jax.HyperCLIP(golden.system, other, golden.variables)
+  true = release.write_whole
+
+  def fails(path, *args):
+    if path.suffix == suffix:
+      raise OSError("no space left")
+    true(path, *args)
+
+  for suffix, module in ((".safetensors", tensors), (".json", release)):
+    with monkeypatch.context() as patch:
+      patch.setattr(module, "write_whole", fails)
+      with pytest.raises(OSError, match="no space left"):
+        model.save_pretrained(folder)
+    if suffix == ".safetensors":
+      assert hyperclip_jax.load(folder).options == golden.options
+  # The weights are new, and their description is not.
+  with pytest.raises(ValueError, match="are of different models, perhaps"):
+    hyperclip_jax.load(folder)
+  model.save_pretrained(folder)
+  assert hyperclip_jax.load(folder).options == other
+
+
+def test_variables_keep_their_dtypes(tmp_path):
+  variables = {
+    "params": {"kernel": np.ones((2, 3), jnp.bfloat16)},
+    "stats": {"count": np.int32(7), "seen": np.array([True, False])},
+  }
+  shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, variables))
+  options = systems.find("clip").Options()
+  release.write(tmp_path, release.Release("clip", options, variables), shapes)
+  found = release.read_weights(tmp_path, lambda: shapes)
+  assert jax.tree.map(np.result_type, found) == jax.tree.map(
+    np.result_type, variables
+  )
+  jax.tree.map(np.testing.assert_array_equal, found, variables)

@@ -1,5 +1,6 @@
 """A system of another package goes through all of it, without an edit here."""
 
+import importlib
 import json
 import pathlib
 import sys
@@ -10,8 +11,10 @@ import pytest
 
 import hyperclip_jax
 from hyperclip_jax.data.feed.faults import Faults
+from hyperclip_jax.inference import bulk
+from hyperclip_jax.reports import comparison
 from hyperclip_jax.training import config as config_lib
-from hyperclip_jax.training import log, runs, sharding, train
+from hyperclip_jax.training import config_tree, log, runs, sharding, train
 from tests import meshes, small
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -147,3 +150,95 @@ def test_its_options_are_checked(config, name, value, message):
   config_lib.override(config, [(f"model.{name}", value)])
   with pytest.raises(ValueError, match=message):
     config_lib.validate(config, devices=8)
+
+
+def test_configs_of_the_package_fit_it(config):
+  found = config_tree.load("shapes_tiny")
+  config_lib.override(found, [("system", NAME), ("trust_system", "true")])
+  assert found.data.text_buckets == (16, 24, 32)  # the toy's context
+  config_lib.validate(found, devices=8)
+  recipe = config_lib.paper(NAME, trust_system=True)
+  recipe.data.shards = "train.tar"
+  assert recipe.model.width == 8
+  config_lib.validate(recipe, devices=8)
+
+
+def test_values_of_another_system_are_kept_where_they_are_valid(config):
+  found = changed(config, width=16, pool="max")
+  found.model.pool = "sum"
+  config_lib.override(found, [("system", NAME)])
+  assert (found.model.width, found.model.pool) == (16, "mean")
+
+
+@pytest.mark.parametrize(
+  ("name", "code", "message"),
+  [
+    ("nothing", None, "Python finds no such module: install its package"),
+    ("no_task", TOY.replace("def task(", "def tsk("), "the module lacks task"),
+    (
+      "plain",
+      TOY.replace("Options(Section)", "Options"),
+      "lacks Options that is a dataclass derived from sections.Section",
+    ),
+    (
+      "union",
+      TOY.replace("pool: str", "pool: str | None"),
+      r"pool is declared as str \| None: a field may be bool, int, float, str",
+    ),
+    (
+      "default",
+      TOY.replace("number(8, least=2)", "number(1, least=2)"),
+      r"Options of toypackage.default: width must be finite and at least 2",
+    ),
+  ],
+)
+def test_what_is_wrong_with_a_system_is_said(config, name, code, message):
+  package = pathlib.Path(sys.modules["toypackage"].__path__[0])
+  if code is not None:
+    (package / f"{name}.py").write_text(code)
+    importlib.invalidate_caches()
+  with pytest.raises(ValueError, match=message):
+    config_lib.override(changed(config), [("system", f"toypackage.{name}")])
+
+
+def test_a_run_of_others_imports_nothing(config, tmp_path):
+  run = runs.prepare(changed(config), tmp_path)
+  (tmp_path / config_lib.FILE).write_text(run.config.to_json())
+  with pytest.raises(ValueError, match="is a module of another package"):
+    config_lib.read(tmp_path)
+  with pytest.raises(ValueError, match="is a module of another package"):
+    comparison.write([tmp_path], tmp_path / "page.html")
+  assert config_lib.read(tmp_path, trust_system=True).system == NAME
+  comparison.write([tmp_path], tmp_path / "page.html", trust_system=True)
+
+
+def test_files_know_no_space_of_another_package(config, tmp_path):
+  options = config_lib.options(config)
+  module = sys.modules[NAME]
+  variables = module.encoder(options).init(jax.random.key(0))
+  model = hyperclip_jax.HyperCLIP(NAME, options, variables, trust_system=True)
+  with pytest.raises(ValueError, match="files know no space Space, only"):
+    bulk.embed(model, tmp_path / "out.npz", ["a"])
+  assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+  ("metric", "message"),
+  [
+    ({"loss": 3.0}, "the loss names a metric 'loss': choose another name"),
+    ({"far": np.ones(3)}, r"metric 'far' of the loss must be a number, .*\(3,"),
+  ],
+)
+def test_metrics_are_numbers_with_names_of_their_own(
+  config, tmp_path, metric, message
+):
+  run = runs.prepare(changed(config), tmp_path)
+  task = run.task
+
+  def loss(*inputs):
+    value, _ = task.loss(*inputs)
+    return value, metric
+
+  run.__dict__["task"] = task._replace(loss=loss)
+  with pytest.raises(ValueError, match=message):
+    first_steps(run, steps=1)

@@ -74,20 +74,19 @@ class Faults:
         fault of a record.
     """
     storage.raise_if_exhausted(error)
-    name, reason = shown(name), shown(error)
+    name, reason = shown(name), f"{type(error).__name__}: {shown(error)}"
     with self._lock:
       self._positions.append(position)
       bad, seen = self._before + len(self._positions), self._seen
     logging.warning(
-      "bad record %d, replaced by another: %s: %s: %s",
+      "bad record %d, replaced by another: %s: %s",
       bad,
       name,
-      type(error).__name__,
       reason,
     )
     if bad > self._limit * max(seen, LEAST):
       raise TooManyFaults(
-        f"{bad} of the first {seen} examples were bad, the last {name}: "
+        f"{bad} of the first {bad + seen} examples were bad, the last {name}: "
         f"{reason}. Repair the shards (see docs/data.md), or allow more with "
         f"config.data.max_bad, now {self._limit}"
       ) from error

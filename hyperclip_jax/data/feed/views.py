@@ -180,6 +180,8 @@ def checked(
   Raises:
     ShowError: there are missing or excess views, parts or extra numbers.
   """
+  if not isinstance(found, Mapping):
+    raise ShowError(f"show returned {type(found).__name__}, want a mapping")
   if found.keys() != views.keys():
     raise ShowError(f"show returned {sorted(found)}, want {sorted(views)}")
   shown: dict[str, Shown] = {}
