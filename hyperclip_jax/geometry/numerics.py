@@ -71,7 +71,7 @@ def products(
 
 
 def sqrt(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-  """Computes square roots; 0 with zero gradient where x <= 0. NaN stays.
+  """Computes square roots; 0 with zero gradient where x <= 0.
 
   Examples:
     >>> float(jax.grad(sqrt)(0.0))
@@ -79,8 +79,8 @@ def sqrt(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
   """
   if namespace(x) is np:
     return np.sqrt(np.maximum(x, 0))
-  zero = x <= 0
-  return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+  positive = x > 0
+  return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
 
 def unit(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
