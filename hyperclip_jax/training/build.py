@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray, PyTree
@@ -12,6 +13,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from hyperclip_jax import systems
 from hyperclip_jax.data.feed.distortions import Options as Distortions
 from hyperclip_jax.data.feed.views import View
+from hyperclip_jax.geometry.space import Space
 from hyperclip_jax.optim import adamw
 from hyperclip_jax.optim import towers as towers_lib
 from hyperclip_jax.systems.task import Batch, Encoder, Rules, Task, Variables
@@ -52,6 +54,36 @@ def task(config: Config, mesh: Mesh) -> Task:
   _check_towers(config, made)
   lock = config.optim.lock_tower
   return _locked(made, made.rules.towers[lock]) if lock else made
+
+
+def check_encoder(config: Config, variables: PyTree) -> None:
+  """Checks that an encoder does what it says, as evaluation comes late.
+
+  Args:
+    config: config of a system of another package.
+    variables: shapes of its variables.
+
+  Raises:
+    ValueError: rows have another width, or the space lacks something.
+  """
+  found = encoder(config)
+  side = found.image_size
+  for kind, embed, given in (
+    ("image", found.image, jnp.zeros((1, side, side, 3))),
+    ("text", found.text, jnp.zeros((1, found.context), jnp.int32)),
+  ):
+    shape = jax.eval_shape(embed, variables, given).shape
+    if shape != (1, found.width):
+      raise ValueError(
+        f"system {config.system!r}: {kind} of its encoder gives rows of the "
+        f"shape {shape[1:]}, and its width is {found.width}"
+      )
+  space = jax.eval_shape(found.space, variables["params"])
+  if not isinstance(space, Space):
+    raise ValueError(
+      f"system {config.system!r}: its space {type(space).__name__} lacks parts "
+      "of geometry.space.Space: derive it from a class of geometry.spaces"
+    )
 
 
 def _check_towers(config: Config, task: Task) -> None:

@@ -108,6 +108,8 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
       f"config.micro_batches must be 1, found {config.micro_batches}: "
       f"{config.system} keeps statistics of whole batches"
     )
+  if "." in config.system:
+    build.check_encoder(config, run.shapes.variables)
   if "part" in run.task.views:
     preview.check(records)
   return run

@@ -201,6 +201,35 @@ def test_what_is_wrong_with_a_system_is_said(config, name, code, message):
     config_lib.override(changed(config), [("system", f"toypackage.{name}")])
 
 
+@pytest.mark.parametrize(
+  ("name", "old", "new", "message"),
+  [
+    (
+      "wide",
+      "width=o.width,",
+      "width=o.width + 1,",
+      r"image of its encoder gives rows of the shape \(8,\), .* width is 9",
+    ),
+    (
+      "flat",
+      "class Space(Sphere):",
+      "class Space:",
+      "its space Space lacks parts of geometry.space.Space",
+    ),
+  ],
+)
+def test_an_encoder_is_checked_before_training(
+  config, tmp_path, name, old, new, message
+):
+  package = pathlib.Path(sys.modules["toypackage"].__path__[0])
+  (package / f"{name}.py").write_text(TOY.replace(old, new))
+  importlib.invalidate_caches()
+  config = changed(config)
+  config_lib.override(config, [("system", f"toypackage.{name}")])
+  with pytest.raises(ValueError, match=message):
+    runs.prepare(config, tmp_path)
+
+
 def test_a_run_of_others_imports_nothing(config, tmp_path):
   run = runs.prepare(changed(config), tmp_path)
   (tmp_path / config_lib.FILE).write_text(run.config.to_json())
