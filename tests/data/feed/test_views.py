@@ -217,7 +217,9 @@ def test_a_record_that_show_raises_for_is_replaced(source):
   faults = Faults(1.0)
   take(source, count=2, display=display, faults=faults)
   assert faults.until(8) == 1
-  with pytest.raises(TooManyFaults, match=r"record '3': KeyError: 'label'.*max_bad"):
+  with pytest.raises(
+    TooManyFaults, match=r"record '3': KeyError: 'label'.*max_bad"
+  ):
     take(source, count=2, display=display)
 
 
