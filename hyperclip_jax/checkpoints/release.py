@@ -74,7 +74,10 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 def describe(folder: pathlib.Path, system: str, options: Any) -> None:
   """Writes the model.json of a run; see `description`."""
-  content = description(folder, system, options)
+  _write_json(folder, description(folder, system, options))
+
+
+def _write_json(folder: pathlib.Path, content: Mapping[str, Any]) -> None:
   write_whole(folder / MODEL_FILE, json.dumps(content, indent=2) + "\n")
 
 
@@ -240,13 +243,13 @@ def write(folder: str | pathlib.Path, release: Release, shapes: Any) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   flat = traverse_util.flatten_dict(dict(release.variables), sep=".")
   arrays = {name: np.asarray(leaf) for name, leaf in flat.items()}
-  entries = _flat(release.variables, "")
+  entries = _flat(arrays, "")
   _check(folder / WEIGHTS_FILE, entries, _flat(shapes, ""))
-  described = description(folder, release.system, release.options, entries)
+  content = description(folder, release.system, release.options, entries)
   # Weights first: where they cannot be written, the former release stays.
-  metadata = {"format": FORMAT, CHECKED: described[CHECKED]}
+  metadata = {"format": FORMAT, CHECKED: content[CHECKED]}
   tensors.write(folder / WEIGHTS_FILE, arrays, metadata)
-  write_whole(folder / MODEL_FILE, json.dumps(described, indent=2) + "\n")
+  _write_json(folder, content)
 
 
 def read_weights(folder: pathlib.Path, shapes: Callable[[], Any]) -> Any:
@@ -320,10 +323,9 @@ def _checked(folder: pathlib.Path, found: Entries, digest: str | None) -> bool:
       f"{folder}: {WEIGHTS_FILE} and {MODEL_FILE} are of different models, "
       "perhaps since saving was interrupted: save or copy both again"
     )
-  system = config.get("system")
-  return bool(systems.NAME.fullmatch(str(system))) and config.get(
-    CHECKED
-  ) == _digest(system, config.get("options"), found)
+  system, options = str(config.get("system")), config.get("options")
+  same = config.get(CHECKED) == _digest(system, options, found)
+  return same and not systems.foreign(system)
 
 
 def _digest(system: Any, options: Any, entries: Entries) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 import hyperclip_jax
-from hyperclip_jax import files
+from hyperclip_jax import files, systems
 from hyperclip_jax.checkpoints.release import WORDS_FILE
 from hyperclip_jax.commands import local_server
 from hyperclip_jax.commands.door import fail
@@ -116,7 +116,8 @@ def start(
   else:
     nothing = np.zeros((0, model.width), np.float32)
     things = Things(model.index(nothing, []), [])
-  folder = _data_folder(source, "." in model.system)  # trusted by a flag
+  trusted = systems.foreign(model.system)  # or it were not loaded
+  folder = _data_folder(source, trusted)
   if folder is None:
     return Start(PHRASES, _emoji(), things, FONT)
   source_of = TarSource(expand(f"{folder}/val/*.tar"), 1)

@@ -30,7 +30,7 @@ def find(name: str, trust: bool = False) -> ModuleType:
   Raises:
     ValueError: there is no such system, it is not trusted, or it lacks a name.
   """
-  own, dotted = (bool(kind.fullmatch(name)) for kind in (NAME, DOTTED))
+  own, dotted = NAME.fullmatch(name) is not None, foreign(name)
   if dotted and not trust:
     raise ValueError(
       f"system {shown(name)!r} is a module of another package, which may run "
@@ -61,6 +61,11 @@ def find(name: str, trust: bool = False) -> ModuleType:
   raise ValueError(
     f"system must be one of {', '.join(names())}, found {shown(name)!r}"
   )
+
+
+def foreign(name: str) -> bool:
+  """Whether a system is a module of another package, by its name."""
+  return DOTTED.fullmatch(name) is not None
 
 
 def names() -> list[str]:

@@ -13,7 +13,7 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from hyperclip_jax import files, sections
+from hyperclip_jax import files, sections, systems
 from hyperclip_jax.checkpoints import checkpoint
 from hyperclip_jax.data.records import preview, shards
 from hyperclip_jax.data.records.shards import TarSource
@@ -108,7 +108,7 @@ def prepare(config: Config, workdir: pathlib.Path) -> Run:
       f"config.micro_batches must be 1, found {config.micro_batches}: "
       f"{config.system} keeps statistics of whole batches"
     )
-  if "." in config.system:
+  if systems.foreign(config.system):
     build.check_encoder(config, run.shapes.variables)
   if "part" in run.task.views:
     preview.check(records)

@@ -169,15 +169,11 @@ class PoincareConv(nn.Module):
     slide = _slide(self, u.shape[1:-1])
     # The patch of length |u| is the point with k t = cosh(r), r = 2 k |u|. One
     # sinh(r / 2) gives cosh(r) - 1, cosh(r / 2) and so sinh(r), too.
-    r2 = 4 * curv * slide.sum(dot(u, u))
-    most = hyperplanes.REACH**2  # longer patches are shortened
-    far = r2 > most
-    shorter = hyperplanes.REACH / jnp.sqrt(jnp.where(far, r2, most))
-    r2 = jnp.where(far, most, r2)
+    r2, size = tangent.within_reach(4 * curv * slide.sum(dot(u, u)))
     half = elementary.sinhc(r2 / 4)
     excess = r2 / 2 * half**2
     k_t = 1 + excess
-    stretch = shorter * half * jnp.sqrt(1 + excess / 2)
+    stretch = size * half * jnp.sqrt(1 + excess / 2)
     convolve = slide.conv
     if self.in_loop and max(slide.dilation, default=1) == 1:
       convolve = slide.conv_in_loop

@@ -19,13 +19,13 @@ class BatchNorm(nn.Module):
   from it, x becomes exp_b(sqrt(scale / (V + epsilon)) P log_mu(x)): the vector
   from mu to x, transported to b by gyr[b, -mu]. Unlike HypLL's layer and
   Poincare ResNet's it keeps running statistics. Under `jit` the mean is that of
-  the batch on all devices.
+  the batch on all devices. A scale below 0 acts as 0.
 
   Attributes:
     use_running_average: whether to use the running statistics; here or when
       called.
     momentum: weight of the old running statistics in an update.
-    epsilon: number added to V. (A scale below 0 acts as 0.)
+    epsilon: number added to V.
     mean: "midpoint", the centroid, or "frechet", for which the mean of the
       result is b exactly, at the price of an iteration.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, PyTree
 
@@ -76,22 +77,14 @@ def labels(
     >>> labels(table, 1.0, jnp.zeros(1, int), 1.0)
     {'embedding': Lorentz(curv=1.0)}
   """
-  leaves, structure = jax.tree.flatten((inputs, options))
-  shaped = [hasattr(leaf, "shape") for leaf in leaves]
 
-  def init(arrays):
-    found = iter(arrays)
-    all_ = [
-      next(found) if array else leaf
-      for array, leaf in zip(shaped, leaves, strict=True)
-    ]
-    inputs, options = jax.tree.unflatten(structure, all_)
-    return module.init(jax.random.key(0), *inputs, **options)
+  def init():
+    args, kwargs = jax.tree.map(_zeros, (inputs, options))
+    return module.init(jax.random.key(0), *args, **kwargs)
 
   token = _PATHS.set(set())
   try:
-    arrays = [a for a, array in zip(leaves, shaped, strict=True) if array]
-    variables = jax.eval_shape(init, arrays)
+    variables = jax.eval_shape(init)
     paths = _PATHS.get() or set()
   finally:
     _PATHS.reset(token)
@@ -109,3 +102,9 @@ def labels(
   if callable(curv):
     return lambda params: label(curv(params))
   return label(curv)
+
+
+def _zeros(leaf):
+  """Puts an array in the place of a shape."""
+  shape = isinstance(leaf, jax.ShapeDtypeStruct)
+  return jnp.zeros(leaf.shape, leaf.dtype) if shape else leaf

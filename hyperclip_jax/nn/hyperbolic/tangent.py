@@ -49,10 +49,29 @@ def stretch(r2: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     >>> stretch(jnp.array([0.0, 1.0]))  # 1 and sinh(1)
     Array([1.       , 1.1752...], dtype=float32)
   """
+  near, size = within_reach(r2)
+  return size * elementary.sinhc(near)
+
+
+def within_reach(
+  r2: Float[Array, "*batch"],
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+  """Shortens vectors that lead farther than r = 40.
+
+  Args:
+    r2: squares of sqrt(c) times the distance to go.
+
+  Returns:
+    Squares of at most 40^2, and the factors of the vectors, 40 / r or 1.
+
+  Examples:
+    >>> within_reach(jnp.array([9.0, 6400.0]))
+    (Array([   9., 1600.], dtype=float32), Array([1. , 0.5], dtype=float32))
+  """
   most = hyperplanes.REACH**2
   far = r2 > most
   size = hyperplanes.REACH / jnp.sqrt(jnp.where(far, r2, most))
-  return size * elementary.sinhc(jnp.where(far, most, r2))
+  return jnp.where(far, most, r2), size
 
 
 def to_tangent(
